@@ -1,0 +1,168 @@
+/* The contract at run time: what the descriptor set (api.binpb) says, compiled into tables.
+ *
+ * One descriptor set drives the gateway's routes and JSON mapping, request validation inside the
+ * services, and gRPC server reflection. A struct schema is immutable after schema_load() and may be
+ * used by any number of threads. Nothing in this library knows gRPC or nginx.
+ */
+#ifndef STOA_SCHEMA_SCHEMA_H
+#define STOA_SCHEMA_SCHEMA_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+struct schema;
+struct schema_message; /* one message type */
+struct schema_field;
+
+enum schema_auth {                       /* stoa.api.v1.Auth: does a method need an access token? */
+                   SCHEMA_AUTH_REQUIRED, /* also when a method says nothing */
+                   SCHEMA_AUTH_OPTIONAL,
+                   SCHEMA_AUTH_NONE,
+};
+
+struct schema_method {
+    struct str path;    /* "/stoa.posts.v1.ArticleService/GetArticle", NUL-terminated */
+    struct str service; /* "stoa.posts.v1.ArticleService" */
+    const struct schema_message *input, *output;
+    bool client_streaming, server_streaming;
+    bool idempotent; /* idempotency_level: NO_SIDE_EFFECTS or IDEMPOTENT */
+    enum schema_auth auth;
+    int http_status; /* of a success over HTTP: 200 unless (stoa.api.v1.method).http_status */
+};
+
+/* Compiles a serialized google.protobuf.FileDescriptorSet (with imports). The bytes are copied.
+ * On error -EINVAL (-ENOMEM) and *ret_error is one line that names file, element and cause (in the
+ * arena). Rules of buf.validate that are unknown, ill-typed or have a bad pattern are errors here,
+ * never at the first request. */
+int schema_load(struct str descriptor_set, struct arena *error_arena, struct schema **ret,
+                struct str *ret_error) MUST_CHECK;
+
+/* schema_load() of a file. */
+int schema_load_file(const char *path, struct arena *error_arena, struct schema **ret,
+                     struct str *ret_error) MUST_CHECK;
+void schema_free(struct schema *schema);
+
+/* By full name ("stoa.auth.v1.User", no leading dot); NULL if there is none. */
+const struct schema_message *schema_message(const struct schema *schema, struct str full_name);
+struct str schema_message_name(const struct schema_message *message);
+
+/* By path ("/package.Service/Method"); NULL if there is none. */
+const struct schema_method *schema_method(const struct schema *schema, struct str path);
+size_t schema_method_count(const struct schema *schema);
+const struct schema_method *schema_method_at(const struct schema *schema, size_t i);
+
+/* For reflection: the serialized FileDescriptorProto of a file by name, or of the file that
+ * declares a symbol (package-qualified message, field, enum, service, method, extension);
+ * {NULL, 0} if there is none. */
+struct str schema_file_by_name(const struct schema *schema, struct str name);
+struct str schema_file_by_symbol(const struct schema *schema, struct str symbol);
+/* The file that declares extension `number` of `extendee`; {NULL, 0} if none does. */
+struct str schema_file_by_extension(const struct schema *schema, struct str extendee, int number);
+/* Names of the direct imports of a file, n of them; 0 when the file is unknown. */
+size_t schema_file_imports(const struct schema *schema, struct str name, const struct str **ret);
+/* Numbers of all known extensions of a message type. */
+size_t schema_extension_numbers(const struct schema *schema, struct str extendee,
+                                const int32_t **ret);
+
+/* ---- faults: what is wrong with somebody's input, and where ---- */
+
+struct schema_fault {
+    struct str path;    /* "article.tagList[3]" (JSON) or "article.tag_list[3]" (wire, rules);
+                           empty: the whole input */
+    struct str message; /* in plain words, for the caller */
+};
+
+/* ---- wire.c: reading protobuf wire bytes from strangers ---- */
+
+/* Checks that bytes are a well-formed message of this type before protobuf-c unpacks them: tags and
+ * lengths inside the input, at most 100 levels deep, strings valid UTF-8 without NUL (protobuf-c
+ * hands out NUL-terminated strings, so a NUL would cut one short unseen), wire types as declared,
+ * required fields there.
+ * Unknown fields are skipped over. Returns 0, or -EBADMSG with *ret_fault (strings in the arena).
+ */
+int schema_check_wire(const struct schema_message *type, struct str bytes, struct arena *arena,
+                      struct schema_fault *ret_fault) MUST_CHECK;
+
+/* As schema_check_wire(), and makes of the bytes what protobuf-c (1.4) can always unpack:
+ * *ret_bytes is the input itself, or else a copy in the arena without unknown groups and with
+ * singular messages that occur several times merged into one. May also return -ENOMEM. */
+int schema_clean_wire(const struct schema_message *type, struct str bytes, struct arena *arena,
+                      struct str *ret_bytes, struct schema_fault *ret_fault) MUST_CHECK;
+
+/* ---- validate.c: the buf.validate standard rules ---- */
+
+/* Enforces the rules on a decoded message (type and message->descriptor are the same type). All
+ * violations are collected, each with its field path ("user.username"), up to a limit of 64.
+ * Returns the count (0: valid), or -ENOMEM. */
+int schema_validate(const struct schema_message *type, const ProtobufCMessage *message,
+                    struct arena *arena, struct schema_fault **ret_violations) MUST_CHECK;
+
+/* ---- json_read.c, json_write.c: the proto3 JSON mapping, straight between text and wire ---- */
+
+struct schema_json_options {
+    bool print_unset;    /* print fields without presence also when they have their default */
+    bool long_fractions; /* time stamps always have at least three fraction digits */
+    bool refuse_unknown; /* reading: an unknown member is an error instead of ignored */
+    unsigned max_depth;  /* levels of nesting, 0: 100 */
+};
+
+/* Reads JSON text as a message of this type and appends its wire form. Returns 0, -EBADMSG with
+ * *ret_fault (in the arena), or -EMSGSIZE / -ENOMEM when wire's limit or memory is used up. */
+int schema_json_read(const struct schema *schema, const struct schema_message *type,
+                     struct str json, const struct schema_json_options *options, struct buf *wire,
+                     struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
+
+/* Appends the JSON form of a serialized message. Same returns; -EBADMSG: bytes are not such a
+ * message. */
+int schema_json_write(const struct schema *schema, const struct schema_message *type,
+                      struct str wire, const struct schema_json_options *options, struct buf *json,
+                      struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
+
+/* ---- route.c: google.api.http ---- */
+
+struct schema_binding; /* one HTTP binding of one method */
+
+#define SCHEMA_MAX_CAPTURES 16
+
+struct schema_capture {
+    const struct schema_binding *binding;
+    unsigned variable; /* index of the path variable */
+    struct str raw;    /* percent-encoded, a part of the request's path */
+};
+
+struct schema_match {
+    const struct schema_binding *binding;
+    const struct schema_method *method;
+    struct schema_capture captures[SCHEMA_MAX_CAPTURES];
+    unsigned n_captures;
+    struct str allow; /* on -EPERM: "GET, POST", for the Allow header; NUL-terminated, kept by
+                         the schema */
+};
+
+/* Finds the binding for a request. path: without query, still percent-encoded. HEAD matches GET
+ * bindings. Returns 0, -ENOENT (no such path) or -EPERM (the path exists, not for this HTTP
+ * method; match->allow is set). */
+int schema_route(const struct schema *schema, struct str http_method, struct str path,
+                 struct schema_match *ret) MUST_CHECK;
+
+/* Whether the matched binding takes a body (its rule has `body`). */
+bool schema_match_has_body(const struct schema_match *match);
+
+enum schema_part { SCHEMA_PART_BODY, SCHEMA_PART_QUERY, SCHEMA_PART_PATH };
+
+/* Builds the request message from path captures, query string (without '?') and JSON body. An
+ * empty body counts as {}. On -EBADMSG *ret_part says which part of the request *ret_fault is
+ * about. Unknown query parameters are ignored. */
+int schema_request(const struct schema *schema, const struct schema_match *match, struct str query,
+                   struct str body, const struct schema_json_options *options, struct buf *wire,
+                   struct arena *arena, enum schema_part *ret_part,
+                   struct schema_fault *ret_fault) MUST_CHECK;
+
+/* Appends the JSON of a response message, honouring the binding's response_body. */
+int schema_response(const struct schema *schema, const struct schema_match *match, struct str wire,
+                    const struct schema_json_options *options, struct buf *json,
+                    struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
+
+#endif
