@@ -1,0 +1,429 @@
+/* A call: how it begins, what a handler can ask of it, and how a unary one ends.
+ *
+ * A unary call has one owner at a time: the runtime until the authenticate hook, the hook, the
+ * runtime again while the request is read, then the handler. The owner holds a reference and gives
+ * it up by ending the call. `answered` decides who sends the status, since the runtime may answer
+ * first when the call is overdue. */
+#include "grpc/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grpc/support/alloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Packed messages grow when they are unpacked (two bytes can make a struct of fifty); what a
+ * handler needs for its answer comes on top. */
+#define ARENA_FACTOR 8
+#define ARENA_EXTRA ((size_t)16 << 20)
+
+#define OVERLOAD_RETRY_MS 1000
+
+/* ---- references ---- */
+
+void rpc_call_ref(struct rpc_call *call)
+{
+    atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
+}
+
+static void release(struct rpc_call *call)
+{
+    if (call->admitted) {
+        atomic_fetch_sub(&call->server->active, 1);
+        atomic_fetch_add_explicit(&call->server->finished_calls, 1, memory_order_relaxed);
+    }
+    pool_put(call);
+}
+
+void rpc_call_unref(struct rpc_call *call)
+{
+    unsigned before = atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel);
+
+    assert(before > 0);
+    if (before == 1)
+        release(call);
+}
+
+/* ---- tags ---- */
+
+static void on_request(struct ev *ev, bool ok)
+{
+    struct rpc_call *call = CONTAINER_OF(ev, struct rpc_call, on_request);
+
+    if (!ok) { /* the server stops */
+        pool_put(call);
+        return;
+    }
+    pool_post(call->server, 1);
+    call_accept(call);
+}
+
+static void on_open(struct ev *ev, bool ok UNUSED)
+{
+    struct rpc_call *call = CONTAINER_OF(ev, struct rpc_call, on_open);
+
+    stream_opened(call);
+    rpc_call_unref(call);
+}
+
+static void receive_unary(struct rpc_call *call)
+{
+    const struct rpc_method *method = call->method;
+    const ProtobufCMessage *request;
+    struct rpc_error error;
+
+    if (!call->incoming) /* half-closed without a request, too large, or gone */
+        rpc_fail(call, RPC_UNIMPLEMENTED, "the call has no request message");
+    else if (atomic_load(&call->cancelled))
+        rpc_fail(call, RPC_CANCELLED, "the caller has gone");
+    else if (message_decode(call, &call->arena, &request, &error) < 0)
+        rpc_fail_with(call, &error);
+    else
+        method->unary(method->service, call, request);
+}
+
+static void on_message(struct ev *ev, bool ok UNUSED)
+{
+    struct rpc_call *call = CONTAINER_OF(ev, struct rpc_call, on_message);
+
+    if (call->stream)
+        stream_received(call);
+    else
+        receive_unary(call);
+    rpc_call_unref(call);
+}
+
+static void on_close(struct ev *ev, bool ok UNUSED)
+{
+    struct rpc_call *call = CONTAINER_OF(ev, struct rpc_call, on_close);
+
+    if (call->close_cancelled)
+        atomic_store(&call->cancelled, true);
+    if (call->stream)
+        stream_closed(call);
+    rpc_call_unref(call);
+}
+
+static void on_sent(struct ev *ev, bool ok)
+{
+    struct rpc_call *call = CONTAINER_OF(ev, struct rpc_call, on_sent);
+
+    if (call->stream)
+        stream_sent(call, ok);
+    rpc_call_unref(call);
+}
+
+void call_init(struct rpc_call *call, struct rpc_server *server)
+{
+    struct arena arena = call->arena;
+
+    *call = (struct rpc_call){
+        .on_request = {on_request},
+        .on_open = {on_open},
+        .on_message = {on_message},
+        .on_close = {on_close},
+        .on_sent = {on_sent},
+        .server = server,
+        .arena = arena,
+        .finished = true, /* nobody's yet: ending it is a bug that shows */
+    };
+    if (!arena.head)
+        arena_init(&call->arena, server->options.max_request_bytes * ARENA_FACTOR + ARENA_EXTRA);
+    grpc_call_details_init(&call->details);
+    grpc_metadata_array_init(&call->metadata);
+}
+
+/* ---- the beginning ---- */
+
+static struct str slice_str(const grpc_slice *slice)
+{
+    return (struct str){(const char *)GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice)};
+}
+
+static int64_t monotonic_ns(gpr_timespec t)
+{
+    t = gpr_convert_clock_type(t, GPR_CLOCK_MONOTONIC);
+    if (t.tv_sec >= INT64_MAX / NSEC_PER_SEC)
+        return INT64_MAX;
+    return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
+}
+
+/* Answers a call that is not started: one batch for everything. */
+static void refuse(struct rpc_call *call, const struct rpc_error *error)
+{
+    struct batch batch = {.n = 0};
+    struct rpc_status status;
+
+    status_make(&status, error);
+    batch_headers(&batch, call);
+    batch_status(&batch, call, &status);
+    batch_receive_close(&batch, call);
+    batch_start(&batch, call, &call->on_sent);
+    status_free(&status);
+    rpc_call_unref(call);
+}
+
+static void refuse_unknown(struct rpc_call *call, struct str path)
+{
+    refuse(call, &(struct rpc_error){
+                     .code = RPC_UNIMPLEMENTED,
+                     .message = arena_printf(&call->arena, "unknown method %.*s", STR_FMT(path)),
+                 });
+}
+
+static void refuse_overload(struct rpc_call *call)
+{
+    atomic_fetch_add_explicit(&call->server->refused_calls, 1, memory_order_relaxed);
+    refuse(call, &(struct rpc_error){
+                     .code = RPC_RESOURCE_EXHAUSTED,
+                     .message = STR("too many calls at once"),
+                     .reason = "OVERLOADED",
+                     .retry_after_ms = OVERLOAD_RETRY_MS,
+                 });
+}
+
+/* Counts the call as active unless there are too many. */
+static bool admit(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+
+    if (atomic_fetch_add(&server->active, 1) >= server->options.max_calls && !call->method->vital) {
+        atomic_fetch_sub(&server->active, 1);
+        return false;
+    }
+    call->admitted = true;
+    atomic_fetch_add_explicit(&server->started_calls, 1, memory_order_relaxed);
+    return true;
+}
+
+static void set_deadline(struct rpc_call *call)
+{
+    call->deadline_ns = monotonic_ns(call->details.deadline);
+    if (call->deadline_ns == INT64_MAX && !call->stream) {
+        call->deadline_ns =
+            clock_monotonic_ns() + call->server->options.max_call_ms * NSEC_PER_MSEC;
+        bound_call(call);
+    }
+}
+
+static bool is_stream(const struct schema_method *method)
+{
+    return method->client_streaming || method->server_streaming;
+}
+
+static void start(struct rpc_call *call)
+{
+    const struct rpc_server_options *options = &call->server->options;
+    struct batch batch = {.n = 0};
+
+    atomic_store_explicit(&call->finished, false, memory_order_relaxed);
+    set_deadline(call);
+    batch_receive_close(&batch, call);
+    batch_start(&batch, call, &call->on_close);
+    if (options->authenticate && !call->method->built_in)
+        options->authenticate(options->authenticate_context, call);
+    else
+        rpc_call_proceed(call);
+}
+
+void call_accept(struct rpc_call *call)
+{
+    struct str path = slice_str(&call->details.method);
+
+    atomic_store_explicit(&call->refs, 1, memory_order_relaxed); /* the owner's */
+    call->method = server_method(call->server, path);
+    if (!call->method)
+        refuse_unknown(call, path);
+    else if (!admit(call) || (is_stream(call->method->schema) && stream_new(call) < 0))
+        refuse_overload(call);
+    else
+        start(call);
+}
+
+void call_receive(struct rpc_call *call)
+{
+    struct batch batch = {
+        .ops = {{.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->incoming}},
+        .n = 1,
+    };
+
+    batch_start(&batch, call, &call->on_message);
+}
+
+void rpc_call_proceed(struct rpc_call *call)
+{
+    if (call->stream)
+        stream_proceed(call);
+    else
+        call_receive(call);
+}
+
+/* ---- the end of a unary call ---- */
+
+bool call_claim(struct rpc_call *call)
+{
+    if (atomic_exchange(&call->answered, true))
+        return false;
+    if (call->bounded)
+        unbound_call(call);
+    return true;
+}
+
+void call_answer(struct rpc_call *call, const struct rpc_error *error)
+{
+    struct batch batch = {.n = 0};
+    struct rpc_status status;
+
+    status_make(&status, error);
+    batch_headers(&batch, call);
+    batch_status(&batch, call, &status);
+    batch_start(&batch, call, &call->on_sent);
+    status_free(&status);
+}
+
+static void begin_end(struct rpc_call *call)
+{
+    bool twice = atomic_exchange(&call->finished, true);
+
+    assert(!twice); /* a call is ended exactly once */
+    (void)twice;
+}
+
+void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
+{
+    struct batch batch = {.n = 0};
+    struct rpc_status status;
+
+    assert(response->descriptor == call->method->output);
+    if (call->stream) {
+        stream_reply(call, response);
+        return;
+    }
+    begin_end(call);
+    if (call_claim(call) && !atomic_load(&call->cancelled)) {
+        status_make(&status, NULL);
+        batch_headers(&batch, call);
+        batch_message(&batch, call, message_pack(response), 0);
+        batch_status(&batch, call, &status);
+        batch_start(&batch, call, &call->on_sent);
+    }
+    rpc_call_unref(call);
+}
+
+void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error)
+{
+    assert(error->code != RPC_OK);
+    if (call->stream) {
+        rpc_stream_finish(call, error);
+        return;
+    }
+    begin_end(call);
+    if (call_claim(call) && !atomic_load(&call->cancelled))
+        call_answer(call, error);
+    rpc_call_unref(call);
+}
+
+void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *fmt, ...)
+{
+    char message[512];
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(message, sizeof(message), fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        n = 0;
+    if ((size_t)n >= sizeof(message))
+        n = sizeof(message) - 1;
+    rpc_fail_with(call, &(struct rpc_error){.code = code, .message = {message, (size_t)n}});
+}
+
+/* ---- what a handler can ask ---- */
+
+struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &call->arena;
+}
+
+int64_t rpc_call_deadline_ns(const struct rpc_call *call)
+{
+    return call->deadline_ns;
+}
+
+const atomic_bool *rpc_call_cancelled(const struct rpc_call *call)
+{
+    return &call->cancelled;
+}
+
+const struct schema_method *rpc_call_method(const struct rpc_call *call)
+{
+    return call->method->schema;
+}
+
+void rpc_call_set_context(struct rpc_call *call, void *context)
+{
+    call->context = context;
+}
+
+void *rpc_call_context(const struct rpc_call *call)
+{
+    return call->context;
+}
+
+struct str rpc_call_metadata(const struct rpc_call *call, const char *key)
+{
+    struct str wanted = str_of(key);
+
+    for (size_t i = 0; i < call->metadata.count; i++)
+        if (str_eq(slice_str(&call->metadata.metadata[i].key), wanted))
+            return slice_str(&call->metadata.metadata[i].value);
+    return STR_NULL;
+}
+
+struct str rpc_call_peer(struct rpc_call *call)
+{
+    if (!call->peer.p) {
+        char *peer = grpc_call_get_peer(call->core);
+        call->peer = arena_copy(&call->arena, str_of(peer));
+        gpr_free(peer);
+    }
+    return call->peer;
+}
+
+static int add_metadata(struct rpc_call *call, struct rpc_metadata **to, struct str key,
+                        struct str value)
+{
+    grpc_metadata item = {.key = grpc_slice_from_copied_buffer(key.p, key.n),
+                          .value = grpc_slice_from_copied_buffer(value.p ? value.p : "", value.n)};
+    int r = 0;
+
+    if (!*to)
+        *to = arena_calloc(&call->arena, 1, sizeof(**to));
+    if (!*to)
+        r = -ENOMEM;
+    else if (!grpc_header_key_is_legal(item.key) ||
+             (!grpc_is_binary_header(item.key) && !grpc_header_nonbin_value_is_legal(item.value)))
+        r = -EINVAL;
+    else if ((*to)->n >= RPC_MAX_METADATA)
+        r = -ENOSPC;
+    if (r < 0) {
+        grpc_slice_unref(item.key);
+        grpc_slice_unref(item.value);
+        return r;
+    }
+    (*to)->items[(*to)->n++] = item;
+    return 0;
+}
+
+int rpc_call_add_header(struct rpc_call *call, struct str key, struct str value)
+{
+    if (call->stream && stream_headers_sent(call))
+        return -EALREADY;
+    return add_metadata(call, &call->headers, key, value);
+}
+
+int rpc_call_add_trailer(struct rpc_call *call, struct str key, struct str value)
+{
+    return add_metadata(call, &call->trailers, key, value);
+}

@@ -1,0 +1,204 @@
+/* Private to lib/grpc: the server, a call, and what the files do for each other.
+ *
+ * Completion queue tags are struct ev, embedded in the object they belong to. Every outstanding
+ * operation of a call holds a reference to it, so a call outlives whatever the core still does with
+ * its memory; the last reference puts it back into the server's pool.
+ */
+#ifndef STOA_GRPC_INTERNAL_H
+#define STOA_GRPC_INTERNAL_H
+
+#include "grpc/rpc.h"
+
+#include <grpc/grpc.h>
+#include <pthread.h>
+
+/* ThreadSanitizer can't see the core's own synchronisation: a tag hands everything written before
+ * its operation was started to the thread that takes it from the queue. */
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#define TAG_RELEASE(tag) __tsan_release(tag)
+#define TAG_ACQUIRE(tag) __tsan_acquire(tag)
+#else
+#define TAG_RELEASE(tag) ((void)(tag))
+#define TAG_ACQUIRE(tag) ((void)(tag))
+#endif
+
+#define RPC_MAX_METADATA 16 /* headers or trailers that a handler may add */
+
+/* A completion queue tag. fn runs on a poller thread. */
+struct ev {
+    void (*fn)(struct ev *ev, bool ok);
+};
+
+struct rpc_method {
+    struct str path;
+    const struct schema_method *schema; /* types, rules, kind, policy */
+    const ProtobufCMessageDescriptor *input, *output;
+    rpc_unary_fn *unary;
+    const struct rpc_stream_handler *stream;
+    void *service;
+    bool built_in; /* health and reflection: no authentication */
+    bool vital;    /* Health.Check: answered also when max_calls are in work */
+};
+
+struct rpc_metadata {
+    grpc_metadata items[RPC_MAX_METADATA];
+    size_t n;
+};
+
+struct rpc_stream; /* stream.c */
+
+struct rpc_call {
+    struct ev on_request, on_open, on_message, on_close, on_sent;
+    struct rpc_server *server;
+    const struct rpc_method *method;
+    grpc_call *core;
+    grpc_call_details details;
+    grpc_metadata_array metadata;
+    grpc_byte_buffer *incoming; /* of the outstanding receive, then of the message being handled */
+    grpc_byte_buffer *outgoing; /* of the outstanding send */
+    int close_cancelled;        /* out parameter of RECV_CLOSE_ON_SERVER */
+    atomic_uint refs;
+    atomic_bool cancelled;
+    atomic_bool finished;         /* the handler has ended the call (or not yet got it) */
+    atomic_bool answered;         /* the status is on its way: by the handler or by the runtime */
+    bool admitted;                /* counts in server->active */
+    bool bounded;                 /* in the server's list of unary calls without a deadline */
+    struct rpc_call *prev, *next; /* that list; next also links the pool */
+    int64_t deadline_ns;
+    void *context;
+    struct str peer;
+    struct rpc_metadata *headers, *trailers; /* NULL until something is added */
+    struct rpc_stream *stream;               /* NULL: unary */
+    struct arena arena;
+};
+
+struct rpc_health; /* health.c */
+
+struct rpc_server {
+    struct rpc_server_options options; /* with defaults filled in */
+    struct arena arena;                /* tables and error lines */
+    grpc_server *core;
+    grpc_completion_queue *cq;
+    struct ev on_drained;
+    struct rpc_health *health;
+
+    struct rpc_method *methods;
+    size_t n_methods, cap_methods;
+    const struct rpc_method **table; /* open addressing by path, built at start */
+    size_t table_mask;
+    const char **services;
+    size_t n_services, cap_services;
+
+    pthread_t *threads;
+    unsigned n_threads;
+    bool started, stopped;
+    int64_t tick_ns; /* how often overdue calls are looked for */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    struct rpc_call *pool;
+    size_t n_pool, n_alive;             /* calls in the pool; calls outside of it */
+    size_t n_missing;                   /* requests that could not be posted for want of memory */
+    bool draining, drained;             /* stop has begun; the core has let go of all calls */
+    struct rpc_call *oldest, *youngest; /* unary calls without a deadline, by age */
+
+    atomic_size_t active;
+    atomic_uint_fast64_t started_calls, finished_calls, refused_calls;
+};
+
+/* ---- server.c ---- */
+
+/* The method of a path; NULL when there is none. */
+const struct rpc_method *server_method(const struct rpc_server *server, struct str path);
+bool server_has_service(const struct rpc_server *server, const char *name);
+
+/* rpc_server_add() for health and reflection. types: NULL, or a service whose message types stand
+ * in for its own, method by method (same wire format). */
+int server_add_built_in(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                        const ProtobufCServiceDescriptor *types, const struct rpc_handler *handlers,
+                        size_t n, void *service) MUST_CHECK;
+
+/* ---- pool.c: call objects, posted requests, overdue calls ---- */
+
+/* Posts requests until `n` more calls can be accepted. */
+void pool_post(struct rpc_server *server, size_t n);
+/* Takes back a call that nobody refers to. */
+void pool_put(struct rpc_call *call);
+void pool_free(struct rpc_server *server);
+
+void bound_call(struct rpc_call *call);   /* the call ends at its deadline_ns at the latest */
+void unbound_call(struct rpc_call *call); /* it has been answered */
+/* Poller 0, every tick: answers DEADLINE_EXCEEDED for calls that are overdue; posts requests that
+ * could not be posted before. */
+void pool_tick(struct rpc_server *server);
+
+/* ---- call.c ---- */
+
+/* Tags of a call object; once in its life. */
+void call_init(struct rpc_call *call, struct rpc_server *server);
+/* A request was accepted: looks it up, admits it and starts it. */
+void call_accept(struct rpc_call *call);
+/* True for the one who may send the status of a unary call. */
+bool call_claim(struct rpc_call *call) MUST_CHECK;
+/* Answers a unary call in the handler's stead; the handler's own answer is then dropped. */
+void call_answer(struct rpc_call *call, const struct rpc_error *error);
+/* Starts to receive the next message; on_message follows. */
+void call_receive(struct rpc_call *call);
+
+/* ---- message.c: between wire bytes and messages ---- */
+
+/* Checks, unpacks and validates call->incoming, which is freed. Returns 0, or -EBADMSG with *error
+ * filled for the caller (its strings in the arena). */
+int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMessage **ret,
+                   struct rpc_error *ret_error) MUST_CHECK;
+grpc_slice message_pack(const ProtobufCMessage *message) MUST_CHECK;
+
+/* ---- status.c: errors as google.rpc.Status ---- */
+
+struct rpc_status {
+    grpc_status_code code;
+    grpc_slice message;
+    grpc_slice details; /* a packed google.rpc.Status; empty: none */
+};
+
+void status_make(struct rpc_status *status, const struct rpc_error *error /* NULL: OK */);
+void status_free(struct rpc_status *status);
+
+/* ---- batch.c: send operations ---- */
+
+struct batch {
+    grpc_op ops[4];
+    size_t n;
+    grpc_metadata trailers[RPC_MAX_METADATA + 1];
+};
+
+void batch_headers(struct batch *batch, struct rpc_call *call);
+/* Takes over the slice. flags: GRPC_WRITE_... */
+void batch_message(struct batch *batch, struct rpc_call *call, grpc_slice message, uint32_t flags);
+/* The status must live until batch_start() returns. */
+void batch_status(struct batch *batch, struct rpc_call *call, struct rpc_status *status);
+void batch_receive_close(struct batch *batch, struct rpc_call *call);
+/* Starts the batch; ev gets a reference to the call, which its fn drops. */
+void batch_start(struct batch *batch, struct rpc_call *call, struct ev *ev);
+
+/* ---- stream.c ---- */
+
+int stream_new(struct rpc_call *call) MUST_CHECK;
+void stream_free(struct rpc_call *call);
+void stream_proceed(struct rpc_call *call);
+void stream_opened(struct rpc_call *call);   /* on_open */
+void stream_received(struct rpc_call *call); /* on_message */
+void stream_sent(struct rpc_call *call, bool ok);
+void stream_closed(struct rpc_call *call); /* on_close */
+void stream_reply(struct rpc_call *call, const ProtobufCMessage *response);
+bool stream_headers_sent(struct rpc_call *call);
+
+/* ---- health.c, reflection.c ---- */
+
+int health_new(struct rpc_server *server) MUST_CHECK;
+void health_stop(struct rpc_server *server); /* not ready for good; ends all watches */
+void health_free(struct rpc_server *server);
+int reflection_add(struct rpc_server *server) MUST_CHECK;
+
+#endif

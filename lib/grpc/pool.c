@@ -1,0 +1,214 @@
+/* Call objects: a pool of them, the requests posted with them, and the unary calls that have no
+ * deadline of their own. Any thread; all under server->lock.
+ *
+ * A pooled call keeps one block of its arena, so that a typical call needs no malloc of ours. */
+#include "grpc/internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define MAX_POOL 1024
+
+/* ---- the pool ---- */
+
+static struct rpc_call *take(struct rpc_server *server)
+{
+    struct rpc_call *call;
+
+    pthread_mutex_lock(&server->lock);
+    call = server->pool;
+    if (call) {
+        server->pool = call->next;
+        server->n_pool--;
+    }
+    server->n_alive++;
+    pthread_mutex_unlock(&server->lock);
+    if (call) {
+        call->next = NULL;
+        return call;
+    }
+    call = calloc(1, sizeof(*call));
+    if (call)
+        call_init(call, server);
+    return call;
+}
+
+/* One call less is alive; the lock is held. */
+static void leave(struct rpc_server *server)
+{
+    server->n_alive--;
+    if (server->draining && server->n_alive == 0)
+        pthread_cond_broadcast(&server->changed);
+}
+
+static void unref_metadata(struct rpc_metadata *metadata)
+{
+    for (size_t i = 0; metadata && i < metadata->n; i++) {
+        grpc_slice_unref(metadata->items[i].key);
+        grpc_slice_unref(metadata->items[i].value);
+    }
+}
+
+/* Back to what call_init() made of it, except for the arena's first block. */
+static void clear(struct rpc_call *call)
+{
+    grpc_byte_buffer_destroy(call->incoming);
+    grpc_byte_buffer_destroy(call->outgoing);
+    unref_metadata(call->headers);
+    unref_metadata(call->trailers);
+    if (call->stream)
+        stream_free(call);
+    grpc_call_details_destroy(&call->details);
+    grpc_metadata_array_destroy(&call->metadata);
+    if (call->core)
+        grpc_call_unref(call->core);
+    arena_reset(&call->arena);
+    call_init(call, call->server);
+}
+
+void pool_put(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+    bool keep;
+
+    clear(call);
+    pthread_mutex_lock(&server->lock);
+    keep = server->n_pool < MAX_POOL;
+    if (keep) {
+        call->next = server->pool;
+        server->pool = call;
+        server->n_pool++;
+    }
+    leave(server);
+    pthread_mutex_unlock(&server->lock);
+    if (!keep) {
+        arena_free(&call->arena);
+        free(call);
+    }
+}
+
+void pool_free(struct rpc_server *server)
+{
+    assert(server->n_alive == 0);
+    for (struct rpc_call *call = server->pool, *next; call; call = next) {
+        next = call->next;
+        arena_free(&call->arena);
+        free(call);
+    }
+    server->pool = NULL;
+}
+
+/* ---- posted requests ---- */
+
+static void post(struct rpc_server *server)
+{
+    struct rpc_call *call = take(server);
+    grpc_call_error error;
+
+    if (!call) {
+        pthread_mutex_lock(&server->lock);
+        server->n_missing++;
+        leave(server);
+        pthread_mutex_unlock(&server->lock);
+        return;
+    }
+    TAG_RELEASE(&call->on_request);
+    error = grpc_server_request_call(server->core, &call->core, &call->details, &call->metadata,
+                                     server->cq, server->cq, &call->on_request);
+    assert(error == GRPC_CALL_OK);
+    (void)error;
+}
+
+void pool_post(struct rpc_server *server, size_t n)
+{
+    while (n-- > 0)
+        post(server);
+}
+
+/* Makes up for requests that could not be posted for want of memory. */
+static void post_missing(struct rpc_server *server)
+{
+    size_t n;
+
+    pthread_mutex_lock(&server->lock);
+    n = server->draining ? 0 : server->n_missing;
+    server->n_missing = 0;
+    server->n_alive++; /* stop waits for this function too */
+    pthread_mutex_unlock(&server->lock);
+    pool_post(server, n);
+    pthread_mutex_lock(&server->lock);
+    leave(server);
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* ---- unary calls without a deadline: a list by age, which is by end too ---- */
+
+void bound_call(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+
+    call->bounded = true;
+    call->next = NULL;
+    pthread_mutex_lock(&server->lock);
+    call->prev = server->youngest;
+    if (server->youngest)
+        server->youngest->next = call;
+    else
+        server->oldest = call;
+    server->youngest = call;
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void unlink_call(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+
+    *(call->prev ? &call->prev->next : &server->oldest) = call->next;
+    *(call->next ? &call->next->prev : &server->youngest) = call->prev;
+    call->prev = call->next = NULL;
+}
+
+void unbound_call(struct rpc_call *call)
+{
+    pthread_mutex_lock(&call->server->lock);
+    unlink_call(call);
+    pthread_mutex_unlock(&call->server->lock);
+}
+
+/* The oldest call when it is overdue and not yet answered, with a reference; claimed. */
+static struct rpc_call *take_overdue(struct rpc_server *server, int64_t now)
+{
+    struct rpc_call *call;
+
+    pthread_mutex_lock(&server->lock);
+    for (call = server->oldest; call && call->deadline_ns <= now; call = call->next)
+        if (!atomic_exchange(&call->answered, true)) /* else its winner is about to unlink it */
+            break;
+    if (call && call->deadline_ns > now)
+        call = NULL;
+    if (call) {
+        unlink_call(call);
+        rpc_call_ref(call);
+    }
+    pthread_mutex_unlock(&server->lock);
+    return call;
+}
+
+static void end_overdue(struct rpc_server *server)
+{
+    int64_t now = clock_monotonic_ns();
+    struct rpc_call *call;
+
+    while ((call = take_overdue(server, now))) {
+        atomic_store(&call->cancelled, true);
+        call_answer(call, &(struct rpc_error){.code = RPC_DEADLINE_EXCEEDED,
+                                              .message = STR("the call took too long")});
+        rpc_call_unref(call);
+    }
+}
+
+void pool_tick(struct rpc_server *server)
+{
+    end_overdue(server);
+    post_missing(server);
+}

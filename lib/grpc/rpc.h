@@ -1,0 +1,205 @@
+/* The gRPC server runtime: typed handlers on the gRPC C core.
+ *
+ * This folder is the only place that includes <grpc/...>; services see this header. A server has
+ * one completion queue and poller threads (one by default, the fastest per CPU). Handlers run on a
+ * poller thread and must not block: work that waits goes to lib/pg or to a pool of its own, which
+ * finishes the call later from any thread.
+ *
+ * Life of a unary call:
+ *     accepted -> authenticate hook -> request read -> wire check, unpack -> buf.validate rules
+ *     -> handler
+ *     -> exactly one of rpc_reply() / rpc_fail() / rpc_fail_with(), now or later, on any thread.
+ * After that the call must not be touched. All memory of a call is one arena, freed in one step.
+ *
+ * Authentication comes before reading, so that a stranger without a token learns nothing and costs
+ * little.
+ */
+#ifndef STOA_GRPC_RPC_H
+#define STOA_GRPC_RPC_H
+
+#include "base/arena.h"
+#include "schema/schema.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdatomic.h>
+
+struct rpc_server;
+struct rpc_call;
+
+/* google.rpc.Code (https://grpc.io/docs/guides/status-codes). */
+enum rpc_code {
+    RPC_OK = 0,
+    RPC_CANCELLED = 1,
+    RPC_UNKNOWN = 2,
+    RPC_INVALID_ARGUMENT = 3,
+    RPC_DEADLINE_EXCEEDED = 4,
+    RPC_NOT_FOUND = 5,
+    RPC_ALREADY_EXISTS = 6,
+    RPC_PERMISSION_DENIED = 7,
+    RPC_RESOURCE_EXHAUSTED = 8,
+    RPC_FAILED_PRECONDITION = 9,
+    RPC_ABORTED = 10,
+    RPC_OUT_OF_RANGE = 11,
+    RPC_UNIMPLEMENTED = 12,
+    RPC_INTERNAL = 13,
+    RPC_UNAVAILABLE = 14,
+    RPC_DATA_LOSS = 15,
+    RPC_UNAUTHENTICATED = 16,
+};
+
+/* An error for the caller, sent as google.rpc.Status in grpc-status-details-bin. Everything that is
+ * set becomes a detail message; strings need to live only until the call returns. */
+struct rpc_error {
+    enum rpc_code code;
+    struct str message; /* one sentence in plain words */
+    const char *reason; /* google.rpc.ErrorInfo.reason, UPPER_SNAKE_CASE (AIP-193); domain "stoa" */
+    const struct schema_fault *violations; /* google.rpc.BadRequest.field_violations */
+    size_t n_violations;
+    const char *resource_type;        /* google.rpc.ResourceInfo: "article", with ... */
+    struct str resource_name;         /* ... what was asked for, and ... */
+    const char *resource_description; /* ... what is wrong: "not found" */
+    int64_t retry_after_ms;           /* google.rpc.RetryInfo; 0: none */
+};
+
+/* ---- a call, as a handler sees it ---- */
+
+struct arena *rpc_call_arena(struct rpc_call *call);
+
+/* When the caller stops waiting: clock_monotonic_ns() terms; INT64_MAX without a deadline. */
+int64_t rpc_call_deadline_ns(const struct rpc_call *call);
+
+/* Set once the caller has gone away or the deadline has passed. The pointer is valid while the call
+ * is; pass it to lib/pg so that queued work is dropped. */
+const atomic_bool *rpc_call_cancelled(const struct rpc_call *call);
+
+/* First value of a request metadata key (lower case); {NULL, 0} when absent. Lives as the call. */
+struct str rpc_call_metadata(const struct rpc_call *call, const char *key);
+
+/* Adds to the initial / trailing metadata of the answer; strings are copied. -ENOSPC after 16,
+ * -EINVAL when HTTP/2 forbids the key or value, -EALREADY when a stream's headers have been sent
+ * (that is, with its first message or when `open` has returned). */
+int rpc_call_add_header(struct rpc_call *call, struct str key, struct str value) MUST_CHECK;
+int rpc_call_add_trailer(struct rpc_call *call, struct str key, struct str value) MUST_CHECK;
+
+/* "unix:..." or "ipv4:127.0.0.1:1234", as the core names the peer. */
+struct str rpc_call_peer(struct rpc_call *call);
+const struct schema_method *rpc_call_method(const struct rpc_call *call);
+
+/* One pointer for the authenticate hook to hand something to the handler (in the call's arena). */
+void rpc_call_set_context(struct rpc_call *call, void *context);
+void *rpc_call_context(const struct rpc_call *call);
+
+/* ---- finishing; each ends the call ---- */
+
+void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
+void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error);
+
+/* ---- streams ---- */
+
+/* Packs and queues one message. Any thread. Returns 0, -ENOBUFS (the caller reads too slowly: its
+ * queue is full, in messages or at 4 MiB; the usual answer is rpc_stream_cancel) or -EPIPE
+ * (finished or cancelled). */
+int rpc_stream_send(struct rpc_call *call, const ProtobufCMessage *message) MUST_CHECK;
+
+/* Ends the stream after everything queued has been sent. Any thread; once. */
+void rpc_stream_finish(struct rpc_call *call, const struct rpc_error *error /* NULL: OK */);
+
+/* Ends the stream at once, dropping what is queued (a consumer that can't keep up). NULL:
+ * CANCELLED. While a message is stuck on its way the caller gets code and sentence only, no
+ * details. */
+void rpc_stream_cancel(struct rpc_call *call, const struct rpc_error *error);
+
+/* A stream that another thread sends to is kept by a reference of that thread's own, given up when
+ * the stream is closed: stopping waits for it. */
+void rpc_call_ref(struct rpc_call *call);
+void rpc_call_unref(struct rpc_call *call);
+
+/* ---- handlers ---- */
+
+typedef void rpc_unary_fn(void *service, struct rpc_call *call, const ProtobufCMessage *request);
+
+struct rpc_stream_handler {
+    /* The stream has begun. request: server streaming, the one request; bidi: NULL. */
+    void (*open)(void *service, struct rpc_call *call, const ProtobufCMessage *request);
+    /* Client and bidi streaming: one more message; valid until it returns. The next is read after.
+     */
+    void (*message)(void *service, struct rpc_call *call, const ProtobufCMessage *message);
+    /* The caller will send no more. May be NULL. */
+    void (*half_close)(void *service, struct rpc_call *call);
+    /* Last callback of every stream that was opened, finished or cancelled. May be NULL. */
+    void (*closed)(void *service, struct rpc_call *call);
+};
+
+struct rpc_handler {
+    const char *method;  /* "GetArticle" */
+    rpc_unary_fn *unary; /* one of unary and stream */
+    const struct rpc_stream_handler *stream;
+};
+
+/* Gives a handler its types: defines NAME_rpc, an rpc_unary_fn around
+ *     static void NAME(SERVICE *service, struct rpc_call *call, const REQUEST *request) */
+#define RPC_UNARY(NAME, SERVICE, REQUEST)                                                         \
+    static void NAME##_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request) \
+    {                                                                                             \
+        NAME((SERVICE *)service, call, (const REQUEST *)request);                                 \
+    }
+
+/* ---- server ---- */
+
+struct rpc_server_options {
+    const struct schema *schema; /* outlives the server */
+    /* Called before a request is decoded; must end in rpc_call_proceed() or rpc_fail...(), now or
+     * later, on any thread. NULL: every call proceeds. Not called for health and reflection. */
+    void (*authenticate)(void *context, struct rpc_call *call);
+    void *authenticate_context;
+    size_t max_request_bytes; /* 0: 4 MiB. Larger: RESOURCE_EXHAUSTED from the core */
+    size_t max_calls;         /* calls in work at once; more: RESOURCE_EXHAUSTED. 0: 4096 */
+    size_t max_stream_queue;  /* messages waiting per stream. 0: 1024 */
+    int64_t max_call_ms;      /* bound on unary calls without a deadline. 0: 30,000 */
+    unsigned pollers;         /* poller threads. 0: 1 */
+};
+
+struct rpc_tls {
+    const char *certificate_file, *key_file; /* PEM */
+    const char *client_ca_file;              /* mTLS: callers must show one; NULL: plain TLS */
+};
+
+/* -ENOMEM, -EINVAL. */
+int rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret) MUST_CHECK;
+
+/* handlers: one row for each method of the service; a method without a row, an unknown name or the
+ * wrong kind is -EINVAL with one line in *ret_error (static or in the server). Before start. */
+int rpc_server_add(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                   const struct rpc_handler *handlers, size_t n, void *service,
+                   struct str *ret_error) MUST_CHECK;
+
+/* address: "unix:/path", "127.0.0.1:9001", "[::1]:9001", ":0"-style ports allowed (ret_port, may be
+ * NULL, gets the port). tls: NULL for plain text. A unix socket file is made with `mode` (0: 0660),
+ * replacing a stale one that nobody listens on. -EADDRINUSE with one line in *ret_error when it is
+ * taken. Before start. */
+int rpc_server_listen(struct rpc_server *server, const char *address, const struct rpc_tls *tls,
+                      unsigned mode, int *ret_port, struct str *ret_error) MUST_CHECK;
+
+int rpc_server_start(struct rpc_server *server) MUST_CHECK;
+
+/* The second half of the authenticate hook: the call goes on to decoding and its handler. */
+void rpc_call_proceed(struct rpc_call *call);
+
+/* Readiness in grpc.health.v1: the services and "" answer SERVING or NOT_SERVING; the name
+ * "liveness" answers SERVING as long as the process works. Watch streams see the change. Any
+ * thread. A server starts not ready. */
+void rpc_server_set_ready(struct rpc_server *server, bool ready);
+
+/* Graceful stop: not ready, GOAWAY, calls in work may end within grace_ms, then they are cancelled.
+ * Returns when no call is left and all threads have ended. */
+void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
+void rpc_server_free(struct rpc_server *server); /* after stop, or when never started */
+
+struct rpc_server_stats {
+    uint64_t started, finished, refused; /* calls; refused: over max_calls */
+    uint64_t active;
+};
+void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *ret);
+
+#endif

@@ -1,0 +1,511 @@
+/* The server: its methods, its poller threads, its start and its graceful stop. */
+#include "grpc/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/log.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+
+/* Requests that wait for a caller: the next is posted as soon as one is accepted, so this only has
+ * to cover a burst of accepts. */
+#define POSTED_REQUESTS 128
+
+#define MAX_STREAMS_PER_CONNECTION 1024
+#define HANDSHAKE_TIMEOUT_MS 10000
+/* A caller with open calls that has vanished without a word is noticed after this. */
+#define KEEPALIVE_TIME_MS 60000
+#define KEEPALIVE_TIMEOUT_MS 20000
+
+#define MAX_TICK_NS NSEC_PER_SEC
+#define MIN_TICK_NS (10 * NSEC_PER_MSEC)
+
+/* ---- the core ---- */
+
+static pthread_once_t core_once = PTHREAD_ONCE_INIT;
+
+/* The core's own error lines, in the form of ours. */
+static void log_core(gpr_log_func_args *args)
+{
+    if (args->severity == GPR_LOG_SEVERITY_ERROR)
+        log_warn("grpc core", LOG_C("cause", args->message), LOG_C("file", args->file),
+                 LOG_I("line", args->line));
+    else
+        log_debug("grpc core", LOG_C("cause", args->message), LOG_C("file", args->file));
+}
+
+/* Threads of this library leave signals to the threads of the program. */
+static void block_signals(sigset_t *old)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+/* Once per process, and never undone: grpc_shutdown() can wait ten seconds for a poller that looks
+ * after a blocked write. */
+static void core_init(void)
+{
+    sigset_t old;
+
+    block_signals(&old);
+    gpr_set_log_function(log_core);
+    grpc_init();
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static grpc_arg int_arg(const char *key, int64_t value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER,
+                      .key = (char *)key,
+                      .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
+}
+
+static grpc_server *core_server(const struct rpc_server_options *options)
+{
+    grpc_arg args[] = {
+        int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int64_t)options->max_request_bytes),
+        int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, MAX_STREAMS_PER_CONNECTION),
+        int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS),
+        int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_TIME_MS),
+        int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS),
+        /* A second server on the same port is an error, not a silent partner. */
+        int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0),
+        /* Compressed requests are refused: the core inflates them before it looks at their size. */
+        int_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1),
+        int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        /* Its pings reach nginx's idle connections, and nginx closes those: measured, one request
+         * in three then needs a new connection. */
+        int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
+    };
+    grpc_channel_args all = {ARRAY_SIZE(args), args};
+
+    return grpc_server_create(&all, NULL);
+}
+
+/* ---- making ---- */
+
+static void fill_defaults(struct rpc_server_options *options)
+{
+    if (!options->max_request_bytes)
+        options->max_request_bytes = (size_t)4 << 20;
+    if (!options->max_calls)
+        options->max_calls = 4096;
+    if (!options->max_stream_queue)
+        options->max_stream_queue = 1024;
+    if (!options->max_call_ms)
+        options->max_call_ms = 30000;
+    if (!options->pollers)
+        options->pollers = 1;
+}
+
+static bool valid_options(const struct rpc_server_options *options)
+{
+    return options->schema && options->max_request_bytes <= INT32_MAX && options->max_call_ms > 0 &&
+           options->max_call_ms <= INT64_C(24) * 3600 * 1000 && options->pollers <= 64;
+}
+
+static int64_t tick_for(int64_t max_call_ms)
+{
+    int64_t tick = max_call_ms * NSEC_PER_MSEC / 8;
+
+    if (tick > MAX_TICK_NS)
+        tick = MAX_TICK_NS;
+    return tick < MIN_TICK_NS ? MIN_TICK_NS : tick;
+}
+
+static void on_drained(struct ev *ev, bool ok UNUSED)
+{
+    struct rpc_server *server = CONTAINER_OF(ev, struct rpc_server, on_drained);
+
+    pthread_mutex_lock(&server->lock);
+    server->drained = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void init_lock(struct rpc_server *server)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->changed, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+int rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret)
+{
+    struct rpc_server *server = calloc(1, sizeof(*server));
+    int r;
+
+    if (!server)
+        return -ENOMEM;
+    server->options = *options;
+    fill_defaults(&server->options);
+    if (!valid_options(&server->options)) {
+        free(server);
+        return -EINVAL;
+    }
+    pthread_once(&core_once, core_init);
+    arena_init(&server->arena, 0);
+    init_lock(server);
+    server->on_drained.fn = on_drained;
+    server->tick_ns = tick_for(server->options.max_call_ms);
+    server->cq = grpc_completion_queue_create_for_next(NULL);
+    server->core = core_server(&server->options);
+    grpc_server_register_completion_queue(server->core, server->cq, NULL);
+    r = health_new(server);
+    if (r == 0)
+        r = reflection_add(server);
+    if (r < 0) {
+        rpc_server_free(server);
+        return r;
+    }
+    *ret = server;
+    return 0;
+}
+
+/* ---- methods ---- */
+
+static const struct rpc_handler *find_handler(const struct rpc_handler *handlers, size_t n,
+                                              const char *method)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(handlers[i].method, method) == 0)
+            return &handlers[i];
+    return NULL;
+}
+
+static const ProtobufCMethodDescriptor *find_method(const ProtobufCServiceDescriptor *descriptor,
+                                                    const char *name)
+{
+    for (unsigned i = 0; i < descriptor->n_methods; i++)
+        if (strcmp(descriptor->methods[i].name, name) == 0)
+            return &descriptor->methods[i];
+    return NULL;
+}
+
+static int refuse(struct rpc_server *server, struct str *ret_error, const char *what,
+                  const char *service, const char *method)
+{
+    *ret_error = arena_printf(&server->arena, "%s: %s/%s", what, service, method);
+    return -EINVAL;
+}
+
+/* Makes room for one more element of an array in the server's arena. */
+static void *grow(struct rpc_server *server, const void *array, size_t n, size_t *cap, size_t size)
+{
+    size_t wanted = *cap ? *cap * 2 : 16;
+    void *grown;
+
+    if (n < *cap)
+        return (void *)array;
+    grown = arena_calloc(&server->arena, wanted, size);
+    if (!grown)
+        return NULL;
+    if (n > 0)
+        memcpy(grown, array, n * size);
+    *cap = wanted;
+    return grown;
+}
+
+static int add_method(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                      const ProtobufCServiceDescriptor *types, unsigned i,
+                      const struct rpc_handler *handler, void *service, struct str *ret_error)
+{
+    const ProtobufCMethodDescriptor *method = &descriptor->methods[i];
+    const ProtobufCMethodDescriptor *type = &types->methods[i];
+    struct str path = arena_printf(&server->arena, "/%s/%s", descriptor->name, method->name);
+    struct str type_path = arena_printf(&server->arena, "/%s/%s", types->name, type->name);
+    const struct schema_method *schema;
+    struct rpc_method *methods =
+        grow(server, server->methods, server->n_methods, &server->cap_methods, sizeof(*methods));
+
+    if (!path.p || !type_path.p || !methods)
+        return -ENOMEM;
+    server->methods = methods;
+    schema = schema_method(server->options.schema, type_path);
+    if (!schema)
+        return refuse(server, ret_error, "not in the schema", descriptor->name, method->name);
+    if (!handler || !handler->unary == !handler->stream)
+        return refuse(server, ret_error, "needs one handler", descriptor->name, method->name);
+    if (!handler->stream != !(schema->client_streaming || schema->server_streaming) ||
+        (handler->stream &&
+         (!handler->stream->open || (schema->client_streaming && !handler->stream->message))))
+        return refuse(server, ret_error, "handler of the wrong kind", descriptor->name,
+                      method->name);
+    methods[server->n_methods++] = (struct rpc_method){
+        .path = path,
+        .schema = schema,
+        .input = type->input,
+        .output = type->output,
+        .unary = handler->unary,
+        .stream = handler->stream,
+        .service = service,
+    };
+    return 0;
+}
+
+static int add_service(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                       const ProtobufCServiceDescriptor *types, const struct rpc_handler *handlers,
+                       size_t n, void *service, struct str *ret_error)
+{
+    const char **services = grow(server, server->services, server->n_services,
+                                 &server->cap_services, sizeof(*services));
+    int r = 0;
+
+    assert(!server->started);
+    if (!services)
+        return -ENOMEM;
+    server->services = services;
+    if (server_has_service(server, descriptor->name))
+        return refuse(server, ret_error, "added twice", descriptor->name, "*");
+    for (size_t i = 0; i < n; i++)
+        if (!find_method(descriptor, handlers[i].method))
+            return refuse(server, ret_error, "no such method", descriptor->name,
+                          handlers[i].method);
+    for (unsigned i = 0; r == 0 && i < descriptor->n_methods; i++)
+        r = add_method(server, descriptor, types, i,
+                       find_handler(handlers, n, descriptor->methods[i].name), service, ret_error);
+    if (r == 0)
+        services[server->n_services++] = descriptor->name;
+    return r;
+}
+
+int rpc_server_add(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                   const struct rpc_handler *handlers, size_t n, void *service,
+                   struct str *ret_error)
+{
+    *ret_error = STR("out of memory");
+    return add_service(server, descriptor, descriptor, handlers, n, service, ret_error);
+}
+
+int server_add_built_in(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                        const ProtobufCServiceDescriptor *types, const struct rpc_handler *handlers,
+                        size_t n, void *service)
+{
+    size_t first = server->n_methods;
+    struct str error;
+    int r =
+        add_service(server, descriptor, types ? types : descriptor, handlers, n, service, &error);
+
+    for (size_t i = first; i < server->n_methods; i++) {
+        server->methods[i].built_in = true;
+        server->methods[i].vital = !server->methods[i].stream;
+    }
+    return r;
+}
+
+bool server_has_service(const struct rpc_server *server, const char *name)
+{
+    for (size_t i = 0; i < server->n_services; i++)
+        if (strcmp(server->services[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* FNV-1a. */
+static size_t hash(struct str s)
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+
+    for (size_t i = 0; i < s.n; i++)
+        h = (h ^ (unsigned char)s.p[i]) * UINT64_C(1099511628211);
+    return (size_t)h;
+}
+
+static int build_table(struct rpc_server *server)
+{
+    size_t size = 16;
+
+    while (size < server->n_methods * 2)
+        size *= 2;
+    server->table = arena_calloc(&server->arena, size, sizeof(*server->table));
+    if (!server->table)
+        return -ENOMEM;
+    server->table_mask = size - 1;
+    for (size_t i = 0; i < server->n_methods; i++) {
+        size_t at = hash(server->methods[i].path) & server->table_mask;
+        while (server->table[at])
+            at = (at + 1) & server->table_mask;
+        server->table[at] = &server->methods[i];
+    }
+    return 0;
+}
+
+const struct rpc_method *server_method(const struct rpc_server *server, struct str path)
+{
+    size_t at = hash(path) & server->table_mask;
+
+    while (server->table[at] && !str_eq(server->table[at]->path, path))
+        at = (at + 1) & server->table_mask;
+    return server->table[at];
+}
+
+/* ---- pollers ---- */
+
+static void *poll_queue(void *arg, bool ticks)
+{
+    struct rpc_server *server = arg;
+    gpr_timespec next = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    const gpr_timespec tick = gpr_time_from_nanos(server->tick_ns, GPR_TIMESPAN);
+    unsigned since_look = 0;
+
+    if (ticks)
+        next = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), tick);
+    for (;;) {
+        grpc_event event = grpc_completion_queue_next(server->cq, next, NULL);
+
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            return NULL;
+        if (event.type == GRPC_OP_COMPLETE) {
+            struct ev *ev = event.tag;
+            TAG_ACQUIRE(ev);
+            ev->fn(ev, event.success != 0);
+        }
+        /* A busy queue never times out: look at the clock now and then. */
+        if (ticks && (event.type == GRPC_QUEUE_TIMEOUT || ++since_look >= 256)) {
+            gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
+            since_look = 0;
+            if (gpr_time_cmp(now, next) >= 0) {
+                pool_tick(server);
+                next = gpr_time_add(now, tick);
+            }
+        }
+    }
+}
+
+static void *poll_and_tick(void *arg)
+{
+    return poll_queue(arg, true);
+}
+
+static void *poll_only(void *arg)
+{
+    return poll_queue(arg, false);
+}
+
+static int start_pollers(struct rpc_server *server)
+{
+    sigset_t old;
+    int r = 0;
+
+    server->threads = calloc(server->options.pollers, sizeof(*server->threads));
+    if (!server->threads)
+        return -ENOMEM;
+    block_signals(&old);
+    for (unsigned i = 0; r == 0 && i < server->options.pollers; i++) {
+        r = pthread_create(&server->threads[i], NULL, i == 0 ? poll_and_tick : poll_only, server);
+        if (r == 0) {
+            char name[16];
+            snprintf(name, sizeof(name), "rpc-%u", i);
+            pthread_setname_np(server->threads[i], name);
+            server->n_threads++;
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return server->n_threads > 0 ? 0 : -r;
+}
+
+int rpc_server_start(struct rpc_server *server)
+{
+    int r = build_table(server);
+
+    assert(!server->started);
+    if (r < 0)
+        return r;
+    grpc_server_start(server->core);
+    server->started = true;
+    pool_post(server, POSTED_REQUESTS);
+    return start_pollers(server);
+}
+
+/* ---- stopping ---- */
+
+/* Waits until no call is left and the core has closed all connections; false at the deadline. */
+static bool wait_drained(struct rpc_server *server, int64_t deadline_ns)
+{
+    struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NSEC_PER_SEC),
+                                .tv_nsec = (long)(deadline_ns % NSEC_PER_SEC)};
+    bool done;
+    int r = 0;
+
+    pthread_mutex_lock(&server->lock);
+    while (!(server->drained && server->n_alive == 0) && r != ETIMEDOUT) {
+        if (deadline_ns == INT64_MAX)
+            r = pthread_cond_wait(&server->changed, &server->lock);
+        else
+            r = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+    }
+    done = server->drained && server->n_alive == 0;
+    pthread_mutex_unlock(&server->lock);
+    return done;
+}
+
+static void begin_drain(struct rpc_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->draining = true;
+    pthread_mutex_unlock(&server->lock);
+    TAG_RELEASE(&server->on_drained);
+    grpc_server_shutdown_and_notify(server->core, server->cq, &server->on_drained);
+}
+
+static void drain_queue(struct rpc_server *server)
+{
+    grpc_completion_queue_shutdown(server->cq);
+    for (unsigned i = 0; i < server->n_threads; i++)
+        pthread_join(server->threads[i], NULL);
+    if (server->n_threads == 0) /* never started: the queue has nobody else */
+        poll_queue(server, false);
+}
+
+void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
+{
+    int64_t deadline_ns = clock_monotonic_ns() + (grace_ms > 0 ? grace_ms : 0) * NSEC_PER_MSEC;
+
+    if (server->stopped)
+        return;
+    server->stopped = true;
+    health_stop(server);
+    begin_drain(server);
+    if (server->n_threads > 0 && !wait_drained(server, deadline_ns)) {
+        grpc_server_cancel_all_calls(server->core);
+        wait_drained(server, INT64_MAX);
+    }
+    drain_queue(server);
+}
+
+void rpc_server_free(struct rpc_server *server)
+{
+    if (!server)
+        return;
+    rpc_server_stop(server, 0);
+    grpc_server_destroy(server->core);
+    grpc_completion_queue_destroy(server->cq);
+    pool_free(server);
+    health_free(server);
+    free(server->threads);
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->changed);
+    arena_free(&server->arena);
+    free(server);
+}
+
+void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *ret)
+{
+    *ret = (struct rpc_server_stats){
+        .started = atomic_load(&server->started_calls),
+        .finished = atomic_load(&server->finished_calls),
+        .refused = atomic_load(&server->refused_calls),
+        .active = atomic_load(&server->active),
+    };
+}

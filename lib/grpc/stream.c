@@ -1,0 +1,374 @@
+/* Streaming calls.
+ *
+ * Sending: any thread queues messages in a ring; one SEND is outstanding at a time, and its tag
+ * starts the next. The status goes last, as one more item of that order. Callbacks run on poller
+ * threads, one at a time per call: open, message..., half_close, and closed when both the receiving
+ * side and the call have come to their end. The owner's reference is dropped after closed. */
+#include "grpc/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define FIRST_RING 8
+/* Bound of a queue in bytes, beside the one in messages; one message may always wait. */
+#define MAX_QUEUE_BYTES ((size_t)4 << 20)
+
+struct rpc_stream {
+    bool proceeded;             /* past the authenticate hook */
+    bool opened;                /* callbacks have begun */
+    atomic_int pending;         /* ends to come before closed: the call's, the receiving side's */
+    struct arena message_arena; /* of the message being handled */
+
+    pthread_mutex_t lock; /* guards what follows */
+    grpc_slice *ring;
+    size_t head, count, cap; /* cap is a power of two */
+    size_t bytes;            /* in the ring */
+    bool sending;            /* on_sent is to come */
+    bool headers_wanted;     /* send them though nothing else is there to send */
+    bool headers_sent;
+    bool ended; /* nothing more may be queued */
+    bool status_sent;
+    struct rpc_status status; /* valid between ended and status_sent */
+};
+
+int stream_new(struct rpc_call *call)
+{
+    struct rpc_stream *stream = arena_calloc(&call->arena, 1, sizeof(*stream));
+
+    if (!stream)
+        return -ENOMEM;
+    pthread_mutex_init(&stream->lock, NULL);
+    arena_init(&stream->message_arena, call->arena.max);
+    atomic_init(&stream->pending, 2);
+    status_make(&stream->status, NULL);
+    call->stream = stream;
+    return 0;
+}
+
+/* ---- the queue; the lock is held ---- */
+
+static grpc_slice *ring_at(struct rpc_stream *stream, size_t i)
+{
+    return &stream->ring[(stream->head + i) & (stream->cap - 1)];
+}
+
+static bool ring_grow(struct rpc_stream *stream)
+{
+    size_t cap = stream->cap ? stream->cap * 2 : FIRST_RING;
+    grpc_slice *ring = malloc(cap * sizeof(*ring));
+
+    if (!ring)
+        return false;
+    for (size_t i = 0; i < stream->count; i++)
+        ring[i] = *ring_at(stream, i);
+    free(stream->ring);
+    stream->ring = ring;
+    stream->head = 0;
+    stream->cap = cap;
+    return true;
+}
+
+static int push(struct rpc_call *call, grpc_slice message)
+{
+    struct rpc_stream *stream = call->stream;
+    size_t n = GRPC_SLICE_LENGTH(message);
+
+    if (stream->count >= call->server->options.max_stream_queue ||
+        (stream->count > 0 && n > MAX_QUEUE_BYTES - stream->bytes) ||
+        (stream->count == stream->cap && !ring_grow(stream)))
+        return -ENOBUFS;
+    *ring_at(stream, stream->count++) = message;
+    stream->bytes += n;
+    return 0;
+}
+
+static grpc_slice pop(struct rpc_stream *stream)
+{
+    grpc_slice message = *ring_at(stream, 0);
+
+    stream->head = (stream->head + 1) & (stream->cap - 1);
+    stream->count--;
+    stream->bytes -= GRPC_SLICE_LENGTH(message);
+    return message;
+}
+
+static void drop_queue(struct rpc_stream *stream)
+{
+    while (stream->count > 0)
+        grpc_slice_unref(pop(stream));
+}
+
+void stream_free(struct rpc_call *call)
+{
+    struct rpc_stream *stream = call->stream;
+
+    drop_queue(stream);
+    free(stream->ring);
+    status_free(&stream->status);
+    arena_free(&stream->message_arena);
+    pthread_mutex_destroy(&stream->lock);
+}
+
+/* ---- sending ---- */
+
+/* Collects what can be sent now; the caller starts it after unlocking. */
+static void next_batch(struct rpc_call *call, struct batch *batch)
+{
+    struct rpc_stream *stream = call->stream;
+
+    batch->n = 0;
+    if (stream->sending || stream->status_sent)
+        return;
+    if (!stream->headers_sent && (stream->count > 0 || stream->ended || stream->headers_wanted)) {
+        batch_headers(batch, call);
+        stream->headers_sent = true;
+    }
+    if (stream->count > 0) {
+        grpc_slice message = pop(stream);
+        /* Only the last one that waits asks for its own write to the socket. */
+        batch_message(batch, call, message, stream->count > 0 ? GRPC_WRITE_BUFFER_HINT : 0);
+    }
+    if (stream->count == 0 && stream->ended) {
+        batch_status(batch, call, &stream->status);
+        stream->status_sent = true;
+    }
+    stream->sending = batch->n > 0;
+}
+
+static void unlock_and_send(struct rpc_call *call)
+{
+    struct batch batch;
+
+    next_batch(call, &batch);
+    pthread_mutex_unlock(&call->stream->lock);
+    if (batch.n > 0)
+        batch_start(&batch, call, &call->on_sent);
+}
+
+void stream_sent(struct rpc_call *call, bool ok)
+{
+    struct rpc_stream *stream = call->stream;
+
+    pthread_mutex_lock(&stream->lock);
+    grpc_byte_buffer_destroy(call->outgoing);
+    call->outgoing = NULL;
+    stream->sending = false;
+    if (!ok) { /* the caller has gone; RECV_CLOSE tells */
+        drop_queue(stream);
+        stream->ended = stream->status_sent = true;
+    }
+    unlock_and_send(call);
+}
+
+bool stream_headers_sent(struct rpc_call *call)
+{
+    bool sent;
+
+    pthread_mutex_lock(&call->stream->lock);
+    sent = call->stream->headers_sent;
+    pthread_mutex_unlock(&call->stream->lock);
+    return sent;
+}
+
+int rpc_stream_send(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    struct rpc_stream *stream = call->stream;
+    grpc_slice packed;
+    int r;
+
+    assert(stream && message->descriptor == call->method->output);
+    packed = message_pack(message);
+    pthread_mutex_lock(&stream->lock);
+    r = stream->ended ? -EPIPE : push(call, packed);
+    unlock_and_send(call);
+    if (r < 0)
+        grpc_slice_unref(packed);
+    return r;
+}
+
+/* ---- the end ---- */
+
+/* Either nothing more is received or the call is closed; after both the handler hears no more. */
+static void one_end_came(struct rpc_call *call)
+{
+    const struct rpc_stream_handler *handler = call->method->stream;
+
+    if (atomic_fetch_sub(&call->stream->pending, 1) > 1)
+        return;
+    if (call->stream->opened && handler->closed)
+        handler->closed(call->method->service, call);
+    rpc_call_unref(call);
+}
+
+/* Ends the stream with this status unless it has ended; the lock is held. */
+static void end(struct rpc_stream *stream, const struct rpc_error *error)
+{
+    if (stream->ended)
+        return;
+    stream->ended = true;
+    status_free(&stream->status);
+    status_make(&stream->status, error);
+}
+
+void rpc_stream_finish(struct rpc_call *call, const struct rpc_error *error)
+{
+    struct rpc_stream *stream = call->stream;
+    bool refused = !stream->proceeded; /* by the authenticate hook: nothing was received */
+    bool twice = atomic_exchange(&call->finished, true);
+
+    assert(!twice); /* a stream is finished exactly once */
+    (void)twice;
+    pthread_mutex_lock(&stream->lock);
+    end(stream, error);
+    unlock_and_send(call);
+    if (refused)
+        one_end_came(call);
+}
+
+void rpc_stream_cancel(struct rpc_call *call, const struct rpc_error *error)
+{
+    static const struct rpc_error cancelled = {.code = RPC_CANCELLED,
+                                               .message = {"the stream was cancelled", 24}};
+    struct rpc_stream *stream = call->stream;
+    bool stuck;
+
+    assert(stream->proceeded);
+    if (!error)
+        error = &cancelled;
+    atomic_store(&call->finished, true);
+    pthread_mutex_lock(&stream->lock);
+    drop_queue(stream);
+    end(stream, error);
+    stuck = stream->sending;
+    if (stuck) /* the status can't overtake what is being sent: the core cuts it off */
+        stream->status_sent = true;
+    unlock_and_send(call);
+    if (stuck) {
+        char message[256];
+        size_t n = error->message.n < sizeof(message) ? error->message.n : sizeof(message) - 1;
+        if (n > 0)
+            memcpy(message, error->message.p, n);
+        message[n] = '\0';
+        grpc_call_cancel_with_status(call->core, (grpc_status_code)error->code, message, NULL);
+    }
+}
+
+void stream_reply(struct rpc_call *call, const ProtobufCMessage *response)
+{
+    /* The one response of a client stream: nothing is queued before it. */
+    if (rpc_stream_send(call, response) < 0) {
+        rpc_stream_cancel(call, NULL);
+        return;
+    }
+    rpc_stream_finish(call, NULL);
+}
+
+/* ---- callbacks ---- */
+
+static bool has_ended(struct rpc_call *call)
+{
+    bool ended;
+
+    pthread_mutex_lock(&call->stream->lock);
+    ended = call->stream->ended;
+    pthread_mutex_unlock(&call->stream->lock);
+    return ended;
+}
+
+/* The runtime ends a stream whose input is bad. */
+static void refuse_input(struct rpc_call *call, const struct rpc_error *error)
+{
+    pthread_mutex_lock(&call->stream->lock);
+    end(call->stream, error);
+    unlock_and_send(call);
+}
+
+void stream_closed(struct rpc_call *call)
+{
+    struct rpc_stream *stream = call->stream;
+
+    pthread_mutex_lock(&stream->lock);
+    stream->ended = stream->status_sent = true;
+    drop_queue(stream);
+    pthread_mutex_unlock(&stream->lock);
+    one_end_came(call);
+}
+
+static void open_stream(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    struct rpc_stream *stream = call->stream;
+
+    stream->opened = true;
+    call->method->stream->open(call->method->service, call, request);
+    if (!call->method->schema->server_streaming)
+        return;
+    /* The caller sees that the stream has begun, even when its first message is far. */
+    pthread_mutex_lock(&stream->lock);
+    stream->headers_wanted = true;
+    unlock_and_send(call);
+}
+
+void stream_proceed(struct rpc_call *call)
+{
+    struct batch doorbell = {.n = 0}; /* to a poller thread */
+
+    call->stream->proceeded = true;
+    if (call->method->schema->client_streaming)
+        batch_start(&doorbell, call, &call->on_open);
+    else
+        call_receive(call);
+}
+
+void stream_opened(struct rpc_call *call)
+{
+    open_stream(call, NULL);
+    if (has_ended(call))
+        one_end_came(call);
+    else
+        call_receive(call);
+}
+
+static void received_last(struct rpc_call *call)
+{
+    const struct rpc_stream_handler *handler = call->method->stream;
+
+    if (!call->stream->opened) /* server streaming */
+        refuse_input(call, &(struct rpc_error){.code = RPC_UNIMPLEMENTED,
+                                               .message = STR("the call has no request message")});
+    else if (handler->half_close && !grpc_call_failed_before_recv_message(call->core) &&
+             !has_ended(call))
+        handler->half_close(call->method->service, call);
+    one_end_came(call);
+}
+
+/* Returns whether more may follow. */
+static bool received_one(struct rpc_call *call)
+{
+    const struct rpc_method *method = call->method;
+    bool many = method->schema->client_streaming;
+    struct arena *arena = many ? &call->stream->message_arena : &call->arena;
+    const ProtobufCMessage *message;
+    struct rpc_error error;
+
+    if (message_decode(call, arena, &message, &error) < 0)
+        refuse_input(call, &error);
+    else if (many)
+        method->stream->message(method->service, call, message);
+    else
+        open_stream(call, message);
+    if (many)
+        arena_free(arena);
+    return many;
+}
+
+void stream_received(struct rpc_call *call)
+{
+    if (!call->incoming)
+        received_last(call);
+    else if (!has_ended(call) && received_one(call) && !has_ended(call))
+        call_receive(call);
+    else
+        one_end_came(call);
+}
