@@ -1,0 +1,507 @@
+/* The engine: one thread that takes submitted queries, chooses a connection for each, and waits
+ * for sockets, the doorbell and deadlines. It never blocks elsewhere: connecting and cancelling
+ * are done by threads of their own. Everything here runs on it but db_open(), db_close(),
+ * db_submit() and db_ready().
+ *
+ * Routing. A connection answers in order, so a read behind a write that waits for a lock waits for
+ * that lock too. Hence reads go where no write is pending, and writes leave at least a quarter of
+ * the connections alone, as long as there are two; the others they share evenly, because each
+ * connection can take part in one group commit. */
+#include "pg/internal.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 64
+#define MAX_QUEUE 1000000
+#define BACKOFF_FIRST_NS (10 * NSEC_PER_MSEC)
+#define BACKOFF_MAX_NS (250 * NSEC_PER_MSEC)
+#define FAILED_LOG_NS (10 * NSEC_PER_SEC)
+/* Reads that go to one connection before the next one gets its share of a wake-up: a sync and a
+ * system call cost about as much as two short reads. */
+#define READ_RUN 8
+
+/* ---- queries ---- */
+
+static struct query_list *list_of(struct engine *e, const struct db_query *q)
+{
+    return q->statement->kind == DB_READ ? &e->reads : &e->writes;
+}
+
+static void enlist(struct engine *e, struct db_query *q)
+{
+    q->state = QUERY_WAITING;
+    q->conn = NULL;
+    TAILQ_INSERT_TAIL(list_of(e, q), q, next);
+}
+
+void engine_wait_again(struct engine *e, struct db_query *q)
+{
+    assert(q->state == QUERY_IN_FLIGHT);
+    enlist(e, q);
+}
+
+void engine_complete(struct engine *e, struct db_query *q, const struct db_result *result)
+{
+    const struct db_statement *statement = q->statement;
+
+    if (q->state == QUERY_WAITING)
+        TAILQ_REMOVE(list_of(e, q), q, next);
+    heap_remove(&e->deadlines, q);
+    atomic_fetch_sub(&e->db->n_queries, 1);
+    if (result->error == DB_INTERNAL)
+        error_log(statement, result);
+    q->done(q->user, result); /* q may be gone now */
+}
+
+void engine_fail(struct engine *e, struct db_query *q, enum db_error error)
+{
+    engine_complete(e, q, &(struct db_result){.error = error});
+}
+
+/* ---- routing ---- */
+
+static unsigned count_idle_of_writes(const struct engine *e, unsigned *ret_ready)
+{
+    unsigned idle = 0;
+
+    *ret_ready = 0;
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        if (e->conns[i].state == CONN_READY) {
+            ++*ret_ready;
+            idle += e->conns[i].writes == 0;
+        }
+    }
+    return idle;
+}
+
+static struct db_conn *pick_for_write(struct engine *e)
+{
+    struct db_conn *best = NULL;
+    unsigned ready, idle = count_idle_of_writes(e, &ready);
+    unsigned reserved = ready > 1 ? (ready + 3) / 4 : 0;
+
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        struct db_conn *c = &e->conns[i];
+
+        if (!conn_can_take(c) || (c->writes == 0 && idle <= reserved))
+            continue;
+        if (!best || c->writes < best->writes ||
+            (c->writes == best->writes && c->in_flight < best->in_flight))
+            best = c;
+    }
+    return best;
+}
+
+static struct db_conn *pick_for_read(struct engine *e)
+{
+    struct db_conn *best = NULL;
+    unsigned ready, idle = count_idle_of_writes(e, &ready);
+
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        struct db_conn *c = &e->conns[i];
+
+        if (!conn_can_take(c) || (c->writes > 0 && idle > 0))
+            continue;
+        if (c->unsynced > 0 && c->unsynced < READ_RUN)
+            return c;
+        if (!best || c->in_flight < best->in_flight)
+            best = c;
+    }
+    return best;
+}
+
+static void dispatch_list(struct engine *e, struct query_list *list, int64_t now,
+                          struct db_conn *(*pick)(struct engine *))
+{
+    struct db_query *q;
+
+    while ((q = TAILQ_FIRST(list)) != NULL) {
+        struct db_conn *c;
+
+        if (q->cancelled && atomic_load_explicit(q->cancelled, memory_order_relaxed)) {
+            engine_fail(e, q, DB_CANCELLED);
+            continue;
+        }
+        c = pick(e);
+        if (!c)
+            return;
+        TAILQ_REMOVE(list, q, next);
+        q->state = QUERY_IN_FLIGHT;
+        conn_send(c, q, now);
+    }
+}
+
+/* ---- connections ---- */
+
+static void announce(struct engine *e)
+{
+    bool ready = false;
+
+    for (unsigned i = 0; i < e->n_conns && !ready; i++)
+        ready = e->conns[i].state == CONN_READY;
+    if (ready == e->announced)
+        return;
+    e->announced = ready;
+    atomic_store(&e->db->ready, ready);
+    if (ready) {
+        e->failed_logged_ns = 0;
+        log_info("postgres connected");
+    }
+    if (e->db->options.on_ready)
+        e->db->options.on_ready(e->db->options.on_ready_user, ready);
+}
+
+static void connect_failed(struct engine *e, struct db_conn *c, const char *cause, int64_t now)
+{
+    c->state = CONN_DOWN;
+    c->backoff_ns = c->backoff_ns ? 2 * c->backoff_ns : BACKOFF_FIRST_NS;
+    if (c->backoff_ns > BACKOFF_MAX_NS)
+        c->backoff_ns = BACKOFF_MAX_NS;
+    c->retry_ns = now + c->backoff_ns;
+    if (e->failed_logged_ns && now - e->failed_logged_ns < FAILED_LOG_NS)
+        return;
+    e->failed_logged_ns = now;
+    log_warn("cannot connect to postgres; trying again", LOG_C("cause", cause));
+}
+
+static void tend_connection(struct engine *e, struct db_conn *c, int64_t now)
+{
+    if (c->state == CONN_READY && c->check_ns <= now) {
+        conn_check(c, now);
+    } else if (c->state == CONN_DOWN && c->retry_ns <= now) {
+        c->state = CONN_CONNECTING;
+        connector_ask(e->db, c);
+    } else if (c->state == CONN_CONNECTING) {
+        char cause[CAUSE_BYTES];
+        PGconn *pg;
+
+        if (!connector_take(e->db, c, &pg, cause))
+            return;
+        if (pg)
+            conn_opened(c, pg);
+        else
+            connect_failed(e, c, cause, now);
+    }
+}
+
+/* ---- the loop ---- */
+
+/* Takes what was submitted. Returns false when the engine must end. */
+static bool take_incoming(struct engine *e)
+{
+    struct db *db = e->db;
+    struct query_list taken = TAILQ_HEAD_INITIALIZER(taken);
+    struct db_query *q;
+    bool closing;
+
+    pthread_mutex_lock(&db->lock);
+    TAILQ_CONCAT(&taken, &db->incoming, next);
+    db->asleep = false;
+    closing = db->closing;
+    pthread_mutex_unlock(&db->lock);
+    while ((q = TAILQ_FIRST(&taken)) != NULL) {
+        TAILQ_REMOVE(&taken, q, next);
+        enlist(e, q);
+        if (q->deadline_ns != NEVER)
+            heap_add(&e->deadlines, q);
+    }
+    return !closing;
+}
+
+static void expire(struct engine *e, int64_t now)
+{
+    struct db_query *q;
+
+    while ((q = heap_first(&e->deadlines)) != NULL && q->deadline_ns <= now) {
+        heap_remove(&e->deadlines, q);
+        if (q->state == QUERY_IN_FLIGHT)
+            conn_expire(q->conn, q, now);
+        else
+            engine_fail(e, q, DB_DEADLINE);
+    }
+}
+
+/* Milliseconds until something is due, rounded up; -1 for no end. */
+static int wait_ms(const struct engine *e, int64_t now)
+{
+    const struct db_query *q = heap_first(&e->deadlines);
+    int64_t due = q ? q->deadline_ns : NEVER;
+
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        const struct db_conn *c = &e->conns[i];
+        int64_t t = c->state == CONN_READY  ? c->check_ns
+                    : c->state == CONN_DOWN ? c->retry_ns
+                                            : NEVER;
+        if (t < due)
+            due = t;
+    }
+    if (due == NEVER)
+        return -1;
+    if (due <= now)
+        return 0;
+    due = (due - now) / NSEC_PER_MSEC + 1;
+    return due > 60000 ? 60000 : (int)due;
+}
+
+/* Whether the engine may sleep: nothing was submitted meanwhile. From here on db_submit() rings. */
+static bool fall_asleep(struct engine *e)
+{
+    struct db *db = e->db;
+    bool idle;
+
+    pthread_mutex_lock(&db->lock);
+    idle = TAILQ_EMPTY(&db->incoming) && !db->closing;
+    db->asleep = idle;
+    pthread_mutex_unlock(&db->lock);
+    return idle;
+}
+
+static void wait_for_events(struct engine *e)
+{
+    struct pollfd fds[MAX_CONNECTIONS + 1];
+    int ms = fall_asleep(e) ? wait_ms(e, clock_monotonic_ns()) : 0;
+
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        const struct db_conn *c = &e->conns[i];
+
+        fds[i] = (struct pollfd){.fd = c->state == CONN_READY ? PQsocket(c->pg) : -1,
+                                 .events = (short)(c->wants_write ? POLLIN | POLLOUT : POLLIN)};
+    }
+    fds[e->n_conns] = (struct pollfd){.fd = e->db->doorbell_fd, .events = POLLIN};
+    if (poll(fds, e->n_conns + 1, ms) <= 0)
+        return;
+    if (fds[e->n_conns].revents) {
+        uint64_t rings;
+        ssize_t n UNUSED = read(e->db->doorbell_fd, &rings, sizeof(rings));
+    }
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        if (fds[i].revents & ~POLLOUT)
+            conn_receive(&e->conns[i]);
+        if (fds[i].revents & POLLOUT)
+            conn_flush(&e->conns[i]);
+    }
+}
+
+/* db_close(): nothing stays without an answer. */
+static void fail_all(struct engine *e)
+{
+    struct db_query *q;
+
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        if (e->conns[i].state == CONN_READY)
+            conn_lost(&e->conns[i], NULL);
+    }
+    while ((q = TAILQ_FIRST(&e->reads)) != NULL || (q = TAILQ_FIRST(&e->writes)) != NULL)
+        engine_fail(e, q, DB_UNAVAILABLE);
+    announce(e);
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *e = arg;
+
+    while (take_incoming(e)) {
+        int64_t now = clock_monotonic_ns();
+
+        expire(e, now);
+        for (unsigned i = 0; i < e->n_conns; i++)
+            tend_connection(e, &e->conns[i], now);
+        dispatch_list(e, &e->writes, now, pick_for_write);
+        dispatch_list(e, &e->reads, now, pick_for_read);
+        for (unsigned i = 0; i < e->n_conns; i++)
+            conn_flush(&e->conns[i]);
+        announce(e);
+        wait_for_events(e);
+    }
+    fail_all(e);
+    return NULL;
+}
+
+void engine_ring(struct db *db)
+{
+    uint64_t one = 1;
+    ssize_t n UNUSED = write(db->doorbell_fd, &one, sizeof(one));
+}
+
+/* ---- any thread ---- */
+
+int db_submit(struct db_query *q, int64_t deadline_ns, const atomic_bool *cancelled,
+              db_done_fn *done, void *user)
+{
+    struct db *db = q->db;
+    bool closing, asleep = false;
+
+    assert(q->state == QUERY_BOUND && q->n_bound == q->n_params);
+    if (q->failed)
+        return -ENOMEM;
+    if (atomic_fetch_add(&db->n_queries, 1) >= db->options.max_queue) {
+        atomic_fetch_sub(&db->n_queries, 1);
+        return -ENOBUFS;
+    }
+    q->deadline_ns = deadline_ns;
+    q->cancelled = cancelled;
+    q->done = done;
+    q->user = user;
+    pthread_mutex_lock(&db->lock);
+    closing = db->closing;
+    if (!closing) {
+        q->state = QUERY_WAITING;
+        TAILQ_INSERT_TAIL(&db->incoming, q, next);
+        asleep = db->asleep;
+        db->asleep = false; /* one ring is enough */
+    }
+    pthread_mutex_unlock(&db->lock);
+    if (closing) {
+        atomic_fetch_sub(&db->n_queries, 1);
+        return -ESHUTDOWN;
+    }
+    if (asleep)
+        engine_ring(db);
+    return 0;
+}
+
+bool db_ready(const struct db *db)
+{
+    return atomic_load(&db->ready);
+}
+
+/* ---- opening and closing ---- */
+
+static int set_options(struct db *db, const struct db_options *options)
+{
+    struct db_options *o = &db->options;
+
+    *o = *options;
+    o->connections = o->connections ? o->connections : 4;
+    o->pool_threads = o->pool_threads ? o->pool_threads : 2;
+    o->max_queue = o->max_queue ? o->max_queue : 4096;
+    o->max_pool_queue = o->max_pool_queue ? o->max_pool_queue : 256;
+    o->statement_timeout_ms = o->statement_timeout_ms ? o->statement_timeout_ms : 30000;
+    if (!o->conninfo || o->connections > MAX_CONNECTIONS || o->pool_threads > MAX_CONNECTIONS ||
+        o->max_queue > MAX_QUEUE || o->max_pool_queue > MAX_QUEUE || o->statement_timeout_ms < 0 ||
+        o->statement_timeout_ms > INT32_MAX)
+        return -EINVAL;
+    db->conninfo = strdup(o->conninfo);
+    o->conninfo = db->conninfo;
+    return db->conninfo ? 0 : -ENOMEM;
+}
+
+static int engine_init(struct db *db)
+{
+    struct engine *e = &db->engine;
+
+    e->db = db;
+    TAILQ_INIT(&e->reads);
+    TAILQ_INIT(&e->writes);
+    e->n_conns = db->options.connections;
+    e->conns = calloc(e->n_conns, sizeof(*e->conns));
+    e->deadlines.max = db->options.max_queue;
+    e->deadlines.items = calloc(e->deadlines.max, sizeof(struct db_query *));
+    if (!e->conns || !e->deadlines.items)
+        return -ENOMEM;
+    for (unsigned i = 0; i < e->n_conns; i++)
+        e->conns[i] = (struct db_conn){.engine = e, .check_ns = NEVER};
+    return 0;
+}
+
+static int prepare(struct db *db, const struct db_options *options)
+{
+    int error = set_options(db, options);
+
+    if (error == 0)
+        error = engine_init(db);
+    if (error < 0)
+        return error;
+    db->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    db->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return db->doorbell_fd < 0 || db->stop_fd < 0 ? -errno : 0;
+}
+
+static void release(struct db *db)
+{
+    if (db->doorbell_fd >= 0)
+        close(db->doorbell_fd);
+    if (db->stop_fd >= 0)
+        close(db->stop_fd);
+    pthread_mutex_destroy(&db->lock);
+    free(db->engine.conns);
+    free(db->engine.deadlines.items);
+    free(db->conninfo);
+    free(db);
+}
+
+/* Ends every wait outside the engine. */
+static void raise_stop(struct db *db)
+{
+    uint64_t one = 1;
+    ssize_t n UNUSED = write(db->stop_fd, &one, sizeof(one));
+}
+
+static int start_threads(struct db *db)
+{
+    int error = canceller_start(&db->canceller);
+
+    if (error < 0)
+        return error;
+    error = connector_start(db);
+    if (error < 0)
+        goto no_connector;
+    error = pool_start(db);
+    if (error < 0)
+        goto no_pool;
+    error = -pthread_create(&db->engine.thread, NULL, engine_main, &db->engine);
+    if (error == 0)
+        return 0;
+    raise_stop(db);
+    pool_stop(db);
+no_pool:
+    connector_stop(db);
+no_connector:
+    canceller_stop(db->canceller);
+    return error;
+}
+
+int db_open(const struct db_options *options, const struct db_statement *statements, size_t n,
+            struct db **ret)
+{
+    struct db *db = calloc(1, sizeof(*db));
+    int error;
+
+    if (!db)
+        return -ENOMEM;
+    db->statements = statements;
+    db->n_statements = n;
+    db->doorbell_fd = db->stop_fd = -1;
+    pthread_mutex_init(&db->lock, NULL);
+    TAILQ_INIT(&db->incoming);
+    error = prepare(db, options);
+    if (error == 0)
+        error = start_threads(db);
+    if (error < 0) {
+        release(db);
+        return error;
+    }
+    *ret = db;
+    return 0;
+}
+
+void db_close(struct db *db)
+{
+    pthread_mutex_lock(&db->lock);
+    db->closing = true;
+    pthread_mutex_unlock(&db->lock);
+    raise_stop(db);
+    engine_ring(db);
+    pool_stop(db);
+    pthread_join(db->engine.thread, NULL);
+    connector_stop(db);
+    canceller_stop(db->canceller);
+    release(db);
+}
