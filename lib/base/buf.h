@@ -1,0 +1,36 @@
+/* A growing byte buffer that states its limit when it is made.
+ *
+ * Failure is sticky: once an append does not fit (limit or memory), `failed` stays set and later
+ * appends do nothing, so that a long run of appends is checked once at its end.
+ */
+#ifndef STOA_BASE_BUF_H
+#define STOA_BASE_BUF_H
+
+#include "base/base.h"
+
+struct buf {
+    char *p;
+    size_t n;    /* bytes used */
+    size_t cap;  /* bytes allocated */
+    size_t max;  /* bytes that may ever be used */
+    bool failed; /* an append did not fit, or memory ran out */
+};
+
+void buf_init(struct buf *b, size_t max);
+void buf_free(struct buf *b); /* then as after buf_init() with the same limit */
+
+/* Makes room for n more bytes and returns where they go; the caller then adds to b->n what it
+ * wrote. NULL (and failed) if they do not fit. */
+char *buf_reserve(struct buf *b, size_t n) MUST_CHECK;
+
+void buf_append(struct buf *b, const void *p, size_t n);
+void buf_append_str(struct buf *b, struct str s);
+void buf_append_char(struct buf *b, char c);
+void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static inline struct str buf_str(const struct buf *b)
+{
+    return (struct str){b->p, b->n};
+}
+
+#endif

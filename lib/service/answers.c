@@ -1,0 +1,133 @@
+/* Answers that handlers of every service share: database outcomes and common errors as gRPC status.
+ */
+#include "base/log.h"
+#include "service/internal.h"
+
+#include <errno.h>
+
+#define RETRY_AFTER_MS 1000
+
+const struct service_caller *service_caller(const struct rpc_call *call)
+{
+    return rpc_call_context(call);
+}
+
+int64_t service_caller_id(const struct rpc_call *call)
+{
+    const struct service_caller *caller = service_caller(call);
+    return caller ? caller->account_id : 0;
+}
+
+static void fail_overloaded(struct rpc_call *call)
+{
+    rpc_fail_with(call, &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
+                                            .message = STR("the service is overloaded"),
+                                            .reason = "OVERLOADED",
+                                            .retry_after_ms = RETRY_AFTER_MS});
+}
+
+static void fail_unavailable(struct rpc_call *call, struct str message)
+{
+    rpc_fail_with(call, &(struct rpc_error){.code = RPC_UNAVAILABLE,
+                                            .message = message,
+                                            .reason = "DATABASE_UNAVAILABLE",
+                                            .retry_after_ms = RETRY_AFTER_MS});
+}
+
+bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done, void *user)
+{
+    int r = query
+                ? db_submit(query, rpc_call_deadline_ns(call), rpc_call_cancelled(call), done, user)
+                : -ENOMEM;
+
+    if (r == -ESHUTDOWN)
+        fail_unavailable(call, STR("the service is stopping"));
+    else if (r < 0)
+        fail_overloaded(call);
+    return r >= 0;
+}
+
+void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *done)
+{
+    (void)service_query_with(call, query, done, call);
+}
+
+bool service_query_failed(struct rpc_call *call, const struct db_result *result)
+{
+    switch (result->error) {
+    case DB_OK:
+        return false;
+    case DB_UNAVAILABLE:
+        fail_unavailable(call, STR("the database is not available"));
+        return true;
+    case DB_DEADLINE:
+        rpc_fail(call, RPC_DEADLINE_EXCEEDED, "the deadline passed");
+        return true;
+    case DB_CANCELLED:
+        rpc_fail(call, RPC_CANCELLED, "the caller has gone");
+        return true;
+    case DB_CONFLICT:
+        rpc_fail_with(call, &(struct rpc_error){.code = RPC_ABORTED,
+                                                .message = STR("another change came first"),
+                                                .reason = "CONFLICT"});
+        return true;
+    case DB_OVERLOADED:
+        fail_overloaded(call);
+        return true;
+    case DB_UNIQUE:
+    case DB_FOREIGN_KEY:
+    case DB_CHECK:
+    case DB_INTERNAL:
+        break;
+    }
+    /* What a handler did not expect is a bug of ours: the log says it, the caller need not. */
+    log_error("query failed", LOG_S("method", rpc_call_method(call)->path),
+              LOG_C("sqlstate", result->sqlstate), LOG_S("constraint", result->constraint),
+              LOG_S("cause", result->message));
+    rpc_fail(call, RPC_INTERNAL, "internal error");
+    return true;
+}
+
+void service_fail_field(struct rpc_call *call, enum rpc_code code, const char *reason,
+                        const char *field, const char *description)
+{
+    struct schema_fault violation = {str_of(field), str_of(description)};
+
+    rpc_fail_with(call,
+                  &(struct rpc_error){
+                      .code = code,
+                      .message = arena_printf(rpc_call_arena(call), "%s %s", field, description),
+                      .reason = reason,
+                      .violations = &violation,
+                      .n_violations = 1,
+                  });
+}
+
+void service_fail_not_found(struct rpc_call *call, const char *type, struct str name)
+{
+    rpc_fail_with(call, &(struct rpc_error){
+                            .code = RPC_NOT_FOUND,
+                            .message = arena_printf(rpc_call_arena(call), "%s not found", type),
+                            .reason = "NOT_FOUND",
+                            .resource_type = type,
+                            .resource_name = name,
+                            .resource_description = "not found",
+                        });
+}
+
+void service_fail_memory(struct rpc_call *call)
+{
+    rpc_fail(call, RPC_RESOURCE_EXHAUSTED, "the request needs too much memory");
+}
+
+void service_set_time(Google__Protobuf__Timestamp *ret, int64_t unix_us)
+{
+    const int64_t usec_per_sec = 1000000;
+    int64_t fraction = unix_us % usec_per_sec;
+
+    google__protobuf__timestamp__init(ret);
+    if (fraction < 0) /* before 1970: nanos count forward all the same */
+        fraction += usec_per_sec;
+    ret->seconds = (unix_us - fraction) / usec_per_sec;
+    ret->nanos = (int32_t)(fraction * NSEC_PER_USEC);
+}

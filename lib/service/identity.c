@@ -1,0 +1,300 @@
+/* Who is calling: access tokens are verified here, against the keys that auth publishes in Postgres
+ * (auth.verification_keys).
+ *
+ * The key set is read at start and every few seconds. A token with an unknown key id may be signed
+ * by a key that was published a moment ago, so its call is parked until the next refresh has been
+ * read, and judged then. Refreshes for unknown keys are at least UNKNOWN_KEY_INTERVAL apart and
+ * parked calls are few, so that made-up key ids cost Postgres next to nothing.
+ *
+ * Threads: identity_authenticate() on the pollers, identity_tick() on the main thread, on_keys() on
+ * the database's engine thread.
+ */
+#include "base/log.h"
+#include "service/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define REFRESH_INTERVAL (5 * NSEC_PER_SEC)
+#define UNKNOWN_KEY_INTERVAL (250 * NSEC_PER_MSEC)
+#define RETRY_INTERVAL (1 * NSEC_PER_SEC)
+#define REFRESH_TIMEOUT (2 * NSEC_PER_SEC)
+#define MAX_PARKED 256
+#define MAX_KEYS 64
+
+struct parked {
+    struct rpc_call *calls[MAX_PARKED];
+    size_t n;
+};
+
+struct identity {
+    struct service *service;
+    struct jwt_verifier *verifier;
+    struct arena refresh_arena; /* of the refresh in flight */
+
+    pthread_mutex_t lock;    /* guards what follows */
+    struct parked waiting;   /* for the next refresh */
+    struct parked refreshed; /* for the one in flight */
+    bool refreshing, stopped;
+    int64_t next_refresh_ns, last_refresh_ns;
+};
+
+const struct db_statement service_keys_statement = {
+    .name = "verification_keys",
+    .sql = "SELECT key_id, public_jwk FROM auth.verification_keys ORDER BY key_id",
+    .kind = DB_READ,
+    .params = {DB_END},
+};
+
+#define KEYS_CONDITION "verification keys known"
+
+int identity_new(struct service *service, struct identity **ret)
+{
+    struct identity *identity = calloc(1, sizeof(*identity));
+    int r;
+
+    if (!identity)
+        return -ENOMEM;
+    identity->service = service;
+    pthread_mutex_init(&identity->lock, NULL);
+    arena_init(&identity->refresh_arena, 1 << 20);
+    r = jwt_verifier_new(&(struct jwt_verifier_options){.issuer = service->settings.issuer.p,
+                                                        .audience = service->settings.audience.p,
+                                                        .leeway_s = 5},
+                         &identity->verifier);
+    if (r < 0) {
+        free(identity);
+        return r;
+    }
+    service_set_condition(service, KEYS_CONDITION, false);
+    *ret = identity;
+    return 0;
+}
+
+void identity_free(struct identity *identity)
+{
+    if (!identity)
+        return;
+    jwt_verifier_free(identity->verifier);
+    arena_free(&identity->refresh_arena);
+    pthread_mutex_destroy(&identity->lock);
+    free(identity);
+}
+
+/* ---- judging a call ---- */
+
+static void refuse(struct rpc_call *call, const char *reason, const char *description)
+{
+    service_fail_field(call, RPC_UNAUTHENTICATED, reason, "token", description);
+}
+
+/* The token of "Bearer ..." (RFC 6750 section 2.1) or "Token ..." (RealWorld); {NULL, 0} when the
+ * scheme is another. */
+static struct str token_of(struct str authorization)
+{
+    static const struct str schemes[] = {{"Bearer ", 7}, {"Token ", 6}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+        struct str scheme = schemes[i];
+        if (authorization.n >= scheme.n &&
+            str_eq_nocase((struct str){authorization.p, scheme.n}, scheme))
+            return str_skip(authorization, scheme.n);
+    }
+    return STR_NULL;
+}
+
+/* Hands the verified caller to the handlers. */
+static enum jwt_result set_caller(struct rpc_call *call, const struct jwt_claims *claims,
+                                  struct str token)
+{
+    struct service_caller *caller = arena_alloc(rpc_call_arena(call), sizeof(*caller));
+    int64_t id;
+
+    if (!caller)
+        return JWT_NO_MEMORY;
+    if (str_to_int64(claims->subject, &id) < 0 || id <= 0)
+        return JWT_MALFORMED;
+    *caller = (struct service_caller){.account_id = id, .session = claims->session, .token = token};
+    rpc_call_set_context(call, caller);
+    return JWT_OK;
+}
+
+/* Ends in proceed or fail and returns true; false when the token's key is unknown. */
+static bool judge(struct identity *identity, struct rpc_call *call)
+{
+    struct str token = token_of(rpc_call_metadata(call, "authorization"));
+    struct jwt_claims claims;
+    enum jwt_result result = JWT_MALFORMED;
+
+    if (token.n > 0)
+        result = jwt_verify(identity->verifier, token, clock_realtime_us() / 1000000,
+                            rpc_call_arena(call), &claims);
+    if (result == JWT_OK)
+        result = set_caller(call, &claims, token);
+    switch (result) {
+    case JWT_OK:
+        rpc_call_proceed(call);
+        return true;
+    case JWT_UNKNOWN_KEY:
+        return false;
+    case JWT_NO_MEMORY:
+        rpc_fail(call, RPC_RESOURCE_EXHAUSTED, "out of memory");
+        return true;
+    case JWT_EXPIRED:
+        refuse(call, "TOKEN_EXPIRED", "is invalid");
+        return true;
+    default:
+        refuse(call, "TOKEN_INVALID", "is invalid");
+        return true;
+    }
+}
+
+static bool park(struct identity *identity, struct rpc_call *call)
+{
+    bool parked = false;
+
+    pthread_mutex_lock(&identity->lock);
+    if (!identity->stopped && identity->waiting.n < MAX_PARKED) {
+        int64_t soonest = identity->last_refresh_ns + UNKNOWN_KEY_INTERVAL;
+        identity->waiting.calls[identity->waiting.n++] = call;
+        if (identity->next_refresh_ns > soonest)
+            identity->next_refresh_ns = soonest;
+        parked = true;
+    }
+    pthread_mutex_unlock(&identity->lock);
+    if (parked)
+        service_wake(identity->service);
+    return parked;
+}
+
+void identity_authenticate(void *context, struct rpc_call *call)
+{
+    struct identity *identity = context;
+    enum schema_auth policy = rpc_call_method(call)->auth;
+
+    if (policy == SCHEMA_AUTH_NONE) {
+        rpc_call_proceed(call);
+        return;
+    }
+    if (!rpc_call_metadata(call, "authorization").p) {
+        if (policy == SCHEMA_AUTH_OPTIONAL)
+            rpc_call_proceed(call);
+        else
+            refuse(call, "TOKEN_MISSING", "is missing");
+        return;
+    }
+    if (!judge(identity, call) && !park(identity, call))
+        refuse(call, "TOKEN_INVALID", "is invalid");
+}
+
+/* ---- the key set ---- */
+
+static void set_keys(struct identity *identity, const struct db_result *result)
+{
+    struct str jwks[MAX_KEYS];
+    int n = db_rows(result);
+
+    if (n > MAX_KEYS) {
+        log_warn("too many verification keys: the rest is ignored", LOG_I("keys", n));
+        n = MAX_KEYS;
+    }
+    for (int i = 0; i < n; i++)
+        jwks[i] = db_get_text(result, i, 1);
+    if (jwt_verifier_set_keys(identity->verifier, jwks, (size_t)n) < 0)
+        log_error("a published verification key is malformed: the old keys stay");
+    service_set_condition(identity->service, KEYS_CONDITION,
+                          jwt_verifier_key_count(identity->verifier) > 0);
+}
+
+/* Takes the calls that waited for the refresh that just ended. */
+static struct parked take_refreshed(struct identity *identity, bool ok)
+{
+    struct parked calls;
+    int64_t wait = REFRESH_INTERVAL;
+
+    if (!ok)
+        wait = RETRY_INTERVAL;
+    else if (jwt_verifier_key_count(identity->verifier) == 0)
+        wait = UNKNOWN_KEY_INTERVAL; /* a first start: auth publishes its key any moment */
+    pthread_mutex_lock(&identity->lock);
+    calls = identity->refreshed;
+    identity->refreshed.n = 0;
+    identity->refreshing = false;
+    identity->next_refresh_ns = clock_monotonic_ns() + wait;
+    if (identity->waiting.n > 0)
+        identity->next_refresh_ns = identity->last_refresh_ns + UNKNOWN_KEY_INTERVAL;
+    pthread_mutex_unlock(&identity->lock);
+    return calls;
+}
+
+static void finish_refresh(struct identity *identity, bool ok)
+{
+    struct parked calls = take_refreshed(identity, ok);
+
+    for (size_t i = 0; i < calls.n; i++) {
+        if (!ok)
+            rpc_fail(calls.calls[i], RPC_UNAVAILABLE, "the token can't be checked right now");
+        else if (!judge(identity, calls.calls[i]))
+            refuse(calls.calls[i], "TOKEN_INVALID", "is invalid");
+    }
+    service_wake(identity->service);
+}
+
+static void on_keys(void *user, const struct db_result *result)
+{
+    struct identity *identity = user;
+
+    if (result->error == DB_OK)
+        set_keys(identity, result);
+    else if (result->error != DB_UNAVAILABLE)
+        log_warn("verification keys could not be read", LOG_S("cause", result->message));
+    finish_refresh(identity, result->error == DB_OK);
+}
+
+static void refresh(struct identity *identity)
+{
+    size_t statement = identity->service->definition->n_statements;
+    struct db_query *query;
+
+    arena_reset(&identity->refresh_arena);
+    query = db_query(identity->service->db, &identity->refresh_arena, statement);
+    if (!query ||
+        db_submit(query, clock_monotonic_ns() + REFRESH_TIMEOUT, NULL, on_keys, identity) < 0)
+        finish_refresh(identity, false);
+}
+
+int identity_tick(struct identity *identity)
+{
+    int64_t now = clock_monotonic_ns(), wait = REFRESH_TIMEOUT;
+    bool due = false;
+
+    pthread_mutex_lock(&identity->lock);
+    if (!identity->refreshing && !identity->stopped) {
+        due = identity->next_refresh_ns <= now;
+        wait = identity->next_refresh_ns - now;
+    }
+    if (due) {
+        identity->refreshing = true;
+        identity->last_refresh_ns = now;
+        identity->refreshed = identity->waiting;
+        identity->waiting.n = 0;
+        wait = REFRESH_TIMEOUT;
+    }
+    pthread_mutex_unlock(&identity->lock);
+    if (due)
+        refresh(identity);
+    return (int)(wait / NSEC_PER_MSEC) + 1;
+}
+
+void identity_stop(struct identity *identity)
+{
+    struct parked calls;
+
+    pthread_mutex_lock(&identity->lock);
+    identity->stopped = true;
+    calls = identity->waiting;
+    identity->waiting.n = 0;
+    pthread_mutex_unlock(&identity->lock);
+    for (size_t i = 0; i < calls.n; i++)
+        rpc_fail(calls.calls[i], RPC_UNAVAILABLE, "the service is stopping");
+}

@@ -1,0 +1,65 @@
+/* Private to lib/service: the running service and its parts. */
+#ifndef STOA_SERVICE_INTERNAL_H
+#define STOA_SERVICE_INTERNAL_H
+
+#include "service/service.h"
+
+#include <pthread.h>
+
+/* Settings that every service has. */
+struct service_settings {
+    struct str listen, database, database_password, log_level, issuer, audience;
+    struct str tls_certificate, tls_key, tls_client_ca;
+    int64_t database_connections, database_queue, max_calls, max_request_bytes, grace_ms;
+};
+
+#define SERVICE_MAX_CONDITIONS 8
+
+struct service_condition {
+    const char *reason;
+    bool holds;
+};
+
+struct identity; /* identity.c */
+
+struct service {
+    const struct service_definition *definition;
+    struct service_settings settings;
+    struct arena arena; /* settings and start-up; freed last */
+    struct schema *schema;
+    struct rpc_server *rpc;
+    struct db *db;
+    struct identity *identity;
+    void *state;
+    struct str conninfo; /* settings.database with the password; secret */
+    bool started;        /* the server runs */
+    int wake_fd;         /* eventfd: the main thread has something to do */
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct service_condition conditions[SERVICE_MAX_CONDITIONS];
+    size_t n_conditions;
+    bool ready;
+};
+
+/* Wakes the main thread. Any thread. */
+void service_wake(struct service *service);
+
+/* ---- identity.c: who is calling, and the keys that tell ---- */
+
+/* The one statement that lib/service adds behind the service's own. */
+extern const struct db_statement service_keys_statement;
+
+int identity_new(struct service *service, struct identity **ret) MUST_CHECK;
+void identity_free(struct identity *identity);
+
+/* The authenticate hook of lib/grpc; context is the struct identity. */
+void identity_authenticate(void *context, struct rpc_call *call);
+
+/* Main thread: starts a refresh of the keys when one is due. Returns milliseconds until it wants to
+ * be called again. */
+int identity_tick(struct identity *identity);
+
+/* Fails every call that waits for keys; no more is parked afterwards. */
+void identity_stop(struct identity *identity);
+
+#endif

@@ -1,0 +1,479 @@
+/* Life of a service process: settings, start, waiting for signals, graceful stop.
+ *
+ * The main thread does no requests. It waits for SIGTERM or SIGINT, checks migrations until they
+ * are known to be current, and gives identity.c its clock.
+ */
+#include "service/internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* api.binpb, linked in: the contract that this binary was compiled from (api_descriptor.S). */
+extern const char stoa_api_descriptor_set[], stoa_api_descriptor_set_end[];
+
+#define AT(member) offsetof(struct service_settings, member)
+
+static const struct config_setting common_settings[] = {
+    {"STOA_LISTEN", CONFIG_STRING, AT(listen), NULL, 1, 0, false,
+     "Where gRPC is served: addresses like unix:/run/x.sock or 127.0.0.1:9001, comma separated."},
+    {"STOA_DATABASE", CONFIG_STRING, AT(database), NULL, 1, 0, false,
+     "How Postgres is reached, as libpq keywords: host=... dbname=... user=..."},
+    {"STOA_DATABASE_PASSWORD", CONFIG_STRING, AT(database_password), "", 0, 0, true,
+     "Password of the database role; better given by STOA_DATABASE_PASSWORD_FILE."},
+    {"STOA_DATABASE_CONNECTIONS", CONFIG_INT, AT(database_connections), "4", 1, 64, false,
+     "Pipelined connections to Postgres."},
+    {"STOA_DATABASE_QUEUE", CONFIG_INT, AT(database_queue), "4096", 16, 1000000, false,
+     "Queries that may wait or be in flight; more are refused with RESOURCE_EXHAUSTED."},
+    {"STOA_LOG_LEVEL", CONFIG_STRING, AT(log_level), "info", 1, 0, false,
+     "The least important level that is logged: debug, info, warn or error."},
+    {"STOA_TOKEN_ISSUER", CONFIG_STRING, AT(issuer), "stoa", 1, 256, false,
+     "The iss of access tokens; the same for all services."},
+    {"STOA_TOKEN_AUDIENCE", CONFIG_STRING, AT(audience), "stoa", 1, 256, false,
+     "The aud of access tokens; the same for all services."},
+    {"STOA_TLS_CERTIFICATE", CONFIG_STRING, AT(tls_certificate), "", 0, 0, false,
+     "PEM file with the certificate chain: TCP addresses then speak TLS."},
+    {"STOA_TLS_KEY", CONFIG_STRING, AT(tls_key), "", 0, 0, false,
+     "PEM file with the certificate's private key."},
+    {"STOA_TLS_CLIENT_CA", CONFIG_STRING, AT(tls_client_ca), "", 0, 0, false,
+     "PEM file of authorities; callers must then show a certificate of theirs (mutual TLS)."},
+    {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "4096", 1, 1000000, false,
+     "Calls in work at once; more are refused with RESOURCE_EXHAUSTED."},
+    {"STOA_MAX_REQUEST_BYTES", CONFIG_INT, AT(max_request_bytes), "4194304", 1024, 1 << 30, false,
+     "Largest request message."},
+    {"STOA_GRACE_MS", CONFIG_INT, AT(grace_ms), "10000", 0, 600000, false,
+     "How long calls in work may go on after SIGTERM, in milliseconds."},
+};
+
+struct rpc_server *service_rpc(struct service *service)
+{
+    return service->rpc;
+}
+
+struct db *service_db(struct service *service)
+{
+    return service->db;
+}
+
+void *service_config(struct service *service)
+{
+    return service->definition->config;
+}
+
+void service_set_state(struct service *service, void *state)
+{
+    service->state = state;
+}
+
+void *service_state(struct service *service)
+{
+    return service->state;
+}
+
+struct str service_token_issuer(const struct service *service)
+{
+    return service->settings.issuer;
+}
+
+struct str service_token_audience(const struct service *service)
+{
+    return service->settings.audience;
+}
+
+struct arena *service_arena(struct service *service)
+{
+    return &service->arena;
+}
+
+void service_wake(struct service *service)
+{
+    uint64_t one = 1;
+    /* The only failure is a full counter, and then the main thread is awake already. */
+    ssize_t n UNUSED = write(service->wake_fd, &one, sizeof(one));
+}
+
+/* ---- readiness ---- */
+
+static struct service_condition *find_condition(struct service *service, const char *reason)
+{
+    for (size_t i = 0; i < service->n_conditions; i++) {
+        if (strcmp(service->conditions[i].reason, reason) == 0)
+            return &service->conditions[i];
+    }
+    if (service->n_conditions == SERVICE_MAX_CONDITIONS)
+        abort(); /* a fixed list, written by the services' authors */
+    service->conditions[service->n_conditions] = (struct service_condition){.reason = reason};
+    return &service->conditions[service->n_conditions++];
+}
+
+void service_set_condition(struct service *service, const char *reason, bool holds)
+{
+    bool changed, ready = true;
+
+    pthread_mutex_lock(&service->lock);
+    struct service_condition *condition = find_condition(service, reason);
+    changed = condition->holds != holds;
+    condition->holds = holds;
+    for (size_t i = 0; i < service->n_conditions; i++)
+        ready = ready && service->conditions[i].holds;
+    if (changed)
+        log_info(holds ? "condition holds" : "condition lost", LOG_C("condition", reason));
+    if (ready != service->ready) {
+        service->ready = ready;
+        log_info(ready ? "ready" : "not ready");
+        rpc_server_set_ready(service->rpc, ready);
+    }
+    pthread_mutex_unlock(&service->lock);
+}
+
+#define DATABASE_CONDITION "database reachable"
+#define MIGRATIONS_CONDITION "migrations current"
+
+static void on_database(void *user, bool reachable)
+{
+    struct service *service = user;
+
+    /* The engine may be quicker than db_open() returns: service->db is there once the lock is. */
+    pthread_mutex_lock(&service->lock);
+    pthread_mutex_unlock(&service->lock);
+    if (reachable && service->definition->database_ready)
+        service->definition->database_ready(service);
+    service_set_condition(service, DATABASE_CONDITION, reachable);
+    service_wake(service);
+}
+
+/* ---- start ---- */
+
+static int parse_log_level(struct str s, enum log_level *ret)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (str_eq(s, str_of(names[i]))) {
+            *ret = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+/* STOA_DATABASE with the password and the service's name added, for libpq. */
+static struct str conninfo(struct service *service)
+{
+    const struct service_settings *settings = &service->settings;
+    struct buf b CLEANUP(buf_free) = {.max = 16384};
+    struct str copy;
+
+    buf_printf(&b, "%s application_name=stoa-%s", settings->database.p, service->definition->name);
+    if (settings->database_password.n > 0) {
+        buf_append_str(&b, STR(" password='"));
+        for (size_t i = 0; i < settings->database_password.n; i++) {
+            char c = settings->database_password.p[i];
+            if (c == '\'' || c == '\\')
+                buf_append_char(&b, '\\');
+            buf_append_char(&b, c);
+        }
+        buf_append_char(&b, '\'');
+    }
+    copy = b.failed ? STR_NULL : arena_copy(&service->arena, buf_str(&b));
+    if (b.p)
+        explicit_bzero(b.p, b.n);
+    return copy;
+}
+
+static int read_settings(struct service *service, struct str *ret_error)
+{
+    const struct service_definition *definition = service->definition;
+    struct service_settings *settings = &service->settings;
+    enum log_level level;
+    int r = config_read(common_settings, ARRAY_SIZE(common_settings), settings, &service->arena,
+                        ret_error);
+
+    if (r < 0)
+        return r;
+    if (parse_log_level(settings->log_level, &level) < 0) {
+        *ret_error = arena_printf(&service->arena,
+                                  "STOA_LOG_LEVEL=%s: set debug, info, warn or "
+                                  "error",
+                                  settings->log_level.p);
+        return -EINVAL;
+    }
+    log_setup(definition->name, level);
+    if (strstr(settings->database.p, "://")) {
+        *ret_error = STR("STOA_DATABASE: set libpq keywords (host=... dbname=...), not a URL");
+        return -EINVAL;
+    }
+    if ((settings->tls_certificate.n > 0) != (settings->tls_key.n > 0)) {
+        *ret_error = STR("STOA_TLS_CERTIFICATE and STOA_TLS_KEY go together: set both or none");
+        return -EINVAL;
+    }
+    service->conninfo = conninfo(service);
+    if (!service->conninfo.p)
+        return -ENOMEM;
+    return config_read(definition->settings, definition->n_settings, definition->config,
+                       &service->arena, ret_error);
+}
+
+static int open_database(struct service *service)
+{
+    const struct service_definition *definition = service->definition;
+    size_t n = definition->n_statements;
+    struct db_statement *statements = arena_calloc(&service->arena, n + 1, sizeof(*statements));
+    int r;
+
+    if (!statements)
+        return -ENOMEM;
+    if (n > 0)
+        memcpy(statements, definition->statements, n * sizeof(*statements));
+    statements[n] = service_keys_statement;
+    pthread_mutex_lock(&service->lock);
+    r = db_open(
+        &(struct db_options){.conninfo = service->conninfo.p,
+                             .connections = (unsigned)service->settings.database_connections,
+                             .max_queue = (size_t)service->settings.database_queue,
+                             .on_ready = on_database,
+                             .on_ready_user = service},
+        statements, n + 1, &service->db);
+    pthread_mutex_unlock(&service->lock);
+    return r;
+}
+
+static int listen_all(struct service *service, struct str *ret_error)
+{
+    const struct service_settings *settings = &service->settings;
+    struct rpc_tls tls = {settings->tls_certificate.p, settings->tls_key.p,
+                          settings->tls_client_ca.n > 0 ? settings->tls_client_ca.p : NULL};
+    struct str rest = settings->listen;
+
+    while (rest.n > 0) {
+        const char *comma = memchr(rest.p, ',', rest.n);
+        size_t length = comma ? (size_t)(comma - rest.p) : rest.n;
+        struct str address = arena_copy(&service->arena, (struct str){rest.p, length});
+        bool use_tls = settings->tls_certificate.n > 0 && !str_starts(address, STR("unix:"));
+        int r;
+
+        if (!address.p)
+            return -ENOMEM;
+        r = rpc_server_listen(service->rpc, address.p, use_tls ? &tls : NULL, 0, NULL, ret_error);
+        if (r < 0)
+            return r;
+        log_info("listening", LOG_S("address", address));
+        rest = str_skip(rest, length + 1);
+    }
+    return 0;
+}
+
+static int start_service(struct service *service, struct str *ret_error)
+{
+    struct str descriptor_set = {
+        stoa_api_descriptor_set,
+        (size_t)(stoa_api_descriptor_set_end - stoa_api_descriptor_set),
+    };
+    int r = schema_load(descriptor_set, &service->arena, &service->schema, ret_error);
+
+    if (r < 0)
+        return r;
+    *ret_error = STR("out of memory or threads");
+    r = identity_new(service, &service->identity);
+    if (r < 0)
+        return r;
+    r = rpc_server_new(
+        &(struct rpc_server_options){
+            .schema = service->schema,
+            .authenticate = identity_authenticate,
+            .authenticate_context = service->identity,
+            .max_request_bytes = (size_t)service->settings.max_request_bytes,
+            .max_calls = (size_t)service->settings.max_calls,
+        },
+        &service->rpc);
+    if (r < 0)
+        return r;
+    service_set_condition(service, DATABASE_CONDITION, false);
+    service_set_condition(service, MIGRATIONS_CONDITION, false);
+    r = service->definition->start(service, ret_error);
+    if (r >= 0)
+        r = open_database(service); /* after start(): database_ready() may run at once */
+    if (r >= 0)
+        r = listen_all(service, ret_error);
+    if (r >= 0)
+        r = rpc_server_start(service->rpc);
+    service->started = r >= 0;
+    return r;
+}
+
+/* ---- the main loop ---- */
+
+/* Until migrations are known to be current: asks Postgres. Returns -ENODATA when some are missing;
+ * an unreachable Postgres is no error, readiness says it. */
+static int check_migrations(struct service *service, bool *current)
+{
+    const struct service_definition *definition = service->definition;
+    struct arena arena CLEANUP(arena_free) = {.max = 1 << 20};
+    struct str error = STR_NULL;
+    int r;
+
+    if (*current)
+        return 0;
+    r = db_migrations_current(service->conninfo.p, definition->name, definition->migrations,
+                              definition->n_migrations, &arena, &error);
+    if (r == -ENODATA || r == -EINVAL || r == -EBADMSG) {
+        log_error("the database schema is not current: run this binary's migrate subcommand",
+                  LOG_S("cause", error));
+        return r;
+    }
+    if (r == -EEXIST) /* the next version has migrated already; migrations are safe beside us */
+        log_warn("the database schema is newer than this binary", LOG_S("cause", error));
+    else if (r < 0) {
+        log_debug("migrations could not be checked", LOG_S("cause", error));
+        return 0; /* db_open()'s threads say that Postgres can't be reached */
+    }
+    *current = true;
+    service_set_condition(service, MIGRATIONS_CONDITION, true);
+    return 0;
+}
+
+/* Returns 0 on a signal to stop, or a negative errno. */
+static int main_loop(struct service *service, int signal_fd)
+{
+    bool migrations_current = false;
+
+    for (;;) {
+        struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
+                               {.fd = service->wake_fd, .events = POLLIN}};
+        int wait_ms = identity_tick(service->identity);
+        int r = check_migrations(service, &migrations_current);
+
+        if (r < 0)
+            return r;
+        if (!migrations_current && wait_ms > 250)
+            wait_ms = 250;
+        if (poll(fds, ARRAY_SIZE(fds), wait_ms) < 0 && errno != EINTR)
+            return -errno;
+        if (fds[0].revents) {
+            struct signalfd_siginfo info;
+            if (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
+                log_info("stopping", LOG_C("signal", sigabbrev_np((int)info.ssi_signo)));
+                return 0;
+            }
+        }
+        if (fds[1].revents) {
+            uint64_t count;
+            ssize_t n UNUSED = read(service->wake_fd, &count, sizeof(count));
+        }
+    }
+}
+
+static void stop_service(struct service *service)
+{
+    if (service->identity)
+        identity_stop(service->identity);
+    if (service->started)
+        rpc_server_stop(service->rpc, service->settings.grace_ms);
+    if (service->db)
+        db_close(service->db);
+    if (service->definition->stop && service->state)
+        service->definition->stop(service);
+    if (service->rpc)
+        rpc_server_free(service->rpc);
+    identity_free(service->identity);
+    schema_free(service->schema);
+}
+
+/* Blocks the signals that end the service in all threads; they are read from the returned fd. */
+static int block_signals(void)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static int serve(struct service *service)
+{
+    struct str error = STR_NULL;
+    int signal_fd = block_signals();
+    int r = start_service(service, &error);
+
+    if (r < 0) {
+        log_error("cannot start", LOG_S("cause", error), LOG_C("error", strerror(-r)));
+    } else {
+        log_info("serving");
+        r = main_loop(service, signal_fd);
+    }
+    stop_service(service);
+    log_info("stopped");
+    close(signal_fd);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int migrate(struct service *service)
+{
+    const struct service_definition *definition = service->definition;
+    struct str error = STR_NULL;
+    int applied = 0;
+    int r = db_migrate(service->conninfo.p, definition->name, definition->migrations,
+                       definition->n_migrations, &service->arena, &applied, &error);
+
+    if (r < 0) {
+        log_error("cannot migrate", LOG_S("cause", error), LOG_C("error", strerror(-r)));
+        return EXIT_FAILURE;
+    }
+    log_info("migrated", LOG_I("applied", applied),
+             LOG_I("current", (int64_t)definition->n_migrations));
+    return EXIT_SUCCESS;
+}
+
+static void usage(const struct service_definition *definition, FILE *to)
+{
+    fprintf(to,
+            "%s: %s\n\n"
+            "usage: %s [serve]    serve until SIGTERM or SIGINT\n"
+            "       %s migrate    apply missing database migrations and exit\n"
+            "       %s --help     this text\n\n"
+            "Settings are environment variables; NAME_FILE gives NAME from a file.\n\n",
+            definition->name, definition->about, definition->name, definition->name,
+            definition->name);
+    config_print_help(common_settings, ARRAY_SIZE(common_settings), to);
+    config_print_help(definition->settings, definition->n_settings, to);
+}
+
+int service_main(const struct service_definition *definition, int argc, char **argv)
+{
+    struct service service = {.definition = definition};
+    const char *command = argc > 1 ? argv[1] : "serve";
+    struct str error = STR_NULL;
+    int status;
+
+    if (strcmp(command, "--help") == 0) {
+        usage(definition, stdout);
+        return EXIT_SUCCESS;
+    }
+    if (argc > 2 || (strcmp(command, "serve") != 0 && strcmp(command, "migrate") != 0)) {
+        usage(definition, stderr);
+        return 2;
+    }
+    log_setup(definition->name, LOG_INFO);
+    pthread_mutex_init(&service.lock, NULL);
+    arena_init(&service.arena, 0);
+    service.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (service.wake_fd < 0 || read_settings(&service, &error) < 0) {
+        log_error("bad settings", LOG_S("cause", error));
+        status = EXIT_FAILURE;
+    } else {
+        status = strcmp(command, "migrate") == 0 ? migrate(&service) : serve(&service);
+    }
+    close(service.wake_fd);
+    arena_free(&service.arena);
+    pthread_mutex_destroy(&service.lock);
+    return status;
+}

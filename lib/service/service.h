@@ -1,0 +1,102 @@
+/* What auth, posts and chat have in common: settings, start-up, the migrate subcommand, identity of
+ * the caller, readiness and graceful stop. A service is a table of this plus its handlers.
+ *
+ *     NAME [serve]    serve until SIGTERM or SIGINT
+ *     NAME migrate    apply missing migrations and exit
+ *     NAME --help     usage and the table of settings
+ */
+#ifndef STOA_SERVICE_SERVICE_H
+#define STOA_SERVICE_SERVICE_H
+
+#include "base/config.h"
+#include "grpc/rpc.h"
+#include "jwt/jwt.h"
+#include "pg/db.h"
+
+#include "google/protobuf/timestamp.pb-c.h"
+
+struct service; /* a running service */
+
+struct service_definition {
+    const char *name;  /* "posts": the Postgres schema, the name in logs */
+    const char *about; /* one sentence for --help */
+    /* Settings of its own beside the common ones; fills *config. */
+    const struct config_setting *settings;
+    size_t n_settings;
+    void *config;
+    const struct db_statement *statements;
+    size_t n_statements;
+    const struct db_migration *migrations;
+    size_t n_migrations;
+    /* Before the server starts: makes the service's state and adds its RPC services. service_db()
+     * is for handlers; there is none yet. On error a negative errno and one line in *ret_error. */
+    int (*start)(struct service *service, struct str *ret_error);
+    /* Runs on the database's engine thread each time the database becomes reachable, before the
+     * service says it is ready. May be NULL. */
+    void (*database_ready)(struct service *service);
+    /* After the last call has ended. May be NULL. */
+    void (*stop)(struct service *service);
+};
+
+/* The whole main(). Returns the exit status. */
+int service_main(const struct service_definition *definition, int argc, char **argv);
+
+/* Parts for handlers and start(). */
+struct rpc_server *service_rpc(struct service *service);
+struct db *service_db(struct service *service);
+void *service_config(struct service *service);
+void service_set_state(struct service *service, void *state);
+void *service_state(struct service *service);
+struct str service_token_issuer(const struct service *service);
+struct str service_token_audience(const struct service *service);
+/* Long-lived memory, freed after stop(). Not thread-safe: for start() only. */
+struct arena *service_arena(struct service *service);
+
+/* A condition of readiness of the service's own (signing key published, ...): not ready while any
+ * condition is false. reason: a static string that names it; logged when it changes. Any thread. */
+void service_set_condition(struct service *service, const char *reason, bool holds);
+
+/* ---- the caller ---- */
+
+struct service_caller {
+    int64_t account_id; /* the token's sub */
+    struct str session; /* sid */
+    struct str token;   /* as sent, for answers that repeat it */
+};
+
+/* NULL for an anonymous caller (only on methods with AUTH_OPTIONAL or AUTH_NONE). In the call's
+ * arena. */
+const struct service_caller *service_caller(const struct rpc_call *call);
+/* 0 for an anonymous caller; for binding to SQL. */
+int64_t service_caller_id(const struct rpc_call *call);
+
+/* ---- answers that handlers share ---- */
+
+/* Submits a query for a call; done gets the call as its user pointer, and finishes it. When the
+ * query can't be queued the call is failed here (RESOURCE_EXHAUSTED, with RetryInfo). */
+void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *done);
+
+/* service_query() for a call with state of its own (in its arena): done gets user. False: the call
+ * has been failed, and done will not run. */
+bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done,
+                        void *user);
+
+/* If the result is an error, fails the call with the fitting code (UNAVAILABLE, DEADLINE_EXCEEDED,
+ * ABORTED, RESOURCE_EXHAUSTED, INTERNAL), logs what operators should see, and returns true. Handle
+ * DB_UNIQUE and the like before it. */
+bool service_query_failed(struct rpc_call *call, const struct db_result *result);
+
+/* INVALID_ARGUMENT (or code) with one field violation: errors: {field: [description]}. */
+void service_fail_field(struct rpc_call *call, enum rpc_code code, const char *reason,
+                        const char *field, const char *description);
+
+/* NOT_FOUND with ResourceInfo: errors: {type: ["not found"]}. */
+void service_fail_not_found(struct rpc_call *call, const char *type, struct str name);
+
+/* RESOURCE_EXHAUSTED: the call's arena is at its limit. */
+void service_fail_memory(struct rpc_call *call);
+
+/* A time stamp of a row as a message. */
+void service_set_time(Google__Protobuf__Timestamp *ret, int64_t unix_us);
+
+#endif
