@@ -1,0 +1,89 @@
+/* auth: accounts, sign-in, and the keys that access tokens are verified with. */
+#include "auth.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+extern const struct db_migration migrations[];
+extern const size_t n_migrations;
+
+static const struct config_setting settings[] = {
+    {"STOA_AUTH_KEY", CONFIG_STRING, offsetof(struct auth_config, key_path), NULL, 1, 0, false,
+     "File of the private signing key (JWK); made at the first start. One for each instance."},
+    {"STOA_AUTH_TOKEN_TTL_S", CONFIG_INT, offsetof(struct auth_config, token_ttl_s), "900", 10,
+     30 * 86400, false, "How long an access token lives, in seconds."},
+    {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "2", 1, 256,
+     false, "Threads that hash passwords; each takes a core and 19 MiB while it works."},
+    {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "64", 1, 100000,
+     false, "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED."},
+};
+
+static const struct rpc_handler handlers[] = {
+    {"CreateUser", auth_create_user_rpc, NULL},
+    {"Login", auth_login_rpc, NULL},
+    {"GetCurrentUser", auth_get_current_user_rpc, NULL},
+    {"GetJsonWebKeySet", auth_get_json_web_key_set_rpc, NULL},
+};
+
+static int start(struct service *service, struct str *ret_error)
+{
+    struct auth *auth = calloc(1, sizeof(*auth));
+    int r;
+
+    if (!auth)
+        return -ENOMEM;
+    auth->service = service;
+    auth->config = service_config(service);
+    arena_init(&auth->publish_arena, 64 * 1024);
+    service_set_state(service, auth); /* from here on, stop() cleans up */
+    service_set_condition(service, AUTH_KEY_CONDITION, false);
+    r = auth_load_key(auth, ret_error);
+    if (r < 0)
+        return r;
+    r = password_pool_new(
+        &(struct password_pool_options){.threads = (unsigned)auth->config->hash_threads,
+                                        .max_queue = (size_t)auth->config->hash_queue},
+        &auth->passwords);
+    if (r < 0) {
+        *ret_error = STR("no memory or threads for hashing: lower STOA_AUTH_HASH_THREADS");
+        return r;
+    }
+    return rpc_server_add(service_rpc(service), &stoa__auth__v1__auth_service__descriptor, handlers,
+                          ARRAY_SIZE(handlers), auth, ret_error);
+}
+
+static void database_ready(struct service *service)
+{
+    auth_publish_key(service_state(service));
+}
+
+static void stop(struct service *service)
+{
+    struct auth *auth = service_state(service);
+
+    password_pool_free(auth->passwords);
+    jwt_signer_free(auth->signer);
+    arena_free(&auth->publish_arena);
+    free(auth);
+}
+
+int main(int argc, char **argv)
+{
+    static struct auth_config config;
+    const struct service_definition definition = {
+        .name = "auth",
+        .about = "accounts, sign-in, and the keys that access tokens are verified with",
+        .settings = settings,
+        .n_settings = ARRAY_SIZE(settings),
+        .config = &config,
+        .statements = auth_statements,
+        .n_statements = AUTH_N_STATEMENTS,
+        .migrations = migrations,
+        .n_migrations = n_migrations,
+        .start = start,
+        .database_ready = database_ready,
+        .stop = stop,
+    };
+
+    return service_main(&definition, argc, argv);
+}

@@ -1,0 +1,54 @@
+/* Password hashing: Argon2id (RFC 9106) on threads of its own, so that a flood of sign-ins never
+ * delays anything else. Waiting work is bounded. */
+#ifndef STOA_AUTH_PASSWORD_H
+#define STOA_AUTH_PASSWORD_H
+
+#include "base/arena.h"
+
+#include <stdatomic.h>
+
+struct password_pool; /* any thread */
+
+struct password_pool_options {
+    unsigned threads;
+    size_t max_queue; /* jobs that wait for a thread */
+};
+
+enum password_outcome {
+    PASSWORD_DONE,      /* hashed; or verified: it is the right one */
+    PASSWORD_WRONG,     /* verified: it is not */
+    PASSWORD_DEADLINE,  /* nobody would have waited for the answer */
+    PASSWORD_CANCELLED, /* the caller had gone */
+    PASSWORD_FAILED,    /* no memory, a damaged hash, or the pool is closing */
+};
+
+/* Runs once for each accepted job, on a thread of the pool; what it got is valid until it returns.
+ * encoded: a new hash as PHC string; NULL after verifying. */
+typedef void password_done_fn(void *user, enum password_outcome outcome, const char *encoded);
+
+struct password_request {
+    char *password;               /* UTF-8, in the arena; taken over: wiped in every case */
+    int64_t deadline_ns;          /* clock_monotonic_ns() terms */
+    const atomic_bool *cancelled; /* may be NULL */
+    password_done_fn *done;
+    void *user;
+};
+
+/* -EINVAL, -ENOMEM, -EAGAIN (threads). */
+int password_pool_new(const struct password_pool_options *options,
+                      struct password_pool **ret) MUST_CHECK;
+
+/* Ends waiting jobs with PASSWORD_FAILED, then the threads. */
+void password_pool_free(struct password_pool *pool);
+
+/* Both: 0, -ENOBUFS (too many are waiting), -ENOMEM, -EILSEQ (not UTF-8). The arena must outlive
+ * done, and is not touched after it. */
+int password_hash(struct password_pool *pool, struct arena *arena,
+                  const struct password_request *request) MUST_CHECK;
+
+/* encoded: a PHC string; {NULL, 0}: there is no such account. Then the same work is done, and the
+ * outcome is PASSWORD_WRONG. */
+int password_verify(struct password_pool *pool, struct arena *arena,
+                    const struct password_request *request, struct str encoded) MUST_CHECK;
+
+#endif
