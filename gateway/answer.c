@@ -1,0 +1,149 @@
+/* What the client gets: status, headers and body, in one piece and with a Content-Length. */
+#include "grpc_json.h"
+
+#define PROBLEM_MAX_SIZE 65536
+
+/* ---- making ---- */
+
+static ngx_int_t problem_instance(ngx_http_request_t *r, struct str *ret)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    ngx_str_t value;
+
+    *ret = STR_NULL;
+    if (!conf->instance)
+        return NGX_OK;
+    if (ngx_http_complex_value(r, conf->instance, &value) != NGX_OK)
+        return NGX_ERROR;
+    *ret = grpc_json_str(value);
+    return NGX_OK;
+}
+
+ngx_int_t grpc_json_set_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                struct problem *problem)
+{
+    struct grpc_json_answer *answer = &ctx->answer;
+    struct buf *json = grpc_json_scratch_buf(PROBLEM_MAX_SIZE);
+
+    if (problem_instance(r, &problem->instance) != NGX_OK)
+        return NGX_ERROR;
+    problem_print(problem, json);
+    if (json->failed) {
+        /* More to tell than fits: the status alone then. */
+        json = grpc_json_scratch_buf(PROBLEM_MAX_SIZE);
+        problem_init(problem, problem->status);
+        problem_print(problem, json);
+    }
+    answer->status = (ngx_uint_t)problem->status;
+    answer->retry_after = problem->retry_after;
+    ngx_str_set(&answer->content_type, "application/problem+json");
+    answer->body = grpc_json_copy(r, buf_str(json));
+    return answer->body.data && !json->failed ? NGX_OK : NGX_ERROR;
+}
+
+ngx_int_t grpc_json_set_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status)
+{
+    struct problem problem;
+
+    problem_init(&problem, status);
+    return grpc_json_set_problem(r, ctx, &problem);
+}
+
+/* ---- sending ---- */
+
+static ngx_int_t push_header(ngx_http_request_t *r, const char *name, ngx_str_t value)
+{
+    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
+
+    if (!h)
+        return NGX_ERROR;
+    ngx_memzero(h, sizeof(*h));
+    h->hash = 1;
+    h->key.data = (u_char *)(uintptr_t)name;
+    h->key.len = ngx_strlen(name);
+    h->value = value;
+    return NGX_OK;
+}
+
+static ngx_int_t push_metadata(ngx_http_request_t *r, const ngx_array_t *metadata)
+{
+    const ngx_table_elt_t *from = metadata ? metadata->elts : NULL;
+
+    for (ngx_uint_t i = 0; metadata && i < metadata->nelts; i++) {
+        ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
+
+        if (!h)
+            return NGX_ERROR;
+        *h = from[i];
+        h->hash = 1;
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t push_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
+{
+    ngx_str_t value = {0, ngx_pnalloc(r->pool, NGX_INT_T_LEN)};
+
+    if (!value.data)
+        return NGX_ERROR;
+    value.len = (size_t)(ngx_sprintf(value.data, "%ui", seconds) - value.data);
+    return push_header(r, "Retry-After", value);
+}
+
+static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answer *answer)
+{
+    ngx_str_t challenge = ngx_string("Bearer");
+    struct str title = problem_title((int)answer->status);
+    u_char *line;
+
+    ngx_http_clean_header(r);
+    r->headers_out.status = answer->status;
+    if (answer->status >= NGX_HTTP_BAD_REQUEST) {
+        /* nginx has no phrase for some of these. */
+        line = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 1 + title.n);
+        if (!line)
+            return NGX_ERROR;
+        r->headers_out.status_line.data = line;
+        r->headers_out.status_line.len =
+            (size_t)(ngx_sprintf(line, "%ui %*s", answer->status, title.n, title.p) - line);
+    }
+    r->headers_out.content_type = answer->content_type;
+    r->headers_out.content_type_len = answer->content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+    r->headers_out.content_length_n = (off_t)answer->body.len;
+    if (answer->allow.len && push_header(r, "Allow", answer->allow) != NGX_OK)
+        return NGX_ERROR;
+    if (answer->retry_after && push_retry_after(r, answer->retry_after) != NGX_OK)
+        return NGX_ERROR;
+    /* RFC 9110 section 15.5.2: a 401 carries a challenge. */
+    if (answer->status == NGX_HTTP_UNAUTHORIZED &&
+        push_header(r, "WWW-Authenticate", challenge) != NGX_OK)
+        return NGX_ERROR;
+    return push_metadata(r, answer->metadata);
+}
+
+ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct grpc_json_answer *answer = &ctx->answer;
+    ngx_buf_t *b = ngx_calloc_buf(r->pool);
+    ngx_chain_t out;
+    ngx_int_t rc;
+
+    grpc_json_restore(r, ctx);
+    if (ctx->keepalive_known)
+        r->keepalive = ctx->keepalive;
+    if (!b || set_headers(r, answer) != NGX_OK)
+        return NGX_ERROR;
+    ctx->state = GRPC_JSON_SENT;
+    rc = grpc_json_next_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only)
+        return rc;
+    b->pos = b->start = answer->body.data;
+    b->last = b->end = answer->body.data + answer->body.len;
+    b->memory = answer->body.len > 0;
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+    out.buf = b;
+    out.next = NULL;
+    return grpc_json_next_body(r, &out);
+}

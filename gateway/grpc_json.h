@@ -1,0 +1,211 @@
+/* What the files of ngx_http_grpc_json_module share. README.md tells how a request goes through
+ * them.
+ *
+ * Everything here runs in an nginx worker: one thread, events. nginx's pools hold what lives as
+ * long as the request; a scratch arena (grpc_json_scratch()) holds what is used up before returning
+ * to the event loop.
+ */
+#ifndef STOA_GATEWAY_GRPC_JSON_H
+#define STOA_GATEWAY_GRPC_JSON_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "problem.h"
+#include "schema/schema.h"
+
+extern ngx_module_t ngx_http_grpc_json_module;
+
+/* ---- configuration (module.c) ---- */
+
+/* A header that is let through, and the name that it gets on the other side; both lower case. */
+struct grpc_json_header_rule {
+    ngx_str_t from, to;
+};
+
+/* A header that the gateway adds itself. */
+struct grpc_json_header_value {
+    ngx_str_t name; /* lower case */
+    ngx_http_complex_value_t value;
+};
+
+enum grpc_json_print {
+    GRPC_JSON_PRINT_UNSET = 2,
+    GRPC_JSON_PRINT_LONG_FRACTIONS = 4,
+};
+
+struct grpc_json_main_conf {
+    ngx_array_t schemas;   /* module.c: those loaded */
+    ngx_array_t upstreams; /* upstream.c: those of the configuration */
+};
+
+struct grpc_json_conf {
+    ngx_flag_t enabled;                 /* grpc_json */
+    ngx_flag_t problems;                /* grpc_json_problems */
+    ngx_flag_t refuse_unknown;          /* grpc_json_refuse_unknown */
+    ngx_uint_t print;                   /* grpc_json_print */
+    ngx_msec_t timeout;                 /* grpc_json_timeout */
+    size_t response_limit;              /* grpc_json_response_limit */
+    size_t request_header_limit;        /* grpc_json_request_header_limit */
+    ngx_array_t *request_headers;       /* struct grpc_json_header_rule */
+    ngx_array_t *set_headers;           /* struct grpc_json_header_value */
+    ngx_array_t *response_headers;      /* struct grpc_json_header_rule */
+    ngx_http_complex_value_t *instance; /* grpc_json_problem_instance */
+    ngx_array_t *ready;                 /* ngx_str_t: upstreams of grpc_json_ready */
+    struct schema *schema;              /* grpc_json_descriptor_set */
+};
+
+/* ---- state of a request ---- */
+
+/* What goes to the client instead of what nginx or the upstream would send. */
+struct grpc_json_answer {
+    ngx_uint_t status; /* 0: none made yet */
+    ngx_str_t content_type;
+    ngx_str_t body;
+    ngx_str_t allow;        /* Allow header; empty: none */
+    ngx_uint_t retry_after; /* seconds; 0: no header */
+    ngx_array_t *metadata;  /* ngx_table_elt_t: headers from the upstream; NULL: none */
+};
+
+/* A gRPC message as it arrives. */
+struct grpc_json_message {
+    unsigned char prefix[8];
+    size_t prefix_have;
+    unsigned char *bytes; /* NULL until the prefix is complete */
+    size_t have, size;
+    bool broken; /* compressed, too large, or more than one message */
+};
+
+enum grpc_json_state {
+    GRPC_JSON_NEW,
+    GRPC_JSON_READING, /* the body is being read */
+    GRPC_JSON_REFUSED, /* the request is not passed on; answer says why */
+    GRPC_JSON_PASSED,  /* r is now the gRPC request, for ngx_http_grpc_module */
+    GRPC_JSON_HELD,    /* upstream's header has come; the client's waits for the whole answer */
+    GRPC_JSON_SENT,    /* answer is with the client; whatever else nginx produces is dropped */
+};
+
+struct grpc_json_ready;
+struct grpc_json_probe;
+
+struct grpc_json_ctx {
+    enum grpc_json_state state;
+
+    /* Routing, done once, when first asked for. */
+    bool routed;
+    int route_error; /* of schema_route() */
+    struct schema_match match;
+
+    /* The client's request, while r holds the gRPC request. */
+    bool line_replaced, headers_replaced;
+    ngx_uint_t method;
+    ngx_str_t method_name, uri, args;
+    ngx_list_t headers;
+    ngx_table_elt_t *content_length, *te;
+
+    /* nginx closes the connection after some errors by number; ours leave it usable. */
+    bool keepalive_known, keepalive;
+
+    /* Callbacks of ngx_http_grpc_module that ours stand in front of. */
+    ngx_int_t (*reinit_request)(ngx_http_request_t *r);
+    ngx_int_t (*input_filter_init)(void *data);
+    ngx_int_t (*input_filter)(void *data, ssize_t bytes);
+    void *input_filter_ctx;
+    void (*finalize_request)(ngx_http_request_t *r, ngx_int_t rc);
+    ngx_http_upstream_t *upstream;
+    ngx_msec_t timeout; /* for the whole call; 0: none */
+    ngx_event_t deadline;
+    bool upstream_broken;  /* a frame that ngx_http_grpc_module refused */
+    ngx_int_t upstream_rc; /* how nginx ended the upstream: 0, or the status it would have sent */
+
+    struct grpc_json_message message;
+    int grpc_status; /* -1: not known */
+    struct grpc_json_answer answer;
+
+    struct grpc_json_ready *ready; /* of a readiness request */
+    struct grpc_json_probe *probe; /* of its subrequests */
+};
+
+/* The request's state, made when there is none; NULL without memory. */
+struct grpc_json_ctx *grpc_json_ctx(ngx_http_request_t *r);
+
+/* ---- memory.c ---- */
+
+/* The worker's scratch arena, emptied. */
+struct arena *grpc_json_scratch(void);
+/* The worker's scratch buffer, emptied, for at most max bytes. */
+struct buf *grpc_json_scratch_buf(size_t max);
+/* When the worker ends. */
+void grpc_json_free_scratch(ngx_cycle_t *cycle);
+/* A copy in the request's pool; data is NULL without memory. */
+ngx_str_t grpc_json_copy(ngx_http_request_t *r, struct str s);
+
+static inline struct str grpc_json_str(ngx_str_t s)
+{
+    return (struct str){(const char *)s.data, s.len};
+}
+
+/* ---- request.c: from HTTP to gRPC ---- */
+
+/* Finds the route of the request's method and path. Returns what schema_route() does. */
+int grpc_json_route(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* The client's request again, for answering and for the log. */
+void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* PRECONTENT phase: reads the body and turns r into the gRPC request, or refuses it. */
+ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
+
+/* ---- headers.c ---- */
+
+/* Puts the allowed headers, and what gRPC wants, in place of the client's. NGX_OK, NGX_ERROR, or
+ * NGX_DECLINED when they would be more than services accept. */
+ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* A header list of its own for r, with what every gRPC request needs. */
+ngx_int_t grpc_json_headers_minimal(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* The client's own headers again. */
+void grpc_json_headers_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* Upstream's metadata that the configuration lets through, initial and trailing. */
+ngx_int_t grpc_json_metadata(ngx_http_request_t *r, ngx_array_t **ret);
+
+/* ---- upstream.c ---- */
+
+/* At the end of configuration, when nginx knows all upstreams. */
+ngx_int_t grpc_json_hook_upstreams(ngx_conf_t *cf);
+/* Puts our callbacks in front of ngx_http_grpc_module's in r->upstream. */
+void grpc_json_hook_request(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+
+/* ---- answer.c: what the client gets ---- */
+
+/* Makes ctx->answer a problem. NGX_OK or NGX_ERROR. */
+ngx_int_t grpc_json_set_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                struct problem *problem);
+/* The same with nothing to say but the status. */
+ngx_int_t grpc_json_set_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status);
+/* Sends ctx->answer, header and body. Returns as a body filter does. */
+ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+
+/* ---- response.c: the filters ---- */
+
+extern ngx_http_output_header_filter_pt grpc_json_next_header;
+extern ngx_http_output_body_filter_pt grpc_json_next_body;
+ngx_int_t grpc_json_install_filters(ngx_conf_t *cf);
+/* Takes up message bytes from a chain and marks them read. NGX_OK or NGX_ERROR. */
+ngx_int_t grpc_json_collect(ngx_http_request_t *r, struct grpc_json_message *message, size_t limit,
+                            ngx_chain_t *in);
+/* A header or trailer that the upstream sent; {NULL, 0} if it did not. */
+struct str grpc_json_upstream_header(ngx_http_request_t *r, struct str name);
+
+/* ---- variables.c ---- */
+
+ngx_int_t grpc_json_add_variables(ngx_conf_t *cf);
+
+/* ---- readiness.c ---- */
+
+ngx_int_t grpc_json_ready_handler(ngx_http_request_t *r);
+/* The upstream that a probe asks; NULL when r is no probe. */
+const ngx_str_t *grpc_json_probe_upstream(ngx_http_request_t *r);
+/* Body filter of a probe. */
+ngx_int_t grpc_json_probe_body(ngx_http_request_t *r, struct grpc_json_probe *probe,
+                               ngx_chain_t *in);
+
+#endif

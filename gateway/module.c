@@ -1,0 +1,303 @@
+/* The module's directives and its place in nginx's configuration. */
+#include "grpc_json.h"
+
+#define DEFAULT_RESPONSE_LIMIT (4 << 20)
+/* gRPC C core refuses more than 8 KB of metadata; some of it is added by ngx_http_grpc_module. */
+#define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
+
+/* Descriptor sets are compiled once, however many places of the configuration name them. */
+struct loaded_schema {
+    ngx_str_t path;
+    struct schema *schema;
+};
+
+static void free_schema(void *data)
+{
+    schema_free(data);
+}
+
+static struct schema *find_schema(struct grpc_json_main_conf *main_conf, ngx_str_t path)
+{
+    struct loaded_schema *loaded = main_conf->schemas.elts;
+
+    for (ngx_uint_t i = 0; i < main_conf->schemas.nelts; i++) {
+        if (loaded[i].path.len == path.len &&
+            ngx_memcmp(loaded[i].path.data, path.data, path.len) == 0)
+            return loaded[i].schema;
+    }
+    return NULL;
+}
+
+/* The schema lives as long as the configuration that it belongs to. */
+static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
+{
+    struct grpc_json_main_conf *main_conf =
+        ngx_http_conf_get_module_main_conf(cf, ngx_http_grpc_json_module);
+    struct schema *schema = find_schema(main_conf, path);
+    struct loaded_schema *loaded;
+    ngx_pool_cleanup_t *cleanup;
+    struct arena errors;
+    struct str error = STR("out of memory");
+
+    if (schema)
+        return schema;
+    cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+    loaded = ngx_array_push(&main_conf->schemas);
+    if (!cleanup || !loaded)
+        return NULL;
+    *loaded = (struct loaded_schema){0};
+    arena_init(&errors, 0);
+    if (schema_load_file((const char *)path.data, &errors, &schema, &error)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "grpc_json_descriptor_set \"%V\": %*s", &path,
+                           error.n, error.p);
+        schema = NULL;
+    } else {
+        cleanup->handler = free_schema;
+        cleanup->data = schema;
+        *loaded = (struct loaded_schema){path, schema};
+    }
+    arena_free(&errors);
+    return schema;
+}
+
+/* ---- directives ---- */
+
+/* nginx wants these without const. */
+static char is_duplicate[] = "is duplicate";
+static char is_reserved[] = "must not name a header that gRPC itself uses";
+
+static char *set_descriptor_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_conf *conf = data;
+    ngx_str_t *args = cf->args->elts;
+    ngx_str_t path = args[1];
+
+    (void)command;
+    if (conf->schema != NGX_CONF_UNSET_PTR)
+        return is_duplicate;
+    if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK)
+        return NGX_CONF_ERROR;
+    conf->schema = load_schema(cf, path);
+    return conf->schema ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static ngx_int_t lower_case(ngx_conf_t *cf, ngx_str_t name, ngx_str_t *ret)
+{
+    ret->len = name.len;
+    ret->data = ngx_pnalloc(cf->pool, name.len);
+    if (!ret->data)
+        return NGX_ERROR;
+    ngx_strlow(ret->data, name.data, name.len);
+    return NGX_OK;
+}
+
+static bool reserved(ngx_str_t name)
+{
+    return str_starts(grpc_json_str(name), STR("grpc-")) ||
+           str_eq(grpc_json_str(name), STR("content-type")) ||
+           str_eq(grpc_json_str(name), STR("te"));
+}
+
+/* NAME [OTHER_NAME], for both header lists. */
+static char *set_header(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    ngx_array_t **rules = (ngx_array_t **)((char *)data + command->offset);
+    ngx_str_t *args = cf->args->elts;
+    ngx_str_t to = args[cf->args->nelts - 1];
+    struct grpc_json_header_rule *rule;
+
+    if (*rules == NGX_CONF_UNSET_PTR)
+        *rules = ngx_array_create(cf->pool, 8, sizeof(*rule));
+    rule = *rules ? ngx_array_push(*rules) : NULL;
+    if (!rule || lower_case(cf, args[1], &rule->from) != NGX_OK ||
+        lower_case(cf, to, &rule->to) != NGX_OK)
+        return NGX_CONF_ERROR;
+    return reserved(rule->to) ? is_reserved : NGX_CONF_OK;
+}
+
+/* NAME VALUE */
+static char *set_header_value(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_conf *conf = data;
+    ngx_str_t *args = cf->args->elts;
+    struct grpc_json_header_value *header;
+    ngx_http_compile_complex_value_t compile = {0};
+
+    (void)command;
+    if (conf->set_headers == NGX_CONF_UNSET_PTR)
+        conf->set_headers = ngx_array_create(cf->pool, 4, sizeof(*header));
+    header = conf->set_headers ? ngx_array_push(conf->set_headers) : NULL;
+    if (!header || lower_case(cf, args[1], &header->name) != NGX_OK)
+        return NGX_CONF_ERROR;
+    compile.cf = cf;
+    compile.value = &args[2];
+    compile.complex_value = &header->value;
+    if (ngx_http_compile_complex_value(&compile) != NGX_OK)
+        return NGX_CONF_ERROR;
+    return reserved(header->name) ? is_reserved : NGX_CONF_OK;
+}
+
+/* Makes the location a readiness probe of the upstreams named. */
+static char *set_ready(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_conf *conf = data;
+    ngx_http_core_loc_conf_t *core = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    ngx_str_t *args = cf->args->elts;
+    ngx_str_t *name;
+
+    (void)command;
+    if (conf->ready)
+        return is_duplicate;
+    conf->ready = ngx_array_create(cf->pool, cf->args->nelts - 1, sizeof(*name));
+    if (!conf->ready)
+        return NGX_CONF_ERROR;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        name = ngx_array_push(conf->ready);
+        if (!name)
+            return NGX_CONF_ERROR;
+        *name = args[i];
+    }
+    core->handler = grpc_json_ready_handler;
+    return NGX_CONF_OK;
+}
+
+static ngx_conf_bitmask_t print_options[] = {
+    {ngx_string("unset"), GRPC_JSON_PRINT_UNSET},
+    {ngx_string("long_fractions"), GRPC_JSON_PRINT_LONG_FRACTIONS},
+    {ngx_string("canonical"), NGX_CONF_BITMASK_SET},
+    {ngx_null_string, 0},
+};
+
+#define EVERYWHERE (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF)
+#define DIRECTIVE(name, where, set, member, extra)              \
+    {                                                           \
+        ngx_string(name), where, set, NGX_HTTP_LOC_CONF_OFFSET, \
+            offsetof(struct grpc_json_conf, member), extra      \
+    }
+
+static ngx_command_t commands[] = {
+    DIRECTIVE("grpc_json", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, enabled, NULL),
+    DIRECTIVE("grpc_json_descriptor_set", EVERYWHERE | NGX_CONF_TAKE1, set_descriptor_set, schema,
+              NULL),
+    DIRECTIVE("grpc_json_problems", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, problems,
+              NULL),
+    DIRECTIVE("grpc_json_problem_instance", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_http_set_complex_value_slot, instance, NULL),
+    DIRECTIVE("grpc_json_print", EVERYWHERE | NGX_CONF_1MORE, ngx_conf_set_bitmask_slot, print,
+              print_options),
+    DIRECTIVE("grpc_json_refuse_unknown", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+              refuse_unknown, NULL),
+    DIRECTIVE("grpc_json_timeout", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, timeout,
+              NULL),
+    DIRECTIVE("grpc_json_response_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
+              response_limit, NULL),
+    DIRECTIVE("grpc_json_request_header_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
+              request_header_limit, NULL),
+    DIRECTIVE("grpc_json_request_header", EVERYWHERE | NGX_CONF_TAKE12, set_header, request_headers,
+              NULL),
+    DIRECTIVE("grpc_json_set_header", EVERYWHERE | NGX_CONF_TAKE2, set_header_value, set_headers,
+              NULL),
+    DIRECTIVE("grpc_json_response_header", EVERYWHERE | NGX_CONF_TAKE12, set_header,
+              response_headers, NULL),
+    DIRECTIVE("grpc_json_ready", NGX_HTTP_LOC_CONF | NGX_CONF_1MORE, set_ready, ready, NULL),
+    ngx_null_command,
+};
+
+/* ---- life of a configuration ---- */
+
+static void *create_main_conf(ngx_conf_t *cf)
+{
+    struct grpc_json_main_conf *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+    if (!conf ||
+        ngx_array_init(&conf->schemas, cf->pool, 1, sizeof(struct loaded_schema)) != NGX_OK)
+        return NULL;
+    return conf;
+}
+
+static void *create_conf(ngx_conf_t *cf)
+{
+    struct grpc_json_conf *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+    if (!conf)
+        return NULL;
+    conf->enabled = conf->problems = conf->refuse_unknown = NGX_CONF_UNSET;
+    conf->timeout = NGX_CONF_UNSET_MSEC;
+    conf->response_limit = conf->request_header_limit = NGX_CONF_UNSET_SIZE;
+    conf->request_headers = conf->response_headers = NGX_CONF_UNSET_PTR;
+    conf->set_headers = NGX_CONF_UNSET_PTR;
+    conf->schema = NGX_CONF_UNSET_PTR;
+    return conf;
+}
+
+static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    struct grpc_json_conf *prev = parent, *conf = child;
+
+    ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
+    ngx_conf_merge_value(conf->problems, prev->problems, 0);
+    ngx_conf_merge_value(conf->refuse_unknown, prev->refuse_unknown, 0);
+    ngx_conf_merge_bitmask_value(conf->print, prev->print, NGX_CONF_BITMASK_SET);
+    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 0);
+    ngx_conf_merge_size_value(conf->response_limit, prev->response_limit, DEFAULT_RESPONSE_LIMIT);
+    ngx_conf_merge_size_value(conf->request_header_limit, prev->request_header_limit,
+                              DEFAULT_REQUEST_HEADER_LIMIT);
+    ngx_conf_merge_ptr_value(conf->request_headers, prev->request_headers, NULL);
+    ngx_conf_merge_ptr_value(conf->set_headers, prev->set_headers, NULL);
+    ngx_conf_merge_ptr_value(conf->response_headers, prev->response_headers, NULL);
+    ngx_conf_merge_ptr_value(conf->schema, prev->schema, NULL);
+    if (!conf->instance)
+        conf->instance = prev->instance;
+    if (conf->enabled && !conf->schema) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"grpc_json on\" needs a \"grpc_json_descriptor_set\"");
+        return NGX_CONF_ERROR;
+    }
+    return NGX_CONF_OK;
+}
+
+static ngx_int_t install(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_handler_pt *handler =
+        ngx_array_push(&core->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+
+    if (!handler)
+        return NGX_ERROR;
+    *handler = grpc_json_precontent;
+    if (grpc_json_hook_upstreams(cf) != NGX_OK)
+        return NGX_ERROR;
+    return grpc_json_install_filters(cf);
+}
+
+static ngx_http_module_t module_context = {
+    .preconfiguration = grpc_json_add_variables,
+    .postconfiguration = install,
+    .create_main_conf = create_main_conf,
+    .create_loc_conf = create_conf,
+    .merge_loc_conf = merge_conf,
+};
+
+/* clang-format off */
+ngx_module_t ngx_http_grpc_json_module = {
+    NGX_MODULE_V1,
+    .ctx = &module_context,
+    .commands = commands,
+    .type = NGX_HTTP_MODULE,
+    .exit_process = grpc_json_free_scratch,
+};
+/* clang-format on */
+
+struct grpc_json_ctx *grpc_json_ctx(ngx_http_request_t *r)
+{
+    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
+
+    if (ctx)
+        return ctx;
+    ctx = ngx_pcalloc(r->pool, sizeof(*ctx));
+    if (!ctx)
+        return NULL;
+    ctx->grpc_status = -1;
+    ngx_http_set_ctx(r, ctx, ngx_http_grpc_json_module);
+    return ctx;
+}

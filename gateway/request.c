@@ -1,0 +1,344 @@
+/* The request's side: finds the route, reads the body, and turns the client's request into the gRPC
+ * request that ngx_http_grpc_module then sends. A request that cannot be passed on is refused here:
+ * its problem is made at once and nginx is told the status; the filters (response.c) put the two
+ * together. */
+#include "grpc_json.h"
+#include "rpc_status.h"
+
+#include <errno.h>
+
+/* Wire can be larger than its JSON ("0," is 2 bytes of JSON and 8 of a packed double), never more
+ * than this. */
+#define WIRE_GROWTH 8
+#define WIRE_BASE 65536
+
+/* ---- routing ---- */
+
+/* As the client wrote it, without query. */
+static struct str raw_path(ngx_http_request_t *r)
+{
+    struct str path = grpc_json_str(r->unparsed_uri);
+
+    for (size_t i = 0; i < path.n; i++) {
+        if (path.p[i] == '?' || path.p[i] == '#')
+            path.n = i;
+    }
+    return path;
+}
+
+int grpc_json_route(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+
+    if (!ctx->routed) {
+        ctx->routed = true;
+        ctx->route_error =
+            schema_route(conf->schema, grpc_json_str(r->method_name), raw_path(r), &ctx->match);
+    }
+    return ctx->route_error;
+}
+
+/* ---- refusing ---- */
+
+/* What the phase handler returns for a request that is not passed on. */
+static ngx_int_t refuse(struct grpc_json_ctx *ctx, ngx_int_t rc)
+{
+    if (rc != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx->state = GRPC_JSON_REFUSED;
+    return (ngx_int_t)ctx->answer.status;
+}
+
+static ngx_int_t refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status)
+{
+    return refuse(ctx, grpc_json_set_status(r, ctx, status));
+}
+
+/* Something in the client's input: a fault of the body is one of syntax or type (400), one of path
+ * or query is a value that does not fit its parameter (422). */
+static ngx_int_t refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct arena *arena,
+                              enum schema_part part, const struct schema_fault *fault)
+{
+    struct problem problem;
+    struct str key = STR("body"), message = fault->message;
+
+    if (part == SCHEMA_PART_BODY) {
+        problem_init(&problem, 400);
+        if (fault->path.n)
+            message = arena_printf(arena, "%.*s: %.*s", STR_FMT(fault->path), STR_FMT(message));
+    } else {
+        problem_init(&problem, 422);
+        key = problem_key(arena, fault->path);
+    }
+    problem_add(&problem, key, message);
+    return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+}
+
+/* The Allow header: what the schema has for the path, and OPTIONS. */
+static ngx_int_t make_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct str allow = ctx->match.allow;
+    u_char *end;
+
+    ctx->answer.allow.data = ngx_pnalloc(r->pool, allow.n + sizeof(", OPTIONS"));
+    if (!ctx->answer.allow.data)
+        return NGX_ERROR;
+    end = ngx_sprintf(ctx->answer.allow.data, "%*s, OPTIONS", allow.n, allow.p);
+    ctx->answer.allow.len = (size_t)(end - ctx->answer.allow.data);
+    return NGX_OK;
+}
+
+static ngx_int_t answer_options(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    ngx_int_t rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK)
+        return rc;
+    ctx->answer.status = NGX_HTTP_NO_CONTENT;
+    /* NGX_OK would mean to go on with the next phase. */
+    ngx_http_finalize_request(r, grpc_json_send(r, ctx));
+    return NGX_DONE;
+}
+
+/* The path exists, the method does not. */
+static ngx_int_t refuse_method(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    if (make_allow(r, ctx) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (r->method == NGX_HTTP_OPTIONS)
+        return answer_options(r, ctx);
+    return refuse_status(r, ctx, NGX_HTTP_NOT_ALLOWED);
+}
+
+/* ---- the body ---- */
+
+/* application/json, with or without parameters; or none said. */
+static bool json_content_type(ngx_http_request_t *r)
+{
+    struct str type;
+
+    if (!r->headers_in.content_type)
+        return true;
+    type = grpc_json_str(r->headers_in.content_type->value);
+    for (size_t i = 0; i < type.n; i++) {
+        if (type.p[i] == ';')
+            type.n = i;
+    }
+    while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
+        type.n--;
+    return type.n == 0 || str_eq_nocase(type, STR("application/json"));
+}
+
+static size_t chain_size(ngx_chain_t *chain)
+{
+    size_t n = 0;
+
+    for (; chain; chain = chain->next)
+        n += (size_t)ngx_buf_size(chain->buf);
+    return n;
+}
+
+static ngx_int_t copy_buf(ngx_buf_t *b, u_char *to)
+{
+    ssize_t n, got = 0;
+
+    if (ngx_buf_in_memory(b)) {
+        ngx_memcpy(to, b->pos, (size_t)(b->last - b->pos));
+        return NGX_OK;
+    }
+    n = (ssize_t)ngx_buf_size(b);
+    while (got < n) {
+        ssize_t rc = ngx_read_file(b->file, to + got, (size_t)(n - got), b->file_pos + got);
+
+        if (rc <= 0)
+            return NGX_ERROR;
+        got += rc;
+    }
+    return NGX_OK;
+}
+
+/* The body in one piece: in place when it is one already. */
+static ngx_int_t whole_body(ngx_http_request_t *r, struct str *ret)
+{
+    ngx_chain_t *chain = r->request_body ? r->request_body->bufs : NULL;
+    u_char *all;
+    size_t n = 0;
+
+    *ret = STR_NULL;
+    if (!chain)
+        return NGX_OK;
+    if (!chain->next && ngx_buf_in_memory(chain->buf)) {
+        *ret = (struct str){(char *)chain->buf->pos, (size_t)ngx_buf_size(chain->buf)};
+        return NGX_OK;
+    }
+    all = ngx_palloc(r->pool, chain_size(chain) + 1);
+    if (!all)
+        return NGX_ERROR;
+    for (; chain; chain = chain->next) {
+        if (copy_buf(chain->buf, all + n) != NGX_OK)
+            return NGX_ERROR;
+        n += (size_t)ngx_buf_size(chain->buf);
+    }
+    *ret = (struct str){(char *)all, n};
+    return NGX_OK;
+}
+
+/* ---- the gRPC request ---- */
+
+static ngx_int_t set_body(ngx_http_request_t *r, struct str frame)
+{
+    ngx_buf_t *b = ngx_create_temp_buf(r->pool, frame.n);
+    ngx_chain_t *chain = ngx_alloc_chain_link(r->pool);
+
+    if (!b || !chain)
+        return NGX_ERROR;
+    b->last = ngx_cpymem(b->last, frame.p, frame.n);
+    chain->buf = b;
+    chain->next = NULL;
+    r->request_body->bufs = chain;
+    r->request_body->buf = NULL;
+    r->headers_in.content_length_n = (off_t)frame.n;
+    return NGX_OK;
+}
+
+/* POST, by the RPC's path. nginx retries by r->method and writes r->method_name: PUT counts as
+ * idempotent, POST as not. */
+static void set_request_line(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    const struct schema_method *method = ctx->match.method;
+
+    ctx->line_replaced = true;
+    ctx->method = r->method;
+    ctx->method_name = r->method_name;
+    ctx->uri = r->uri;
+    ctx->args = r->args;
+    r->method = method->idempotent ? NGX_HTTP_PUT : NGX_HTTP_POST;
+    ngx_str_set(&r->method_name, "POST");
+    r->uri.data = (u_char *)(uintptr_t)method->path.p;
+    r->uri.len = method->path.n;
+    r->args.len = 0;
+    r->valid_unparsed_uri = 0;
+}
+
+void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    if (ctx->line_replaced) {
+        ctx->line_replaced = false;
+        r->method = ctx->method;
+        r->method_name = ctx->method_name;
+        r->uri = ctx->uri;
+        r->args = ctx->args;
+    }
+    grpc_json_headers_restore(r, ctx);
+}
+
+static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct buf *wire)
+{
+    rpc_prefix_write((unsigned char *)wire->p, (uint32_t)(wire->n - RPC_PREFIX_SIZE));
+    switch (grpc_json_headers_replace(r, ctx)) {
+    case NGX_OK:
+        break;
+    case NGX_DECLINED:
+        return refuse_status(r, ctx, 431);
+    default:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (set_body(r, buf_str(wire)) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    set_request_line(r, ctx);
+    ctx->state = GRPC_JSON_PASSED;
+    return NGX_DECLINED;
+}
+
+/* With the body at hand. NGX_DECLINED: go on to the content phase; else a status. */
+static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct schema_json_options options = {.refuse_unknown = conf->refuse_unknown != 0};
+    struct arena *arena = grpc_json_scratch();
+    struct schema_fault fault = {STR_NULL, STR_NULL};
+    enum schema_part part = SCHEMA_PART_BODY;
+    struct str body = STR_NULL;
+    struct buf *wire;
+
+    /* The body is read whole: no error from here on spoils the connection. */
+    ctx->keepalive_known = true;
+    ctx->keepalive = r->keepalive != 0;
+    /* A stray body is of no interest, whatever its type. */
+    if (schema_match_has_body(&ctx->match) && whole_body(r, &body) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (body.n && !json_content_type(r))
+        return refuse_status(r, ctx, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
+    wire = grpc_json_scratch_buf(WIRE_BASE + WIRE_GROWTH * (body.n + r->unparsed_uri.len));
+    buf_append(wire, "\0\0\0\0", RPC_PREFIX_SIZE);
+    switch (schema_request(conf->schema, &ctx->match, grpc_json_str(r->args), body, &options, wire,
+                           arena, &part, &fault)) {
+    case 0:
+        return wire->failed ? NGX_HTTP_INTERNAL_SERVER_ERROR : pass_on(r, ctx, wire);
+    case -EBADMSG:
+        return refuse_fault(r, ctx, arena, part, &fault);
+    case -EMSGSIZE:
+        return refuse_status(r, ctx, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE);
+    default:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+/* ---- the phase ---- */
+
+static void body_read(ngx_http_request_t *r)
+{
+    r->preserve_body = 1;
+    r->write_event_handler = ngx_http_core_run_phases;
+    ngx_http_core_run_phases(r);
+}
+
+static ngx_int_t read_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    ngx_int_t rc;
+
+    ctx->state = GRPC_JSON_READING;
+    r->request_body_in_single_buf = 1;
+    rc = ngx_http_read_client_request_body(r, body_read);
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE)
+        return rc;
+    ngx_http_finalize_request(r, NGX_DONE);
+    return NGX_DONE;
+}
+
+static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    /* Conditions are for the service to judge. */
+    r->disable_not_modified = 1;
+    switch (grpc_json_route(r, ctx)) {
+    case 0:
+        break;
+    case -EPERM:
+        return refuse_method(r, ctx);
+    default:
+        return refuse_status(r, ctx, NGX_HTTP_NOT_FOUND);
+    }
+    if (ctx->match.method->client_streaming || ctx->match.method->server_streaming)
+        return refuse_status(r, ctx, NGX_HTTP_NOT_IMPLEMENTED);
+    return read_body(r, ctx);
+}
+
+ngx_int_t grpc_json_precontent(ngx_http_request_t *r)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct grpc_json_ctx *ctx;
+
+    if (!conf->enabled || r != r->main)
+        return NGX_DECLINED;
+    ctx = grpc_json_ctx(r);
+    if (!ctx)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    switch (ctx->state) {
+    case GRPC_JSON_NEW:
+        return begin(r, ctx);
+    case GRPC_JSON_READING:
+        return encode(r, ctx);
+    default:
+        return NGX_DECLINED;
+    }
+}

@@ -1,0 +1,33 @@
+/* The gRPC side of an answer: message frames, status, message and details, and what they mean over
+ * HTTP. Free of nginx. Protocol: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+ */
+#ifndef STOA_GATEWAY_RPC_STATUS_H
+#define STOA_GATEWAY_RPC_STATUS_H
+
+#include "problem.h"
+
+/* A message on the wire is preceded by a flag (1: compressed) and its length. */
+#define RPC_PREFIX_SIZE 5
+
+void rpc_prefix_write(unsigned char prefix[RPC_PREFIX_SIZE], uint32_t size);
+/* Returns 0, or -EBADMSG when the flag is not 0: we never offered a compression. */
+int rpc_prefix_read(const unsigned char prefix[RPC_PREFIX_SIZE], uint32_t *ret_size) MUST_CHECK;
+
+/* The number in a grpc-status header; -EBADMSG when it is none. Codes that gRPC doesn't define
+ * count as UNKNOWN. */
+int rpc_code_read(struct str value, int *ret_code) MUST_CHECK;
+
+/* HTTP status for a gRPC code other than OK. violations: the answer names what is wrong with the
+ * request, so an INVALID_ARGUMENT was understood (422) and not garbage (400). */
+int rpc_http_status(int code, bool violations);
+
+/* Whether a serialized grpc.health.v1.HealthCheckResponse says SERVING. */
+bool rpc_health_serving(struct str wire);
+
+/* Fills *p from a failed call. message: grpc-message as sent (percent-encoded); details:
+ * grpc-status-details-bin as sent (base64 of a google.rpc.Status), or {NULL, 0}. What a service
+ * says about its own failures (5xx) stays inside. Strings are in the arena. */
+void rpc_problem(struct problem *p, int code, struct str message, struct str details,
+                 struct arena *arena);
+
+#endif

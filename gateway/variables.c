@@ -1,0 +1,103 @@
+/* Variables for configuration and log. The ones about the route find it when they are first asked
+ * for, so they can be used in any phase: to choose the upstream, to limit rates, to log. */
+#include "grpc_json.h"
+
+enum route_part { ROUTE_PACKAGE, ROUTE_SERVICE, ROUTE_METHOD };
+
+static void set_value(ngx_http_variable_value_t *v, const void *data, size_t n)
+{
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->len = (unsigned)n & 0x0fffffff;
+    v->data = (u_char *)(uintptr_t)data;
+}
+
+static ngx_int_t not_found(ngx_http_variable_value_t *v)
+{
+    v->not_found = 1;
+    return NGX_OK;
+}
+
+static struct str package_of(struct str service)
+{
+    size_t n = service.n;
+
+    while (n > 0 && service.p[n - 1] != '.')
+        n--;
+    return (struct str){service.p, n ? n - 1 : 0};
+}
+
+static ngx_int_t get_route(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t part)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct grpc_json_ctx *ctx;
+    struct str value;
+
+    if (!conf->enabled || r != r->main)
+        return not_found(v);
+    ctx = grpc_json_ctx(r);
+    if (!ctx)
+        return NGX_ERROR;
+    if (grpc_json_route(r, ctx))
+        return not_found(v);
+    value = part == ROUTE_METHOD ? ctx->match.method->path : ctx->match.method->service;
+    if (part == ROUTE_PACKAGE)
+        value = package_of(value);
+    set_value(v, value.p, value.n);
+    return NGX_OK;
+}
+
+static ngx_int_t get_grpc_status(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+                                 uintptr_t data)
+{
+    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r->main, ngx_http_grpc_json_module);
+    u_char *text, *end;
+
+    (void)data;
+    if (!ctx || ctx->grpc_status < 0)
+        return not_found(v);
+    text = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (!text)
+        return NGX_ERROR;
+    end = ngx_sprintf(text, "%d", ctx->grpc_status);
+    set_value(v, text, (size_t)(end - text));
+    return NGX_OK;
+}
+
+static ngx_int_t get_ready_upstream(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+                                    uintptr_t data)
+{
+    const ngx_str_t *name = grpc_json_probe_upstream(r);
+
+    (void)data;
+    if (!name)
+        return not_found(v);
+    set_value(v, name->data, name->len);
+    /* Subrequests share their parent's variables, and each asks another upstream. */
+    v->no_cacheable = 1;
+    return NGX_OK;
+}
+
+static ngx_http_variable_t variables[] = {
+    {ngx_string("grpc_json_package"), NULL, get_route, ROUTE_PACKAGE, 0, 0},
+    {ngx_string("grpc_json_service"), NULL, get_route, ROUTE_SERVICE, 0, 0},
+    {ngx_string("grpc_json_method"), NULL, get_route, ROUTE_METHOD, 0, 0},
+    {ngx_string("grpc_json_status"), NULL, get_grpc_status, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
+    {ngx_string("grpc_json_ready_upstream"), NULL, get_ready_upstream, 0, NGX_HTTP_VAR_NOCACHEABLE,
+     0},
+};
+
+ngx_int_t grpc_json_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t *variable;
+
+    for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
+        variable = ngx_http_add_variable(cf, &variables[i].name, variables[i].flags);
+        if (!variable)
+            return NGX_ERROR;
+        variable->get_handler = variables[i].get_handler;
+        variable->data = variables[i].data;
+    }
+    return NGX_OK;
+}
