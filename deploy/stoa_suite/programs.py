@@ -1,0 +1,213 @@
+"""The table of programs that a suite runs, and supervisord's configuration made from it."""
+import os
+import resource
+from dataclasses import dataclass, field
+
+from .postgres import connection, password_file, write_private
+from .settings import SuiteError
+
+
+@dataclass
+class Program:
+    """A supervised program. The table's order is the order of starting; stopping goes backwards, the
+    services all at once."""
+
+    name: str
+    command: list
+    environment: dict = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_seconds: int = 10
+    # Sent to it by the kernel should supervisord itself be killed, so that nothing outlives the suite.
+    orphan_signal: str = "TERM"
+    # Its children stay in its process group and, should it be killed, hold its port until they go too.
+    leaves_children: bool = False
+    is_service: bool = False
+
+
+@dataclass
+class Service:
+    """A gRPC service. Several instances are several rows with names of their own."""
+
+    name: str
+    port_setting: str
+    environment: dict
+
+
+def services(layout):
+    """The services that were built, in the order in which they migrate and start: posts and chat read
+    views that auth makes."""
+    table = (
+        Service("auth", "STOA_AUTH_PORT", {"STOA_AUTH_KEY": f"{layout.keys}/auth.jwk"}),
+        Service("posts", "STOA_POSTS_PORT", {}),
+        Service("chat", "STOA_CHAT_PORT", {}),
+    )
+    return [service for service in table if os.path.exists(f"{layout.bin}/{service.name}")]
+
+
+def socket_of(layout, service):
+    return f"{layout.sock}/{service.name}.sock"
+
+
+def service_environment(layout, settings, service):
+    return {
+        "STOA_LISTEN": f"unix:{socket_of(layout, service)},{settings.endpoint(service.port_setting)}",
+        "STOA_DATABASE": connection(layout, service.name),
+        "STOA_DATABASE_PASSWORD_FILE": password_file(layout, service.name),
+        "STOA_GRACE_MS": str(settings["STOA_GRACE_MS"]),
+        **service.environment,
+    }
+
+
+def programs(layout, settings, cluster):
+    grace = settings["STOA_GRACE_MS"] // 1000
+    table = [
+        # INT is Postgres' fast shutdown: it ends sessions, writes a checkpoint and is clean.
+        Program("postgres", cluster.command(), stop_signal="INT", stop_seconds=30, orphan_signal="INT"),
+        Program("redis", ["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stop_seconds=15),
+    ]
+    for service in services(layout):
+        command = [f"{layout.bin}/{service.name}", "serve"]
+        environment = service_environment(layout, settings, service)
+        table.append(Program(service.name, command, environment, stop_seconds=grace + 3, is_service=True))
+    nginx = ["/usr/sbin/nginx", "-e", "stderr", "-p", layout.nginx, "-c", f"{layout.etc}/nginx.conf"]
+    nginx += ["-g", "daemon off;"]
+    # QUIT lets requests finish.
+    table.append(Program("gateway", nginx, stop_signal="QUIT", stop_seconds=grace + 3, leaves_children=True))
+    return table
+
+
+def stop_phases(table):
+    """Names of the programs that stop together, phase by phase."""
+    phases = []
+    for program in reversed(table):
+        if phases and program.is_service and phases[-1][0].is_service:
+            phases[-1].append(program)
+        else:
+            phases.append([program])
+    return [[program.name for program in phase] for phase in phases]
+
+
+def stop_bound(table):
+    """Seconds within which all of it has stopped, at worst."""
+    return sum(program.stop_seconds for program in table) + 10
+
+
+# ---- configuration files ----
+
+REDIS = """\
+# Written at every start of the suite.
+port 0
+unixsocket {sock}/redis.sock
+unixsocketperm 700
+dir {redis}
+daemonize no
+logfile ""
+save 60 1
+maxmemory 256mb
+maxmemory-policy noeviction
+"""
+
+SUPERVISOR = """\
+; Written at every start of the suite.
+[supervisord]
+identifier=stoa
+logfile={log}/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=2
+pidfile={pid}
+directory={base}
+umask=077
+minfds={files}
+nodaemon=true
+silent=true
+
+[unix_http_server]
+file={control}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{control}
+"""
+
+PROGRAM = """
+[program:{name}]
+command={command}
+environment={environment}
+priority={priority}
+autostart=false
+autorestart=true
+; A program that keeps failing is tried again ever more slowly, and never given up.
+startsecs=1
+startretries=100000
+stopsignal={stop_signal}
+stopwaitsecs={stop_seconds}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={log}/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=3
+"""
+
+
+def quoted(text):
+    """For supervisord's configuration: % is its own, and words are split as a shell would."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+
+
+def command_line(layout, program):
+    words = ["/usr/bin/setpriv", "--no-new-privs", "--pdeathsig", program.orphan_signal, "--", *program.command]
+    if program.leaves_children:
+        words = ["/bin/sh", f"{layout.program}/deploy/stoa_suite/alone.sh", f"{layout.tmp}/{program.name}.group", *words]
+    return " ".join(quoted(word) for word in words)
+
+
+def open_files():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+
+
+def write_supervisor(layout, table):
+    names = {"log": layout.log, "pid": layout.supervisor_pid, "base": layout.base, "control": layout.control}
+    text = [SUPERVISOR.format(files=open_files(), **names)]
+    for priority, program in enumerate(table):
+        text.append(
+            PROGRAM.format(
+                name=program.name,
+                command=command_line(layout, program),
+                environment=",".join(f"{name}={quoted(value)}" for name, value in program.environment.items()),
+                priority=priority,
+                stop_signal=program.stop_signal,
+                stop_seconds=program.stop_seconds,
+                log=layout.log,
+            )
+        )
+    write_private(layout.supervisor_conf, "".join(text))
+
+
+def write_redis(layout):
+    write_private(f"{layout.etc}/redis.conf", REDIS.format(sock=layout.sock, redis=layout.redis))
+
+
+def write_nginx(layout, settings):
+    workers = settings["STOA_HTTP_WORKERS"]
+    values = {
+        # nginx cannot rotate its files alone: through its output they end in log/gateway.log, rotated.
+        "@RUN_DIR@/log/nginx-access.log": "/dev/stdout",
+        "@RUN_DIR@/log/nginx-error.log": "stderr",
+        "@RUN_DIR@": layout.base,
+        "@HTTP_LISTEN@": settings.endpoint("STOA_HTTP_PORT"),
+        "@MODULE@": layout.module,
+        "@DESCRIPTOR_SET@": layout.descriptor_set,
+        "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
+    }
+    try:
+        with open(f"{layout.program}/gateway/nginx.conf.in", encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise SuiteError(f"gateway/nginx.conf.in: {error.strerror}; the clone is not complete") from None
+    for name, value in values.items():
+        text = text.replace(name, value)
+    write_private(f"{layout.etc}/nginx.conf", text)

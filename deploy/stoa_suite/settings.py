@@ -1,0 +1,121 @@
+"""The settings of the suite: one table, read from the environment, checked, printed by --help."""
+import ipaddress
+import os
+import textwrap
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class SuiteError(Exception):
+    """One line for a person: the cause, and what to do about it."""
+
+
+class Setting:
+    def __init__(self, name, default, read, about):
+        self.name = name
+        self.default = default
+        self.read = read
+        self.about = about
+
+    def fallback(self):
+        """The default as a value: a relative folder is the repository's, wherever the caller stands."""
+        return os.path.join(REPOSITORY, self.default) if self.read is folder else self.default
+
+
+def number(low, high):
+    def read(text):
+        # isdecimal() alone would take digits of other scripts.
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+            raise ValueError(f"set a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def address(text):
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("set an IPv4 or IPv6 address, such as 127.0.0.1 or ::") from None
+
+
+def folder(text):
+    if "\0" in text or "\n" in text:
+        raise ValueError("set the path of a folder")
+    return os.path.abspath(text)
+
+
+port = number(1, 65535)
+
+TABLE = (
+    Setting("STOA_RUN_DIR", ".run", folder, "Folder of everything this suite keeps: data, sockets, logs, secrets."),
+    Setting("STOA_BIND", "127.0.0.1", address, "Address that HTTP and gRPC listen on."),
+    Setting("STOA_HTTP_PORT", "8080", port, "Port of the gateway: HTTP/JSON."),
+    Setting("STOA_AUTH_PORT", "9001", port, "Port of auth: gRPC."),
+    Setting("STOA_POSTS_PORT", "9002", port, "Port of posts: gRPC."),
+    Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC."),
+    Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
+    Setting("STOA_GRACE_MS", "5000", number(0, 600000), "How long a stopping service lets running calls finish."),
+    Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
+    Setting("STOA_OUT", "build/release", folder, "Build output that is started (make's $(OUT))."),
+    Setting("STOA_POSTGRES_BIN", "/usr/lib/postgresql/15/bin", folder, "Folder of Postgres' programs."),
+)
+PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
+
+# What the suite decides for each service; an inherited value would contradict it.
+OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY")
+
+
+class Settings(dict):
+    """Values by the setting's name."""
+
+    def __init__(self, environment):
+        super().__init__()
+        for setting in TABLE:
+            text = environment.get(setting.name, "")
+            try:
+                self[setting.name] = setting.read(text or setting.fallback())
+            except ValueError as error:
+                raise SuiteError(f"{setting.name}={text}: {error}") from None
+        owner = {}
+        for name in PORTS:
+            other = owner.setdefault(self[name], name)
+            if other != name:
+                raise SuiteError(f"{name}={self[name]}: {other} is the same port; give each its own")
+
+    def endpoint(self, port_name):
+        """ADDRESS:PORT as a listener writes it."""
+        bind = self["STOA_BIND"]
+        return f"[{bind}]:{self[port_name]}" if bind.version == 6 else f"{bind}:{self[port_name]}"
+
+    def reachable(self, port_name):
+        """ADDRESS:PORT that a client on this machine can use, also when listening on every address."""
+        bind = self["STOA_BIND"]
+        if not bind.is_unspecified:
+            return self.endpoint(port_name)
+        return f"[::1]:{self[port_name]}" if bind.version == 6 else f"127.0.0.1:{self[port_name]}"
+
+    def shown(self, port_name):
+        """The same for people."""
+        return self.reachable(port_name).replace("127.0.0.1:", "localhost:")
+
+    def environment(self):
+        return {name: str(value) for name, value in self.items()}
+
+
+def inherited(environment):
+    """What a suite takes over from its caller's environment: service settings and sanitizer options."""
+    owned = {name + suffix for name in OWNED for suffix in ("", "_FILE")}
+    sanitizers = ("ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in sanitizers or (name.startswith("STOA_") and name not in owned)
+    }
+
+
+def table_text():
+    width = max(len(s.name) for s in TABLE)
+    shown = [f"  {s.name:<{width}}  {s.about} [{s.default}]" for s in TABLE]
+    rest = "Every other STOA_ variable goes to the services as it is (bin/auth --help and so on list theirs)."
+    return "\n".join(["Settings (environment variables) and their defaults:", *shown, "", *textwrap.wrap(rest, 100)])

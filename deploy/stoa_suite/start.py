@@ -1,0 +1,206 @@
+"""Second half of a start, without privileges: configuration, cluster, supervisord, programs, readiness."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from . import programs as table_of
+from .control import BACKOFF, FATAL, UP, Control, http_status, stop
+from .follow import Follower
+from .postgres import Cluster, run, write_private
+from .settings import PORTS, SuiteError
+
+
+class Interrupted(Exception):
+    """SIGINT, SIGTERM or SIGHUP came, or the parent that was to be outlived by nothing is gone."""
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Start:
+    def __init__(self, layout, settings, in_foreground, with_parent):
+        self.layout = layout
+        self.settings = settings
+        self.in_foreground = in_foreground
+        self._parent = os.getppid() if with_parent else None
+        self._services = table_of.services(layout)
+        self._cluster = Cluster(layout, settings)
+        self._table = table_of.programs(layout, settings, self._cluster)
+        self._control = Control(layout)
+        self._supervisor = None
+        self._end = 0
+        self.follower = None
+
+    # ---- waiting ----
+
+    def pause(self, seconds=0.05):
+        time.sleep(seconds)
+        if self._parent is not None and os.getppid() != self._parent:
+            raise Interrupted
+
+    def _wait(self, is_so, what):
+        """Waits until is_so(), with an eye on the programs; what: "postgres", "gateway"."""
+        self._check_programs()
+        while not is_so():
+            if time.monotonic() > self._end:
+                limit = self.settings["STOA_START_TIMEOUT_S"]
+                raise SuiteError(f"{what()} after {limit} s; see {self.layout.log} or raise STOA_START_TIMEOUT_S")
+            self.pause()
+            self._check_programs()
+
+    def _check_programs(self):
+        if self._supervisor.poll() is not None:
+            raise SuiteError(f"supervisord stopped: {self._last_words('supervisord')}")
+        for program in self._control.programs():
+            if program["statename"] in (BACKOFF, FATAL):
+                name = program["name"]
+                raise SuiteError(f"{name} does not start: {self._last_words(name)}")
+
+    def _last_words(self, name):
+        path = f"{self.layout.log}/{name}.log"
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, os.path.getsize(path) - 4096))
+                lines = file.read().decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return f"{lines[-1] if lines else 'it said nothing'}; see {path}"
+
+    # ---- starting ----
+
+    def check_ports(self):
+        used = {service.port_setting for service in self._services} | {"STOA_HTTP_PORT"}
+        for name in PORTS:
+            if name in used:
+                self._check_port(name)
+
+    def _check_port(self, name):
+        bind, port = self.settings["STOA_BIND"], self.settings[name]
+        family = socket.AF_INET6 if bind.version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((str(bind), port))
+                probe.listen()
+            except OSError as error:
+                place = f"{name}={port}: cannot listen on {self.settings.endpoint(name)}"
+                cure = f"stop what does, or set {name} to another port" if error.errno == 98 else f"set {name} or STOA_BIND"
+                raise SuiteError(f"{place} ({error.strerror}); {cure}") from None
+
+    def begin(self):
+        """Everything up to a suite that answers. Raises SuiteError or Interrupted."""
+        self._end = time.monotonic() + self.settings["STOA_START_TIMEOUT_S"]
+        self.check_ports()
+        names = [service.name for service in self._services]
+        if not os.path.exists(self.layout.cluster):
+            say("Making a Postgres cluster ...")
+        self._cluster.make(names)
+        table_of.write_redis(self.layout)
+        table_of.write_nginx(self.layout, self.settings)
+        table_of.write_supervisor(self.layout, self._table)
+        record = {"settings": self.settings.environment(), "stop": table_of.stop_phases(self._table)}
+        write_private(self.layout.record, json.dumps(record, indent=1) + "\n")
+        self._clear_leftovers()
+        if self.in_foreground:
+            self.follower = Follower(self.layout, [program.name for program in self._table])
+        self._start_supervisor()
+        self._start_programs(names)
+
+    def _clear_leftovers(self):
+        sockets = [table_of.socket_of(self.layout, service) for service in self._services]
+        for path in (self.layout.supervisor_pid, f"{self.layout.tmp}/gateway.group", *sockets):
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def _start_supervisor(self):
+        command = ["/usr/bin/supervisord", "--nodaemon", "--configuration", self.layout.supervisor_conf]
+        if self.in_foreground:
+            # Should this process be killed, supervisord stops everything in order.
+            command = ["/usr/bin/setpriv", "--pdeathsig", "TERM", "--", *command]
+        with open(f"{self.layout.log}/supervisord.out", "wb") as output:
+            self._supervisor = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        while self._control.state() != UP:
+            if self._supervisor.poll() is not None:
+                with open(f"{self.layout.log}/supervisord.out", encoding="utf-8", errors="replace") as output:
+                    said = output.read().strip().splitlines() or ["it said nothing"]
+                raise SuiteError(f"supervisord does not start: {said[-1]}")
+            if time.monotonic() > self._end:
+                raise SuiteError(f"supervisord does not answer; see {self.layout.log}/supervisord.log")
+            self.pause()
+
+    def _start_programs(self, names):
+        self._control.start("postgres")
+        self._wait(self._cluster.is_ready, lambda: "postgres is not ready")
+        self._cluster.bootstrap(names)
+        for service in self._services:
+            self._migrate(service)
+        for program in self._table[1:-1]:
+            self._control.start(program.name)
+        sockets = [table_of.socket_of(self.layout, service) for service in self._services]
+        self._wait(lambda: all(map(os.path.exists, sockets)), lambda: f"not all of {' '.join(names)} listen")
+        self._control.start("gateway")
+        self._wait(self._is_ready, self._why_not_ready)
+
+    def _migrate(self, service):
+        environment = {**os.environ, **table_of.service_environment(self.layout, self.settings, service)}
+        try:
+            run([f"{self.layout.bin}/{service.name}", "migrate"], environment)
+        except SuiteError as error:
+            raise SuiteError(f"{service.name} migrate failed: {error}") from None
+
+    def _is_ready(self):
+        return http_status(self.settings.reachable("STOA_HTTP_PORT"), "/readyz")[0] == 200
+
+    def _why_not_ready(self):
+        status, body = http_status(self.settings.reachable("STOA_HTTP_PORT"), "/readyz")
+        return f"/readyz answers {status or 'nothing'}: {body}"
+
+    # ---- running ----
+
+    def print_places(self):
+        layout, settings = self.layout, self.settings
+        lines = ["Stoa is up.", f"  HTTP        http://{settings.shown('STOA_HTTP_PORT')}"]
+        for service in self._services:
+            place = f"{settings.reachable(service.port_setting)}  unix:{table_of.socket_of(layout, service)}"
+            lines.append(f"  gRPC {service.name:<6} {place}")
+        lines.append(f"  Postgres    {layout.sock}/.s.PGSQL.5432")
+        lines.append(f"  Redis       {layout.sock}/redis.sock")
+        lines.append(f"  Logs        {layout.log}")
+        lines.append(f"  Stop        {'Ctrl-C' if self.in_foreground else 'make down'}")
+        say("\n".join(lines))
+
+    def follow(self):
+        """Prints what happens until the suite is stopped from elsewhere (`down`)."""
+        while self._supervisor.poll() is None:
+            self.follower.print_new()
+            self.pause(0.1)
+        self.follower.print_new(stopping=True)
+
+    def stop(self):
+        """Stops what was started, in order. Later signals do not cut it short: it has a bound."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if self._supervisor is None:
+            return
+        if self._supervisor.poll() is None and not stop(self.layout, table_of.stop_bound(self._table)):
+            self._supervisor.terminate()
+        try:
+            self._supervisor.wait(table_of.stop_bound(self._table))
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+        if self.follower:
+            self.follower.print_new(stopping=True)
+
+
+def interrupt_on_signals():
+    def interrupt(_number, _frame):
+        raise Interrupted
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
