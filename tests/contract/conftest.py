@@ -1,0 +1,79 @@
+"""Fixtures of the contract tests. README.md shows how to use them."""
+import itertools
+import os
+
+import pytest
+from stoa_contract import Both, Contract, GrpcClient, HttpClient
+from stoa_suite_fixture import Suite, descriptor_set
+
+
+@pytest.fixture(scope="session")
+def contract():
+    """Messages, methods and routes, from api.binpb."""
+    return Contract(descriptor_set())
+
+
+@pytest.fixture(scope="session")
+def suite():
+    """The suite that the tests share. What a test changes in it, it makes under names of its own."""
+    with Suite() as started:
+        yield started
+
+
+@pytest.fixture
+def own_suite():
+    """A suite for a test that breaks things: own_suite(STOA_AUTH_TOKEN_TTL_S=1).http ..."""
+    started = []
+
+    def start(**settings):
+        started.append(Suite(**settings).__enter__())
+        return started[-1]
+
+    yield start
+    for each in reversed(started):
+        each.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def grpc_over(request):
+    """"tcp"; @pytest.mark.parametrize("grpc_over", ("tcp", "unix"), indirect=True) runs a test over both."""
+    return getattr(request, "param", "tcp")
+
+
+@pytest.fixture(scope="session")
+def call_grpc(suite, contract, grpc_over):
+    """call_grpc("posts", "GetArticle", {"slug": slug}, token) -> ("OK", dict) or (code, Problem)"""
+    return GrpcClient(contract, lambda service: suite.grpc(service, grpc_over))
+
+
+@pytest.fixture(scope="session")
+def call_http(suite):
+    """call_http("GET", "/api/articles?limit=5", body, token) -> HttpAnswer"""
+    return HttpClient(suite.http)
+
+
+@pytest.fixture(scope="session")
+def both(contract, call_grpc, call_http):
+    """both("posts", "GetArticle", {"slug": slug}, token) -> (code, dict or Problem, HttpAnswer), equal"""
+    return Both(contract, call_grpc, call_http)
+
+
+@pytest.fixture(scope="session")
+def unique():
+    """unique("jane") -> a text that no other test of this run has: "jane3x1a2b" """
+    numbers = itertools.count(1)
+    return lambda stem="": f"{stem}{next(numbers)}x{os.getpid():x}"
+
+
+@pytest.fixture(scope="session")
+def new_account(call_grpc, unique):
+    """new_account() -> a fresh account as CreateUser answers it, with its password added"""
+
+    def make(stem="user", password="correct horse battery"):
+        name = unique(stem)
+        request = {"user": {"username": name, "email": f"{name}@example.com", "password": password}}
+        code, answer = call_grpc("auth", "CreateUser", request)
+        assert code == "OK", answer
+        return {**answer["user"], "password": password}
+
+    return make

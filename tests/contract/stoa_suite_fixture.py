@@ -1,0 +1,215 @@
+"""A private suite for tests: its own folder under /tmp, ports that the system chose, gone at the end."""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import grpc
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SERVICES = ("auth", "posts", "chat")
+PORT_NAMES = ("STOA_HTTP_PORT", "STOA_AUTH_PORT", "STOA_POSTS_PORT", "STOA_CHAT_PORT")
+SANITIZER_REPORT = re.compile(
+    r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|ThreadSanitizer: |runtime error: .*"
+)
+EXITED = re.compile(r" exited: (\S+) \((.*?); not expected\)$")
+START_SECONDS = 120
+
+
+def output_folder():
+    """What is tested: STOA_OUT, as `make test` sets it, or the default build."""
+    return pathlib.Path(os.environ.get("STOA_OUT") or REPOSITORY / "build/release")
+
+
+def descriptor_set():
+    return (output_folder().parent / "api.binpb").read_bytes()
+
+
+def free_ports(count):
+    """Ports that were free a moment ago, all at once."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_until(holds, what, seconds=20):
+    """Polls until holds() is true and returns what it gave; fails the test after the bound."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Suite:
+    """`with Suite() as suite:`; settings are STOA_ variables beside the folder and the ports."""
+
+    def __init__(self, subfolder="run", **settings):
+        self._settings = {name: str(value) for name, value in settings.items()}
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-"))
+        # As root the suite runs under an account of its own, which has to get through.
+        self._folder.chmod(0o711)
+        self.run_dir = self._folder / subfolder
+        self._channels = {}
+        self._killed = []
+        self.process = None
+        self.ports = {}
+
+    # ---- life ----
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self._stop()
+            self._check_logs()
+        finally:
+            self._remove()
+
+    def environment(self):
+        """For running deploy/suite on this suite."""
+        ports = {name: str(port) for name, port in self.ports.items()}
+        fixed = {"STOA_RUN_DIR": str(self.run_dir), "STOA_OUT": str(output_folder()), "STOA_BIND": "127.0.0.1"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
+        # Sanitizers slow a start down.
+        return {**inherited, "STOA_START_TIMEOUT_S": str(START_SECONDS), **fixed, **ports, **self._settings}
+
+    def _start(self):
+        # A port may be taken by somebody else between our look and the suite's.
+        for attempt in range(3):
+            self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES))))
+            if self._try_to_start():
+                return
+            if "cannot listen" not in self.output():
+                break
+        raise RuntimeError(f"the suite did not start:\n{self.output()}")
+
+    def _try_to_start(self):
+        """In the foreground and bound to this process, so that it ends whatever becomes of the tests."""
+        with open(self._folder / "output", "wb") as output:
+            self.process = subprocess.Popen(
+                [REPOSITORY / "deploy/suite", "run", "--with-parent"],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        end = time.monotonic() + START_SECONDS + 30
+        while self.process.poll() is None and time.monotonic() < end:
+            if "Stoa is up." in self.output():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _stop(self):
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(90)
+            except subprocess.TimeoutExpired:
+                self.process.kill()  # supervisord then stops the rest
+                raise
+        # For what only the caller's account may remove.
+        self.command("down")
+
+    def _check_logs(self):
+        """What no test asserts and every test wants: no sanitizer report, no crash."""
+        for log in sorted(self.run_dir.glob("log/*.log*")):
+            text = log.read_text(errors="replace")
+            report = SANITIZER_REPORT.search(text)
+            assert not report, f"{log.name}:\n{text[max(0, report.start() - 200):][:8000]}"
+        exits = [match.groups() for line in self.log("supervisord").splitlines() if (match := EXITED.search(line))]
+        for name, how in exits:
+            assert name in self._killed, f"{name} died ({how}):\n{self.log(name)[-4000:]}"
+
+    def _remove(self):
+        if not os.environ.get("STOA_TEST_KEEP"):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def output(self):
+        """What `deploy/suite run` has printed."""
+        try:
+            return (self._folder / "output").read_text(errors="replace")
+        except OSError:
+            return ""
+
+    # ---- use ----
+
+    @property
+    def http(self):
+        return f"http://127.0.0.1:{self.ports['STOA_HTTP_PORT']}"
+
+    def grpc(self, service, over="tcp"):
+        """The channel to a service: over "tcp" or over the "unix" socket that the gateway uses."""
+        key = service, over
+        if key not in self._channels:
+            self._channels[key] = grpc.insecure_channel(
+                f"unix:{self.socket(service)}" if over == "unix" else self.grpc_address(service),
+                # A pool of connections shared with channels closed before would hide a restart.
+                options=[("grpc.use_local_subchannel_pool", 1)],
+            )
+        return self._channels[key]
+
+    def grpc_address(self, service):
+        return f"127.0.0.1:{self.ports[f'STOA_{service.upper()}_PORT']}"
+
+    def socket(self, name):
+        """Path of a unix socket: "auth", "posts", "chat", "redis"."""
+        return self.run_dir / f"sock/{name}.sock"
+
+    def log(self, name):
+        try:
+            return (self.run_dir / f"log/{name}.log").read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def database(self, role="postgres"):
+        """Keywords for psycopg2.connect(**suite.database("stoa_posts"))."""
+        name = role.removeprefix("stoa_")
+        password = (self.run_dir / f"secrets/{name}").read_text().strip()
+        return {"host": str(self.run_dir / "sock"), "port": 5432, "dbname": "stoa", "user": role, "password": password}
+
+    def command(self, *arguments):
+        """Runs deploy/suite on this suite: suite.command("status")."""
+        return subprocess.run(
+            [REPOSITORY / "deploy/suite", *arguments], env=self.environment(), capture_output=True, text=True, timeout=120
+        )
+
+    def pid(self, program):
+        """Of "auth", "posts", "chat", "gateway", "postgres", "redis"; 0 while it is down."""
+        for line in self.command("status").stdout.splitlines():
+            words = line.split()
+            if words and words[0] == program:
+                return int(words[2]) if len(words) > 2 else 0
+        raise LookupError(program)
+
+    def kill(self, program, number=signal.SIGKILL):
+        """Ends a program; supervision starts it again. Returns the pid that it had."""
+        pid = wait_until(lambda: self.pid(program), f"{program} runs")
+        self._killed.append(program)
+        os.kill(pid, number)
+        return pid
+
+    def wait_restarted(self, program, old_pid):
+        return wait_until(lambda: (new := self.pid(program)) and new != old_pid and new, f"{program} restarted")

@@ -1,0 +1,213 @@
+"""Articles: publish, read, list."""
+import re
+
+import pytest
+
+BLANK = ["can't be blank"]
+AUTHOR = ("article.slug", "article.createdAt", "article.updatedAt", "article.title")
+
+
+def article(unique, **changes):
+    """A CreateArticle request for `both`: a fresh title each time it is made."""
+
+    def request(surface):
+        fields = {"title": unique(f"Title {surface} "), "description": "About it", "body": "The text.", "tagList": []}
+        return {"article": {**fields, **changes}}
+
+    return request
+
+
+@pytest.fixture
+def publish(call_grpc, unique):
+    """publish(account, title=...) -> the article"""
+
+    def make(account, **changes):
+        code, answer = call_grpc("posts", "CreateArticle", article(unique, **changes)("grpc"), account["token"])
+        assert code == "OK", answer
+        return answer["article"]
+
+    return make
+
+
+# ---- CreateArticle ----
+
+
+def test_publish(both, new_account, unique):
+    account = new_account()
+    tags = ["zebra", "apple", "zebra", "mango"]
+    code, _, http = both("posts", "CreateArticle", article(unique, tagList=tags), account["token"], ignore=AUTHOR)
+    assert code == "OK" and http.status == 201
+    made = http.json["article"]
+    assert sorted(made) == sorted(
+        "slug title description body tagList createdAt updatedAt favorited favoritesCount author".split()
+    )
+    assert made["tagList"] == ["apple", "mango", "zebra"]
+    assert made["favorited"] is False and made["favoritesCount"] == 0
+    assert made["author"] == {"username": account["username"], "bio": None, "image": None, "following": False}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z", made["createdAt"])
+    assert made["createdAt"] == made["updatedAt"]
+
+
+def test_publish_needs_a_token(both, unique):
+    code, problem, http = both("posts", "CreateArticle", article(unique))
+    assert http.status == 401 and http.json["errors"] == {"token": ["is missing"]}
+
+
+def test_token_is_asked_for_before_anything_is_looked_at(both):
+    _, _, http = both("posts", "CreateArticle", {"article": {"title": ""}})
+    assert http.status == 401
+
+
+@pytest.mark.parametrize("field", ["title", "description", "body"])
+@pytest.mark.parametrize("value", ["", " \t\n", None])
+def test_blank_fields(both, new_account, unique, field, value):
+    _, problem, http = both("posts", "CreateArticle", article(unique, **{field: value}), new_account()["token"])
+    assert http.status == 422 and http.json["errors"] == {field: BLANK}
+    assert problem.fields == [f"article.{field}"]
+
+
+@pytest.mark.parametrize("field, limit", [("title", 256), ("description", 1024), ("body", 262144)])
+def test_limits(both, new_account, unique, field, limit):
+    token = new_account()["token"]
+    # Characters count, not bytes.
+    code, _, _ = both("posts", "CreateArticle", article(unique, **{field: "é" * limit}), token, ignore=AUTHOR)
+    assert code == "OK"
+    _, _, http = both("posts", "CreateArticle", article(unique, **{field: "é" * (limit + 1)}), token)
+    assert http.status == 422
+    assert http.json["errors"] == {field: [f"is too long (maximum is {limit} characters)"]}
+
+
+def test_too_many_tags(both, new_account, unique):
+    tags = [f"tag{i}" for i in range(33)]
+    _, _, http = both("posts", "CreateArticle", article(unique, tagList=tags), new_account()["token"])
+    assert http.status == 422 and list(http.json["errors"]) == ["tagList"]
+
+
+def test_bad_tag_is_named_by_its_place(both, new_account, unique):
+    _, problem, http = both("posts", "CreateArticle", article(unique, tagList=["ok", " "]), new_account()["token"])
+    assert problem.fields == ["article.tag_list[1]"] and http.json["errors"] == {"tagList": BLANK}
+
+
+def test_equal_titles_get_different_slugs(new_account, publish, unique):
+    account, title = new_account(), unique("The Same, Title! ")
+    slugs = [publish(account, title=title)["slug"] for _ in range(3)]
+    assert len(set(slugs)) == 3
+    assert slugs[0] == title.lower().replace(", ", "-").replace("! ", "-").replace(" ", "-")
+    assert all(slug.startswith(slugs[0]) for slug in slugs)
+
+
+def test_text_is_kept_to_the_byte(both, new_account, publish, unique):
+    body = "  Ünï\u202ecode 🙂\r\n\ttabs, \"quotes\", \\backslashes\\ and </script>\u2028 \x7f "
+    made = publish(new_account(), body=body)
+    _, answer, http = both("posts", "GetArticle", {"slug": made["slug"]})
+    assert http.json["article"]["body"] == body == answer["article"]["body"]
+
+
+def test_title_without_letters(new_account, publish):
+    first, second = (publish(new_account(), title="!!!")["slug"] for _ in range(2))
+    assert first and second and first != second
+
+
+# ---- GetArticle ----
+
+
+def test_read_by_anybody(both, new_account, publish):
+    made = publish(new_account())
+    for token in (None, new_account()["token"]):
+        code, answer, http = both("posts", "GetArticle", {"slug": made["slug"]}, token)
+        assert code == "OK" and answer["article"] == made
+
+
+def test_unicode_slug(both, new_account, publish, unique):
+    made = publish(new_account(), title=unique("Привет, мир "))
+    assert made["slug"].startswith("привет-мир-")
+    assert both("posts", "GetArticle", {"slug": made["slug"]})[0] == "OK"
+
+
+def test_unknown_article(both, unique):
+    for slug in (unique("no-such"), "a/b", "%2e%2e", "x" * 512):
+        code, problem, http = both("posts", "GetArticle", {"slug": slug})
+        assert code == "NOT_FOUND" and http.status == 404
+        assert http.json["errors"] == {"article": ["not found"]} and problem.reason == "NOT_FOUND"
+
+
+def test_slug_too_long(both):
+    _, _, http = both("posts", "GetArticle", {"slug": "x" * 513})
+    assert http.status == 422 and list(http.json["errors"]) == ["slug"]
+
+
+# ---- ListArticles ----
+
+
+def slugs(answer):
+    return [each["slug"] for each in answer["articles"]]
+
+
+def test_list_by_author(both, new_account, publish):
+    account = new_account()
+    made = [publish(account)["slug"] for _ in range(3)]
+    _, answer, http = both("posts", "ListArticles", {"author": account["username"]})
+    assert slugs(answer) == made[::-1], "newest first"
+    assert http.json["articlesCount"] == 3
+    assert all("body" not in each for each in http.json["articles"]), "lists leave the body out"
+    _, answer, _ = both("posts", "ListArticles", {"author": account["username"].upper()})
+    assert slugs(answer) == made[::-1]
+
+
+def test_list_by_tag(both, new_account, publish, unique):
+    tag, account = unique("tag"), new_account()
+    made = [publish(account, tagList=[tag, "other"])["slug"] for _ in range(2)]
+    publish(account, tagList=["other"])
+    _, answer, _ = both("posts", "ListArticles", {"tag": tag})
+    assert slugs(answer) == made[::-1] and answer["articlesCount"] == 2
+
+
+def test_filters_combine(both, new_account, publish, unique):
+    tag, one, two = unique("tag"), new_account(), new_account()
+    publish(one, tagList=[tag])
+    wanted = publish(two, tagList=[tag])
+    publish(two)
+    _, answer, _ = both("posts", "ListArticles", {"tag": tag, "author": two["username"]})
+    assert slugs(answer) == [wanted["slug"]] and answer["articlesCount"] == 1
+
+
+@pytest.mark.parametrize("filter", ["tag", "author", "favorited"])
+def test_filter_that_nothing_matches(both, unique, filter):
+    _, answer, http = both("posts", "ListArticles", {filter: unique("nobody")})
+    assert http.json == {"articles": [], "articlesCount": 0}
+
+
+def test_pages(both, new_account, publish):
+    account = new_account()
+    made = [publish(account)["slug"] for _ in range(5)][::-1]
+    for limit, offset in ((2, 0), (2, 2), (2, 4), (2, 6), (0, 0), (100, 0)):
+        request = {"author": account["username"], "limit": limit, "offset": offset}
+        _, answer, http = both("posts", "ListArticles", request)
+        assert slugs(answer) == made[offset : offset + limit]
+        assert http.json["articlesCount"] == 5, "the total for the filter, not the page"
+
+
+def test_page_size_default_and_maximum(both, new_account, publish):
+    account = new_account()
+    for _ in range(21):
+        publish(account)
+    _, answer, _ = both("posts", "ListArticles", {"author": account["username"]})
+    assert len(answer["articles"]) == 20
+    _, answer, _ = both("posts", "ListArticles", {"author": account["username"], "limit": 2147483647})
+    assert len(answer["articles"]) == 21
+
+
+@pytest.mark.parametrize("name", ["limit", "offset"])
+def test_negative_page(both, name):
+    _, _, http = both("posts", "ListArticles", {name: -1})
+    assert http.status == 422 and http.json["errors"] == {name: ["must be greater than or equal to 0"]}
+
+
+@pytest.mark.parametrize("text", ["abc", "1.5", "2147483648", "", "1e400", "%00"])
+def test_query_that_is_no_number(call_http, text):
+    answer = call_http("GET", f"/api/articles?limit={text}")
+    assert answer.status == 422 and list(answer.json["errors"]) == ["limit"]
+
+
+def test_unknown_query_parameters_are_ignored(call_http):
+    assert call_http("GET", "/api/articles?limit=1&utm_source=x&page=2").status == 200

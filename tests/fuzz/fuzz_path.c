@@ -1,0 +1,118 @@
+/* libFuzzer target for paths: "METHOD path?query body", the parts separated by NUL.
+ *
+ * The first byte chooses what the rest is for:
+ *   't'  the text of a path template: read, or refused with a cause
+ *   else a request against the routes below: what matches is made a message, which must be well
+ *        formed, and each capture is a part of the path
+ */
+#include "schema/route.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct schema *schema;
+
+static void check(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+int LLVMFuzzerInitialize(int *argc UNUSED, char ***argv UNUSED)
+{
+    FILE *protoc = popen("protoc --include_imports -o /dev/stdout -Itests/unit/protos -Iproto "
+                         "-I/usr/include routes.proto",
+                         "r"); /* a constant command */
+    struct arena arena;
+    struct str error;
+    struct buf set;
+    char *to;
+    size_t n;
+
+    arena_init(&arena, 0);
+    buf_init(&set, 16 << 20);
+    while (protoc && (to = buf_reserve(&set, 65536)) && (n = fread(to, 1, 65536, protoc)))
+        set.n += n;
+    check(protoc && pclose(protoc) == 0);
+    check(schema_load(buf_str(&set), &arena, &schema, &error) == 0);
+    buf_free(&set);
+    arena_free(&arena);
+    return 0;
+}
+
+static struct str next_part(struct str *rest)
+{
+    const char *end = rest->n ? memchr(rest->p, 0, rest->n) : NULL;
+    struct str part = *rest;
+
+    if (end)
+        part.n = (size_t)(end - rest->p);
+    *rest = str_skip(*rest, part.n + 1);
+    return part;
+}
+
+static void build(const struct schema_match *match, struct str query, struct str body,
+                  struct arena *arena)
+{
+    const struct schema_json_options options = {0};
+    struct schema_fault fault = {STR_NULL, STR_NULL};
+    enum schema_part part;
+    struct buf wire;
+    int err;
+
+    buf_init(&wire, 1 << 20);
+    err = schema_request(schema, match, query, body, &options, &wire, arena, &part, &fault);
+    if (err == -EBADMSG)
+        check(fault.path.p && fault.message.n);
+    /* JSON may carry a NUL in a string, which the services refuse. */
+    if (!err && schema_check_wire(match->method->input, buf_str(&wire), arena, &fault))
+        check(str_eq(fault.message, STR("must not contain a NUL character")));
+    buf_free(&wire);
+}
+
+static void route(struct str input)
+{
+    struct str method = next_part(&input), path = next_part(&input), query = next_part(&input);
+    struct schema_match match;
+    struct arena arena;
+    int err = schema_route(schema, method, path, &match);
+
+    check(err == 0 || err == -ENOENT || err == -EPERM);
+    if (err == -EPERM)
+        check(match.allow.n && match.allow.p[match.allow.n] == '\0');
+    if (err)
+        return;
+    for (unsigned i = 0; i < match.n_captures; i++) {
+        const struct schema_capture *c = &match.captures[i];
+
+        check(c->raw.p >= path.p && c->raw.p + c->raw.n <= path.p + path.n);
+    }
+    arena_init(&arena, 16 << 20);
+    build(&match, query, input, &arena);
+    arena_free(&arena);
+}
+
+static void parse(struct str text)
+{
+    struct route_template template;
+    const char *cause = NULL;
+    struct arena arena;
+
+    arena_init(&arena, 1 << 20);
+    if (route_parse(text, &arena, &template, &cause) == -EINVAL)
+        check(cause && *cause);
+    arena_free(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size && data[0] == 't')
+        parse((struct str){(const char *)data + 1, size - 1});
+    else
+        route((struct str){(const char *)data, size});
+    return 0;
+}

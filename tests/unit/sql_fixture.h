@@ -1,0 +1,132 @@
+/* For tests of a service's statements: a private Postgres with the roles, schemas and migrations of
+ * all services, and plans as the services get them. */
+#ifndef STOA_TESTS_SQL_FIXTURE_H
+#define STOA_TESTS_SQL_FIXTURE_H
+
+#include "pg_fixture.h"
+
+static char sql_admin[256]; /* conninfo of the superuser in the database stoa */
+
+static UNUSED PRINTF_LIKE(1, 2) void sql_shell(const char *fmt, ...)
+{
+    char command[1024];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(command, sizeof(command), fmt, args);
+    va_end(args);
+    if (system(command) != 0)
+        fail_msg("failed: %s", command);
+}
+
+/* As pg_group_setup(); then pg_conninfo is the service's own. */
+static UNUSED int sql_group_setup(const char *service)
+{
+    static const char *const services[] = {"auth", "posts", "chat"};
+    char base[128];
+
+    if (pg_group_setup(NULL) != 0)
+        return -1;
+    snprintf(base, sizeof(base), "%.127s", pg_conninfo);
+    snprintf(sql_admin, sizeof(sql_admin), "%s dbname=stoa", base);
+    sql_shell("psql -Xq '%s' -f deploy/bootstrap.sql", base);
+    for (size_t i = 0; i < ARRAY_SIZE(services); i++) {
+        snprintf(pg_conninfo, sizeof(pg_conninfo), "%s dbname=stoa user=stoa_%s", base,
+                 services[i]);
+        sql_shell("for f in services/%s/migrations/*.sql; do"
+                  " psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f $f || exit; done",
+                  services[i], pg_conninfo);
+    }
+    snprintf(pg_conninfo, sizeof(pg_conninfo), "%s dbname=stoa user=stoa_%s", base, service);
+    return 0;
+}
+
+/* SQL as the superuser. */
+static UNUSED long sql_as_admin(const char *sql)
+{
+    char own[sizeof(pg_conninfo)];
+    long value;
+
+    memcpy(own, pg_conninfo, sizeof(own));
+    memcpy(pg_conninfo, sql_admin, sizeof(own));
+    value = pg_sql(sql);
+    memcpy(pg_conninfo, own, sizeof(own));
+    return value;
+}
+
+/* ---- plans ---- */
+
+static const char *sql_type(enum db_type type)
+{
+    static const char *const names[] = {
+        [DB_BOOL] = "bool",
+        [DB_INT4] = "int4",
+        [DB_INT8] = "int8",
+        [DB_TEXT] = "text",
+        [DB_BYTEA] = "bytea",
+        [DB_UUID] = "uuid",
+        [DB_TIMESTAMPTZ] = "timestamptz",
+        [DB_TEXT_ARRAY] = "text[]",
+        [DB_INT8_ARRAY] = "int8[]",
+    };
+    return names[type];
+}
+
+/* A result that the caller clears. */
+static UNUSED PGresult *sql_exec(PGconn *pg, const char *sql)
+{
+    PGresult *res = PQexec(pg, sql);
+
+    if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(pg));
+    return res;
+}
+
+/* The pages of tables and indexes that the plan touched: its topmost line about buffers. */
+static long sql_plan_pages(const char *plan)
+{
+    const char *at = strstr(plan, "Buffers: shared"), *end = at ? strchr(at, '\n') : NULL;
+    long pages = 0;
+
+    assert_non_null(end);
+    for (const char *eq = strchr(at, '='); eq && eq < end; eq = strchr(eq + 1, '='))
+        pages += strtol(eq + 1, NULL, 10);
+    return pages;
+}
+
+/* Runs the statement as the service would, with arguments in SQL, and checks its plan: no table is
+ * read from end to end, except (if not NULL) one that cannot grow; and it touches at most max_pages
+ * pages. Its changes are rolled back. */
+static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arguments,
+                                   const char *except, long max_pages)
+{
+    PGconn *pg = PQconnectdb(pg_conninfo);
+    char sql[16384], types[256] = "", plan[65536] = "";
+    PGresult *res;
+
+    for (int i = 0; i < DB_MAX_PARAMS && s->params[i] != DB_END; i++)
+        snprintf(types + strlen(types), sizeof(types) - strlen(types), "%s%s", i ? "," : "",
+                 sql_type(s->params[i]));
+    snprintf(sql, sizeof(sql),
+             "SET plan_cache_mode = force_generic_plan; SET jit = off;"
+             "PREPARE s(%s) AS %s; BEGIN",
+             types, s->sql);
+    PQclear(sql_exec(pg, sql));
+    snprintf(sql, sizeof(sql), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) EXECUTE s(%s)", arguments);
+    PQclear(sql_exec(pg, sql)); /* the first run also pays for reading the catalogue */
+    PQclear(sql_exec(pg, "ROLLBACK; BEGIN"));
+    res = sql_exec(pg, sql);
+    for (int i = 0; i < PQntuples(res); i++)
+        snprintf(plan + strlen(plan), sizeof(plan) - strlen(plan), "%s\n", PQgetvalue(res, i, 0));
+    PQclear(res);
+    PQfinish(pg);
+    for (const char *at = plan; (at = strstr(at, "Seq Scan on ")); at++) {
+        const char *table = at + strlen("Seq Scan on ");
+        if (!except || strncmp(table, except, strlen(except)) != 0)
+            fail_msg("%s reads a table from end to end:\n%s", s->name, plan);
+    }
+    if (strstr(plan, "Parallel") || sql_plan_pages(plan) > max_pages)
+        fail_msg("%s touches too much (at most %ld pages):\n%s", s->name, max_pages, plan);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* lib/base: strings, numbers, arena, buffer, log. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void test_str(void **state)
+{
+    (void)state;
+    assert_true(str_eq(STR("abc"), STR("abc")));
+    assert_false(str_eq(STR("abc"), STR("abd")));
+    assert_true(str_eq(STR_NULL, STR("")));
+    assert_true(str_starts(STR("abc"), STR("ab")));
+    assert_false(str_starts(STR("a"), STR("ab")));
+    assert_true(str_ends(STR("abc"), STR("bc")));
+    assert_false(str_ends(STR("c"), STR("bc")));
+    assert_int_equal(str_skip(STR("abc"), 5).n, 0);
+    assert_true(str_eq_nocase(STR("Bearer"), STR("bEARER")));
+    assert_false(str_eq_nocase(STR("Bearer"), STR("Bearers")));
+    /* '@' and '`' differ by the case bit and are no letters. */
+    assert_false(str_eq_nocase(STR("@"), STR("`")));
+    assert_true(str_is_blank(STR("")));
+    assert_true(str_is_blank(STR(" \t\r\n\v\f")));
+    assert_false(str_is_blank(STR(" x ")));
+}
+
+static void test_str_to_int64(void **state)
+{
+    static const struct {
+        const char *text;
+        int result;
+        int64_t value;
+    } cases[] = {
+        {"0", 0, 0},
+        {"-0", 0, 0},
+        {"42", 0, 42},
+        {"-42", 0, -42},
+        {"9223372036854775807", 0, INT64_MAX},
+        {"-9223372036854775808", 0, INT64_MIN},
+        {"9223372036854775808", -ERANGE, 0},
+        {"-9223372036854775809", -ERANGE, 0},
+        {"99999999999999999999", -ERANGE, 0},
+        {"", -EINVAL, 0},
+        {"-", -EINVAL, 0},
+        {"+1", -EINVAL, 0},
+        {" 1", -EINVAL, 0},
+        {"1x", -EINVAL, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        int64_t v = 0;
+        assert_int_equal(str_to_int64(str_of(cases[i].text), &v), cases[i].result);
+        if (cases[i].result == 0)
+            assert_true(v == cases[i].value);
+    }
+}
+
+static void test_arena(void **state)
+{
+    struct arena a;
+
+    (void)state;
+    arena_init(&a, 0);
+    for (size_t i = 1; i < 3000; i += 7) {
+        char *p = arena_alloc(&a, i);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % _Alignof(max_align_t), 0);
+        memset(p, 0x5a, i);
+    }
+    assert_non_null(arena_alloc(&a, 0));
+    assert_string_equal(arena_printf(&a, "%d-%s", 7, "x").p, "7-x");
+    struct str copy = arena_copy(&a, (struct str){"ab\0c", 4});
+    assert_int_equal(copy.n, 4);
+    assert_int_equal(copy.p[4], 0);
+    assert_null(arena_calloc(&a, SIZE_MAX / 2, 3));
+    assert_null(arena_alloc(&a, SIZE_MAX));
+    arena_reset(&a);
+    assert_true(a.total < 8192);
+    assert_non_null(arena_alloc(&a, 10));
+    arena_free(&a);
+    assert_int_equal(a.total, 0);
+}
+
+static void test_arena_limit(void **state)
+{
+    struct arena a;
+
+    (void)state;
+    arena_init(&a, 10000);
+    assert_non_null(arena_alloc(&a, 5000));
+    assert_null(arena_alloc(&a, 5000));
+    assert_true(a.total <= 10000);
+    assert_non_null(arena_alloc(&a, 100)); /* a refusal does not break it */
+    arena_free(&a);
+}
+
+static void test_buf(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 1000);
+    buf_append_str(&b, STR("abc"));
+    buf_append_char(&b, 'd');
+    buf_printf(&b, "%03d", 5);
+    assert_true(str_eq(buf_str(&b), STR("abcd005")));
+    char *p = buf_reserve(&b, 500);
+    assert_non_null(p);
+    memset(p, 'x', 500);
+    b.n += 500;
+    assert_true(b.cap <= 1000);
+    buf_free(&b);
+}
+
+static void test_buf_limit_is_sticky(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 8);
+    buf_append_str(&b, STR("12345678"));
+    assert_false(b.failed);
+    buf_append_char(&b, '9');
+    assert_true(b.failed);
+    assert_int_equal(b.n, 8);
+    buf_append(&b, NULL, 0);
+    assert_true(b.failed);
+    buf_free(&b);
+    assert_false(b.failed);
+}
+
+/* What log_write() prints, by way of a pipe in place of standard error. */
+static size_t logged(char *text, size_t size, struct str value)
+{
+    int fds[2], saved = dup(STDERR_FILENO);
+    ssize_t n;
+
+    assert_int_equal(pipe(fds), 0);
+    dup2(fds[1], STDERR_FILENO);
+    log_debug("below the level");
+    log_info("a \"message\"", LOG_S("text", value), LOG_I("number", -5));
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(fds[1]);
+    n = read(fds[0], text, size - 1);
+    assert_true(n > 0);
+    close(fds[0]);
+    text[n] = '\0';
+    return (size_t)n;
+}
+
+static void test_log(void **state)
+{
+    char text[32768];
+
+    (void)state;
+    log_setup("test", LOG_INFO);
+    logged(text, sizeof(text), STR("line\nbreak \"quoted\" \x01"));
+    assert_non_null(strstr(text, "\"level\":\"info\",\"service\":\"test\",\"msg\":\"a "
+                                 "\\\"message\\\"\",\"text\":\"line\\u000abreak \\\"quoted\\\" "
+                                 "\\u0001\",\"number\":-5}\n"));
+    assert_null(strstr(text, "below"));
+}
+
+static void test_log_cuts_a_long_line_between_fields(void **state)
+{
+    static char big[20000];
+    char text[32768];
+    size_t n;
+
+    (void)state;
+    memset(big, 'y', sizeof(big));
+    n = logged(text, sizeof(text), (struct str){big, sizeof(big)});
+    assert_true(n < 17000);
+    assert_string_equal(text + n - 2, "}\n");
+    assert_null(strstr(text, "yyy"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_str),   cmocka_unit_test(test_str_to_int64),
+        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_limit),
+        cmocka_unit_test(test_buf),   cmocka_unit_test(test_buf_limit_is_sticky),
+        cmocka_unit_test(test_log),   cmocka_unit_test(test_log_cuts_a_long_line_between_fields),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}

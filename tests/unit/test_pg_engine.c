@@ -1,0 +1,504 @@
+/* lib/pg: the queue's bound, deadlines, cancellation and routing of the pipelined engine. */
+#include "pg_fixture.h"
+
+#include <stdatomic.h>
+
+enum { SLEEP, ADD, SUM, TOUCH };
+
+static const struct db_statement statements[] = {
+    [SLEEP] = {"sleep", "SELECT pg_sleep($1 / 1000.0)", DB_READ, {DB_INT4}},
+    [ADD] = {"add", "INSERT INTO numbers (n) VALUES ($1)", DB_WRITE, {DB_INT8}},
+    [SUM] = {"sum", "SELECT count(*), coalesce(sum(n), 0)::int8 FROM numbers", DB_READ, {DB_END}},
+    [TOUCH] = {"touch", "UPDATE locked SET n = n + $1 WHERE id = 1", DB_WRITE, {DB_INT8}},
+};
+
+#define SLEEPERS "FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+#define LOCK_WAITERS "FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+static struct arena arena;
+static PGconn *locker;
+
+static int start(void **state)
+{
+    if (pg_group_setup(state) != 0)
+        return -1;
+    pg_sql(
+        "CREATE TABLE numbers (n bigint);"
+        "CREATE TABLE locked (id integer PRIMARY KEY, n bigint); INSERT INTO locked VALUES (1, 0)");
+    locker = PQconnectdb(pg_conninfo);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    PQfinish(locker);
+    return pg_group_teardown(state);
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    arena_free(&arena);
+    pg_sql("TRUNCATE numbers; UPDATE locked SET n = 0");
+    return 0;
+}
+
+static struct db *open_db(unsigned connections)
+{
+    return pg_open_db(&(struct db_options){.connections = connections, .pool_threads = 1},
+                      statements, ARRAY_SIZE(statements));
+}
+
+static void hold_lock(void)
+{
+    PQclear(PQexec(locker, "BEGIN; UPDATE locked SET n = n"));
+    assert_int_equal(PQtransactionStatus(locker), PQTRANS_INTRANS);
+}
+
+static void release_lock(void)
+{
+    PQclear(PQexec(locker, "COMMIT"));
+}
+
+static struct db_query *sleeper(struct db *db, int ms)
+{
+    struct db_query *q = db_query(db, &arena, SLEEP);
+
+    db_bind_int4(q, ms);
+    return q;
+}
+
+static struct db_query *with_int8(struct db *db, size_t statement, int64_t n)
+{
+    struct db_query *q = db_query(db, &arena, statement);
+
+    db_bind_int8(q, n);
+    return q;
+}
+
+static void test_bad_options(void **state)
+{
+    struct db *db;
+
+    (void)state;
+    assert_int_equal(db_open(&(struct db_options){.conninfo = NULL}, statements, 1, &db), -EINVAL);
+    assert_int_equal(
+        db_open(&(struct db_options){.conninfo = "", .connections = 1000}, statements, 1, &db),
+        -EINVAL);
+    assert_int_equal(db_open(&(struct db_options){.conninfo = "", .statement_timeout_ms = -1},
+                             statements, 1, &db),
+                     -EINVAL);
+}
+
+static void test_queue_full(void **state)
+{
+    struct db *db = pg_open_db(&(struct db_options){.connections = 1, .max_queue = 5}, statements,
+                               ARRAY_SIZE(statements));
+    struct answer answers[6];
+
+    (void)state;
+    hold_lock();
+    for (int i = 0; i < 5; i++)
+        answer_submit(&answers[i], with_int8(db, TOUCH, 1), SECONDS(30));
+    answer_init(&answers[5]);
+    assert_int_equal(db_submit(with_int8(db, TOUCH, 1), INT64_MAX, NULL, answer_done, &answers[5]),
+                     -ENOBUFS);
+    release_lock();
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        answer_free(&answers[i]);
+    }
+    /* There is room again. */
+    assert_int_equal(answer_run(&answers[0], with_int8(db, TOUCH, 1)), DB_OK);
+    assert_int_equal(pg_sql("SELECT n FROM locked"), 6);
+    answer_free(&answers[0]);
+    answer_free(&answers[5]);
+    db_close(db);
+}
+
+/* More than a connection takes: the rest waits in the queue, where the deadline holds as well. */
+static void test_deadline_in_queue(void **state)
+{
+    static struct answer held[400];
+    struct db *db = open_db(1);
+    struct answer late;
+
+    (void)state;
+    hold_lock();
+    for (size_t i = 0; i < ARRAY_SIZE(held); i++)
+        answer_submit(&held[i], with_int8(db, TOUCH, 1), SECONDS(60));
+    answer_submit(&late, with_int8(db, ADD, 1), 50 * NSEC_PER_MSEC);
+    assert_int_equal(answer_wait(&late), DB_DEADLINE);
+    release_lock();
+    for (size_t i = 0; i < ARRAY_SIZE(held); i++) {
+        assert_int_equal(answer_wait(&held[i]), DB_OK);
+        answer_free(&held[i]);
+    }
+    assert_int_equal(pg_sql("SELECT n FROM locked"), 400);
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 0);
+    answer_free(&late);
+    db_close(db);
+}
+
+/* A deadline that has passed before the submission is no different. */
+static void test_deadline_already_passed(void **state)
+{
+    struct db *db = open_db(1);
+    struct answer late;
+
+    (void)state;
+    answer_submit(&late, with_int8(db, ADD, 1), -SECONDS(1));
+    assert_int_equal(answer_wait(&late), DB_DEADLINE);
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 0);
+    answer_free(&late);
+    db_close(db);
+}
+
+/* The statement stops in Postgres, and what stands behind it on the connection is answered. */
+static void test_deadline_running(void **state)
+{
+    struct db *db = open_db(1);
+    struct answer slow, read, write;
+
+    (void)state;
+    answer_submit(&slow, sleeper(db, 60000), 100 * NSEC_PER_MSEC);
+    pg_await_sql("SELECT count(*) " SLEEPERS);
+    answer_submit(&read, db_query(db, &arena, SUM), SECONDS(30));
+    answer_submit(&write, with_int8(db, ADD, 4), SECONDS(30));
+    assert_int_equal(answer_wait(&slow), DB_DEADLINE);
+    assert_int_equal(answer_wait(&read), DB_OK);
+    assert_int_equal(answer_wait(&write), DB_OK);
+    assert_int_equal(pg_sql("SELECT count(*) " SLEEPERS), 0);
+    assert_int_equal(pg_sql("SELECT sum(n) FROM numbers"), 4);
+    answer_free(&slow);
+    answer_free(&read);
+    answer_free(&write);
+    db_close(db);
+}
+
+/* Only the statement that runs may be cancelled: one whose deadline passes behind it waits. */
+static void test_deadline_behind_another(void **state)
+{
+    struct db *db = open_db(1);
+    struct answer first, behind;
+
+    (void)state;
+    answer_submit(&first, sleeper(db, 500), SECONDS(30));
+    answer_submit(&behind, sleeper(db, 1), 20 * NSEC_PER_MSEC);
+    assert_int_equal(answer_wait(&behind), DB_DEADLINE);
+    assert_int_equal(answer_wait(&first), DB_OK);
+    assert_true(behind.done_ns < first.done_ns);
+    answer_free(&first);
+    answer_free(&behind);
+    db_close(db);
+}
+
+static void test_deadline_of_write(void **state)
+{
+    struct db *db = open_db(1);
+    struct answer late, next;
+
+    (void)state;
+    hold_lock();
+    answer_submit(&late, with_int8(db, TOUCH, 1), 100 * NSEC_PER_MSEC);
+    answer_submit(&next, with_int8(db, TOUCH, 10), SECONDS(30));
+    assert_int_equal(answer_wait(&late), DB_DEADLINE);
+    assert_string_equal(late.result.sqlstate, "57014");
+    release_lock();
+    assert_int_equal(answer_wait(&next), DB_OK);
+    assert_int_equal(pg_sql("SELECT n FROM locked"), 10);
+    answer_free(&late);
+    answer_free(&next);
+    db_close(db);
+}
+
+/* Cancels arrive when they will, also in the next statement: nobody else may fail of them. */
+static void test_stray_cancels(void **state)
+{
+    enum { ROUNDS = 150 };
+    static struct answer hasty[ROUNDS], patient[ROUNDS], writes[ROUNDS];
+    struct db *db = open_db(1);
+
+    (void)state;
+    for (int i = 0; i < ROUNDS; i++) {
+        answer_submit(&hasty[i], sleeper(db, 3), 3 * NSEC_PER_MSEC);
+        answer_submit(&patient[i], sleeper(db, 1), SECONDS(60));
+        answer_submit(&writes[i], with_int8(db, ADD, 1), SECONDS(60));
+        usleep(3000);
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        enum db_error error = answer_wait(&hasty[i]);
+
+        assert_true(error == DB_OK || error == DB_DEADLINE);
+        assert_int_equal(answer_wait(&patient[i]), DB_OK);
+        assert_int_equal(answer_wait(&writes[i]), DB_OK);
+        answer_free(&hasty[i]);
+        answer_free(&patient[i]);
+        answer_free(&writes[i]);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), ROUNDS);
+    db_close(db);
+}
+
+static void test_statement_timeout(void **state)
+{
+    struct db *db = pg_open_db(&(struct db_options){.connections = 1, .statement_timeout_ms = 50},
+                               statements, ARRAY_SIZE(statements));
+    struct answer slow;
+
+    (void)state;
+    assert_int_equal(answer_run(&slow, sleeper(db, 60000)), DB_DEADLINE);
+    assert_string_equal(slow.result.sqlstate, "57014");
+    answer_free(&slow);
+    db_close(db);
+}
+
+/* A caller that is gone costs nothing: its statement is never sent. */
+static void test_cancelled(void **state)
+{
+    static struct answer held[400];
+    struct db *db = open_db(1);
+    struct answer gone;
+    atomic_bool cancelled = false;
+
+    (void)state;
+    hold_lock();
+    for (size_t i = 0; i < ARRAY_SIZE(held); i++)
+        answer_submit(&held[i], with_int8(db, TOUCH, 1), SECONDS(60));
+    answer_init(&gone);
+    assert_int_equal(db_submit(with_int8(db, ADD, 1), INT64_MAX, &cancelled, answer_done, &gone),
+                     0);
+    atomic_store(&cancelled, true);
+    release_lock();
+    assert_int_equal(answer_wait(&gone), DB_CANCELLED);
+    for (size_t i = 0; i < ARRAY_SIZE(held); i++) {
+        assert_int_equal(answer_wait(&held[i]), DB_OK);
+        answer_free(&held[i]);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 0);
+    answer_free(&gone);
+    db_close(db);
+}
+
+/* A db is ready with its first connection. Here the others count as well: reads are sent until each
+ * connection has had one. */
+static void use_all_connections(struct db *db, unsigned n)
+{
+    static struct answer answers[100];
+    char sql[200];
+    int64_t until = clock_monotonic_ns() + SECONDS(20);
+
+    snprintf(sql, sizeof(sql),
+             "SELECT (count(*) = %u)::int FROM pg_stat_activity WHERE query LIKE 'SELECT count(*), "
+             "coalesce%%'",
+             n);
+    while (!pg_sql(sql)) {
+        assert_true(clock_monotonic_ns() < until);
+        for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
+            answer_submit(&answers[i], db_query(db, &arena, SUM), SECONDS(30));
+        for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+            assert_int_equal(answer_wait(&answers[i]), DB_OK);
+            answer_free(&answers[i]);
+        }
+    }
+}
+
+/* However many writes wait for a lock, reads go on. */
+static void test_reads_pass_blocked_writes(void **state)
+{
+    static struct answer writes[100];
+
+    (void)state;
+    for (unsigned connections = 2; connections <= 4; connections += 2) {
+        struct db *db = open_db(connections);
+        struct answer read;
+
+        use_all_connections(db, connections);
+        hold_lock();
+        for (size_t i = 0; i < ARRAY_SIZE(writes); i++)
+            answer_submit(&writes[i], with_int8(db, TOUCH, 1), SECONDS(60));
+        pg_await_sql("SELECT count(*) " LOCK_WAITERS);
+        for (int i = 0; i < 50; i++) {
+            assert_int_equal(answer_run(&read, db_query(db, &arena, SUM)), DB_OK);
+            answer_free(&read);
+        }
+        assert_false(writes[0].done);
+        release_lock();
+        for (size_t i = 0; i < ARRAY_SIZE(writes); i++) {
+            assert_int_equal(answer_wait(&writes[i]), DB_OK);
+            answer_free(&writes[i]);
+        }
+        db_close(db);
+    }
+    assert_int_equal(pg_sql("SELECT n FROM locked"), 200);
+}
+
+/* ---- many threads ---- */
+
+enum { THREADS = 4, PER_THREAD = 1500, WINDOW = 50 };
+
+static void *submit_many(void *arg)
+{
+    struct db *db = arg;
+    struct arena own;
+
+    arena_init(&own, 0);
+    for (int done = 0; done < PER_THREAD; done += WINDOW) {
+        struct answer answers[WINDOW];
+
+        for (int i = 0; i < WINDOW; i++) {
+            struct db_query *q = db_query(db, &own, i % 3 ? SUM : ADD);
+
+            if (i % 3 == 0)
+                db_bind_int8(q, 1);
+            answer_submit(&answers[i], q, SECONDS(60));
+        }
+        for (int i = 0; i < WINDOW; i++) {
+            assert_int_equal(answer_wait(&answers[i]), DB_OK);
+            answer_free(&answers[i]);
+        }
+        arena_reset(&own);
+    }
+    arena_free(&own);
+    return NULL;
+}
+
+static void test_many_threads(void **state)
+{
+    struct db *db = open_db(3);
+    pthread_t threads[THREADS];
+
+    (void)state;
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, submit_many, db), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"),
+                     THREADS * (PER_THREAD / WINDOW) * ((WINDOW + 2) / 3));
+    db_close(db);
+}
+
+/* ---- closing ---- */
+
+struct chain {
+    struct answer answer;
+    struct db *db;
+    struct answer next;
+    int next_error;
+};
+
+static void submit_next(void *user, const struct db_result *result)
+{
+    struct chain *chain = user;
+
+    answer_init(&chain->next);
+    chain->next_error =
+        db_submit(db_query(chain->db, &arena, SUM), INT64_MAX, NULL, answer_done, &chain->next);
+    answer_done(&chain->answer, result);
+}
+
+static void test_submit_in_completion(void **state)
+{
+    struct chain chain = {.db = open_db(1)};
+
+    (void)state;
+    answer_init(&chain.answer);
+    assert_int_equal(
+        db_submit(db_query(chain.db, &arena, SUM), INT64_MAX, NULL, submit_next, &chain), 0);
+    assert_int_equal(answer_wait(&chain.answer), DB_OK);
+    assert_int_equal(chain.next_error, 0);
+    assert_int_equal(answer_wait(&chain.next), DB_OK);
+    answer_free(&chain.answer);
+    answer_free(&chain.next);
+    db_close(chain.db);
+}
+
+/* db_close() answers what runs and what waits, and takes nothing more. */
+static void test_close(void **state)
+{
+    static struct answer waiting[300];
+    struct chain running = {.db = open_db(2)};
+
+    (void)state;
+    hold_lock();
+    answer_init(&running.answer);
+    assert_int_equal(
+        db_submit(with_int8(running.db, TOUCH, 1), INT64_MAX, NULL, submit_next, &running), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++)
+        answer_submit(&waiting[i], with_int8(running.db, TOUCH, 1), SECONDS(60));
+    db_close(running.db);
+    assert_int_equal(answer_wait(&running.answer), DB_UNAVAILABLE);
+    assert_int_equal(running.next_error, -ESHUTDOWN);
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++) {
+        assert_int_equal(answer_wait(&waiting[i]), DB_UNAVAILABLE);
+        answer_free(&waiting[i]);
+    }
+    answer_free(&running.answer);
+    answer_free(&running.next);
+    release_lock();
+}
+
+/* ---- connecting ---- */
+
+/* While a statement cannot be prepared the db is not ready; it becomes so by itself. */
+static void test_missing_table(void **state)
+{
+    static const struct db_statement later[] = {
+        {"later", "SELECT n FROM later", DB_READ, {DB_END}},
+    };
+    struct db *db;
+    struct answer answer;
+
+    (void)state;
+    log_setup("test", LOG_ERROR);
+    assert_int_equal(
+        db_open(&(struct db_options){.conninfo = pg_conninfo, .connections = 2}, later, 1, &db), 0);
+    answer_submit(&answer, db_query(db, &arena, 0), 100 * NSEC_PER_MSEC);
+    assert_int_equal(answer_wait(&answer), DB_DEADLINE);
+    assert_false(db_ready(db));
+    answer_free(&answer);
+    pg_sql("CREATE TABLE later (n integer)");
+    pg_await_ready(db);
+    assert_int_equal(answer_run(&answer, db_query(db, &arena, 0)), DB_OK);
+    answer_free(&answer);
+    db_close(db);
+}
+
+/* Closing while nothing can be reached neither hangs nor leaks. */
+static void test_unreachable(void **state)
+{
+    struct db *db;
+    struct answer answer;
+
+    (void)state;
+    assert_int_equal(db_open(&(struct db_options){.conninfo = "host=/nonexistent"}, statements,
+                             ARRAY_SIZE(statements), &db),
+                     0);
+    answer_submit(&answer, db_query(db, &arena, SUM), SECONDS(60));
+    db_close(db);
+    assert_int_equal(answer_wait(&answer), DB_UNAVAILABLE);
+    answer_free(&answer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test_teardown(test_queue_full, reset),
+        cmocka_unit_test_teardown(test_deadline_in_queue, reset),
+        cmocka_unit_test_teardown(test_deadline_already_passed, reset),
+        cmocka_unit_test_teardown(test_deadline_running, reset),
+        cmocka_unit_test_teardown(test_deadline_behind_another, reset),
+        cmocka_unit_test_teardown(test_deadline_of_write, reset),
+        cmocka_unit_test_teardown(test_stray_cancels, reset),
+        cmocka_unit_test_teardown(test_statement_timeout, reset),
+        cmocka_unit_test_teardown(test_cancelled, reset),
+        cmocka_unit_test_teardown(test_reads_pass_blocked_writes, reset),
+        cmocka_unit_test_teardown(test_many_threads, reset),
+        cmocka_unit_test_teardown(test_submit_in_completion, reset),
+        cmocka_unit_test_teardown(test_close, reset),
+        cmocka_unit_test_teardown(test_missing_table, reset),
+        cmocka_unit_test_teardown(test_unreachable, reset),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}

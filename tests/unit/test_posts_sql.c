@@ -1,0 +1,374 @@
+/* The statements of posts on a real Postgres: what they store, what they find, what they count, and
+ * that none of it grows with the tables. */
+#include "sql_fixture.h"
+
+#include "../../services/posts/statements.h"
+
+static struct db *db;
+static struct arena arena;
+
+enum { ADA = 1, BOB = 2, CYD = 3 };
+
+static int setup(void **state UNUSED)
+{
+    if (sql_group_setup("posts") != 0)
+        return -1;
+    sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
+                 " SELECT n, lower(n), n, n, '' FROM unnest(ARRAY['Ada', 'Bob', 'Cyd']) n");
+    arena_init(&arena, 0);
+    db = pg_open_db(&(struct db_options){.connections = 4}, posts_statements, POSTS_STATEMENTS);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    db_close(db);
+    arena_free(&arena);
+    return pg_group_teardown(state);
+}
+
+static int empty_tables(void **state UNUSED)
+{
+    pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows,"
+           " posts.article_counts, posts.tag_counts, posts.account_counts RESTART IDENTITY");
+    return 0;
+}
+
+/* ---- creating ---- */
+
+static void submit_create(struct answer *a, int64_t author, struct str slug, struct str other,
+                          const struct str *tags, size_t n_tags)
+{
+    struct db_query *q = db_query(db, &arena, CREATE_ARTICLE);
+
+    assert_non_null(q);
+    db_bind_int8(q, author);
+    db_bind_text(q, slug);
+    db_bind_text(q, other);
+    db_bind_text(q, STR("Title"));
+    db_bind_text(q, STR("Description"));
+    db_bind_text(q, STR(" body\r\n"));
+    db_bind_text_array(q, tags, n_tags);
+    answer_submit(a, q, SECONDS(30));
+}
+
+static void create(int64_t author, const char *slug, const char *tag1, const char *tag2)
+{
+    struct str tags[] = {str_of(tag1), str_of(tag2)};
+    struct answer a;
+
+    submit_create(&a, author, str_of(slug), STR("other"), tags, !!tag1 + !!tag2);
+    assert_int_equal(answer_wait(&a), DB_OK);
+    assert_int_equal(db_rows(&a.result), 1);
+    assert_true(str_eq(db_get_text(&a.result, 0, ARTICLE_SLUG), str_of(slug)));
+    answer_free(&a);
+}
+
+static void expect_exact_counts(void)
+{
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"),
+                     pg_sql("SELECT coalesce(sum(n), 0) FROM posts.article_counts"));
+    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT tag, count(*) FROM posts.article_tags"
+                            " GROUP BY tag EXCEPT SELECT tag, sum(n) FROM posts.tag_counts"
+                            " GROUP BY tag) wrong"),
+                     0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT author_id, count(*) FROM posts.articles"
+                            " GROUP BY author_id EXCEPT SELECT account_id, sum(articles)"
+                            " FROM posts.account_counts GROUP BY account_id) wrong"),
+                     0);
+}
+
+static void a_create_answers_with_what_it_stored(void **state UNUSED)
+{
+    struct str tags[] = {STR("a"), STR("b")}, *stored;
+    struct answer a;
+
+    submit_create(&a, ADA, STR("title"), STR("title-1"), tags, 2);
+    assert_int_equal(answer_wait(&a), DB_OK);
+    assert_true(str_eq(db_get_text(&a.result, 0, ARTICLE_SLUG), STR("title")));
+    assert_true(str_eq(db_get_text(&a.result, 0, ARTICLE_AUTHOR_USERNAME), STR("Ada")));
+    assert_true(db_is_null(&a.result, 0, ARTICLE_AUTHOR_BIO));
+    assert_int_equal(db_get_text_array(&a.result, 0, ARTICLE_TAG_LIST, &arena, &stored), 2);
+    assert_true(str_eq(stored[1], STR("b")));
+    assert_int_equal(db_get_timestamp(&a.result, 0, ARTICLE_CREATED_AT),
+                     db_get_timestamp(&a.result, 0, ARTICLE_UPDATED_AT));
+    assert_false(db_get_bool(&a.result, 0, ARTICLE_FAVORITED));
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT 1 FROM posts.articles WHERE body = E' body\\r\\n'"), 1);
+    expect_exact_counts();
+}
+
+static void a_taken_slug_gives_the_other(void **state UNUSED)
+{
+    struct answer a;
+
+    create(ADA, "taken", NULL, NULL);
+    submit_create(&a, BOB, STR("taken"), STR("taken-2"), NULL, 0);
+    assert_int_equal(answer_wait(&a), DB_OK);
+    assert_true(str_eq(db_get_text(&a.result, 0, ARTICLE_SLUG), STR("taken-2")));
+    answer_free(&a);
+    submit_create(&a, BOB, STR("taken"), STR("taken-2"), NULL, 0);
+    assert_int_equal(answer_wait(&a), DB_UNIQUE);
+    assert_string_equal(a.constraint, "articles_slug_key");
+    answer_free(&a);
+    expect_exact_counts();
+}
+
+static void without_an_account_nothing_is_stored(void **state UNUSED)
+{
+    struct str tag = STR("tag");
+    struct answer a;
+
+    submit_create(&a, 999, STR("nobody"), STR("nobody-1"), &tag, 1);
+    assert_int_equal(answer_wait(&a), DB_OK);
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT (SELECT count(*) FROM posts.articles)"
+                            " + (SELECT count(*) FROM posts.article_tags)"
+                            " + (SELECT count(*) FROM posts.article_counts)"),
+                     0);
+}
+
+static void creates_at_once_count_exactly(void **state UNUSED)
+{
+    enum { N = 200 };
+    static struct answer answers[N];
+    struct str tags[] = {STR("a"), STR("b"), STR("c")};
+    int stored = 0;
+
+    for (size_t i = 0; i < N; i++) {
+        struct str other = arena_printf(&arena, "same-%zu", i);
+        submit_create(&answers[i], i % 2 ? ADA : BOB, STR("same"), other, tags, 1 + i % 3);
+    }
+    for (size_t i = 0; i < N; i++) {
+        enum db_error error = answer_wait(&answers[i]);
+        assert_true(error == DB_OK || error == DB_UNIQUE);
+        stored += error == DB_OK;
+        answer_free(&answers[i]);
+    }
+    assert_true(stored > 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"), stored);
+    expect_exact_counts();
+}
+
+/* ---- lists ---- */
+
+struct list_case {
+    enum posts_statement statement;
+    int64_t caller;
+    int limit, offset;
+    const char *tag, *author, *favorited;
+    const char *want; /* slugs of the page, in order */
+    int64_t total;
+};
+
+static void bind_filter(struct db_query *q, const struct list_case *c, const char *filter)
+{
+    if (c->statement == LIST_ARTICLES_FILTERED || filter)
+        db_bind_text(q, str_of(filter));
+}
+
+static void expect_list(const struct list_case *c)
+{
+    struct db_query *q = db_query(db, &arena, c->statement);
+    char slugs[256] = "";
+    struct answer a;
+
+    db_bind_int8(q, c->caller);
+    db_bind_int4(q, c->limit);
+    db_bind_int4(q, c->offset);
+    bind_filter(q, c, c->tag);
+    bind_filter(q, c, c->author);
+    bind_filter(q, c, c->favorited);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    assert_true(db_rows(&a.result) > 0);
+    for (int i = 0; i < db_rows(&a.result); i++) {
+        assert_int_equal(db_get_int8(&a.result, i, LIST_TOTAL), c->total);
+        if (!db_is_null(&a.result, i, ARTICLE_SLUG))
+            snprintf(slugs + strlen(slugs), sizeof(slugs) - strlen(slugs), "%s ",
+                     db_get_text(&a.result, i, ARTICLE_SLUG).p);
+    }
+    assert_string_equal(slugs, c->want);
+    answer_free(&a);
+}
+
+/* Five articles, newest last; Cyd likes a1, b2 and a5. */
+static void fill(void)
+{
+    create(ADA, "a1", "x", "y");
+    create(BOB, "b2", "x", NULL);
+    create(ADA, "a3", "y", NULL);
+    create(BOB, "b4", NULL, NULL);
+    create(ADA, "a5", "x", NULL);
+    pg_sql("INSERT INTO posts.favorites (account_id, article_id, article_created_at)"
+           " SELECT 3, id, created_at FROM posts.articles WHERE slug IN ('a1', 'b2', 'a5')");
+    pg_sql("INSERT INTO posts.account_counts (account_id, shard, favorites) VALUES (3, 0, 3)");
+}
+
+static void each_filter_finds_and_counts(void **state UNUSED)
+{
+    static const struct list_case cases[] = {
+        {LIST_ARTICLES, .limit = 20, .want = "a5 b4 a3 b2 a1 ", .total = 5},
+        {LIST_ARTICLES_BY_TAG, .limit = 20, .tag = "x", .want = "a5 b2 a1 ", .total = 3},
+        {LIST_ARTICLES_BY_TAG, .limit = 20, .tag = "X", .want = "", .total = 0},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .author = "ada", .want = "a5 a3 a1 ", .total = 3},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .author = "cyd", .want = "", .total = 0},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .author = "nobody", .want = "", .total = 0},
+        {LIST_ARTICLES_BY_FAVORITE, .limit = 20, .favorited = "cyd", .want = "a5 b2 a1 ",
+         .total = 3},
+        {LIST_ARTICLES_BY_FAVORITE, .limit = 20, .favorited = "ada", .want = "", .total = 0},
+        {LIST_ARTICLES_BY_FAVORITE, .limit = 20, .favorited = "nobody", .want = "", .total = 0},
+    };
+
+    fill();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        expect_list(&cases[i]);
+}
+
+static void filters_combine(void **state UNUSED)
+{
+    static const struct list_case cases[] = {
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", "ada", NULL, "a5 a1 ", 2},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", NULL, "cyd", "a5 b2 a1 ", 3},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "y", NULL, "cyd", "a1 ", 1},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, NULL, "bob", "cyd", "b2 ", 1},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "y", "ada", "cyd", "a1 ", 1},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "y", "bob", "cyd", "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", "nobody", NULL, "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", "nobody", "cyd", "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", NULL, "nobody", "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 1, 1, "x", "ada", NULL, "a1 ", 2},
+    };
+
+    fill();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        expect_list(&cases[i]);
+}
+
+static void the_total_does_not_depend_on_the_page(void **state UNUSED)
+{
+    static const struct list_case cases[] = {
+        {LIST_ARTICLES, .limit = 2, .want = "a5 b4 ", .total = 5},
+        {LIST_ARTICLES, .limit = 2, .offset = 3, .want = "b2 a1 ", .total = 5},
+        {LIST_ARTICLES, .limit = 2, .offset = 4, .want = "a1 ", .total = 5},
+        {LIST_ARTICLES, .limit = 2, .offset = 5, .want = "", .total = 5},
+        {LIST_ARTICLES, .limit = 0, .want = "", .total = 5},
+        {LIST_ARTICLES, .limit = 100, .offset = INT32_MAX, .want = "", .total = 5},
+        {LIST_ARTICLES_BY_TAG, .limit = 0, .tag = "x", .want = "", .total = 3},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 1, .offset = 9, .author = "ada", .want = "", .total = 3},
+    };
+
+    expect_list(&(struct list_case){LIST_ARTICLES, .limit = 20, .want = "", .total = 0});
+    fill();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        expect_list(&cases[i]);
+}
+
+static void articles_of_one_moment_have_an_order(void **state UNUSED)
+{
+    fill();
+    pg_sql("UPDATE posts.articles SET created_at = '2024-01-01'");
+    expect_list(
+        &(struct list_case){LIST_ARTICLES, .limit = 20, .want = "a5 b4 a3 b2 a1 ", .total = 5});
+}
+
+static void flags_are_the_callers(void **state UNUSED)
+{
+    static const int64_t callers[] = {0, ADA, CYD};
+
+    fill();
+    pg_sql("INSERT INTO posts.follows (follower_id, followee_id) VALUES (3, 1)");
+    for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+        struct db_query *q = db_query(db, &arena, LIST_ARTICLES);
+        struct answer a;
+
+        db_bind_int8(q, callers[i]);
+        db_bind_int4(q, 20);
+        db_bind_int4(q, 0);
+        assert_int_equal(answer_run(&a, q), DB_OK);
+        for (int row = 0; row < 5; row++) { /* a5 b4 a3 b2 a1 */
+            bool liked = row == 0 || row == 3 || row == 4, by_ada = row % 2 == 0;
+            assert_int_equal(db_get_bool(&a.result, row, ARTICLE_FAVORITED),
+                             callers[i] == CYD && liked);
+            assert_int_equal(db_get_bool(&a.result, row, ARTICLE_AUTHOR_FOLLOWED),
+                             callers[i] == CYD && by_ada);
+        }
+        answer_free(&a);
+    }
+}
+
+/* ---- plans ---- */
+
+/* 100,000 articles by 5,000 accounts, with a few tags and accounts that have a large share. */
+static void seed(void)
+{
+    sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
+                 " SELECT 'u' || i, 'u' || i, i, i, '' FROM generate_series(4, 5000) i");
+    pg_sql("INSERT INTO posts.articles"
+           " (slug, author_id, title, description, body, tag_list, created_at)"
+           " SELECT 'article-' || i, 1 + floor(5000 * power(random(), 3)), 'Title ' || i,"
+           "  'Description', repeat('Lorem ipsum ', 60),"
+           "  ARRAY(SELECT DISTINCT 'tag' || floor(1000 * power(random(), 4))"
+           "        FROM generate_series(0, i % 4)),"
+           "  now() - (100000 - i) * interval '1 minute' FROM generate_series(1, 100000) i");
+    pg_sql("INSERT INTO posts.article_tags"
+           " SELECT tag, created_at, id FROM posts.articles, unnest(tag_list) tag");
+    pg_sql("INSERT INTO posts.favorites (account_id, article_id, article_created_at)"
+           " SELECT 1 + (id * 7 + i * i) % 5000, id, created_at"
+           " FROM posts.articles, generate_series(0, 1) i");
+    pg_sql("INSERT INTO posts.follows (follower_id, followee_id)"
+           " SELECT 1 + i % 5000, 1 + (i / 5000 * 17 + i) % 5000"
+           " FROM generate_series(0, 99999) i ON CONFLICT DO NOTHING");
+    pg_sql("INSERT INTO posts.article_counts VALUES (0, 50000), (1, 50000)");
+    pg_sql(
+        "INSERT INTO posts.tag_counts SELECT tag, 0, count(*) FROM posts.article_tags GROUP BY 1");
+    pg_sql("INSERT INTO posts.account_counts (account_id, shard, articles)"
+           " SELECT author_id, 0, count(*) FROM posts.articles GROUP BY 1");
+    sql_as_admin("VACUUM ANALYZE");
+}
+
+static void nothing_grows_with_the_tables(void **state UNUSED)
+{
+    static const struct {
+        enum posts_statement statement;
+        const char *arguments;
+        long max_pages; /* a look-up is 3 or 4; a list of 20 has 2 to 4 for each article */
+    } cases[] = {
+        {GET_ARTICLE, "0, 'article-777'", 10},
+        {GET_ARTICLE, "9, 'article-777'", 20},
+        {LIST_ARTICLES, "0, 20, 0", 120},
+        {LIST_ARTICLES, "9, 20, 0", 280},
+        {LIST_ARTICLES_BY_TAG, "0, 20, 0, 'tag0'", 200},
+        {LIST_ARTICLES_BY_TAG, "9, 20, 0, 'tag999'", 360},
+        {LIST_ARTICLES_BY_AUTHOR, "0, 20, 0, 'ada'", 200},
+        {LIST_ARTICLES_BY_AUTHOR, "9, 20, 0, 'u4999'", 360},
+        {LIST_ARTICLES_BY_AUTHOR, "9, 20, 0, 'nobody'", 40},
+        {LIST_ARTICLES_BY_FAVORITE, "0, 20, 0, 'ada'", 200},
+        {LIST_ARTICLES_BY_FAVORITE, "9, 20, 0, 'u4999'", 360},
+        {LIST_ARTICLES_FILTERED, "0, 20, 0, 'tag0', 'u4999', NULL", 500},
+        {LIST_ARTICLES_FILTERED, "0, 20, 0, NULL, 'ada', 'bob'", 500},
+        {CREATE_ARTICLE, "1, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
+    };
+
+    seed();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        sql_expect_plan(&posts_statements[cases[i].statement], cases[i].arguments, "article_counts",
+                        cases[i].max_pages);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_create_answers_with_what_it_stored, empty_tables),
+        cmocka_unit_test_setup(a_taken_slug_gives_the_other, empty_tables),
+        cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
+        cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
+        cmocka_unit_test_setup(each_filter_finds_and_counts, empty_tables),
+        cmocka_unit_test_setup(filters_combine, empty_tables),
+        cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),
+        cmocka_unit_test_setup(articles_of_one_moment_have_an_order, empty_tables),
+        cmocka_unit_test_setup(flags_are_the_callers, empty_tables),
+        cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
