@@ -1,0 +1,357 @@
+#!/usr/bin/python3
+"""Measures Stoa on this machine and prints one table: requests a second, latency, and CPU
+microseconds a request split by process.
+
+All rows come from one run, so that they can be compared with each other; absolute figures of a
+shared machine can't. The first rows are ceilings: what nginx and Postgres alone can do. With
+STOA_BENCH_PEERS=folder the Fastify peer of that folder is measured with the same load beside us.
+
+usage: bench/bench.py            (make bench builds first)
+Settings: BENCH_SECONDS (8) a row, BENCH_CONNECTIONS (64), BENCH_ARTICLES (10000) seeded.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPO = HERE.parent
+SECONDS = int(os.environ.get("BENCH_SECONDS", "8"))
+CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "64"))
+ARTICLES = int(os.environ.get("BENCH_ARTICLES", "10000"))
+PEERS = os.environ.get("STOA_BENCH_PEERS")
+PG_BIN = "/usr/lib/postgresql/15/bin"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def fail(message):
+    sys.exit(f"bench: {message}")
+
+
+# ---- CPU time ----
+
+
+def processes():
+    """pid -> (name, parent, CPU seconds) of every process; with those of its children that ended."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+        except OSError:
+            continue
+        name = stat[stat.index("(") + 1 : stat.rindex(")")]
+        fields = stat[stat.rindex(")") + 2 :].split()
+        found[int(entry)] = (name, int(fields[1]), sum(map(int, fields[11:15])) / TICK)
+    return found
+
+
+def below(found, roots):
+    """The pids in `found` that are in `roots` or descend from them."""
+    inside = set(roots)
+    while True:
+        more = {pid for pid, (_, parent, _) in found.items() if parent in inside} - inside
+        if not more:
+            return inside
+        inside |= more
+
+
+def cpu(found, roots):
+    """name -> CPU seconds so far of the processes below roots."""
+    total = {}
+    for pid in below(found, roots):
+        if pid in found:
+            name, _, seconds = found[pid]
+            total[name] = total.get(name, 0) + seconds
+    return total
+
+
+# ---- rows ----
+
+
+class Table:
+    """The printed table; each row is one load run with its CPU split."""
+
+    def __init__(self):
+        self.rows = {}
+        print(
+            f"{'':32} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs/req':>11}  by process", flush=True
+        )
+
+    def measure(self, name, roots, load):
+        """Runs load() -> (requests, seconds, p50, p99) and prints its row."""
+        before = cpu(processes(), roots)
+        requests, seconds, p50, p99 = load()
+        spent = {k: v - before.get(k, 0) for k, v in cpu(processes(), roots).items()}
+        if requests == 0:
+            fail(f"{name}: no request was answered")
+        split = {k: v * 1e6 / requests for k, v in spent.items() if v * 1e6 / requests >= 0.5}
+        total = sum(split.values())
+        rate = requests / seconds
+        text = " ".join(f"{k} {v:.0f}" for k, v in sorted(split.items(), key=lambda kv: -kv[1]))
+        print(f"{name:32} {rate:8.0f} {p50:8.2f} {p99:8.2f} {total:11.1f}  {text}", flush=True)
+        self.rows[name] = {"rate": rate, "p50": p50, "p99": p99, "cpu": total, "split": split}
+        return self.rows[name]
+
+
+def wrk(script, url, token=""):
+    """A load() by wrk: one thread, CONNECTIONS keep-alive connections."""
+    environment = dict(
+        os.environ,
+        BENCH_WRK=str(HERE / "wrk"),
+        BENCH_ARTICLES=str(ARTICLES),
+        BENCH_TOKEN=token,
+        BENCH_RUN=str(time.time_ns()),
+    )
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", "--timeout", "10s", "-s", str(HERE / "wrk" / script), url]
+
+    def load():
+        ran = subprocess.run(
+            command[:3] + [f"-d{SECONDS}s"] + command[3:], env=environment, capture_output=True, text=True
+        )
+        match = re.search(r"RESULT (\{.*\})", ran.stdout)
+        if not match:
+            fail(f"wrk gave no result for {url}: {ran.stdout}{ran.stderr}")
+        result = json.loads(match[1])
+        if result["bad_status"] or result["socket_errors"]:
+            fail(f"{url}: {result['bad_status']} bad answers, {result['socket_errors']} socket errors")
+        return result["requests"], result["seconds"], result["p50_ms"], result["p99_ms"]
+
+    return load
+
+
+def h2load(base, path, message, scratch):
+    """A load() of unary gRPC calls by h2load: CONNECTIONS connections with one stream each."""
+    payload = scratch / "request.bin"
+    payload.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+    log = scratch / "h2load.log"
+
+    def load():
+        log.unlink(missing_ok=True)
+        ran = subprocess.run(
+            ["h2load", "-t1", f"-c{CONNECTIONS}", "-m1", f"-D{SECONDS}", "-d", str(payload)]
+            + ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+            + [f"--log-file={log}", base + path],
+            capture_output=True,
+            text=True,
+        )
+        times = []
+        for line in log.read_text().splitlines() if log.exists() else []:
+            _, status, microseconds = line.split()
+            if status == "200":
+                times.append(int(microseconds))
+        if not times:
+            fail(f"h2load gave no result: {ran.stdout}{ran.stderr}")
+        times.sort()
+        return len(times), SECONDS, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+
+    return load
+
+
+def pgbench(suite, sql, scratch):
+    """A load() of one prepared statement by pgbench."""
+    script = scratch / "lookup.sql"
+    script.write_text(sql)
+    log = scratch / "pgbench_log"
+
+    def load():
+        for old in scratch.glob("pgbench_log*"):
+            old.unlink()
+        ran = subprocess.run(
+            [f"{PG_BIN}/pgbench", "-n", "-M", "prepared", "-c16", "-j1", f"-T{SECONDS}", "-f", str(script)]
+            + ["-l", f"--log-prefix={log}", suite.conninfo("stoa_posts")],
+            env=suite.passwords(),
+            capture_output=True,
+            text=True,
+        )
+        times = sorted(
+            int(line.split()[2]) for file in scratch.glob("pgbench_log*") for line in file.open()
+        )
+        if not times:
+            fail(f"pgbench gave no result: {ran.stdout}{ran.stderr}")
+        return len(times), SECONDS, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+
+    return load
+
+
+# ---- the suite ----
+
+
+class Suite:
+    """A private suite on free ports with seeded articles."""
+
+    def __init__(self, scratch):
+        self.run_dir = scratch / "run"
+        self.http, self.auth, self.posts, self.chat = (free_port() for _ in range(4))
+        self.environment = dict(
+            os.environ,
+            STOA_RUN_DIR=str(self.run_dir),
+            STOA_HTTP_PORT=str(self.http),
+            STOA_AUTH_PORT=str(self.auth),
+            STOA_POSTS_PORT=str(self.posts),
+            STOA_CHAT_PORT=str(self.chat),
+        )
+        self.url = f"http://127.0.0.1:{self.http}"
+
+    def __enter__(self):
+        self._suite("up")
+        return self
+
+    def __exit__(self, *_):
+        self._suite("down")
+
+    def _suite(self, command):
+        ran = subprocess.run([str(REPO / "deploy/suite"), command], env=self.environment, capture_output=True, text=True)
+        if ran.returncode != 0:
+            fail(f"deploy/suite {command}: {ran.stdout}{ran.stderr}")
+
+    def post(self, path, body, token=None):
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Token {token}"
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def conninfo(self, role):
+        return f"host={self.run_dir}/sock dbname=stoa user={role}"
+
+    def passwords(self):
+        """The environment in which libpq finds the roles' passwords."""
+        return dict(os.environ, PGPASSFILE=f"{self.run_dir}/secrets/pgpass")
+
+    def psql(self, file, **variables):
+        """Runs a SQL file as the cluster's superuser."""
+        command = [f"{PG_BIN}/psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", str(file)]
+        for name, value in variables.items():
+            command += ["-v", f"{name}={value}"]
+        command.append(self.conninfo("postgres"))
+        ran = subprocess.run(command, env=self.passwords(), capture_output=True, text=True)
+        if ran.returncode != 0:
+            fail(f"seeding: {ran.stdout}{ran.stderr}")
+
+
+class Peer:
+    """The Fastify peer with two workers and pipelined pg, from STOA_BENCH_PEERS (copied, since it
+    installs modules beside itself)."""
+
+    def __init__(self, scratch):
+        self.home = scratch / "peers"
+        shutil.copytree(PEERS, self.home, ignore=shutil.ignore_patterns("node_modules"))
+        self.port = free_port()
+        data = scratch / "peers-data"
+        data.mkdir()
+        self.data = data
+        self.environment = dict(os.environ, PEERS_DATA=str(data), PG_PIPELINE="4")
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _run(self, *command):
+        ran = subprocess.run(command, cwd=self.home / "rest", env=self.environment, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True)
+        if ran.returncode != 0:
+            fail(f"peer: {' '.join(command)}: {ran.stdout}")
+
+    def __enter__(self):
+        subprocess.run(["chmod", "-R", "u+w", str(self.home)], check=True)
+        self._run("npm", "ci", "--silent")
+        self._run("./run.sh", "infra")
+        self._run("./run.sh", "seed")
+        self._run("./run.sh", "start", "fastify", "2", str(self.port))
+        return self
+
+    def __exit__(self, *_):
+        self._run("./run.sh", "stop")
+        self._run("./run.sh", "infra-stop")
+
+    def roots(self):
+        server = int((self.home / "rest/server.pid").read_text())
+        postgres = int((self.data / "pg/data/postmaster.pid").read_text().split()[0])
+        return [server, postgres]
+
+    def token(self):
+        body = {"user": {"email": "user1@mail.com", "password": "password"}}
+        request = urllib.request.Request(
+            self.url + "/api/users/login", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["user"]["token"]
+
+
+LOADS = [
+    ("GET article", "article.lua", ""),
+    ("list of 20", "get.lua", "/api/articles?limit=20"),
+    ("POST article", "create.lua", ""),
+]
+
+
+def main():
+    for tool in ("wrk", "h2load", f"{PG_BIN}/pgbench"):
+        if not shutil.which(tool):
+            fail(f"{tool} is missing: run `make bench`, which installs it")
+    # 0711: the suite's own user must reach its folder, and nobody else may list it.
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix="stoa-bench-"))
+    scratch.chmod(0o711)
+    try:
+        run(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run(scratch):
+    table = Table()
+    with Suite(scratch) as suite:
+        token = suite.post(
+            "/api/users", {"user": {"username": "bench", "email": "bench@example.com", "password": "password123"}}
+        )["user"]["token"]
+        suite.psql(HERE / "seed.sql", articles=ARTICLES)
+        roots = [int((suite.run_dir / "tmp/supervisord.pid").read_text())]
+        message = b"\x0a" + bytes([len("article-title-1")]) + b"article-title-1"
+        table.measure("nginx, return 200", roots, wrk("get.lua", suite.url + "/healthz"))
+        lookup = "SELECT slug, title, description, body, tag_list, created_at FROM posts.articles WHERE slug = 'article-title-1';"
+        table.measure("pgbench, article by slug", roots, pgbench(suite, lookup, scratch))
+        table.measure(
+            "gRPC GetArticle, direct",
+            roots,
+            h2load(f"http://127.0.0.1:{suite.posts}", "/stoa.posts.v1.ArticleService/GetArticle", message, scratch),
+        )
+        for name, script, path in LOADS:
+            table.measure(name, roots, wrk(script, suite.url + path, token))
+        if PEERS:
+            with Peer(scratch) as peer:
+                for name, script, path in LOADS:
+                    table.measure(f"Fastify peer, {name}", peer.roots(), wrk(script, peer.url + path, peer.token()))
+    print()
+    static = table.rows["nginx, return 200"]
+    for name, _, _ in LOADS:
+        ours = table.rows[name]
+        line = f"{name}: {ours['cpu']:.0f} µs of CPU; worker {ours['split'].get('nginx', 0) / static['cpu']:.1f} times a static answer"
+        theirs = table.rows.get(f"Fastify peer, {name}")
+        if theirs:
+            line += (
+                f"; against the peer {ours['rate'] / theirs['rate']:.2f} times its req/s,"
+                f" p99 {ours['p99'] / theirs['p99']:.2f} times, CPU {ours['cpu'] / theirs['cpu']:.2f} times"
+            )
+        print(line)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except urllib.error.URLError as error:
+        fail(f"the suite does not answer: {error}")

@@ -1,0 +1,2 @@
+-- GET of the path on wrk's command line.
+dofile(os.getenv("BENCH_WRK") .. "/report.lua")
