@@ -1,0 +1,294 @@
+# `make help` lists what there is.
+#
+#   BUILD=dir            where everything that is built goes (default build/)
+#   SANITIZE=address     services, libraries and tests with AddressSanitizer and UBSan
+#   SANITIZE=thread      the same with ThreadSanitizer
+BUILD ?= build
+SANITIZE ?=
+OUT := $(BUILD)/$(if $(SANITIZE),$(SANITIZE),release)
+GEN := $(BUILD)/gen
+
+CC = gcc
+WARNINGS = -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+           -Wvla -Wformat=2 -Wundef -Wwrite-strings
+HARDEN = -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CFLAGS = -std=gnu11 -O2 -g -fno-omit-frame-pointer -fPIC -pthread
+LDFLAGS = -pthread -Wl,-z,relro,-z,now
+ifeq ($(SANITIZE),address)
+CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -O1
+LDFLAGS += -fsanitize=address,undefined
+HARDEN =
+else ifeq ($(SANITIZE),thread)
+CFLAGS += -fsanitize=thread -O1
+LDFLAGS += -fsanitize=thread
+HARDEN =
+else ifneq ($(SANITIZE),)
+$(error SANITIZE=$(SANITIZE): set address or thread)
+endif
+
+# Looked up when a recipe runs, so that `make help` and `make deps` work before anything is installed.
+PKGS = libprotobuf-c grpc libpq jose jansson libargon2 libcrypto libpcre2-8
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS = $(shell pkg-config --libs $(PKGS)) -lunistring
+CPPFLAGS = -Ilib -I$(GEN) -D_GNU_SOURCE
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+
+# ---- generated from proto/ ----
+
+PROTOS := $(sort $(shell cd proto && find . -name '*.proto' | sed 's|^\./||'))
+WELL_KNOWN := $(addprefix google/protobuf/,any.proto descriptor.proto duration.proto empty.proto \
+              field_mask.proto struct.proto timestamp.proto wrappers.proto)
+GEN_C := $(patsubst %.proto,$(GEN)/%.pb-c.c,$(PROTOS) $(WELL_KNOWN))
+
+$(GEN)/.protos: $(addprefix proto/,$(PROTOS)) proto/protoc-gen-c.sh
+	@mkdir -p $(GEN)
+	protoc --plugin=protoc-gen-c=proto/protoc-gen-c.sh --c_out=$(GEN) -Iproto -I/usr/include \
+	    $(PROTOS) $(WELL_KNOWN)
+	protoc --include_imports --include_source_info -o $(BUILD)/api.binpb -Iproto -I/usr/include $(PROTOS)
+	@touch $@
+$(GEN_C) $(BUILD)/api.binpb: $(GEN)/.protos ;
+
+# ---- objects and libraries ----
+
+LIB_C := $(sort $(wildcard lib/*/*.c))
+LIB_O := $(LIB_C:%.c=$(OUT)/%.o) $(OUT)/lib/service/api_descriptor.o
+GEN_O := $(GEN_C:$(GEN)/%.c=$(OUT)/gen/%.o)
+
+$(OUT)/%.o: %.c $(GEN)/.protos
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(HARDEN) $(WARNINGS) -MMD -MP -c $< -o $@
+$(OUT)/lib/service/api_descriptor.o: lib/service/api_descriptor.S $(BUILD)/api.binpb
+	@mkdir -p $(@D)
+	$(CC) -DAPI_DESCRIPTOR_SET='"$(BUILD)/api.binpb"' -c $< -o $@
+# Generated code is not ours to keep free of warnings.
+$(OUT)/gen/%.o: $(GEN)/.protos
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(HARDEN) -w -c $(GEN)/$*.c -o $@
+
+$(OUT)/libstoa.a: $(LIB_O) $(GEN_O)
+	rm -f $@ && ar rcs $@ $^
+
+# ---- services ----
+
+SERVICES := $(sort $(patsubst services/%/main.c,%,$(wildcard services/*/main.c)))
+
+# The numbered SQL files of a service as a C array, so that the binary carries its own migrations.
+$(GEN)/services/%/migrations.c: services/%/migrations deploy/embed-migrations
+	@mkdir -p $(@D)
+	deploy/embed-migrations $< >$@
+$(OUT)/gen/services/%/migrations.o: $(GEN)/services/%/migrations.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(HARDEN) $(WARNINGS) -c $< -o $@
+
+define SERVICE_RULES
+$(GEN)/services/$(1)/migrations.c: $(wildcard services/$(1)/migrations/*.sql)
+$(OUT)/bin/$(1): $(patsubst %.c,$(OUT)/%.o,$(wildcard services/$(1)/*.c)) \
+                 $(OUT)/gen/services/$(1)/migrations.o $(OUT)/libstoa.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(PKG_LIBS)
+endef
+$(foreach s,$(SERVICES),$(eval $(call SERVICE_RULES,$(s))))
+
+# ---- the gateway's nginx module ----
+
+NGINX_SOURCE = /usr/share/nginx/src
+NGINX_BUILD := $(BUILD)/nginx
+NGINX_MODULE := $(OUT)/gateway/ngx_http_grpc_json_module.so
+NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SOURCE)/src/,core event event/modules os/unix http \
+                  http/modules http/v2) -isystem $(NGINX_BUILD)
+GATEWAY_C := $(sort $(wildcard gateway/*.c))
+# The module carries its own copies of what it needs, out of sight of nginx (module.map).
+GATEWAY_LIB_O := $(filter $(OUT)/lib/base/% $(OUT)/lib/schema/%,$(LIB_O)) $(GEN_O)
+
+# nginx's configure, with the flags of Debian's nginx, finds out the types that the module must share.
+$(NGINX_BUILD)/.configured: gateway/config $(NGINX_SOURCE)/conf_flags
+	@mkdir -p $(NGINX_BUILD)
+	cd $(NGINX_SOURCE) && bash -c '. ./conf_flags && ./configure "$${NGX_CONF_FLAGS[@]}" \
+	    --builddir=$(abspath $(NGINX_BUILD)) --add-dynamic-module=$(abspath gateway)' \
+	    >$(abspath $(NGINX_BUILD))/configure.log
+	@touch $@
+$(OUT)/gateway/%.o: gateway/%.c $(NGINX_BUILD)/.configured $(GEN)/.protos
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Igateway $(NGINX_CPPFLAGS) $(CFLAGS) $(HARDEN) $(WARNINGS) -MMD -MP -c $< -o $@
+$(OUT)/gateway/place.o: $(NGINX_BUILD)/.configured
+	@mkdir -p $(@D)
+	$(CC) $(NGINX_CPPFLAGS) $(CFLAGS) -c $(NGINX_BUILD)/ngx_http_grpc_json_module_modules.c -o $@
+$(OUT)/gateway/lib.a: $(GATEWAY_LIB_O)
+	@mkdir -p $(@D)
+	rm -f $@ && ar rcs $@ $^
+$(NGINX_MODULE): $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a gateway/module.map
+	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
+	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8)
+
+# ---- unit tests ----
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
+
+$(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) -lcmocka
+# What a test needs of a service.
+$(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o
+$(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
+$(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
+$(OUT)/tests/test_names: $(OUT)/services/auth/names.o
+$(OUT)/tests/test_password: $(OUT)/services/auth/password.o
+$(OUT)/tests/test_tags: $(OUT)/services/posts/tags.o
+$(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
+$(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o
+$(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o
+# Messages that a test decodes.
+$(GEN)/tests/.protos: tests/unit/protos/rules.proto $(GEN)/.protos
+	@mkdir -p $(@D)
+	protoc --plugin=protoc-gen-c=proto/protoc-gen-c.sh --c_out=$(GEN)/tests -Itests/unit/protos \
+	    -Iproto -I/usr/include rules.proto
+	@touch $@
+$(GEN)/tests/rules.pb-c.c: $(GEN)/tests/.protos ;
+$(OUT)/gen/tests/rules.pb-c.o $(OUT)/tests/unit/test_schema_validate.o \
+$(BUILD)/tidy/tests/unit/test_schema_validate.ok: $(GEN)/tests/.protos
+$(OUT)/tests/test_schema_validate: $(OUT)/gen/tests/rules.pb-c.o
+
+# ---- fuzz targets: one for each parser of outside bytes, with its corpus ----
+
+FUZZ_SECONDS ?= 600
+FUZZ := $(BUILD)/fuzz
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_C := $(wildcard lib/base/*.c lib/schema/*.c lib/jwt/*.c)
+FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)
+FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread -MMD -MP \
+              -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+
+$(FUZZ)/gen/%.o: $(GEN)/.protos
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(PKG_CFLAGS) -w -O1 -g -c $(GEN)/$*.c -o $@
+$(FUZZ)/%.o: %.c $(GEN)/.protos
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(PKG_CFLAGS) $(FUZZ_CFLAGS) -c $< -o $@
+$(addprefix $(FUZZ)/fuzz_,$(FUZZ_NAMES)): $(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_O)
+	clang -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS) -lm
+
+.PHONY: fuzz $(addprefix fuzz-,$(FUZZ_NAMES))
+fuzz: ## run each fuzz target for FUZZ_SECONDS (600); findings stay in $(BUILD)/fuzz/findings
+	@deploy/install-packages build fuzz
+	@$(BIG_MAKE) $(addprefix $(FUZZ)/fuzz_,$(FUZZ_NAMES))
+	@$(BIG_MAKE) --keep-going $(addprefix fuzz-,$(FUZZ_NAMES))
+
+# What is found interesting goes into the build tree; tests/fuzz/corpus is what people chose.
+$(addprefix fuzz-,$(FUZZ_NAMES)): fuzz-%: $(FUZZ)/fuzz_%
+	@mkdir -p $(FUZZ)/corpus/$* $(FUZZ)/findings
+	@$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(FUZZ)/findings/$*- $(FUZZ)/corpus/$* tests/fuzz/corpus/$* \
+	    >$(FUZZ)/$*.log 2>&1 || { tail -n 60 $(FUZZ)/$*.log; exit 1; }
+	@echo "fuzz $*: no finding in $(FUZZ_SECONDS) s," \
+	    "$$(sed -n 's/^stat::number_of_executed_units: *//p' $(FUZZ)/$*.log) inputs"
+
+# ---- what people call ----
+
+JOBS ?= $(shell nproc)
+PARTS := $(addprefix $(OUT)/bin/,$(SERVICES)) $(BUILD)/api.binpb
+BIG_MAKE = $(MAKE) --silent --no-print-directory -j$(JOBS)
+SUITE = STOA_OUT=$(abspath $(OUT)) deploy/suite
+
+.PHONY: deps build run up down status test
+deps: ## install the Debian packages that building, running and testing need
+	@deploy/install-packages build run test
+
+build: ## compile the services and the gateway
+	@deploy/install-packages build
+	@echo "Building $(OUT) ..."
+	@$(BIG_MAKE) $(PARTS)
+	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/gateway/$(notdir $(NGINX_MODULE))
+
+run: ## start a suite on http://localhost:8080 until Ctrl-C (deploy/suite --help: settings)
+	@deploy/install-packages build run
+	@$(MAKE) --no-print-directory build
+	@exec env $(SUITE) run
+
+up: ## the same in the background; returns when it answers
+	@deploy/install-packages build run
+	@$(MAKE) --no-print-directory build
+	@exec env $(SUITE) up
+
+down: ## stop it
+	@exec env $(SUITE) down
+
+status: ## what of it runs
+	@exec env $(SUITE) status
+
+# Sanitizers look at the services, the libraries and the unit tests. gRPC's own library is not
+# instrumented: what happens between its threads is not ThreadSanitizer's to judge, and its shadow
+# memory needs the addresses where they were before they were randomised further.
+ifeq ($(SANITIZE),address)
+TEST_ENV = ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:$(ASAN_OPTIONS) \
+           UBSAN_OPTIONS=print_stacktrace=1:$(UBSAN_OPTIONS)
+else ifeq ($(SANITIZE),thread)
+TEST_ENV = TSAN_OPTIONS=ignore_noninstrumented_modules=1:second_deadlock_stack=1:$(TSAN_OPTIONS) \
+           setarch --addr-no-randomize
+endif
+
+test: ## unit tests and contract tests
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(UNIT_TESTS)
+	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
+
+.PHONY: bench
+bench: ## one table of requests a second, latency and CPU a request (bench/README.md)
+	@deploy/install-packages build run bench
+	@$(MAKE) --no-print-directory build
+	@env STOA_OUT=$(abspath $(OUT)) bench/bench.py
+
+# ---- lint ----
+
+C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch]))
+TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c cli/%.c,$(C_FILES)))
+LINT_TOOLS := $(BUILD)/lint-tools
+# The one that fits this machine; for the shell to find.
+BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
+
+.PHONY: lint format clean
+lint: ## clang-format, clang-tidy and buf, all without a finding
+	@deploy/install-packages build lint
+	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files, no finding"
+	@$(BIG_MAKE) $(LINT_TOOLS)/.installed
+	@$(BUF) lint && $(BUF) format --diff --exit-code && echo "buf: no finding"
+	@$(BIG_MAKE) --keep-going $(TIDY_OK) && echo "clang-tidy: $(words $(TIDY_OK)) files, no finding"
+
+format: ## lay out C and protobuf files as lint wants them
+	@deploy/install-packages build lint
+	@$(BIG_MAKE) $(LINT_TOOLS)/.installed
+	@clang-format -i $(C_FILES)
+	@$(BUF) format --write
+
+clean: ## remove everything that was built (suites and their data stay)
+	rm -rf $(BUILD)
+
+$(LINT_TOOLS)/.installed: deploy/lint/package.json deploy/lint/package-lock.json
+	@mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >$(@D)/npm.log 2>&1 || \
+	    { cat $(@D)/npm.log; exit 1; }
+	@touch $@
+
+# One file a call: given several, clang-tidy 14 sees uninitialised va_lists where there are none.
+TIDY_HEADERS := .clang-tidy $(filter %.h,$(C_FILES)) $(GEN)/.protos
+define TIDY
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- $(1) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@touch $@
+endef
+$(BUILD)/tidy/gateway/%.ok: gateway/%.c $(TIDY_HEADERS) $(NGINX_BUILD)/.configured
+	$(call TIDY,-std=gnu11 $(CPPFLAGS) -Igateway $(NGINX_CPPFLAGS))
+$(BUILD)/tidy/%.ok: %.c $(TIDY_HEADERS)
+	$(call TIDY,-std=gnu11 $(CPPFLAGS) $(PKG_CFLAGS))
+
+-include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c) $(GATEWAY_C))
+-include $(FUZZ_C:%.c=$(FUZZ)/%.d)
+
+.PHONY: help
+help: ## what this makefile can do
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
