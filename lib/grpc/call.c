@@ -26,22 +26,13 @@ void rpc_call_ref(struct rpc_call *call)
     atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 }
 
-static void release(struct rpc_call *call)
-{
-    if (call->admitted) {
-        atomic_fetch_sub(&call->server->active, 1);
-        atomic_fetch_add_explicit(&call->server->finished_calls, 1, memory_order_relaxed);
-    }
-    pool_put(call);
-}
-
 void rpc_call_unref(struct rpc_call *call)
 {
     unsigned before = atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel);
 
     assert(before > 0);
     if (before == 1)
-        release(call);
+        pool_put(call);
 }
 
 /* ---- tags ---- */
@@ -182,18 +173,33 @@ static void refuse_overload(struct rpc_call *call)
                  });
 }
 
-/* Counts the call as active unless there are too many. */
+static void refuse_stopping(struct rpc_call *call)
+{
+    refuse(call, &(struct rpc_error){.code = RPC_UNAVAILABLE,
+                                     .message = STR("the server is stopping"),
+                                     .reason = "STOPPING"});
+}
+
+/* Counts the call as active, or refuses it: there are too many, or the server stops. Who stops it
+ * sets `draining` and then reads `active`; here it is the other way round, so one sees the other.
+ */
 static bool admit(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
+    size_t before = atomic_fetch_add(&server->active, 1);
+    bool stopping = atomic_load(&server->draining);
 
-    if (atomic_fetch_add(&server->active, 1) >= server->options.max_calls && !call->method->vital) {
-        atomic_fetch_sub(&server->active, 1);
-        return false;
+    if (call->method->vital || (before < server->options.max_calls && !stopping)) {
+        call->admitted = true;
+        atomic_fetch_add_explicit(&server->started_calls, 1, memory_order_relaxed);
+        return true;
     }
-    call->admitted = true;
-    atomic_fetch_add_explicit(&server->started_calls, 1, memory_order_relaxed);
-    return true;
+    pool_dismiss(server);
+    if (stopping)
+        refuse_stopping(call);
+    else
+        refuse_overload(call);
+    return false;
 }
 
 static void set_deadline(struct rpc_call *call)
@@ -234,7 +240,9 @@ void call_accept(struct rpc_call *call)
     call->method = server_method(call->server, path);
     if (!call->method)
         refuse_unknown(call, path);
-    else if (!admit(call) || (is_stream(call->method->schema) && stream_new(call) < 0))
+    else if (!admit(call))
+        return;
+    else if (is_stream(call->method->schema) && stream_new(call) < 0)
         refuse_overload(call);
     else
         start(call);

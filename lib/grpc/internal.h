@@ -100,9 +100,12 @@ struct rpc_server {
     struct rpc_call *pool;
     size_t n_pool, n_alive;             /* calls in the pool; calls outside of it */
     size_t n_missing;                   /* requests that could not be posted for want of memory */
-    bool draining, drained;             /* stop has begun; the core has let go of all calls */
+    bool drained;                       /* the core has let go of all calls */
+    unsigned n_paused;                  /* pollers that wait */
     struct rpc_call *oldest, *youngest; /* unary calls without a deadline, by age */
 
+    atomic_bool draining; /* stop has begun: no new calls */
+    atomic_bool paused;   /* pollers wait */
     atomic_size_t active;
     atomic_uint_fast64_t started_calls, finished_calls, refused_calls;
 };
@@ -125,6 +128,8 @@ int server_add_built_in(struct rpc_server *server, const ProtobufCServiceDescrip
 void pool_post(struct rpc_server *server, size_t n);
 /* Takes back a call that nobody refers to. */
 void pool_put(struct rpc_call *call);
+/* A call that was counted as active and is refused. */
+void pool_dismiss(struct rpc_server *server);
 void pool_free(struct rpc_server *server);
 
 void bound_call(struct rpc_call *call);   /* the call ends at its deadline_ns at the latest */

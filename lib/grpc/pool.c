@@ -33,12 +33,26 @@ static struct rpc_call *take(struct rpc_server *server)
     return call;
 }
 
+/* For rpc_server_stop(), which waits for calls to end; the lock is held. */
+static void tell_changed(struct rpc_server *server)
+{
+    if (atomic_load(&server->draining))
+        pthread_cond_broadcast(&server->changed);
+}
+
 /* One call less is alive; the lock is held. */
 static void leave(struct rpc_server *server)
 {
     server->n_alive--;
-    if (server->draining && server->n_alive == 0)
-        pthread_cond_broadcast(&server->changed);
+    tell_changed(server);
+}
+
+void pool_dismiss(struct rpc_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    atomic_fetch_sub(&server->active, 1);
+    tell_changed(server);
+    pthread_mutex_unlock(&server->lock);
 }
 
 static void unref_metadata(struct rpc_metadata *metadata)
@@ -69,10 +83,14 @@ static void clear(struct rpc_call *call)
 void pool_put(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
-    bool keep;
+    bool keep, admitted = call->admitted;
 
     clear(call);
     pthread_mutex_lock(&server->lock);
+    if (admitted) {
+        atomic_fetch_sub(&server->active, 1);
+        atomic_fetch_add_explicit(&server->finished_calls, 1, memory_order_relaxed);
+    }
     keep = server->n_pool < MAX_POOL;
     if (keep) {
         call->next = server->pool;
@@ -131,7 +149,7 @@ static void post_missing(struct rpc_server *server)
     size_t n;
 
     pthread_mutex_lock(&server->lock);
-    n = server->draining ? 0 : server->n_missing;
+    n = atomic_load(&server->draining) ? 0 : server->n_missing;
     server->n_missing = 0;
     server->n_alive++; /* stop waits for this function too */
     pthread_mutex_unlock(&server->lock);

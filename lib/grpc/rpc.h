@@ -191,8 +191,9 @@ void rpc_call_proceed(struct rpc_call *call);
  * thread. A server starts not ready. */
 void rpc_server_set_ready(struct rpc_server *server, bool ready);
 
-/* Graceful stop: not ready, GOAWAY, calls in work may end within grace_ms, then they are cancelled.
- * Returns when no call is left and all threads have ended. */
+/* Graceful stop: not ready; new calls are refused with UNAVAILABLE, which means that nothing was
+ * done; calls in work may end within grace_ms, then they are cancelled; GOAWAY, and the connections
+ * end. Returns when no call is left and all threads have ended. */
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
 void rpc_server_free(struct rpc_server *server); /* after stop, or when never started */
 

@@ -352,6 +352,17 @@ const struct rpc_method *server_method(const struct rpc_server *server, struct s
 
 /* ---- pollers ---- */
 
+static void pause_poller(struct rpc_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->n_paused++;
+    pthread_cond_broadcast(&server->changed);
+    while (atomic_load(&server->paused))
+        pthread_cond_wait(&server->changed, &server->lock);
+    server->n_paused--;
+    pthread_mutex_unlock(&server->lock);
+}
+
 static void *poll_queue(void *arg, bool ticks)
 {
     struct rpc_server *server = arg;
@@ -371,6 +382,8 @@ static void *poll_queue(void *arg, bool ticks)
             TAG_ACQUIRE(ev);
             ev->fn(ev, event.success != 0);
         }
+        if (atomic_load_explicit(&server->paused, memory_order_relaxed))
+            pause_poller(server);
         /* A busy queue never times out: look at the clock now and then. */
         if (ticks && (event.type == GRPC_QUEUE_TIMEOUT || ++since_look >= 256)) {
             gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
@@ -430,33 +443,85 @@ int rpc_server_start(struct rpc_server *server)
 
 /* ---- stopping ---- */
 
-/* Waits until no call is left and the core has closed all connections; false at the deadline. */
-static bool wait_drained(struct rpc_server *server, int64_t deadline_ns)
+/* The core answers CANCELLED to a call that reaches it between grpc_server_shutdown_and_notify()
+ * and the caller's reading of GOAWAY, as if the caller had given up. So the core is not told to
+ * shut down while anybody reads from its sockets: first new calls are refused with UNAVAILABLE and
+ * those in work end, then the pollers pause, and only then come GOAWAY and the end of all
+ * connections. */
+
+static bool wait_until(struct rpc_server *server, bool (*done)(const struct rpc_server *server),
+                       int64_t deadline_ns)
 {
     struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NSEC_PER_SEC),
                                 .tv_nsec = (long)(deadline_ns % NSEC_PER_SEC)};
-    bool done;
+    bool is_done;
     int r = 0;
 
     pthread_mutex_lock(&server->lock);
-    while (!(server->drained && server->n_alive == 0) && r != ETIMEDOUT) {
+    while (!(is_done = done(server)) && r != ETIMEDOUT) {
         if (deadline_ns == INT64_MAX)
             r = pthread_cond_wait(&server->changed, &server->lock);
         else
             r = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
     }
-    done = server->drained && server->n_alive == 0;
     pthread_mutex_unlock(&server->lock);
-    return done;
+    return is_done;
 }
 
-static void begin_drain(struct rpc_server *server)
+static bool is_idle(const struct rpc_server *server)
+{
+    return atomic_load(&server->active) == 0;
+}
+
+static bool is_drained(const struct rpc_server *server)
+{
+    return server->drained && server->n_alive == 0;
+}
+
+static bool are_paused(const struct rpc_server *server)
+{
+    return server->n_paused == server->n_threads;
+}
+
+static void on_doorbell(struct ev *ev UNUSED, bool ok UNUSED)
+{
+}
+
+/* Nobody polls when this returns. Each poller pauses after its next event, so each gets one: an
+ * empty batch on a call that leads nowhere. */
+static void pause_pollers(struct rpc_server *server)
+{
+    static struct ev doorbell = {on_doorbell};
+    grpc_channel *channel = grpc_lame_client_channel_create("", GRPC_STATUS_UNAVAILABLE, "");
+    grpc_call *call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, server->cq,
+                                               grpc_slice_from_static_string("/"), NULL,
+                                               gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+
+    atomic_store(&server->paused, true);
+    TAG_RELEASE(&doorbell);
+    for (unsigned i = 0; i < server->n_threads; i++) {
+        grpc_call_error error = grpc_call_start_batch(call, NULL, 0, &doorbell, NULL);
+        assert(error == GRPC_CALL_OK);
+        (void)error;
+    }
+    wait_until(server, are_paused, INT64_MAX);
+    grpc_call_unref(call);
+    grpc_channel_destroy(channel);
+}
+
+static void resume_pollers(struct rpc_server *server)
 {
     pthread_mutex_lock(&server->lock);
-    server->draining = true;
+    atomic_store(&server->paused, false);
+    pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
+}
+
+static void shut_down_core(struct rpc_server *server)
+{
     TAG_RELEASE(&server->on_drained);
     grpc_server_shutdown_and_notify(server->core, server->cq, &server->on_drained);
+    grpc_server_cancel_all_calls(server->core);
 }
 
 static void drain_queue(struct rpc_server *server)
@@ -475,11 +540,16 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
     if (server->stopped)
         return;
     server->stopped = true;
+    atomic_store(&server->draining, true);
     health_stop(server);
-    begin_drain(server);
-    if (server->n_threads > 0 && !wait_drained(server, deadline_ns)) {
-        grpc_server_cancel_all_calls(server->core);
-        wait_drained(server, INT64_MAX);
+    if (server->n_threads > 0) {
+        wait_until(server, is_idle, deadline_ns);
+        pause_pollers(server);
+    }
+    shut_down_core(server);
+    if (server->n_threads > 0) {
+        resume_pollers(server);
+        wait_until(server, is_drained, INT64_MAX);
     }
     drain_queue(server);
 }
