@@ -1,0 +1,77 @@
+/* gRPC streams on a connection that many share: HTTP/2 by libnghttp2, inside an nginx worker.
+ *
+ * ngx_http_grpc_module opens a connection for each call in flight. That is right for unary calls
+ * and wrong for streams that live for hours: these share one connection for each worker and peer
+ * of an upstream. Long-lived streams only; unary calls stay with grpc_pass.
+ *
+ * Everything runs on the worker's event loop. No callback is called from inside a function of this
+ * header, except where it says so: callbacks come from the event loop, so a user may call anything
+ * here from a callback, grpc_h2_cancel() included.
+ */
+#ifndef STOA_GATEWAY_H2_H
+#define STOA_GATEWAY_H2_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "base/base.h"
+
+struct grpc_h2_stream;
+
+/* The end of a stream as gRPC sees it. */
+struct grpc_h2_end {
+    int status;         /* gRPC code; trouble with the connection is 14 (UNAVAILABLE) */
+    bool from_upstream; /* the service said so; false: the connection was refused, lost or broken */
+    struct str message; /* percent-decoded grpc-message; valid during the callback */
+    struct str details; /* decoded grpc-status-details-bin; the same */
+};
+
+struct grpc_h2_callbacks {
+    /* The service's initial metadata has come (once, before any message; may be missing when the
+     * stream ends at once). */
+    void (*opened)(void *data);
+    /* One gRPC message, whole. The bytes are valid during the callback. Return false to get no
+     * more until grpc_h2_resume(): what is received then waits, and flow control stops the service.
+     */
+    bool (*message)(void *data, struct str message);
+    /* Queued bytes fell below the low-water mark after grpc_h2_send() had returned NGX_AGAIN. */
+    void (*writable)(void *data);
+    /* The stream has ended; the last callback. The stream is freed afterwards. */
+    void (*ended)(void *data, const struct grpc_h2_end *end);
+};
+
+struct grpc_h2_header {
+    struct str name, value; /* name in lower case; copied */
+};
+
+/* Opens a stream to a peer of the upstream (an `upstream {}` block or a plain address as in
+ * grpc_pass), connecting when there is no connection yet. path: "/package.Service/Method".
+ * timeout_ms: told to the service as grpc-timeout, 0: none. NULL: out of memory, or too many
+ * streams. Failures to connect are told by `ended`. */
+struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, struct str path,
+                                    const struct grpc_h2_header *headers, size_t n,
+                                    ngx_msec_t timeout_ms, size_t max_message,
+                                    const struct grpc_h2_callbacks *callbacks, void *data,
+                                    ngx_log_t *log);
+
+/* Queues one message (copied, framed here). NGX_OK; NGX_AGAIN: queued, but wait for `writable`
+ * before sending more; NGX_ERROR: out of memory, or the stream has ended. */
+ngx_int_t grpc_h2_send(struct grpc_h2_stream *stream, struct str message);
+/* No more messages from this side. */
+void grpc_h2_half_close(struct grpc_h2_stream *stream);
+/* More messages are wanted. */
+void grpc_h2_resume(struct grpc_h2_stream *stream);
+/* Ends the stream without a callback: RST_STREAM CANCEL. The stream is gone when this returns. */
+void grpc_h2_cancel(struct grpc_h2_stream *stream);
+
+/* When the worker begins to exit, and when it ends. */
+void grpc_h2_shutdown(ngx_cycle_t *cycle);
+
+/* Of this worker, for metrics and leak checks. */
+struct grpc_h2_stats {
+    ngx_uint_t connections, streams;
+};
+void grpc_h2_stats(struct grpc_h2_stats *ret);
+
+#endif
