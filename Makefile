@@ -133,6 +133,7 @@ $(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) -lcmocka
 # What a test needs of a service.
 $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o
+$(OUT)/tests/test_gateway_origin: $(OUT)/gateway/origin.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
 $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o

@@ -12,6 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "edge.h"
 #include "problem.h"
 #include "schema/schema.h"
 
@@ -54,6 +55,7 @@ struct grpc_json_conf {
     ngx_http_complex_value_t *instance; /* grpc_json_problem_instance */
     ngx_array_t *ready;                 /* ngx_str_t: upstreams of grpc_json_ready */
     struct schema *schema;              /* grpc_json_descriptor_set */
+    struct grpc_json_cors cors;         /* grpc_json_cors_... */
 };
 
 /* ---- state of a request ---- */

@@ -200,6 +200,16 @@ static ngx_command_t commands[] = {
     DIRECTIVE("grpc_json_response_header", EVERYWHERE | NGX_CONF_TAKE12, set_header,
               response_headers, NULL),
     DIRECTIVE("grpc_json_ready", NGX_HTTP_LOC_CONF | NGX_CONF_1MORE, set_ready, ready, NULL),
+    DIRECTIVE("grpc_json_cors", EVERYWHERE | NGX_CONF_1MORE, grpc_json_cors_set_origins, cors,
+              NULL),
+    DIRECTIVE("grpc_json_cors_credentials", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+              cors.credentials, NULL),
+    DIRECTIVE("grpc_json_cors_max_age", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_sec_slot,
+              cors.max_age, NULL),
+    DIRECTIVE("grpc_json_cors_request_header", EVERYWHERE | NGX_CONF_1MORE,
+              grpc_json_cors_set_names, cors.request_headers, NULL),
+    DIRECTIVE("grpc_json_cors_expose_header", EVERYWHERE | NGX_CONF_1MORE, grpc_json_cors_set_names,
+              cors.expose, NULL),
     ngx_null_command,
 };
 
@@ -227,6 +237,7 @@ static void *create_conf(ngx_conf_t *cf)
     conf->request_headers = conf->response_headers = NGX_CONF_UNSET_PTR;
     conf->set_headers = NGX_CONF_UNSET_PTR;
     conf->schema = NGX_CONF_UNSET_PTR;
+    grpc_json_cors_init(&conf->cors);
     return conf;
 }
 
@@ -253,7 +264,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
                            "\"grpc_json on\" needs a \"grpc_json_descriptor_set\"");
         return NGX_CONF_ERROR;
     }
-    return NGX_CONF_OK;
+    return grpc_json_cors_merge(cf, prev, conf);
 }
 
 static ngx_int_t install(ngx_conf_t *cf)
@@ -267,6 +278,7 @@ static ngx_int_t install(ngx_conf_t *cf)
     *handler = grpc_json_precontent;
     if (grpc_json_hook_upstreams(cf) != NGX_OK)
         return NGX_ERROR;
+    grpc_json_cors_install();
     return grpc_json_install_filters(cf);
 }
 

@@ -202,6 +202,7 @@ def write_nginx(layout, settings):
         "@MODULE@": layout.module,
         "@DESCRIPTOR_SET@": layout.descriptor_set,
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
+        "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
     }
     try:
         with open(f"{layout.program}/gateway/nginx.conf.in", encoding="utf-8") as file:

@@ -1,6 +1,7 @@
 """The settings of the suite: one table, read from the environment, checked, printed by --help."""
 import ipaddress
 import os
+import re
 import textwrap
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -45,7 +46,18 @@ def folder(text):
     return os.path.abspath(text)
 
 
+def origins(text):
+    """What grpc_json_cors takes; the module itself judges each origin."""
+    words = text.split()
+    if not words or not all(re.fullmatch(r"[A-Za-z0-9.:/*\[\]_+-]+", word) for word in words):
+        raise ValueError("set off, *, or origins such as https://app.example.com, parted by spaces")
+    return " ".join(words)
+
+
 port = number(1, 65535)
+
+# Front ends that their authors run on their own machines.
+LOCAL_ORIGINS = "http://localhost:* http://127.0.0.1:* http://[::1]:*"
 
 TABLE = (
     Setting("STOA_RUN_DIR", ".run", folder, "Folder of everything this suite keeps: data, sockets, logs, secrets."),
@@ -55,6 +67,7 @@ TABLE = (
     Setting("STOA_POSTS_PORT", "9002", port, "Port of posts: gRPC."),
     Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC."),
     Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
+    Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
     Setting("STOA_GRACE_MS", "5000", number(0, 600000), "How long a stopping service lets running calls finish."),
     Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
     Setting("STOA_OUT", "build/release", folder, "Build output that is started (make's $(OUT))."),

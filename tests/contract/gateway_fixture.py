@@ -363,6 +363,7 @@ class Gateway:
             "@MODULE@": MODULE,
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WORKERS@": str(self.workers),
+            "@CORS_ORIGINS@": "http://localhost:*",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",
             " buffer=32k flush=1s": "",
         }

@@ -1,0 +1,38 @@
+/* What stands between strangers and the calls: cross-origin sharing, rate limits, metrics. Part of
+ * grpc_json.h. */
+#ifndef STOA_GATEWAY_EDGE_H
+#define STOA_GATEWAY_EDGE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "base/base.h"
+
+/* ---- cors.c ---- */
+
+struct grpc_json_cors {
+    ngx_array_t *origins;         /* ngx_str_t: patterns; NULL: no sharing */
+    ngx_flag_t any;               /* every origin, without credentials */
+    ngx_flag_t credentials;       /* grpc_json_cors_credentials */
+    time_t max_age;               /* grpc_json_cors_max_age, seconds */
+    ngx_array_t *request_headers; /* ngx_str_t: grpc_json_cors_request_header */
+    ngx_array_t *expose;          /* ngx_str_t: grpc_json_cors_expose_header */
+    /* Values of the answers' headers, made of the lists and of the headers that are let through. */
+    ngx_str_t allow_headers, expose_headers;
+};
+
+struct grpc_json_conf;
+
+void grpc_json_cors_init(struct grpc_json_cors *cors);
+char *grpc_json_cors_set_origins(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_cors_set_names(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+/* After the header rules have been merged. */
+char *grpc_json_cors_merge(ngx_conf_t *cf, struct grpc_json_conf *prev,
+                           struct grpc_json_conf *conf);
+/* Before the filters of response.c are installed, so that every answer passes. */
+void grpc_json_cors_install(void);
+/* Whether a page of this origin may use the location. */
+bool grpc_json_cors_allows(const struct grpc_json_cors *cors, struct str origin);
+
+#endif
