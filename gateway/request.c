@@ -77,10 +77,12 @@ static ngx_int_t refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx, 
 /* The Allow header: what the schema has for the path, and OPTIONS. */
 static ngx_int_t make_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
-    struct str allow = ctx->match.allow;
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct str allow = schema_allow(conf->schema, &ctx->match, grpc_json_scratch());
     u_char *end;
 
-    ctx->answer.allow.data = ngx_pnalloc(r->pool, allow.n + sizeof(", OPTIONS"));
+    if (allow.p)
+        ctx->answer.allow.data = ngx_pnalloc(r->pool, allow.n + sizeof(", OPTIONS"));
     if (!ctx->answer.allow.data)
         return NGX_ERROR;
     end = ngx_sprintf(ctx->answer.allow.data, "%*s, OPTIONS", allow.n, allow.p);

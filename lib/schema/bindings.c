@@ -1,8 +1,7 @@
 /* Makes bindings of the google.api.http rules of all methods, at load. A rule that could never work
  * is an error that names file, method and template. */
+#include "schema/json.h"
 #include "schema/route.h"
-
-#include <errno.h>
 
 #include <google/api/http.pb-c.h>
 
@@ -122,18 +121,92 @@ static bool same_fields(const struct route_variable *a, const struct route_varia
            memcmp(a->fields, b->fields, a->n_fields * sizeof(a->fields[0])) == 0;
 }
 
+/* The oneof that two field paths would both set, each another member of it; NULL if there is none.
+ */
+static const struct schema_oneof *shared_oneof(const struct schema_message *in,
+                                               const struct schema_field *const *a, unsigned n_a,
+                                               const struct schema_field *const *b, unsigned n_b)
+{
+    unsigned i = 0;
+
+    while (i < n_a && i < n_b && a[i] == b[i])
+        in = a[i++]->message;
+    if (i == n_a || i == n_b || a[i]->oneof < 0 || a[i]->oneof != b[i]->oneof)
+        return NULL;
+    return &in->oneofs[a[i]->oneof];
+}
+
+/* A variable and one before it. */
+static int check_pair(const struct place *at, const struct route_template *t,
+                      const struct route_variable *a, const struct route_variable *b)
+{
+    const struct schema_oneof *oneof;
+
+    if (same_fields(a, b))
+        return FAIL(at, "template \"%s\": %s is there twice", t->text.p, a->field_path.p);
+    oneof = shared_oneof(at->method->input, a->fields, a->n_fields, b->fields, b->n_fields);
+    if (oneof)
+        return FAIL(at, "template \"%s\": %s and %s are of one oneof, \"%.*s\"", t->text.p,
+                    b->field_path.p, a->field_path.p, STR_FMT(oneof->name));
+    return 0;
+}
+
+/* What a variable of literals alone always holds; {NULL, 0} if it has other segments. */
+static struct str constant_value(struct arena *arena, const struct route_template *t,
+                                 const struct route_variable *v)
+{
+    struct str value = STR("");
+
+    for (unsigned i = v->first; i < v->first + v->n && value.p; i++) {
+        if (t->segments[i].kind != ROUTE_LITERAL)
+            return STR_NULL;
+        value = arena_printf(arena, "%.*s%s%.*s", STR_FMT(value), i > v->first ? "/" : "",
+                             STR_FMT(t->segments[i].literal));
+    }
+    return value;
+}
+
+static bool can_hold_slash(const struct schema_field *f)
+{
+    return f->type == SCHEMA_STRING || f->type == SCHEMA_BYTES; /* base64 has one */
+}
+
+/* A number with a slash in it, or a literal that is none: no request could ever use that. */
+static int check_value(const struct place *at, const struct route_template *t,
+                       const struct route_variable *v)
+{
+    const struct schema_field *last = v->fields[v->n_fields - 1];
+    unsigned least = v->n - (t->segments[v->first + v->n - 1].kind == ROUTE_REST);
+    struct str value;
+    int err;
+
+    if (last->type == SCHEMA_STRING)
+        return 0;
+    if (least > 1 && !can_hold_slash(last))
+        return FAIL(at, "template \"%s\": %s cannot hold several segments", t->text.p,
+                    v->field_path.p);
+    value = constant_value(&at->load->scratch, t, v);
+    if (!value.p)
+        return 0;
+    err = route_check_value(at->load->schema, last, value, &at->load->scratch);
+    if (err == -EBADMSG)
+        return FAIL(at, "template \"%s\": %s cannot be \"%.*s\"", t->text.p, v->field_path.p,
+                    STR_FMT(value));
+    return err;
+}
+
 static int resolve_variables(const struct place *at, struct route_template *t)
 {
     for (unsigned i = 0; i < t->n_variables; i++) {
-        int err = resolve_variable(at, &t->variables[i], t->text.p);
+        struct route_variable *v = &t->variables[i];
+        int err = resolve_variable(at, v, t->text.p);
 
+        if (!err)
+            err = check_value(at, t, v);
+        for (unsigned j = 0; !err && j < i; j++)
+            err = check_pair(at, t, v, &t->variables[j]);
         if (err)
             return err;
-        for (unsigned j = 0; j < i; j++) {
-            if (same_fields(&t->variables[i], &t->variables[j]))
-                return FAIL(at, "template \"%s\": %s is there twice", t->text.p,
-                            t->variables[i].field_path.p);
-        }
     }
     return 0;
 }
@@ -158,8 +231,15 @@ static int set_body(const struct place *at, struct schema_binding *b, const char
         return FAIL(at, "template \"%s\": body: %s has no field %s", t->text.p,
                     at->method->input->full_name.p, body);
     for (unsigned i = 0; i < t->n_variables; i++) {
-        if (t->variables[i].n_fields == 1 && t->variables[i].fields[0] == b->body_field)
+        const struct route_variable *v = &t->variables[i];
+        const struct schema_oneof *oneof;
+
+        if (v->n_fields == 1 && v->fields[0] == b->body_field)
             return FAIL(at, "template \"%s\": %s is in path and body", t->text.p, body);
+        oneof = shared_oneof(at->method->input, v->fields, v->n_fields, &b->body_field, 1);
+        if (oneof)
+            return FAIL(at, "template \"%s\": %s and the body's %s are of one oneof, \"%.*s\"",
+                        t->text.p, v->field_path.p, body, STR_FMT(oneof->name));
     }
     return 0;
 }
@@ -261,10 +341,6 @@ int load_routes(struct load *load)
 
         err = add_method(&at, routes, load->methods[i].proto->options);
     }
-    if (!err)
-        err = routes_finish(routes, &schema->arena);
     schema->routes = routes;
-    return err == -E2BIG ? load_fail(load, UINT32_MAX, STR_NULL,
-                                     "too many combinations of HTTP methods on one path")
-                         : err;
+    return err;
 }

@@ -39,23 +39,33 @@ static struct str path_text(struct arena *arena, const struct bound *b)
     return path;
 }
 
-static int fault(struct building *r, const struct bound *b, struct str message)
+static int fault_at(struct building *r, enum schema_part part, struct str path, struct str message)
 {
-    struct str path = b ? path_text(r->arena, b) : STR("");
-
-    if (!path.p)
+    if (!path.p || !message.p)
         return -ENOMEM;
-    *r->part = b ? b->part : SCHEMA_PART_QUERY;
+    *r->part = part;
     *r->fault = (struct schema_fault){.path = path, .message = message};
     return -EBADMSG;
+}
+
+static int fault(struct building *r, const struct bound *b, struct str message)
+{
+    return fault_at(r, b->part, path_text(r->arena, b), message);
 }
 
 /* ---- percent-decoding ---- */
 
 enum decoding { DECODE_QUERY, DECODE_SEGMENT, DECODE_SEGMENTS };
 
-/* In the query `+` is a space. A variable of several segments keeps its escaped slashes, or they
- * would look like separators. Returns 0, -EINVAL (a bad escape) or -ENOMEM. */
+/* RFC 6570 section 1.5, RFC 3986 section 2.2. */
+static bool is_reserved(int c)
+{
+    return c && strchr(":/?#[]@!$&'()*+,;=", c);
+}
+
+/* In the query `+` is a space. In a variable of several segments reserved characters stay escaped
+ * as they are: a slash would look like a separator. Returns 0, -EINVAL (a bad escape) or -ENOMEM.
+ */
 static int decode(struct arena *arena, struct str raw, enum decoding how, struct str *ret)
 {
     char *to;
@@ -77,7 +87,7 @@ static int decode(struct arena *arena, struct str raw, enum decoding how, struct
             low = raw.n - i > 2 ? route_hex(raw.p[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return -EINVAL;
-            if (how != DECODE_SEGMENTS || (high << 4 | low) != '/') {
+            if (how != DECODE_SEGMENTS || !is_reserved(high << 4 | low)) {
                 c = (char)(high << 4 | low);
                 i += 2;
             }
@@ -148,13 +158,25 @@ static bool is_bound_elsewhere(const struct schema_binding *binding, const struc
 {
     const struct route_template *t = &binding->template;
 
-    if (binding->body == ROUTE_BODY_FIELD && b->fields[0] == binding->body_field)
+    if (binding->body == ROUTE_BODY_ALL ||
+        (binding->body == ROUTE_BODY_FIELD && b->fields[0] == binding->body_field))
         return true;
     for (unsigned i = 0; i < t->n_variables; i++) {
         if (same_fields(b, &t->variables[i]))
             return true;
     }
     return false;
+}
+
+/* A parameter that has no place to go. */
+static int spare_parameter(struct building *r, struct str name, struct str message)
+{
+    if (!r->options.refuse_unknown)
+        return 0;
+    if (!schema_utf8_valid(name))
+        return fault_at(r, SCHEMA_PART_QUERY, STR(""),
+                        STR("has a parameter whose name is not valid UTF-8"));
+    return fault_at(r, SCHEMA_PART_QUERY, name, message);
 }
 
 static int add_parameter(struct building *r, struct str parameter)
@@ -168,11 +190,13 @@ static int add_parameter(struct building *r, struct str parameter)
 
     err = decode(r->arena, (struct str){parameter.p, n}, DECODE_QUERY, &name);
     if (err == -EINVAL)
-        return 0; /* no field has such a name */
+        return spare_parameter(r, (struct str){parameter.p, n}, STR("has a bad percent escape"));
     if (err)
         return err;
-    if (!resolve(r->binding->method->input, name, b) || is_bound_elsewhere(r->binding, b))
-        return 0;
+    if (!resolve(r->binding->method->input, name, b))
+        return spare_parameter(r, name, STR("is not a known parameter"));
+    if (is_bound_elsewhere(r->binding, b))
+        return spare_parameter(r, name, STR("is not taken from the query"));
     b->part = SCHEMA_PART_QUERY;
     last = b->fields[b->n_fields - 1];
     if (last->map || last->type == SCHEMA_GROUP ||
@@ -197,7 +221,8 @@ static int read_query(struct building *r, struct str query)
         if (n == 0)
             continue;
         if (++count > MAX_PARAMETERS)
-            return fault(r, NULL, STR("has too many parameters (maximum is 256)"));
+            return fault_at(r, SCHEMA_PART_QUERY, STR(""),
+                            STR("has too many parameters (maximum is 256)"));
         err = add_parameter(r, (struct str){query.p, n});
         if (err)
             return err;
@@ -234,6 +259,22 @@ static bool is_whole_number(struct str s)
     return str_to_int64(s, &unused) == 0;
 }
 
+/* The ways in which callers write a bool in a query: true, t and 1 in any case. The value itself
+ * when it is none of them. */
+static struct str plain_bool(struct str value)
+{
+    static const struct str yes[] = {STR("true"), STR("t"), STR("1")};
+    static const struct str no[] = {STR("false"), STR("f"), STR("0")};
+
+    for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+        if (str_eq_nocase(value, yes[i]))
+            return yes[0];
+        if (str_eq_nocase(value, no[i]))
+            return no[0];
+    }
+    return value;
+}
+
 /* The value as the JSON that means it. */
 static struct str as_json(struct arena *arena, const struct schema_field *f, struct str value)
 {
@@ -243,6 +284,8 @@ static struct str as_json(struct arena *arena, const struct schema_field *f, str
 
     if (f->message && f->message->well_known == SCHEMA_WRAPPER)
         type = f->message->fields[0].type;
+    if (type == SCHEMA_BOOL)
+        value = plain_bool(value);
     if ((type == SCHEMA_BOOL && (str_eq(value, STR("true")) || str_eq(value, STR("false")))) ||
         (type == SCHEMA_ENUM && is_whole_number(value)))
         return value;
@@ -279,24 +322,39 @@ static int put_string(struct building *r, const struct schema_field *f, struct s
 }
 
 /* By the JSON reader, so that numbers, names and times mean the same everywhere. */
-static int put_value(struct building *r, const struct bound *b)
+static int put_as_json(const struct building *r, const struct schema_field *f, struct str value)
 {
-    const struct schema_field *f = b->fields[b->n_fields - 1];
     struct schema_json_options options = r->options;
+    struct str json = as_json(r->arena, f, value);
     struct json_context c;
-    struct str json;
-    int err;
 
-    if (f->type == SCHEMA_STRING)
-        return put_string(r, f, b->value);
-    json = as_json(r->arena, f, b->value);
     if (!json.p)
         return -ENOMEM;
     options.refuse_unknown = true; /* a value that means nothing is not left out */
     json_context_init(&c, r->schema, &options, r->wire, r->arena, r->fault);
     c.start = c.at = json.p;
     c.end = json.p + json.n;
-    err = json_read_value(&c, f, false, true);
+    return json_read_value(&c, f, false, true);
+}
+
+int route_check_value(const struct schema *schema, const struct schema_field *field,
+                      struct str value, struct arena *arena)
+{
+    struct buf wire CLEANUP(buf_free) = {.max = 64 << 10};
+    struct schema_fault unused;
+    const struct building r = {.schema = schema, .wire = &wire, .arena = arena, .fault = &unused};
+
+    return put_as_json(&r, field, value);
+}
+
+static int put_value(struct building *r, const struct bound *b)
+{
+    const struct schema_field *f = b->fields[b->n_fields - 1];
+    int err;
+
+    if (f->type == SCHEMA_STRING)
+        return put_string(r, f, b->value);
+    err = put_as_json(r, f, b->value);
     return err == -EBADMSG ? fault(r, b, r->fault->message) : err;
 }
 
@@ -322,20 +380,69 @@ static size_t run_end(const struct building *r, size_t first, size_t end, unsign
     return i;
 }
 
+/* Values of one field: several only when it is repeated. */
+static int put_values(struct building *r, size_t i, size_t end)
+{
+    const struct bound *first = &r->bounds[i];
+    int err = 0;
+
+    if (end - i > 1 && !first->fields[first->n_fields - 1]->repeated)
+        return fault(r, &r->bounds[i + 1], STR("is given twice"));
+    for (; !err && i < end; i++)
+        err = put_value(r, &r->bounds[i]);
+    return err;
+}
+
+/* A member of f's oneof, other than f, among bounds[i] to bounds[end - 1]; end if there is none. */
+static size_t find_member(const struct building *r, size_t i, size_t end, unsigned level,
+                          const struct schema_field *f)
+{
+    while (i < end &&
+           (r->bounds[i].fields[level] == f || r->bounds[i].fields[level]->oneof != f->oneof))
+        i++;
+    return i;
+}
+
+/* Refuses two members of a oneof among bounds[i] to bounds[end - 1], which all have a field of
+ * `type` at this level. body: a field of it that the body gives; NULL: none. */
+static int check_oneofs(struct building *r, const struct schema_message *type, size_t i, size_t end,
+                        unsigned level, const struct schema_field *body)
+{
+    for (; i < end; i++) {
+        const struct schema_field *f = r->bounds[i].fields[level];
+        size_t other;
+
+        if (f->oneof < 0)
+            continue;
+        other = body && body != f && body->oneof == f->oneof ? i : find_member(r, i, end, level, f);
+        if (other == end)
+            continue;
+        /* Loading has seen to it that one of two is of the query. */
+        if (r->bounds[other].part != SCHEMA_PART_QUERY)
+            other = i;
+        return fault(r, &r->bounds[other],
+                     arena_printf(r->arena, "only one member of \"%.*s\" may be given",
+                                  STR_FMT(type->oneofs[f->oneof].name)));
+    }
+    return 0;
+}
+
 /* Writes bounds[i] to bounds[end - 1], which have the same fields above level. */
 static int put_level(struct building *r, size_t i, size_t end, unsigned level)
 {
     int err = 0;
 
     while (!err && i < end) {
-        const struct bound *b = &r->bounds[i];
-        size_t next = i + 1, mark;
+        const struct schema_field *f = r->bounds[i].fields[level];
+        size_t next = run_end(r, i, end, level), mark;
 
-        if (b->n_fields == level + 1) {
-            err = put_value(r, b);
+        if (r->bounds[i].n_fields == level + 1) {
+            err = put_values(r, i, next);
         } else {
-            next = run_end(r, i, end, level);
-            mark = schema_put_begin(r->wire, b->fields[level]->number);
+            err = check_oneofs(r, f->message, i, next, level + 1, NULL);
+            if (err)
+                break;
+            mark = schema_put_begin(r->wire, f->number);
             err = put_level(r, i, next, level + 1);
             schema_put_end(r->wire, mark);
         }
@@ -405,6 +512,9 @@ static int put_all(struct building *r, struct str body)
 
     if (r->n)
         qsort(r->bounds, r->n, sizeof(*r->bounds), compare_bounds);
+    err = check_oneofs(r, r->binding->method->input, 0, r->n, 0, r->binding->body_field);
+    if (err)
+        return err;
     if (r->binding->body == ROUTE_BODY_FIELD) {
         while (first < r->n && r->bounds[first].fields[0] != r->binding->body_field)
             first++;
@@ -444,7 +554,7 @@ int schema_request(const struct schema *schema, const struct schema_match *match
     int err = 0;
 
     *ret_part = SCHEMA_PART_BODY;
-    if (match->binding->body == ROUTE_BODY_ALL)
+    if (match->binding->body == ROUTE_BODY_ALL && !r.options.refuse_unknown)
         query = STR_NULL; /* the body is everything but the path */
     if (query.n || match->n_captures) {
         r.bounds = arena_alloc(arena, count_bounds(match, query) * sizeof(*r.bounds));

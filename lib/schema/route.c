@@ -10,7 +10,6 @@
 #include <errno.h>
 
 #define MAX_METHODS 32 /* different HTTP methods of one descriptor set */
-#define MAX_ALLOW 4096 /* different Allow headers */
 #define ANY_METHOD STR("*")
 #define METHOD_GET 0
 #define METHOD_HEAD 1
@@ -27,7 +26,6 @@ struct leaf {
     const struct choice *choices;
     const struct schema_binding *any; /* of "*" */
     uint32_t methods;                 /* bit set of the choices' methods */
-    struct leaf *next;                /* all leaves */
 };
 
 /* The leaves of a node, one for each verb. */
@@ -46,20 +44,14 @@ struct node {
     struct ending rest; /* ** from this node on */
 };
 
-struct allow {
-    uint32_t methods;
-    struct str text;
-};
-
 struct schema_routes {
     struct node *root;
     struct schema_names methods; /* names of HTTP methods */
     struct str method_names[MAX_METHODS];
     unsigned n_methods;
-    struct schema_names verbs; /* of all templates, to see fast that a path has none */
-    struct leaf *leaves;
-    struct allow *allow; /* sorted by methods; all unions of what leaves have */
-    size_t n_allow;
+    struct schema_names verbs;              /* of all templates, to see fast that a path has none */
+    const struct schema_binding **bindings; /* all, in the order of the descriptor set */
+    uint32_t n, cap;
 };
 
 /* ---- building ---- */
@@ -150,8 +142,7 @@ static struct ending *find_ending(struct schema_routes *r, struct arena *arena,
     return node ? &node->here : NULL;
 }
 
-static struct leaf *find_leaf(struct schema_routes *r, struct ending *e, struct arena *arena,
-                              struct str verb)
+static struct leaf *find_leaf(struct ending *e, struct arena *arena, struct str verb)
 {
     struct leaf *leaf;
     uint32_t i;
@@ -162,8 +153,6 @@ static struct leaf *find_leaf(struct schema_routes *r, struct ending *e, struct 
     if (!leaf || schema_names_add(&e->verbs, arena, verb, e->n) ||
         append(arena, (void ***)&e->leaves, &e->n, &e->cap, leaf))
         return NULL;
-    leaf->next = r->leaves;
-    r->leaves = leaf;
     return leaf;
 }
 
@@ -210,122 +199,15 @@ int routes_add(struct schema_routes *r, struct arena *arena, const struct schema
 {
     struct str verb = binding->template.verb;
     struct ending *ending = find_ending(r, arena, &binding->template);
-    struct leaf *leaf = ending ? find_leaf(r, ending, arena, verb) : NULL;
+    struct leaf *leaf = ending ? find_leaf(ending, arena, verb) : NULL;
 
     if (!leaf)
         return -ENOMEM;
     if (verb.n && schema_names_add(&r->verbs, arena, verb, 0) == -ENOMEM)
         return -ENOMEM;
+    if (append(arena, (void ***)&r->bindings, &r->n, &r->cap, (void *)(uintptr_t)binding))
+        return -ENOMEM;
     return add_choice(r, leaf, arena, binding, ret_other);
-}
-
-/* ---- Allow headers ----
- *
- * A path can fit several leaves, and the header names the methods of all of them: every union that
- * can come up is made here, so that a search makes none. */
-
-/* Where methods is in the sorted list, or would be. */
-static size_t allow_position(const struct schema_routes *r, uint32_t methods)
-{
-    size_t low = 0, high = r->n_allow;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (r->allow[middle].methods < methods)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static int add_allow(struct schema_routes *r, uint32_t methods)
-{
-    size_t at = allow_position(r, methods);
-
-    if (at < r->n_allow && r->allow[at].methods == methods)
-        return 0;
-    if (r->n_allow == MAX_ALLOW)
-        return -E2BIG;
-    memmove(&r->allow[at + 1], &r->allow[at], (r->n_allow - at) * sizeof(*r->allow));
-    r->allow[at] = (struct allow){.methods = methods};
-    r->n_allow++;
-    return 0;
-}
-
-/* Adds methods and its union with each set that is there. */
-static int add_unions(struct schema_routes *r, struct arena *scratch, uint32_t methods)
-{
-    size_t n = r->n_allow;
-    struct allow *before = arena_calloc(scratch, n, sizeof(*before));
-    int err = add_allow(r, methods);
-
-    if (!before)
-        return -ENOMEM;
-    if (n)
-        memcpy(before, r->allow, n * sizeof(*before));
-    for (size_t i = 0; !err && i < n; i++)
-        err = add_allow(r, before[i].methods | methods);
-    return err;
-}
-
-static int print_allow(const struct schema_routes *r, struct arena *arena, struct allow *allow)
-{
-    struct buf b CLEANUP(buf_free) = {.max = 64 << 10};
-    uint32_t methods = allow->methods;
-
-    if (methods & UINT32_C(1) << METHOD_GET) /* answers HEAD too */
-        methods |= UINT32_C(1) << METHOD_HEAD;
-    for (unsigned i = 0; i < r->n_methods; i++) {
-        if (!(methods & UINT32_C(1) << i))
-            continue;
-        if (b.n)
-            buf_append_str(&b, STR(", "));
-        buf_append_str(&b, r->method_names[i]);
-    }
-    if (b.failed)
-        return -ENOMEM;
-    allow->text = arena_copy(arena, b.n ? buf_str(&b) : STR(""));
-    return allow->text.p ? 0 : -ENOMEM;
-}
-
-static int make_unions(struct schema_routes *r, struct arena *scratch)
-{
-    int err = 0;
-
-    r->allow = arena_calloc(scratch, MAX_ALLOW, sizeof(*r->allow));
-    if (!r->allow)
-        return -ENOMEM;
-    for (const struct leaf *leaf = r->leaves; !err && leaf; leaf = leaf->next) {
-        size_t at = allow_position(r, leaf->methods);
-
-        /* What is there already has its unions too. */
-        if (at == r->n_allow || r->allow[at].methods != leaf->methods)
-            err = add_unions(r, scratch, leaf->methods);
-    }
-    return err;
-}
-
-int routes_finish(struct schema_routes *r, struct arena *arena)
-{
-    struct arena scratch;
-    struct allow *kept = NULL;
-    int err;
-
-    arena_init(&scratch, 0);
-    err = make_unions(r, &scratch);
-    if (!err)
-        kept = arena_calloc(arena, r->n_allow, sizeof(*kept));
-    if (kept && r->n_allow)
-        memcpy(kept, r->allow, r->n_allow * sizeof(*kept));
-    arena_free(&scratch);
-    r->allow = kept;
-    if (!err && !kept)
-        err = -ENOMEM;
-    for (size_t i = 0; !err && i < r->n_allow; i++)
-        err = print_allow(r, arena, &r->allow[i]);
-    return err;
 }
 
 /* ---- searching ---- */
@@ -396,21 +278,25 @@ static const struct schema_binding *walk(struct search *s, const struct node *no
     return b ? b : look_in(s, &node->rest);
 }
 
-/* Splits what follows the first slash. */
-static void split(struct search *s, struct str path)
+/* Splits what follows the first slash; false when a segment is a dot segment. */
+static bool split(struct search *s, struct str path)
 {
     const char *at = path.p + 1, *end = path.p + path.n, *slash;
+    struct str segment;
 
     s->n_segments = 0;
     if (at == end) /* "/" has none */
-        return;
+        return true;
     for (;; at = slash + 1) {
         slash = memchr(at, '/', (size_t)(end - at));
+        segment = (struct str){at, (size_t)((slash ? slash : end) - at)};
+        if (route_is_dots(segment))
+            return false;
         if (s->n_segments < ROUTE_MAX_SEGMENTS)
-            s->segments[s->n_segments] = (struct str){at, (size_t)((slash ? slash : end) - at)};
+            s->segments[s->n_segments] = segment;
         s->n_segments++;
         if (!slash)
-            return;
+            return true;
     }
 }
 
@@ -445,7 +331,8 @@ static void capture(const struct search *s, struct str path, struct schema_match
 static bool try_path(struct search *s, struct str path, struct str verb, struct schema_match *ret)
 {
     s->verb = verb;
-    split(s, path);
+    if (!split(s, path))
+        return false;
     ret->binding = walk(s, s->routes->root, 0);
     if (!ret->binding)
         return false;
@@ -491,7 +378,7 @@ int schema_route(const struct schema *schema, struct str http_method, struct str
     ret->binding = NULL;
     ret->method = NULL;
     ret->n_captures = 0;
-    ret->allow = STR_NULL;
+    ret->allow = 0;
     if (path.n == 0 || path.p[0] != '/')
         return -ENOENT;
     s.routes = schema->routes;
@@ -506,11 +393,69 @@ int schema_route(const struct schema *schema, struct str http_method, struct str
         return 0;
     if (!s.found_path)
         return -ENOENT;
-    ret->allow = s.routes->allow[allow_position(s.routes, s.allow)].text;
+    ret->allow = s.allow;
     return -EPERM;
+}
+
+struct str schema_allow(const struct schema *schema, const struct schema_match *match,
+                        struct arena *arena)
+{
+    const struct schema_routes *r = schema->routes;
+    uint32_t methods = match->allow;
+    size_t n = 0;
+    char *text;
+
+    if (methods & UINT32_C(1) << METHOD_GET) /* answers HEAD too */
+        methods |= UINT32_C(1) << METHOD_HEAD;
+    for (unsigned i = 0; i < r->n_methods; i++) {
+        if (methods & UINT32_C(1) << i)
+            n += r->method_names[i].n + 2;
+    }
+    text = arena_alloc(arena, n + 1);
+    if (!text)
+        return STR_NULL;
+    n = 0;
+    for (unsigned i = 0; i < r->n_methods; i++) {
+        if (!(methods & UINT32_C(1) << i))
+            continue;
+        if (n) {
+            memcpy(text + n, ", ", 2);
+            n += 2;
+        }
+        memcpy(text + n, r->method_names[i].p, r->method_names[i].n);
+        n += r->method_names[i].n;
+    }
+    text[n] = '\0';
+    return (struct str){text, n};
 }
 
 bool schema_match_has_body(const struct schema_match *match)
 {
     return match->binding->body != ROUTE_BODY_NONE;
+}
+
+/* ---- listing ---- */
+
+size_t schema_binding_count(const struct schema *schema)
+{
+    return schema->routes->n;
+}
+
+const struct schema_binding *schema_binding_at(const struct schema *schema, size_t i)
+{
+    return schema->routes->bindings[i];
+}
+
+void schema_binding_describe(const struct schema_binding *binding,
+                             struct schema_binding_description *ret)
+{
+    *ret = (struct schema_binding_description){
+        .method = binding->method,
+        .http_method = binding->http_method,
+        .path = binding->template.text,
+        .body = STR(""),
+        .response_body = binding->response_field ? binding->response_field->name : STR(""),
+    };
+    if (binding->body != ROUTE_BODY_NONE)
+        ret->body = binding->body == ROUTE_BODY_ALL ? STR("*") : binding->body_field->name;
 }

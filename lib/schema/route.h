@@ -59,8 +59,15 @@ int route_parse(struct str text, struct arena *arena, struct route_template *ret
  * longer than ROUTE_MAX_LITERAL. */
 int route_normalize(struct str segment, char to[ROUTE_MAX_LITERAL]) MUST_CHECK;
 
+/* Whether a segment is "." or "..", also escaped (RFC 3986 sections 3.3 and 6.2.2.3). */
+bool route_is_dots(struct str segment);
+
 /* The value of a hexadecimal digit, or -1. */
 int route_hex(char c);
+
+/* Whether text can be a value of this field (request.c). Returns 0, -EBADMSG or -ENOMEM. */
+int route_check_value(const struct schema *schema, const struct schema_field *field,
+                      struct str value, struct arena *arena) MUST_CHECK;
 
 /* Enters a binding into the trie that is being built; -EEXIST and *ret_other when another binding
  * answers the very same requests, -E2BIG for more than 32 HTTP methods. */
@@ -68,7 +75,5 @@ struct schema_routes *routes_new(struct arena *arena) MUST_CHECK;
 int routes_add(struct schema_routes *routes, struct arena *arena,
                const struct schema_binding *binding,
                const struct schema_binding **ret_other) MUST_CHECK;
-/* After the last routes_add(): makes the Allow headers. */
-int routes_finish(struct schema_routes *routes, struct arena *arena) MUST_CHECK;
 
 #endif

@@ -137,15 +137,19 @@ struct schema_match {
     const struct schema_method *method;
     struct schema_capture captures[SCHEMA_MAX_CAPTURES];
     unsigned n_captures;
-    struct str allow; /* on -EPERM: "GET, POST", for the Allow header; NUL-terminated, kept by
-                         the schema */
+    uint32_t allow; /* on -EPERM: what schema_allow() prints */
 };
 
 /* Finds the binding for a request. path: without query, still percent-encoded. HEAD matches GET
- * bindings. Returns 0, -ENOENT (no such path) or -EPERM (the path exists, not for this HTTP
- * method; match->allow is set). */
+ * bindings; a path with a segment "." or ".." matches none. Returns 0, -ENOENT (no such path) or
+ * -EPERM (the path exists, not for this HTTP method). */
 int schema_route(const struct schema *schema, struct str http_method, struct str path,
                  struct schema_match *ret) MUST_CHECK;
+
+/* After -EPERM: the HTTP methods that the path has, "GET, HEAD, POST", for an Allow header (RFC
+ * 9110 section 10.2.1). In the arena, NUL-terminated; {NULL, 0} without memory. */
+struct str schema_allow(const struct schema *schema, const struct schema_match *match,
+                        struct arena *arena);
 
 /* Whether the matched binding takes a body (its rule has `body`). */
 bool schema_match_has_body(const struct schema_match *match);
@@ -154,7 +158,8 @@ enum schema_part { SCHEMA_PART_BODY, SCHEMA_PART_QUERY, SCHEMA_PART_PATH };
 
 /* Builds the request message from path captures, query string (without '?') and JSON body. An
  * empty body counts as {}. On -EBADMSG *ret_part says which part of the request *ret_fault is
- * about. Unknown query parameters are ignored. */
+ * about. Query parameters that name no field, or one that path or body give, are ignored, or
+ * refused with options->refuse_unknown. */
 int schema_request(const struct schema *schema, const struct schema_match *match, struct str query,
                    struct str body, const struct schema_json_options *options, struct buf *wire,
                    struct arena *arena, enum schema_part *ret_part,
@@ -164,5 +169,18 @@ int schema_request(const struct schema *schema, const struct schema_match *match
 int schema_response(const struct schema *schema, const struct schema_match *match, struct str wire,
                     const struct schema_json_options *options, struct buf *json,
                     struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
+
+/* All bindings, in the order of the descriptor set. Strings are the schema's, NUL-terminated. */
+struct schema_binding_description {
+    const struct schema_method *method;
+    struct str http_method;   /* "GET"; "*": any */
+    struct str path;          /* the template: "/v1/things/{name}:publish" */
+    struct str body;          /* a field, "*" (the whole message), or empty (no body) */
+    struct str response_body; /* a field, or empty (the whole message) */
+};
+size_t schema_binding_count(const struct schema *schema);
+const struct schema_binding *schema_binding_at(const struct schema *schema, size_t i);
+void schema_binding_describe(const struct schema_binding *binding,
+                             struct schema_binding_description *ret);
 
 #endif

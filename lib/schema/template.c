@@ -60,6 +60,23 @@ int route_normalize(struct str segment, char to[ROUTE_MAX_LITERAL])
     return n;
 }
 
+bool route_is_dots(struct str segment)
+{
+    unsigned dots = 0;
+
+    while (segment.n) {
+        if (segment.p[0] == '.')
+            segment = str_skip(segment, 1);
+        else if (segment.n >= 3 && segment.p[0] == '%' && segment.p[1] == '2' &&
+                 (segment.p[2] | 0x20) == 'e')
+            segment = str_skip(segment, 3);
+        else
+            return false;
+        dots++;
+    }
+    return dots == 1 || dots == 2;
+}
+
 struct parser {
     const char *at, *end;
     struct arena *arena;
@@ -130,6 +147,8 @@ static int parse_literal(struct parser *p, bool in_variable)
         return wrong(p, start == p->end || *start == '/' || *start == ':'
                             ? "has an empty segment"
                             : "has a character that cannot be in a path template");
+    if (route_is_dots((struct str){start, (size_t)(p->at - start)}))
+        return wrong(p, "has a dot segment, which no path has");
     return add_segment(p, ROUTE_LITERAL, (struct str){start, (size_t)(p->at - start)});
 }
 

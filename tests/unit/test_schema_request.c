@@ -6,6 +6,7 @@
 
 static struct schema *schema;
 static struct arena arena;
+static bool refuse_unknown; /* as an option of request() */
 
 static int set_up(void **state)
 {
@@ -36,7 +37,7 @@ static struct schema_match match_of(const char *method, const char *path)
 static struct str request(const char *method, const char *path, const char *query, struct str body)
 {
     static const char *const parts[] = {"body", "query", "path"};
-    const struct schema_json_options options = {0};
+    const struct schema_json_options options = {.refuse_unknown = refuse_unknown};
     struct schema_match match = match_of(method, path);
     struct schema_fault fault = {STR_NULL, STR_NULL};
     enum schema_part part;
@@ -96,10 +97,60 @@ static void test_query_scalars(void **state)
     expect_query("name=", "{}");
     expect_query("name", "{}");
     expect_query("first=", "{\"first\":\"\"}");
-    expect_query("name=a&name=b", "{\"name\":\"b\"}");
     expect_query("&&name=a&", "{\"name\":\"a\"}");
     expect_query("name=a=b", "{\"name\":\"a=b\"}");
     expect_query("name=%22%5C%0A%01", "{\"name\":\"\\\"\\\\\\n\\u0001\"}");
+}
+
+static void test_query_bools(void **state)
+{
+    static const char *const yes[] = {"true", "TRUE", "True", "t", "T", "1"};
+    static const char *const no[] = {"false", "FALSE", "f", "F", "0"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+        expect_query(arena_printf(&arena, "flag=%s&maybe=%s", yes[i], yes[i]).p,
+                     "{\"flag\":true,\"maybe\":true}");
+    for (size_t i = 0; i < ARRAY_SIZE(no); i++)
+        expect_query(arena_printf(&arena, "flag=%s&maybe=%s", no[i], no[i]).p, "{\"maybe\":false}");
+}
+
+/* What would have to be dropped or guessed is refused. */
+static void test_query_twice(void **state)
+{
+    (void)state;
+    expect_query("name=a&name=b", "query name: is given twice");
+    expect_query("name=a&id=1&name=a", "query name: is given twice");
+    expect_query("inner.name=a&inner.count=1&inner.name=b", "query inner.name: is given twice");
+    expect_query("limit=1&limit=2", "query limit: is given twice");
+    expect_query("tagList=a&tag_list=b&tagList=c", "{\"tagList\":[\"a\",\"b\",\"c\"]}");
+}
+
+static void test_query_oneofs(void **state)
+{
+    static const char choice[] = "only one member of \"choice\" may be given";
+    static const char either[] = "only one member of \"either\" may be given";
+    static const char part[] = "only one member of \"part\" may be given";
+
+    (void)state;
+    expect_query("first=a&piece=b", "{\"first\":\"a\",\"piece\":\"b\"}");
+    expect_query("first=a&id=4&second=2", arena_printf(&arena, "query second: %s", choice).p);
+    expect_query("second=&first=", arena_printf(&arena, "query second: %s", choice).p);
+    expect_query("inner.left=a&inner.right=b",
+                 arena_printf(&arena, "query inner.right: %s", either).p);
+    expect_query("inner.left=a&inner.inner.right=b",
+                 "{\"inner\":{\"inner\":{\"right\":\"b\"},\"left\":\"a\"}}");
+    expect_query("whole.name=a&whole.count=2", "{\"whole\":{\"name\":\"a\",\"count\":2}}");
+    expect_query("whole.name=a&count=2", arena_printf(&arena, "query count: %s", part).p);
+    expect("GET", "/v1/chosen/a", "second=1", "",
+           arena_printf(&arena, "query second: %s", choice).p);
+    expect("GET", "/v1/chosen/a", "first=b&piece=c", "", "{\"first\":\"a\",\"piece\":\"c\"}");
+    expect("PUT", "/v1/whole/a/b", "piece=c", "{}",
+           arena_printf(&arena, "query piece: %s", part).p);
+    expect("PUT", "/v1/whole/a/b", "inner.right=c", "{}",
+           arena_printf(&arena, "query inner.right: %s", either).p);
+    expect("PUT", "/v1/whole/a/b", "first=c", "{\"count\":1}",
+           "{\"inner\":{\"left\":\"a\"},\"first\":\"c\",\"whole\":{\"count\":1,\"right\":\"b\"}}");
 }
 
 static void test_query_names(void **state)
@@ -155,8 +206,10 @@ static void test_query_faults(void **state)
     expect_query("id=1%22", arena_printf(&arena, "query id: %s", whole).p);
     expect_query("inner.count=x", arena_printf(&arena, "query inner.count: %s", whole).p);
     expect_query("big=-1", "query big: must be a whole number from 0 to 18446744073709551615");
-    expect_query("flag=1", "query flag: must be true or false");
-    expect_query("flag=TRUE", "query flag: must be true or false");
+    expect_query("flag=2", "query flag: must be true or false");
+    expect_query("flag=yes", "query flag: must be true or false");
+    expect_query("flag=", "query flag: must be true or false");
+    expect_query("maybe=", "query maybe: must be true or false");
     expect_query("ratio=x", "query ratio: must be a number");
     expect_query("raw=*", "query raw: must be a string of base64");
     expect_query("order=BEST", "query order: is not one of the known values");
@@ -188,6 +241,35 @@ static void test_query_length(void **state)
     buf_free(&query);
 }
 
+/* With refuse_unknown, as for JSON members. */
+static void test_unknown_parameters(void **state)
+{
+    static const struct {
+        const char *method, *path, *query, *body, *expected;
+    } cases[] = {
+        {"GET", "/v1/search", "name=a&&tag_list=b", "", "{\"name\":\"a\",\"tagList\":[\"b\"]}"},
+        {"GET", "/v1/search", "unknown=1", "", "query unknown: is not a known parameter"},
+        {"GET", "/v1/search", "Name=1", "", "query Name: is not a known parameter"},
+        {"GET", "/v1/search", "inner.x=1", "", "query inner.x: is not a known parameter"},
+        {"GET", "/v1/search", "since.seconds=1", "",
+         "query since.seconds: is not a known parameter"},
+        {"GET", "/v1/search", "a%20b=1", "", "query a b: is not a known parameter"},
+        {"GET", "/v1/search", "%zz=1", "", "query %zz: has a bad percent escape"},
+        {"GET", "/v1/search", "%ff=1", "", "query : has a parameter whose name is not valid UTF-8"},
+        {"GET", "/v1/things/a", "name=b", "", "query name: is not taken from the query"},
+        {"PATCH", "/v1/things/a/inner", "inner.count=1", "{}",
+         "query inner.count: is not taken from the query"},
+        {"POST", "/v1/things", "id=7", "{}", "query id: is not taken from the query"},
+        {"POST", "/v1/things", "", "{\"x\":1}", "body x: is not a known field"},
+    };
+
+    (void)state;
+    refuse_unknown = true;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        expect(cases[i].method, cases[i].path, cases[i].query, cases[i].body, cases[i].expected);
+    refuse_unknown = false;
+}
+
 /* ---- path ---- */
 
 static void test_captures(void **state)
@@ -196,6 +278,13 @@ static void test_captures(void **state)
     expect("GET", "/v1/things/a%20b+c%2Fd%3F", "", "", "{\"name\":\"a b+c/d?\"}");
     expect("GET", "/v1/things/%E2%82%AC", "", "", "{\"name\":\"\u20ac\"}");
     expect("GET", "/v1/files/a%2Fb%20c/%2fd", "", "", "{\"name\":\"files/a%2Fb c/%2fd\"}");
+    /* Reserved characters stay as they came when there can be several segments. */
+    expect("GET", "/v1/files/%3A%3f%23%5B%5d%40%21%24%26%27%28%29%2a%2B%2c%3B%3d", "", "",
+           "{\"name\":\"files/%3A%3f%23%5B%5d%40%21%24%26%27%28%29%2a%2B%2c%3B%3d\"}");
+    expect("GET", "/v1/files/%41%2D%7e%22%25%3C%7C:@", "", "", "{\"name\":\"files/A-~\\\"%<|:@\"}");
+    expect("PUT", "/v1/inner/boxes/a%3Ab/shelves/%C3%A9", "", "",
+           "{\"inner\":{\"name\":\"boxes/a%3Ab/shelves/\u00e9\"}}");
+    expect("GET", "/v1/things/%3A%3f%23%5B%5d%40", "", "", "{\"name\":\":?#[]@\"}");
     expect("GET", "/v1/pairs/a/-5", "", "", "{\"name\":\"a\",\"id\":-5}");
     expect("GET", "/v1/things/%zz", "", "", "path name: has a bad percent escape");
     expect("GET", "/v1/things/%ff", "", "", "path name: is not valid UTF-8");
@@ -356,12 +445,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_query_scalars),
+        cmocka_unit_test(test_query_bools),
+        cmocka_unit_test(test_query_twice),
+        cmocka_unit_test(test_query_oneofs),
         cmocka_unit_test(test_query_names),
         cmocka_unit_test(test_query_repeated),
         cmocka_unit_test(test_query_well_known_types),
         cmocka_unit_test(test_query_encoding),
         cmocka_unit_test(test_query_faults),
         cmocka_unit_test(test_query_length),
+        cmocka_unit_test(test_unknown_parameters),
         cmocka_unit_test(test_captures),
         cmocka_unit_test(test_path_comes_before_query),
         cmocka_unit_test(test_path_comes_before_body),

@@ -33,10 +33,8 @@ static struct str route_in(const struct schema *in, const char *method, const ch
 
     if (err == -ENOENT)
         return STR("404");
-    if (err == -EPERM) {
-        assert_int_equal(match.allow.p[match.allow.n], '\0');
-        return arena_printf(&arena, "405 %s", match.allow.p);
-    }
+    if (err == -EPERM)
+        return arena_printf(&arena, "405 %s", schema_allow(in, &match, &arena).p);
     assert_int_equal(err, 0);
     text = str_of(strrchr(match.method->path.p, '/') + 1);
     for (unsigned i = 0; i < match.n_captures; i++) {
@@ -113,6 +111,8 @@ static void test_verbs(void **state)
     expect("POST", "/v1/things/a:%70ublish", "Publish name=a");
     expect("POST", "/v1/files/a/b:publish", "Publish name=files/a/b");
     expect("POST", "/v1/files/a:publish/b", "405 GET, HEAD");
+    expect("POST", "/v1/things/a%3Apublish", "405 GET, HEAD, DELETE, PURGE");
+    expect("POST", "/v1/files:publish", "Publish name=files");
 }
 
 static void test_rest(void **state)
@@ -147,6 +147,26 @@ static void test_escapes_in_literals(void **state)
     expect("GET", "/v1%2Fthings/special", "404");    /* an escaped slash is no separator */
     expect("GET", "/v1/things/%zz", "Get name=%zz"); /* refused when it is decoded */
     expect("GET", "/v1/%zz/special", "404");
+}
+
+/* Who names a parent folder finds nothing, whatever he escapes of it. */
+static void test_dot_segments(void **state)
+{
+    static const char *const dots[] = {".", "..", "%2e", "%2E.", ".%2e", "%2e%2E"};
+    char path[64];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(dots); i++) {
+        snprintf(path, sizeof(path), "/v1/things/%s", dots[i]);
+        expect("GET", path, "404");
+        snprintf(path, sizeof(path), "/v1/files/%s/x", dots[i]);
+        expect("GET", path, "404");
+        snprintf(path, sizeof(path), "/v1/%s/v1/things/x", dots[i]);
+        expect("GET", path, "404");
+    }
+    expect("GET", "/v1/things/...", "Get name=...");
+    expect("GET", "/v1/things/.a", "Get name=.a");
+    expect("GET", "/v1/files/%2ea/b..", "File name=files/%2ea/b..");
 }
 
 static void test_long_paths(void **state)
@@ -196,7 +216,9 @@ static void test_overlapping_routes(void **state)
 #define WITH_RULE(rule)                                                                            \
     "syntax = \"proto3\"; package t; import \"google/api/annotations.proto\";"                     \
     "message M { string a = 1; M m = 2; repeated string r = 3; map<string, M> p = 4; int32 n = 5;" \
-    " repeated M rm = 6; }"                                                                        \
+    " repeated M rm = 6; E e = 7; bool b = 8; bytes by = 9;"                                       \
+    " oneof o { string oa = 10; int32 ob = 11; M om = 12; } }"                                     \
+    "enum E { ZERO = 0; ONE = 1; }"                                                                \
     "service S { rpc Do(M) returns (M) { option (google.api.http) = {" rule "}; }"                 \
     " rpc Other(M) returns (M) { option (google.api.http) = {get: \"/taken/{a}\"}; } }"
 
@@ -244,6 +266,88 @@ static void test_impossible_templates(void **state)
             "Do: template \"/v1\": response_body: t.M has no field x");
     REFUSED("get: \"/v1\" additional_bindings {get: \"/v2\" additional_bindings {get: \"/v3\"}}",
             "Do: additional_bindings cannot have additional_bindings");
+}
+
+static void test_impossible_values(void **state)
+{
+    struct schema *s;
+
+    (void)state;
+    REFUSED("get: \"/v1/{n=x/*}\"", "Do: template \"/v1/{n=x/*}\": n cannot hold several segments");
+    REFUSED("get: \"/v1/{n=*/**}/\"", "Do: template \"/v1/{n=*/**}/\" has");
+    REFUSED("get: \"/v1/{m.n=a/b}\"", "Do: template \"/v1/{m.n=a/b}\": m.n cannot hold several");
+    REFUSED("get: \"/v1/{n=x}\"", "Do: template \"/v1/{n=x}\": n cannot be \"x\"");
+    REFUSED("get: \"/v1/{e=TWO}\"", "Do: template \"/v1/{e=TWO}\": e cannot be \"TWO\"");
+    REFUSED("get: \"/v1/{b=on}\"", "Do: template \"/v1/{b=on}\": b cannot be \"on\"");
+    REFUSED("get: \"/v1/../{a}\"", "Do: template \"/v1/../{a}\" has a dot segment");
+    REFUSED("get: \"/v1/{a=%2e}\"", "Do: template \"/v1/{a=%2e}\" has a dot segment");
+    s = fixture_load(WITH_RULE("get: \"/v1/{n=7}/{e=ONE}/{b=true}/{a=x/*}/{by=a/**}\""));
+    assert_string_equal(route_in(s, "GET", "/v1/7/ONE/true/x/y/a/b").p,
+                        "Do n=7 e=ONE b=true a=x/y by=a/b");
+    schema_free(s);
+}
+
+static void test_oneofs(void **state)
+{
+    (void)state;
+    REFUSED("get: \"/v1/{oa}/{ob}\"", "Do: template \"/v1/{oa}/{ob}\": oa and ob are of one oneof");
+    REFUSED("get: \"/v1/{om.a}/{ob}\"", "Do: template \"/v1/{om.a}/{ob}\": om.a and ob are of");
+    REFUSED("get: \"/v1/{m.oa}/{m.om.n}\"",
+            "Do: template \"/v1/{m.oa}/{m.om.n}\": m.oa and m.om.n are of one oneof, \"o\"");
+    REFUSED("put: \"/v1/{oa}\" body: \"om\"",
+            "Do: template \"/v1/{oa}\": oa and the body's om are of one oneof, \"o\"");
+    schema_free(fixture_load(WITH_RULE("put: \"/v1/{om.a}/{om.n}/{m.oa}\" body: \"om\"")));
+}
+
+/* Any number of HTTP methods up to the limit, in any combination. */
+static void test_many_methods(void **state)
+{
+    struct schema *s;
+    struct buf proto;
+
+    (void)state;
+    buf_init(&proto, 1 << 20);
+    buf_append_str(&proto, STR("syntax = \"proto3\"; package t; message M { string a = 1; }"
+                               "import \"google/api/annotations.proto\"; service S {"));
+    for (int i = 0; i < 26; i++)
+        buf_printf(&proto,
+                   "rpc R%d(M) returns (M) { option (google.api.http) = {custom: {kind: \"X%c\""
+                   " path: \"/x%d/{a}\"} additional_bindings {custom: {kind: \"X%c\" path:"
+                   " \"/%s/{a}\"}}}; }",
+                   i, 'A' + i, i, 'A' + i, i < 2 ? "few" : "all");
+    buf_append(&proto, "}", 2);
+    s = fixture_load(proto.p);
+    assert_string_equal(route_in(s, "XC", "/x2/a").p, "R2 a=a");
+    assert_string_equal(route_in(s, "GET", "/x2/a").p, "405 XC");
+    assert_string_equal(route_in(s, "GET", "/few/a").p, "405 XA, XB");
+    assert_true(str_starts(route_in(s, "GET", "/all/a"), STR("405 XC, XD, XE, XF, XG, XH, XI")));
+    schema_free(s);
+    buf_free(&proto);
+}
+
+static void test_listing(void **state)
+{
+    struct schema_binding_description d;
+    size_t n = schema_binding_count(schema);
+
+    (void)state;
+    schema_binding_describe(schema_binding_at(schema, 0), &d);
+    assert_string_equal(d.method->path.p, "/stoa.routes.Routes/Get");
+    assert_string_equal(d.http_method.p, "GET");
+    assert_string_equal(d.path.p, "/v1/things/{name}");
+    assert_string_equal(d.body.p, "");
+    assert_string_equal(d.response_body.p, "");
+    for (size_t i = 0; i < n; i++) {
+        schema_binding_describe(schema_binding_at(schema, i), &d);
+        if (str_eq(d.path, STR("/v1/tags"))) {
+            assert_string_equal(d.body.p, "tag_list");
+            assert_string_equal(d.response_body.p, "names");
+        }
+        if (str_eq(d.path, STR("/v1/things")))
+            assert_string_equal(d.body.p, "*");
+    }
+    schema_binding_describe(schema_binding_at(schema, n - 1), &d);
+    assert_string_equal(d.path.p, "/");
 }
 
 static void test_conflicts(void **state)
@@ -316,10 +420,15 @@ int main(void)
         cmocka_unit_test(test_rest),
         cmocka_unit_test(test_captures_of_several_segments),
         cmocka_unit_test(test_escapes_in_literals),
+        cmocka_unit_test(test_dot_segments),
         cmocka_unit_test(test_long_paths),
         cmocka_unit_test(test_overlapping_routes),
         cmocka_unit_test(test_malformed_templates),
         cmocka_unit_test(test_impossible_templates),
+        cmocka_unit_test(test_impossible_values),
+        cmocka_unit_test(test_oneofs),
+        cmocka_unit_test(test_many_methods),
+        cmocka_unit_test(test_listing),
         cmocka_unit_test(test_conflicts),
         cmocka_unit_test(test_neighbours_are_no_conflict),
         cmocka_unit_test(test_thousand_routes),
