@@ -113,8 +113,7 @@ static int hex_value(char c)
     return -1;
 }
 
-/* What is no valid escape stays as it is: a message is never lost over its encoding. */
-static struct str percent_decode(struct arena *arena, struct str s)
+struct str rpc_percent_decode(struct arena *arena, struct str s)
 {
     char *out = arena_alloc(arena, s.n);
     size_t n = 0;
@@ -144,8 +143,7 @@ static int base64_value(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* Padding may be missing. {NULL, 0} when it is not base64. */
-static struct str base64_decode(struct arena *arena, struct str s)
+struct str rpc_base64_decode(struct arena *arena, struct str s)
 {
     char *out;
     size_t n = 0;
@@ -265,12 +263,12 @@ static void read_detail(struct problem *p, struct arena *arena, struct str any)
 void rpc_problem(struct problem *p, int code, struct str message, struct str details,
                  struct arena *arena)
 {
-    struct schema_reader r = schema_reader_of(base64_decode(arena, details));
+    struct schema_reader r = schema_reader_of(rpc_base64_decode(arena, details));
     struct schema_wire_field f;
 
     problem_init(p, rpc_http_status(code, false));
     if (p->status < 500 && message.n)
-        p->detail = percent_decode(arena, message);
+        p->detail = rpc_percent_decode(arena, message);
     while (schema_read_field(&r, &f) > 0) {
         if (f.number == 3 && f.wire_type == SCHEMA_WIRE_LENGTH)
             read_detail(p, arena, f.bytes);

@@ -17,6 +17,12 @@ int rpc_prefix_read(const unsigned char prefix[RPC_PREFIX_SIZE], uint32_t *ret_s
  * count as UNKNOWN. */
 int rpc_code_read(struct str value, int *ret_code) MUST_CHECK;
 
+/* A grpc-message as it was meant. What is no valid escape stays as it is: a message is never lost
+ * over its encoding. {NULL, 0} without memory. */
+struct str rpc_percent_decode(struct arena *arena, struct str s) MUST_CHECK;
+/* The bytes of a "-bin" header. Padding may be missing. {NULL, 0} when it is not base64. */
+struct str rpc_base64_decode(struct arena *arena, struct str s) MUST_CHECK;
+
 /* HTTP status for a gRPC code other than OK. violations: the answer names what is wrong with the
  * request, so an INVALID_ARGUMENT was understood (422) and not garbage (400). */
 int rpc_http_status(int code, bool violations);
