@@ -153,6 +153,33 @@ $(OUT)/gen/tests/rules.pb-c.o $(OUT)/tests/unit/test_schema_validate.o \
 $(BUILD)/tidy/tests/unit/test_schema_validate.ok: $(GEN)/tests/.protos
 $(OUT)/tests/test_schema_validate: $(OUT)/gen/tests/rules.pb-c.o
 
+# ---- the test server (tests/testserver/README.md) ----
+
+TEST_GEN := $(GEN)/testserver
+TEST_PROTOS := $(sort $(shell cd tests/testserver/protos && find . -name '*.proto' | sed 's|^\./||'))
+TEST_PB_O := $(TEST_PROTOS:%.proto=$(OUT)/gen/testserver/%.pb-c.o)
+TEST_SERVER_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/testserver/*.c))
+# What reflection and health need, and the types of error details.
+TEST_PROTOS_ALSO := grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto \
+                    grpc/reflection/v1alpha/reflection.proto google/rpc/error_details.proto
+
+$(TEST_GEN)/.protos: $(addprefix tests/testserver/protos/,$(TEST_PROTOS)) $(GEN)/.protos
+	@mkdir -p $(@D)
+	protoc --plugin=protoc-gen-c=proto/protoc-gen-c.sh --c_out=$(@D) -Itests/testserver/protos \
+	    -Iproto -I/usr/include $(TEST_PROTOS)
+	protoc --include_imports --include_source_info -o $(BUILD)/testserver.binpb \
+	    -Itests/testserver/protos -Iproto -I/usr/include $(TEST_PROTOS) $(TEST_PROTOS_ALSO)
+	@touch $@
+$(TEST_PROTOS:%.proto=$(TEST_GEN)/%.pb-c.c) $(BUILD)/testserver.binpb: $(TEST_GEN)/.protos ;
+$(TEST_PB_O) $(TEST_SERVER_O): CPPFLAGS += -I$(TEST_GEN)
+$(TEST_PB_O) $(TEST_SERVER_O): $(TEST_GEN)/.protos
+$(OUT)/tests/testserver/descriptor.o: lib/service/api_descriptor.S $(BUILD)/testserver.binpb
+	@mkdir -p $(@D)
+	$(CC) -DAPI_DESCRIPTOR_SET='"$(BUILD)/testserver.binpb"' -c $< -o $@
+$(OUT)/bin/testserver: $(TEST_SERVER_O) $(TEST_PB_O) $(OUT)/tests/testserver/descriptor.o $(OUT)/libstoa.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 # ---- fuzz targets: one for each parser of outside bytes, with its corpus ----
 
 FUZZ_SECONDS ?= 600
@@ -234,8 +261,15 @@ endif
 test: ## unit tests and contract tests
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
-	@$(BIG_MAKE) $(UNIT_TESTS)
+	@$(BIG_MAKE) $(UNIT_TESTS) $(OUT)/bin/testserver
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
+
+.PHONY: testserver
+testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C
+	@deploy/install-packages build run
+	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(OUT)/bin/testserver
+	@exec env STOA_OUT=$(abspath $(OUT)) tests/testserver/serve
 
 .PHONY: bench
 bench: ## one table of requests a second, latency and CPU a request (bench/README.md)
@@ -246,7 +280,7 @@ bench: ## one table of requests a second, latency and CPU a request (bench/READM
 # ---- lint ----
 
 C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch]))
-TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c cli/%.c,$(C_FILES)))
+TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c tests/testserver/%.c cli/%.c,$(C_FILES)))
 LINT_TOOLS := $(BUILD)/lint-tools
 # The one that fits this machine; for the shell to find.
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
@@ -284,10 +318,12 @@ define TIDY
 endef
 $(BUILD)/tidy/gateway/%.ok: gateway/%.c $(TIDY_HEADERS) $(NGINX_BUILD)/.configured
 	$(call TIDY,-std=gnu11 $(CPPFLAGS) -Igateway $(NGINX_CPPFLAGS))
+$(BUILD)/tidy/tests/testserver/%.ok: CPPFLAGS += -I$(TEST_GEN)
+$(BUILD)/tidy/tests/testserver/%.ok: $(TEST_GEN)/.protos
 $(BUILD)/tidy/%.ok: %.c $(TIDY_HEADERS)
 	$(call TIDY,-std=gnu11 $(CPPFLAGS) $(PKG_CFLAGS))
 
--include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c) $(GATEWAY_C))
+-include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/testserver/*.c) $(GATEWAY_C))
 -include $(FUZZ_C:%.c=$(FUZZ)/%.d)
 
 .PHONY: help

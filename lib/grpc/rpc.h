@@ -127,8 +127,15 @@ struct rpc_stream_handler {
     void (*message)(void *service, struct rpc_call *call, const ProtobufCMessage *message);
     /* The caller will send no more. May be NULL. */
     void (*half_close)(void *service, struct rpc_call *call);
+    /* All that was queued is with the transport: a stream of any length is made at the speed of its
+     * reader by sending little at a time and going on here. With several pollers it may run beside
+     * the other callbacks, `closed` included. May be NULL. */
+    void (*drained)(void *service, struct rpc_call *call);
     /* Last callback of every stream that was opened, finished or cancelled. May be NULL. */
     void (*closed)(void *service, struct rpc_call *call);
+    /* Bidi: messages are read only while few wait to be sent, so that a handler that answers each
+     * with one of about its size never finds the queue full. */
+    bool paced;
 };
 
 struct rpc_handler {

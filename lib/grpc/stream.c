@@ -14,6 +14,9 @@
 #define FIRST_RING 8
 /* Bound of a queue in bytes, beside the one in messages; one message may always wait. */
 #define MAX_QUEUE_BYTES ((size_t)4 << 20)
+/* A paced stream stops reading when this much of its queue is taken. */
+#define PACED_QUEUE_BYTES (MAX_QUEUE_BYTES / 16)
+#define PACED_QUEUE_SHARE 8
 
 struct rpc_stream {
     bool proceeded;             /* past the authenticate hook */
@@ -28,6 +31,7 @@ struct rpc_stream {
     bool sending;            /* on_sent is to come */
     bool headers_wanted;     /* send them though nothing else is there to send */
     bool headers_sent;
+    bool held;  /* paced: the next message is read when the queue is empty */
     bool ended; /* nothing more may be queued */
     bool status_sent;
     struct rpc_status status; /* valid between ended and status_sent */
@@ -147,9 +151,38 @@ static void unlock_and_send(struct rpc_call *call)
         batch_start(&batch, call, &call->on_sent);
 }
 
-void stream_sent(struct rpc_call *call, bool ok)
+/* Whether reading waits for the queue to empty. While something is queued it is being sent, so
+ * stream_sent() will come. */
+static bool hold_reading(struct rpc_call *call)
 {
     struct rpc_stream *stream = call->stream;
+    bool held;
+
+    pthread_mutex_lock(&stream->lock);
+    held = call->method->stream->paced && stream->sending &&
+           (stream->bytes > PACED_QUEUE_BYTES ||
+            stream->count > call->server->options.max_stream_queue / PACED_QUEUE_SHARE);
+    stream->held = held;
+    pthread_mutex_unlock(&stream->lock);
+    return held;
+}
+
+static bool has_ended(struct rpc_call *call);
+static void one_end_came(struct rpc_call *call);
+
+static void resume_reading(struct rpc_call *call)
+{
+    if (has_ended(call))
+        one_end_came(call);
+    else
+        call_receive(call);
+}
+
+void stream_sent(struct rpc_call *call, bool ok)
+{
+    const struct rpc_stream_handler *handler = call->method->stream;
+    struct rpc_stream *stream = call->stream;
+    bool resumed, drained;
 
     pthread_mutex_lock(&stream->lock);
     grpc_byte_buffer_destroy(call->outgoing);
@@ -159,7 +192,15 @@ void stream_sent(struct rpc_call *call, bool ok)
         drop_queue(stream);
         stream->ended = stream->status_sent = true;
     }
+    resumed = stream->held && stream->count == 0;
+    if (resumed)
+        stream->held = false;
+    drained = stream->count == 0 && !stream->ended;
     unlock_and_send(call);
+    if (drained && stream->opened && handler->drained)
+        handler->drained(call->method->service, call);
+    if (resumed)
+        resume_reading(call);
 }
 
 bool stream_headers_sent(struct rpc_call *call)
@@ -367,8 +408,8 @@ void stream_received(struct rpc_call *call)
 {
     if (!call->incoming)
         received_last(call);
-    else if (!has_ended(call) && received_one(call) && !has_ended(call))
-        call_receive(call);
-    else
+    else if (has_ended(call) || !received_one(call) || has_ended(call))
         one_end_came(call);
+    else if (!hold_reading(call))
+        call_receive(call);
 }

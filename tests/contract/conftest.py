@@ -3,6 +3,7 @@ import itertools
 import os
 
 import pytest
+from gateway_fixture import TestGateway
 from stoa_contract import Both, Contract, GrpcClient, HttpClient
 from stoa_suite_fixture import Suite, descriptor_set
 
@@ -77,3 +78,14 @@ def new_account(call_grpc, unique):
         return {**answer["user"], "password": password}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def test_gateway():
+    """The test server (tests/testserver) behind a gateway of its own: test_gateway.get("/test/count?count=3").
+    Shared: a test that changes its configuration or ends a part of it starts a TestGateway of its own."""
+    gateway = TestGateway()
+    try:
+        yield gateway.start()
+    finally:
+        gateway.stop()

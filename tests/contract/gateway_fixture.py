@@ -32,6 +32,10 @@ MODULE = os.environ.get(
 # A command, so that nginx can be run under a checker: STOA_NGINX="valgrind ... /usr/sbin/nginx".
 NGINX = os.environ.get("STOA_NGINX", shutil.which("nginx") or "/usr/sbin/nginx").split()
 
+# The test server (tests/testserver) and its contract.
+TESTSERVER = OUT / "bin" / "testserver"
+TEST_DESCRIPTOR_SET = OUT.parent / "testserver.binpb"
+
 # A service that has nothing to do with Stoa's: the module serves any descriptor set.
 DEMO_PROTO = """
 syntax = "proto3";
@@ -459,6 +463,68 @@ class Gateway:
                 response.begin()
                 answers.append(Answer(response, response.read()))
             return answers
+
+
+class TestGateway(Gateway):
+    """The test server behind a gateway of its own; grpc_port: the server's, in the clear."""
+
+    __test__ = False  # for pytest
+
+    def __init__(self, changes=None, workers=1, settings=None):
+        self.settings = settings or {}
+        self.server = None
+        super().__init__(TEST_DESCRIPTOR_SET, changes, workers)
+
+    def write_config(self, changes):
+        text = (ROOT / "tests" / "testserver" / "nginx.conf.in").read_text()
+        values = {
+            "@RUN_DIR@": self.dir,
+            "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
+            "@MODULE@": MODULE,
+            "@DESCRIPTOR_SET@": self.descriptor_set,
+            "@WORKERS@": str(self.workers),
+        }
+        for old, new in {**values, **changes}.items():
+            assert old in text, f"nginx.conf.in has no {old!r}"
+            text = text.replace(old, new)
+        pathlib.Path(self.config).write_text(text)
+
+    def start_server(self):
+        environment = {
+            **os.environ,
+            "STOA_TEST_LISTEN": f"unix:{self.dir}/sock/test.sock,127.0.0.1:0",
+            **self.settings,
+        }
+        log = pathlib.Path(f"{self.dir}/log/testserver.log")
+        with open(log, "wb") as output:
+            self.server = subprocess.Popen([TESTSERVER], env=environment, stderr=output)
+
+        def port():
+            assert self.server.poll() is None, log.read_text()
+            ports = [json.loads(line).get("port") for line in log.read_text().splitlines() if line.endswith("}")]
+            return len(ports) == 2 and ports[1]
+
+        self.grpc_port = wait_until(port)
+        os.chmod(self.socket_path("test"), 0o777)
+
+    def stop_server(self):
+        """Ends the server, which must end well: a sanitizer's report is in its log."""
+        if self.server:
+            self.server.send_signal(signal.SIGTERM)
+            status = self.server.wait(30)
+            self.server = None
+            log = pathlib.Path(f"{self.dir}/log/testserver.log").read_text(errors="replace")
+            assert status == 0, log
+
+    def start(self):
+        self.start_server()
+        return super().start()
+
+    def stop(self):
+        try:
+            self.stop_server()
+        finally:
+            super().stop()
 
 
 class _File:
