@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import tempfile
+import threading
 
 import grpc
 import pytest
@@ -137,10 +138,17 @@ def test_unimplemented(messages, call):
 
 def test_cancel_and_timeout(messages, call):
     stream = call("stream_stream", TEST + "FullDuplexCall")
-    cancelled = stream(iter((output_request(messages, 31415),)))
+    over = threading.Event()
+
+    def requests():  # without an end, so that the stream has none of its own
+        yield output_request(messages, 31415)
+        over.wait(30)
+
+    cancelled = stream(requests())
     next(cancelled)
     cancelled.cancel()
     assert cancelled.code() == grpc.StatusCode.CANCELLED
+    over.set()
     with pytest.raises(grpc.RpcError) as error:
         list(stream(iter((output_request(messages, 8, interval_us=30_000_000),)), timeout=0.01))
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
