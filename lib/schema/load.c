@@ -391,6 +391,19 @@ static int declare_file(struct load *load, uint32_t file)
 
 /* ---- methods ---- */
 
+static int set_cache_control(struct load *load, uint32_t file, struct schema_method *method,
+                             const char *value)
+{
+    if (!*value)
+        return 0;
+    for (const char *p = value; *p; p++) {
+        if (*p < 0x20 || *p > 0x7e)
+            return load_fail(load, file, method->path, "cache_control is no header value");
+    }
+    method->cache_control = arena_copy(&load->schema->arena, str_of(value));
+    return method->cache_control.p ? 0 : -ENOMEM;
+}
+
 static int set_method_options(struct load *load, uint32_t file, struct schema_method *method,
                               const Google__Protobuf__MethodOptions *options)
 {
@@ -419,7 +432,7 @@ static int set_method_options(struct load *load, uint32_t file, struct schema_me
                          rules->http_status);
     if (rules->http_status)
         method->http_status = rules->http_status;
-    return 0;
+    return set_cache_control(load, file, method, rules->cache_control);
 }
 
 static int compile_method(struct load *load, uint32_t i)
@@ -474,6 +487,8 @@ static int load_all(struct load *load, struct str set)
         err = load_rules(load);
     for (uint32_t i = 0; !err && i < load->schema->n_methods; i++)
         err = compile_method(load, i);
+    if (!err)
+        err = load_entity_tags(load);
     if (!err)
         err = load_routes(load);
     if (!err)

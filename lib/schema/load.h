@@ -106,6 +106,9 @@ bool load_has_option(const ProtobufCMessage *options, uint32_t number);
 int load_rules(struct load *load) MUST_CHECK;
 void schema_rules_free(struct schema_rules_list *rules);
 
+/* entity_tag.c: where each method's response has its entity tag. */
+int load_entity_tags(struct load *load) MUST_CHECK;
+
 /* route.c: compiles google.api.http of all methods. */
 int load_routes(struct load *load) MUST_CHECK;
 

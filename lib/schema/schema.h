@@ -30,6 +30,10 @@ struct schema_method {
     bool idempotent; /* idempotency_level: NO_SIDE_EFFECTS or IDEMPOTENT */
     enum schema_auth auth;
     int http_status; /* of a success over HTTP: 200 unless (stoa.api.v1.method).http_status */
+    struct str cache_control; /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
+    /* The way from output to its (stoa.api.v1.field).entity_tag, n_entity_tag fields long. */
+    const struct schema_field *const *entity_tag;
+    size_t n_entity_tag; /* 0: it has none */
 };
 
 /* Compiles a serialized google.protobuf.FileDescriptorSet (with imports). The bytes are copied.
@@ -169,6 +173,10 @@ int schema_request(const struct schema *schema, const struct schema_match *match
 int schema_response(const struct schema *schema, const struct schema_match *match, struct str wire,
                     const struct schema_json_options *options, struct buf *json,
                     struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
+
+/* The value of the entity tag field in a serialized response, a part of wire; {NULL, 0} when it is
+ * not set or the method has none. Damaged bytes end the search. */
+struct str schema_entity_tag(const struct schema_method *method, struct str wire);
 
 /* All bindings, in the order of the descriptor set. Strings are the schema's, NUL-terminated. */
 struct schema_binding_description {

@@ -101,6 +101,7 @@ struct schema_field {
     bool presence;        /* message, oneof member, `optional`, proto2 */
     bool required;        /* proto2 */
     bool null_when_unset; /* (stoa.api.v1.field) */
+    bool entity_tag;      /* (stoa.api.v1.field) */
     bool utf8;            /* proto3 string: must be UTF-8 */
     int oneof;            /* index in the message's oneofs (synthetic ones too), or -1 */
     const struct schema_message *message; /* of SCHEMA_MESSAGE and SCHEMA_GROUP */

@@ -191,6 +191,7 @@ static int set_field_options(const struct place *at, struct schema_field *f,
                              const Google__Protobuf__FieldDescriptorProto *proto)
 {
     const Google__Protobuf__FieldOptions *options = proto->options;
+    const Stoa__Api__V1__FieldRules *rules;
     ProtobufCMessage *own;
     int err;
 
@@ -198,9 +199,14 @@ static int set_field_options(const struct place *at, struct schema_field *f,
                 (options && options->has_packed ? options->packed : at->proto3);
     err = load_option(at->load, at->file, at->name, options ? &options->base : NULL, OPTION_FIELD,
                       &stoa__api__v1__field_rules__descriptor, false, &own);
-    if (!err && own)
-        f->null_when_unset = ((const Stoa__Api__V1__FieldRules *)own)->null_when_unset;
-    return err;
+    if (err || !own)
+        return err;
+    rules = (const Stoa__Api__V1__FieldRules *)own;
+    f->null_when_unset = rules->null_when_unset;
+    f->entity_tag = rules->entity_tag;
+    if (f->entity_tag && (f->repeated || f->type != SCHEMA_STRING))
+        return FAIL(at, "field %s: an entity_tag must be one string", proto->name);
+    return 0;
 }
 
 static int compile_field(const struct place *at, struct schema_field *f,
