@@ -102,7 +102,7 @@ NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SOURCE)/src/,core event event/mod
                   http/modules http/v2) -isystem $(NGINX_BUILD)
 GATEWAY_C := $(sort $(wildcard gateway/*.c))
 # The module carries its own copies of what it needs, out of sight of nginx (module.map).
-GATEWAY_LIB_O := $(filter $(OUT)/lib/base/% $(OUT)/lib/schema/%,$(LIB_O)) $(GEN_O)
+GATEWAY_LIB_O := $(filter $(OUT)/lib/base/% $(OUT)/lib/http/% $(OUT)/lib/schema/%,$(LIB_O)) $(GEN_O)
 
 # nginx's configure, with the flags of Debian's nginx, finds out the types that the module must share.
 $(NGINX_BUILD)/.configured: gateway/config $(NGINX_SOURCE)/conf_flags
@@ -185,7 +185,7 @@ $(OUT)/bin/testserver: $(TEST_SERVER_O) $(TEST_PB_O) $(OUT)/tests/testserver/des
 FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(wildcard lib/base/*.c lib/schema/*.c lib/jwt/*.c)
+FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c)
 FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)
 FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread -MMD -MP \
               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined

@@ -157,6 +157,13 @@ void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* PRECONTENT phase: reads the body and turns r into the gRPC request, or refuses it. */
 ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
 
+/* ---- negotiate.c ---- */
+
+/* How much the client wants a media type (lower case), in thousandths; 0: not at all. */
+unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type);
+/* Whether the body is JSON in UTF-8 as it stands. NGX_OK, or NGX_DECLINED and the problem. */
+ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct problem *problem);
+
 /* ---- headers.c ---- */
 
 /* Puts the allowed headers, and what gRPC wants, in place of the client's. NGX_OK, NGX_ERROR, or

@@ -114,23 +114,6 @@ static ngx_int_t refuse_method(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
 /* ---- the body ---- */
 
-/* application/json, with or without parameters; or none said. */
-static bool json_content_type(ngx_http_request_t *r)
-{
-    struct str type;
-
-    if (!r->headers_in.content_type)
-        return true;
-    type = grpc_json_str(r->headers_in.content_type->value);
-    for (size_t i = 0; i < type.n; i++) {
-        if (type.p[i] == ';')
-            type.n = i;
-    }
-    while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
-        type.n--;
-    return type.n == 0 || str_eq_nocase(type, STR("application/json"));
-}
-
 static size_t chain_size(ngx_chain_t *chain)
 {
     size_t n = 0;
@@ -261,6 +244,7 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     struct schema_fault fault = {STR_NULL, STR_NULL};
     enum schema_part part = SCHEMA_PART_BODY;
     struct str body = STR_NULL;
+    struct problem problem;
     struct buf *wire;
 
     /* The body is read whole: no error from here on spoils the connection. */
@@ -269,8 +253,8 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     /* A stray body is of no interest, whatever its type. */
     if (schema_match_has_body(&ctx->match) && whole_body(r, &body) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (body.n && !json_content_type(r))
-        return refuse_status(r, ctx, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
+    if (body.n && grpc_json_check_body_type(r, &problem) != NGX_OK)
+        return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     wire = grpc_json_scratch_buf(WIRE_BASE + WIRE_GROWTH * (body.n + r->unparsed_uri.len));
     buf_append(wire, "\0\0\0\0", RPC_PREFIX_SIZE);
     switch (schema_request(conf->schema, &ctx->match, grpc_json_str(r->args), body, &options, wire,
@@ -308,6 +292,16 @@ static ngx_int_t read_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     return NGX_DONE;
 }
 
+/* An answer is JSON or a problem; a client that takes neither is told before anything is done. One
+ * without a body, or of bytes that the service names the type of, is nobody's to refuse. */
+static bool is_acceptable(ngx_http_request_t *r, const struct schema_method *method)
+{
+    return method->http_status == NGX_HTTP_NO_CONTENT ||
+           str_eq(schema_message_name(method->output), STR("google.api.HttpBody")) ||
+           grpc_json_accepts(r, STR("application/json")) ||
+           grpc_json_accepts(r, STR("application/problem+json"));
+}
+
 static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     /* Conditions are for the service to judge. */
@@ -322,6 +316,8 @@ static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     }
     if (ctx->match.method->client_streaming || ctx->match.method->server_streaming)
         return refuse_status(r, ctx, NGX_HTTP_NOT_IMPLEMENTED);
+    if (!is_acceptable(r, ctx->match.method))
+        return refuse_status(r, ctx, 406);
     return read_body(r, ctx);
 }
 

@@ -60,7 +60,7 @@ def test_body_field(world):
     assert request.name == "x" and request.item.name == "new" and list(request.item.tag_list) == ["t"]
 
 
-@pytest.mark.parametrize("path", ["/", "/demo", "/demo/items/a/b", "/nope", "/demo/items/", "/%00", "/a%zz"])
+@pytest.mark.parametrize("path", ["/demo/items/..", "/demo/items/%2e%2E", "/demo/x/../items", "/", "/demo", "/demo/items/a/b", "/nope", "/demo/items/", "/%00", "/a%zz"])
 def test_unknown_path(world, path):
     answer = world.get(path)
     assert answer.status in (400, 404)
@@ -134,11 +134,77 @@ def test_no_content_type_is_json(world):
     connection.close()
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "json",
+        "application/json; charset=iso-8859-1",
+        "application/json; charset=utf-16",
+        "application/json, text/plain",
+        "application/json; charset",
+    ],
+)
 def test_other_content_types(world, content_type):
+    calls = len(world.service.calls)
     answer = world.post("/demo/items", "{}", headers={"Content-Type": content_type})
     assert answer.status == 415
-    assert answer.errors() == {"contentType": ["must be application/json"]}
+    assert answer.errors() == {"contentType": ["must be application/json in UTF-8"]}
+    assert len(world.service.calls) == calls
+
+
+def raw_post(world, *headers):
+    head = "".join(header + "\r\n" for header in headers)
+    return world.raw(f"POST /demo/items HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode())[0]
+
+
+def test_two_content_types(world):
+    answer = raw_post(world, "Content-Type: application/json", "Content-Type: application/json")
+    assert answer.status == 415
+    assert answer.errors() == {"contentType": ["must be application/json in UTF-8"]}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "aws-chunked"])
+def test_content_encodings(world, coding):
+    answer = raw_post(world, "Content-Encoding: identity", f"Content-Encoding: {coding}")
+    assert answer.status == 415
+    assert answer.errors() == {"contentEncoding": ["must be identity"]}
+    assert raw_post(world, "Content-Encoding: Identity").status == 201
+
+
+# ---- Accept ----
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/json", "text/html, application/*;q=0.1", "application/problem+json", "", "damaged",
+     "text/html,application/xhtml+xml,*/*;q=0.8"],
+)
+def test_acceptable(world, accept):
+    assert world.get("/demo/items/a", headers={"Accept": accept}).status == 200
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/json;q=0", "text/*, application/xml", "application/*;q=0, text/plain"]
+)
+def test_not_acceptable(world, accept):
+    calls = len(world.service.calls)
+    answer = world.get("/demo/items/a", headers={"Accept": accept})
+    assert answer.status == 406
+    assert answer.errors() == {"accept": ["allows no type that there is"]}
+    assert world.post("/demo/items", "{}", headers={"Accept": accept}).status == 406
+    assert len(world.service.calls) == calls
+    # Where there is no body, or no route, the answer is what it would be.
+    assert world.request("DELETE", "/demo/items/a", headers={"Accept": accept}).status == 204
+    assert world.get("/nope", headers={"Accept": accept}).status == 404
+
+
+def test_accept_on_several_lines(world):
+    head = b"GET /demo/items/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\n"
+    assert world.raw(head + b"\r\n")[0].status == 406
+    assert world.raw(head + b"Accept: application/json\r\n\r\n")[0].status == 200
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
@@ -185,7 +251,10 @@ def test_json_fault_keeps_the_connection(world):
     connection.close()
 
 
-@pytest.mark.parametrize("query, key", [("limit=x", "limit"), ("limit=99999999999", "limit"), ("limit=", "limit")])
+@pytest.mark.parametrize(
+    "query, key",
+    [("limit=x", "limit"), ("limit=99999999999", "limit"), ("limit=", "limit"), ("limit=1&limit=1", "limit")],
+)
 def test_query_faults(world, query, key):
     answer = world.get("/demo/items?" + query)
     assert answer.status == 422

@@ -1,0 +1,94 @@
+/* What the client says of its own body and of the answer that it takes: Content-Type,
+ * Content-Encoding, Accept. All lines of a header count, as if they were one list. */
+#include "grpc_json.h"
+#include "http/media.h"
+
+/* A walk over the lines of one header. */
+struct lines {
+    const ngx_list_part_t *part;
+    ngx_uint_t next;
+};
+
+static struct lines lines_of(ngx_http_request_t *r)
+{
+    return (struct lines){&r->headers_in.headers.part, 0};
+}
+
+/* The next line of a header (lower case); false at the end. */
+static bool next_line(struct lines *at, struct str name, struct str *ret)
+{
+    for (; at->part; at->part = at->part->next, at->next = 0) {
+        const ngx_table_elt_t *h = at->part->elts;
+
+        while (at->next < at->part->nelts) {
+            const ngx_table_elt_t *line = &h[at->next++];
+
+            if (str_eq((struct str){(char *)line->lowcase_key, line->key.len}, name)) {
+                *ret = grpc_json_str(line->value);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type)
+{
+    struct lines at = lines_of(r);
+    struct str line;
+    unsigned best = 0, quality;
+    bool any = false;
+
+    while (next_line(&at, STR("accept"), &line)) {
+        any = true;
+        quality = media_accepts(line, type);
+        if (quality > best)
+            best = quality;
+    }
+    return any ? best : 1000;
+}
+
+/* JSON in UTF-8 (RFC 8259 section 8.1), said once or not at all. */
+static bool is_json(ngx_http_request_t *r)
+{
+    struct lines at = lines_of(r);
+    struct str line, another;
+    struct media_type type;
+
+    if (!next_line(&at, STR("content-type"), &line))
+        return true;
+    if (next_line(&at, STR("content-type"), &another))
+        return false;
+    if (str_is_blank(line))
+        return true;
+    return media_type_read(line, &type) == 0 && str_eq_nocase(type.name, STR("application/json")) &&
+           (type.charset.n == 0 || str_eq_nocase(type.charset, STR("utf-8")));
+}
+
+/* Nothing here unpacks bodies. */
+static bool is_plain(ngx_http_request_t *r)
+{
+    struct lines at = lines_of(r);
+    struct str line;
+
+    while (next_line(&at, STR("content-encoding"), &line)) {
+        if (!str_is_blank(line) && !str_eq_nocase(line, STR("identity")))
+            return false;
+    }
+    return true;
+}
+
+ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct problem *problem)
+{
+    if (!is_plain(r)) {
+        problem_init(problem, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
+        problem_add(problem, STR("contentEncoding"), STR("must be identity"));
+        return NGX_DECLINED;
+    }
+    if (!is_json(r)) {
+        problem_init(problem, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
+        problem_add(problem, STR("contentType"), STR("must be application/json in UTF-8"));
+        return NGX_DECLINED;
+    }
+    return NGX_OK;
+}
