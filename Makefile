@@ -93,6 +93,14 @@ $(OUT)/bin/$(1): $(patsubst %.c,$(OUT)/%.o,$(wildcard services/$(1)/*.c)) \
 endef
 $(foreach s,$(SERVICES),$(eval $(call SERVICE_RULES,$(s))))
 
+# ---- tools ----
+
+TOOLS := $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
+
+$(addprefix $(OUT)/bin/,$(TOOLS)): $(OUT)/bin/%: $(OUT)/tools/%.o $(OUT)/libstoa.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 jansson)
+
 # ---- the gateway's nginx module ----
 
 NGINX_SOURCE = /usr/share/nginx/src
@@ -217,7 +225,7 @@ $(addprefix fuzz-,$(FUZZ_NAMES)): fuzz-%: $(FUZZ)/fuzz_%
 # ---- what people call ----
 
 JOBS ?= $(shell nproc)
-PARTS := $(addprefix $(OUT)/bin/,$(SERVICES)) $(BUILD)/api.binpb
+PARTS := $(addprefix $(OUT)/bin/,$(SERVICES) $(TOOLS)) $(BUILD)/api.binpb
 BIG_MAKE = $(MAKE) --silent --no-print-directory -j$(JOBS)
 SUITE = STOA_OUT=$(abspath $(OUT)) deploy/suite
 
@@ -279,8 +287,8 @@ bench: ## one table of requests a second, latency and CPU a request (bench/READM
 
 # ---- lint ----
 
-C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch]))
-TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c tests/testserver/%.c cli/%.c,$(C_FILES)))
+C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch] tools/*.[ch] bench/*.[ch]))
+TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c tests/testserver/%.c cli/%.c tools/%.c bench/%.c,$(C_FILES)))
 LINT_TOOLS := $(BUILD)/lint-tools
 # The one that fits this machine; for the shell to find.
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
@@ -323,7 +331,7 @@ $(BUILD)/tidy/tests/testserver/%.ok: $(TEST_GEN)/.protos
 $(BUILD)/tidy/%.ok: %.c $(TIDY_HEADERS)
 	$(call TIDY,-std=gnu11 $(CPPFLAGS) $(PKG_CFLAGS))
 
--include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/testserver/*.c) $(GATEWAY_C))
+-include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/testserver/*.c tools/*.c bench/*.c) $(GATEWAY_C))
 -include $(FUZZ_C:%.c=$(FUZZ)/%.d)
 
 .PHONY: help
