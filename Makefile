@@ -130,7 +130,7 @@ $(OUT)/gateway/lib.a: $(GATEWAY_LIB_O)
 	rm -f $@ && ar rcs $@ $^
 $(NGINX_MODULE): $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a gateway/module.map
 	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
-	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8)
+	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto)
 
 # ---- unit tests ----
 
@@ -142,6 +142,7 @@ $(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
 # What a test needs of a service.
 $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o
 $(OUT)/tests/test_gateway_origin: $(OUT)/gateway/origin.o
+$(OUT)/tests/test_gateway_rate: $(OUT)/gateway/rate.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
 $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o

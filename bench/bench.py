@@ -206,6 +206,9 @@ class Suite:
             STOA_AUTH_PORT=str(self.auth),
             STOA_POSTS_PORT=str(self.posts),
             STOA_CHAT_PORT=str(self.chat),
+            # Counted, never reached: all load comes from one address.
+            STOA_ADDRESS_RATE="1000000/1s",
+            STOA_ACCOUNT_RATE="1000000/1s",
         )
         self.url = f"http://127.0.0.1:{self.http}"
 

@@ -35,4 +35,13 @@ void grpc_json_cors_install(void);
 /* Whether a page of this origin may use the location. */
 bool grpc_json_cors_allows(const struct grpc_json_cors *cors, struct str origin);
 
+/* ---- limit.c ---- */
+
+char *grpc_json_limit_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_limit_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+/* Before the filters of response.c are installed, so that every answer passes. */
+ngx_int_t grpc_json_limit_install(ngx_conf_t *cf);
+/* When the worker ends. */
+void grpc_json_limit_exit(void);
+
 #endif

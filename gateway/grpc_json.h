@@ -37,8 +37,9 @@ enum grpc_json_print {
 };
 
 struct grpc_json_main_conf {
-    ngx_array_t schemas;   /* module.c: those loaded */
-    ngx_array_t upstreams; /* upstream.c: those of the configuration */
+    ngx_array_t schemas;     /* module.c: those loaded */
+    ngx_array_t upstreams;   /* upstream.c: those of the configuration */
+    ngx_array_t limit_zones; /* limit.c */
 };
 
 struct grpc_json_conf {
@@ -55,6 +56,7 @@ struct grpc_json_conf {
     ngx_http_complex_value_t *instance; /* grpc_json_problem_instance */
     ngx_array_t *ready;                 /* ngx_str_t: upstreams of grpc_json_ready */
     struct schema *schema;              /* grpc_json_descriptor_set */
+    ngx_array_t *limits;                /* limit.c: zones of grpc_json_limit; NULL: none */
     struct grpc_json_cors cors;         /* grpc_json_cors_... */
 };
 
@@ -124,6 +126,9 @@ struct grpc_json_ctx {
     struct grpc_json_message message;
     int grpc_status; /* -1: not known */
     struct grpc_json_answer answer;
+
+    ngx_array_t *limits; /* limit.c: what each zone said; NULL: not asked yet */
+    ngx_str_t limited;   /* the zone that refused the request; empty: none did */
 
     struct grpc_json_ready *ready; /* of a readiness request */
     struct grpc_json_probe *probe; /* of its subrequests */

@@ -210,6 +210,9 @@ static ngx_command_t commands[] = {
               grpc_json_cors_set_names, cors.request_headers, NULL),
     DIRECTIVE("grpc_json_cors_expose_header", EVERYWHERE | NGX_CONF_1MORE, grpc_json_cors_set_names,
               cors.expose, NULL),
+    {ngx_string("grpc_json_limit_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE3,
+     grpc_json_limit_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    DIRECTIVE("grpc_json_limit", EVERYWHERE | NGX_CONF_1MORE, grpc_json_limit_set, limits, NULL),
     ngx_null_command,
 };
 
@@ -220,7 +223,8 @@ static void *create_main_conf(ngx_conf_t *cf)
     struct grpc_json_main_conf *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
 
     if (!conf ||
-        ngx_array_init(&conf->schemas, cf->pool, 1, sizeof(struct loaded_schema)) != NGX_OK)
+        ngx_array_init(&conf->schemas, cf->pool, 1, sizeof(struct loaded_schema)) != NGX_OK ||
+        ngx_array_init(&conf->limit_zones, cf->pool, 2, sizeof(void *)) != NGX_OK)
         return NULL;
     return conf;
 }
@@ -237,6 +241,7 @@ static void *create_conf(ngx_conf_t *cf)
     conf->request_headers = conf->response_headers = NGX_CONF_UNSET_PTR;
     conf->set_headers = NGX_CONF_UNSET_PTR;
     conf->schema = NGX_CONF_UNSET_PTR;
+    conf->limits = NGX_CONF_UNSET_PTR;
     grpc_json_cors_init(&conf->cors);
     return conf;
 }
@@ -257,6 +262,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->set_headers, prev->set_headers, NULL);
     ngx_conf_merge_ptr_value(conf->response_headers, prev->response_headers, NULL);
     ngx_conf_merge_ptr_value(conf->schema, prev->schema, NULL);
+    ngx_conf_merge_ptr_value(conf->limits, prev->limits, NULL);
     if (!conf->instance)
         conf->instance = prev->instance;
     if (conf->enabled && !conf->schema) {
@@ -279,7 +285,15 @@ static ngx_int_t install(ngx_conf_t *cf)
     if (grpc_json_hook_upstreams(cf) != NGX_OK)
         return NGX_ERROR;
     grpc_json_cors_install();
+    if (grpc_json_limit_install(cf) != NGX_OK)
+        return NGX_ERROR;
     return grpc_json_install_filters(cf);
+}
+
+static void exit_process(ngx_cycle_t *cycle)
+{
+    grpc_json_free_scratch(cycle);
+    grpc_json_limit_exit();
 }
 
 static ngx_http_module_t module_context = {
@@ -296,7 +310,7 @@ ngx_module_t ngx_http_grpc_json_module = {
     .ctx = &module_context,
     .commands = commands,
     .type = NGX_HTTP_MODULE,
-    .exit_process = grpc_json_free_scratch,
+    .exit_process = exit_process,
 };
 /* clang-format on */
 

@@ -79,11 +79,54 @@ static ngx_int_t get_ready_upstream(ngx_http_request_t *r, ngx_http_variable_val
     return NGX_OK;
 }
 
+/* Whom to hold responsible: an IPv4 address, or the /64 network of an IPv6 address, which is what
+ * one subscriber has. */
+static ngx_int_t get_client(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)r->connection->sockaddr;
+    u_char *text, *bytes = in6->sin6_addr.s6_addr;
+    size_t n;
+
+    (void)data;
+    if (in6->sin6_family != AF_INET6) {
+        set_value(v, r->connection->addr_text.data, r->connection->addr_text.len);
+        return NGX_OK;
+    }
+    text = ngx_pnalloc(r->pool, NGX_INET6_ADDRSTRLEN + sizeof("/64"));
+    if (!text)
+        return NGX_ERROR;
+    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+        n = ngx_inet_ntop(AF_INET, bytes + 12, text, NGX_INET6_ADDRSTRLEN);
+    } else {
+        u_char network[16] = {0};
+
+        ngx_memcpy(network, bytes, 8);
+        n = ngx_inet6_ntop(network, text, NGX_INET6_ADDRSTRLEN);
+        n = (size_t)(ngx_cpymem(text + n, "/64", 3) - text);
+    }
+    set_value(v, text, n);
+    return NGX_OK;
+}
+
+/* The limit that refused the request. */
+static ngx_int_t get_limited(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r->main, ngx_http_grpc_json_module);
+
+    (void)data;
+    if (!ctx || !ctx->limited.len)
+        return not_found(v);
+    set_value(v, ctx->limited.data, ctx->limited.len);
+    return NGX_OK;
+}
+
 static ngx_http_variable_t variables[] = {
     {ngx_string("grpc_json_package"), NULL, get_route, ROUTE_PACKAGE, 0, 0},
     {ngx_string("grpc_json_service"), NULL, get_route, ROUTE_SERVICE, 0, 0},
     {ngx_string("grpc_json_method"), NULL, get_route, ROUTE_METHOD, 0, 0},
     {ngx_string("grpc_json_status"), NULL, get_grpc_status, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
+    {ngx_string("grpc_json_client"), NULL, get_client, 0, 0, 0},
+    {ngx_string("grpc_json_limited"), NULL, get_limited, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
     {ngx_string("grpc_json_ready_upstream"), NULL, get_ready_upstream, 0, NGX_HTTP_VAR_NOCACHEABLE,
      0},
 };

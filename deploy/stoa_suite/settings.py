@@ -46,6 +46,21 @@ def folder(text):
     return os.path.abspath(text)
 
 
+def rate(text):
+    """Requests in a time, as grpc_json_limit_zone takes it."""
+    if text != "off" and not re.fullmatch(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4})?[smh]", text):
+        raise ValueError("set off, or requests in a time, such as 600/1m or 50/s")
+    return text
+
+
+def networks(text):
+    words = text.split()
+    try:
+        return " ".join(str(ipaddress.ip_network(word)) for word in words if words != ["none"])
+    except ValueError:
+        raise ValueError("set none, or addresses and networks such as 10.0.0.0/8, parted by spaces") from None
+
+
 def origins(text):
     """What grpc_json_cors takes; the module itself judges each origin."""
     words = text.split()
@@ -67,6 +82,9 @@ TABLE = (
     Setting("STOA_POSTS_PORT", "9002", port, "Port of posts: gRPC."),
     Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC."),
     Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
+    Setting("STOA_ADDRESS_RATE", "10000/10s", rate, "Requests of one address (IPv6: one /64) in a time; off: no limit."),
+    Setting("STOA_ACCOUNT_RATE", "10000/10s", rate, "Requests with one access token in a time; off: no limit."),
+    Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
     Setting("STOA_GRACE_MS", "5000", number(0, 600000), "How long a stopping service lets running calls finish."),
     Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
@@ -113,7 +131,7 @@ class Settings(dict):
         return self.reachable(port_name).replace("127.0.0.1:", "localhost:")
 
     def environment(self):
-        return {name: str(value) for name, value in self.items()}
+        return {name: str(value) or "none" for name, value in self.items()}
 
 
 def inherited(environment):

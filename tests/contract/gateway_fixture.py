@@ -368,6 +368,10 @@ class Gateway:
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WORKERS@": str(self.workers),
             "@CORS_ORIGINS@": "http://localhost:*",
+            "@ADDRESS_RATE@": "1000000/1s",
+            "@ACCOUNT_RATE@": "1000000/1s",
+            "@LIMITS@": "address account",
+            "@TRUSTED_PROXIES@": "",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",
             " buffer=32k flush=1s": "",
         }

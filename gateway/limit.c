@@ -1,0 +1,338 @@
+/* Rate limits, each a zone of shared memory in which rate.c counts callers by a key of the
+ * configuration's choice: an address, a credential. The key itself is not kept, only a hash of it.
+ *
+ * What a caller has left is told with every answer, in the fields of
+ * draft-ietf-httpapi-ratelimit-headers (revision 09: RateLimit and RateLimit-Policy as lists of
+ * policies); a request too many gets 429 with Retry-After. */
+#include "grpc_json.h"
+#include "rate.h"
+
+#include <openssl/evp.h>
+
+#define MIN_ZONE_SIZE (8 * 4096)
+/* `"name";r=…;t=…` with numbers of 20 digits. */
+#define MAX_ITEM_EXTRA 64
+
+/* One zone of the configuration. */
+struct limit_zone {
+    ngx_str_t name;
+    ngx_http_complex_value_t key;
+    struct rate_limit limit;
+    ngx_shm_zone_t *memory;
+    ngx_slab_pool_t *pool;
+    struct rate_table *table;
+};
+
+/* What a zone said about a request. */
+struct outcome {
+    const struct limit_zone *zone;
+    struct rate_verdict verdict;
+};
+
+static ngx_http_output_header_filter_pt next_header;
+
+/* ---- configuration ---- */
+
+/* nginx wants these without const. */
+static char is_duplicate[] = "is duplicate";
+static char is_unknown[] = "names a zone that no grpc_json_limit_zone before it has defined";
+static char is_no_zone[] = "wants zone=NAME:SIZE (a name of letters, digits, - and _; 32k or more) "
+                           "and rate=REQUESTS/TIME, such as 600/1m";
+
+static struct limit_zone *find_zone(ngx_conf_t *cf, ngx_str_t name)
+{
+    struct grpc_json_main_conf *conf =
+        ngx_http_conf_get_module_main_conf(cf, ngx_http_grpc_json_module);
+    struct limit_zone **zone = conf->limit_zones.elts;
+
+    for (ngx_uint_t i = 0; i < conf->limit_zones.nelts; i++) {
+        if (str_eq(grpc_json_str(zone[i]->name), grpc_json_str(name)))
+            return zone[i];
+    }
+    return NULL;
+}
+
+/* All that nginx has left of the zone's pages becomes one table. */
+static struct rate_table *make_table(ngx_slab_pool_t *pool)
+{
+    for (ngx_uint_t pages = pool->pfree; pages > 0; pages--) {
+        size_t n = pages * ngx_pagesize;
+        void *memory = ngx_slab_alloc(pool, n);
+
+        if (memory)
+            return rate_table_init(memory, n);
+    }
+    return NULL;
+}
+
+/* A reload finds its callers again: nginx keeps a zone of the same name and size. */
+static ngx_int_t init_zone(ngx_shm_zone_t *memory, void *old)
+{
+    struct limit_zone *zone = memory->data;
+
+    (void)old;
+    zone->pool = (ngx_slab_pool_t *)memory->shm.addr;
+    zone->pool->log_nomem = 0;
+    if (!zone->pool->data)
+        zone->pool->data = make_table(zone->pool);
+    zone->table = zone->pool->data;
+    return zone->table ? NGX_OK : NGX_ERROR;
+}
+
+static bool name_valid(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '_'))
+            return false;
+    }
+    return name.n > 0;
+}
+
+/* "zone=NAME:SIZE" */
+static bool parse_zone(ngx_str_t text, ngx_str_t *ret_name, size_t *ret_size)
+{
+    u_char *colon = ngx_strlchr(text.data, text.data + text.len, ':');
+    ssize_t size;
+    ngx_str_t rest;
+
+    if (text.len < 5 || ngx_strncmp(text.data, "zone=", 5) != 0 || !colon)
+        return false;
+    *ret_name = (ngx_str_t){(size_t)(colon - text.data) - 5, text.data + 5};
+    rest = (ngx_str_t){(size_t)(text.data + text.len - colon) - 1, colon + 1};
+    size = ngx_parse_size(&rest);
+    *ret_size = (size_t)size;
+    return size >= MIN_ZONE_SIZE && name_valid(grpc_json_str(*ret_name));
+}
+
+static bool parse_rate(ngx_str_t text, struct rate_limit *ret)
+{
+    return str_starts(grpc_json_str(text), STR("rate=")) &&
+           rate_parse(str_skip(grpc_json_str(text), 5), ret) == 0;
+}
+
+char *grpc_json_limit_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_main_conf *conf =
+        ngx_http_conf_get_module_main_conf(cf, ngx_http_grpc_json_module);
+    struct limit_zone *zone = ngx_pcalloc(cf->pool, sizeof(*zone));
+    struct limit_zone **slot = ngx_array_push(&conf->limit_zones);
+    ngx_http_compile_complex_value_t compile = {0};
+    ngx_str_t *args = cf->args->elts;
+    size_t size;
+
+    (void)command;
+    (void)data;
+    if (!zone || !slot)
+        return NGX_CONF_ERROR;
+    *slot = zone;
+    if (!parse_zone(args[2], &zone->name, &size) || !parse_rate(args[3], &zone->limit))
+        return is_no_zone;
+    compile.cf = cf;
+    compile.value = &args[1];
+    compile.complex_value = &zone->key;
+    if (ngx_http_compile_complex_value(&compile) != NGX_OK)
+        return NGX_CONF_ERROR;
+    zone->memory = ngx_shared_memory_add(cf, &zone->name, size, &ngx_http_grpc_json_module);
+    if (!zone->memory)
+        return NGX_CONF_ERROR;
+    if (zone->memory->data)
+        return is_duplicate;
+    zone->memory->init = init_zone;
+    zone->memory->data = zone;
+    return NGX_CONF_OK;
+}
+
+char *grpc_json_limit_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_conf *conf = data;
+    ngx_str_t *args = cf->args->elts;
+    struct limit_zone **zone;
+
+    (void)command;
+    if (conf->limits != NGX_CONF_UNSET_PTR)
+        return is_duplicate;
+    conf->limits = NULL;
+    if (cf->args->nelts == 2 && str_eq(grpc_json_str(args[1]), STR("off")))
+        return NGX_CONF_OK;
+    conf->limits = ngx_array_create(cf->pool, cf->args->nelts, sizeof(*zone));
+    for (ngx_uint_t i = 1; conf->limits && i < cf->args->nelts; i++) {
+        zone = ngx_array_push(conf->limits);
+        if (!zone)
+            return NGX_CONF_ERROR;
+        *zone = find_zone(cf, args[i]);
+        if (!*zone)
+            return is_unknown;
+    }
+    return conf->limits ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+/* ---- counting ---- */
+
+static EVP_MD_CTX *digest_ctx;
+
+void grpc_json_limit_exit(void)
+{
+    EVP_MD_CTX_free(digest_ctx);
+    digest_ctx = NULL;
+}
+
+/* What rate.c counts by: nobody finds another's place in the table, and the table holds no
+ * credential. */
+static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
+{
+    if (!digest_ctx)
+        digest_ctx = EVP_MD_CTX_new();
+    if (!digest_ctx || EVP_DigestInit_ex(digest_ctx, EVP_sha256(), NULL) != 1 ||
+        EVP_DigestUpdate(digest_ctx, key.data, key.len) != 1 ||
+        EVP_DigestFinal_ex(digest_ctx, ret, NULL) != 1)
+        return NGX_ERROR;
+    return NGX_OK;
+}
+
+/* NGX_OK: *ret holds the verdict; NGX_DECLINED: the zone does not count this request. */
+static ngx_int_t ask(ngx_http_request_t *r, struct limit_zone *zone, struct rate_verdict *ret)
+{
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    ngx_str_t key;
+
+    if (ngx_http_complex_value(r, &zone->key, &key) != NGX_OK)
+        return NGX_ERROR;
+    if (key.len == 0)
+        return NGX_DECLINED;
+    if (hash_key(key, hash) != NGX_OK)
+        return NGX_ERROR;
+    /* nginx frees this lock when a worker dies with it. */
+    ngx_shmtx_lock(&zone->pool->mutex);
+    *ret = rate_take(zone->table, &zone->limit, hash, (uint64_t)ngx_current_msec * 1000);
+    ngx_shmtx_unlock(&zone->pool->mutex);
+    return NGX_OK;
+}
+
+static ngx_int_t refuse(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                        const struct outcome *outcome)
+{
+    const struct limit_zone *zone = outcome->zone;
+    struct problem problem;
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "grpc_json: over the limit \"%V\"",
+                  &zone->name);
+    problem_init(&problem, NGX_HTTP_TOO_MANY_REQUESTS);
+    problem.retry_after = (unsigned)outcome->verdict.required_s;
+    problem.detail = arena_printf(
+        grpc_json_scratch(), "More than %llu requests in %llu s; try again in %llu s.",
+        (unsigned long long)zone->limit.quota, (unsigned long long)rate_window_s(&zone->limit),
+        (unsigned long long)outcome->verdict.required_s);
+    if (grpc_json_set_problem(r, ctx, &problem) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx->limited = zone->name;
+    ctx->state = GRPC_JSON_REFUSED;
+    return NGX_HTTP_TOO_MANY_REQUESTS;
+}
+
+/* PREACCESS phase. The zones are asked in the order of the directive; the first that refuses ends
+ * it. */
+static ngx_int_t preaccess(ngx_http_request_t *r)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct limit_zone **zone = conf->limits ? conf->limits->elts : NULL;
+    struct grpc_json_ctx *ctx;
+
+    if (!zone || r != r->main)
+        return NGX_DECLINED;
+    ctx = grpc_json_ctx(r);
+    if (!ctx)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (ctx->limits)
+        return NGX_DECLINED;
+    ctx->limits = ngx_array_create(r->pool, conf->limits->nelts, sizeof(struct outcome));
+    for (ngx_uint_t i = 0; ctx->limits && i < conf->limits->nelts; i++) {
+        struct rate_verdict verdict;
+        struct outcome *outcome;
+        ngx_int_t rc = ask(r, zone[i], &verdict);
+
+        if (rc == NGX_DECLINED)
+            continue;
+        outcome = rc == NGX_OK ? ngx_array_push(ctx->limits) : NULL;
+        if (!outcome)
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        *outcome = (struct outcome){zone[i], verdict};
+        if (!verdict.allowed)
+            return refuse(r, ctx, outcome);
+    }
+    return ctx->limits ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* ---- telling ---- */
+
+static ngx_table_elt_t *new_header(ngx_http_request_t *r, const char *name, size_t size)
+{
+    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
+
+    if (!h)
+        return NULL;
+    ngx_memzero(h, sizeof(*h));
+    h->value.data = ngx_pnalloc(r->pool, size);
+    if (!h->value.data)
+        return NULL;
+    h->hash = 1;
+    h->key.data = (u_char *)(uintptr_t)name;
+    h->key.len = ngx_strlen(name);
+    return h;
+}
+
+/* RateLimit-Policy: "address";q=600;w=60 and RateLimit: "address";r=599;t=1 */
+static ngx_int_t push_fields(ngx_http_request_t *r, const ngx_array_t *limits)
+{
+    const struct outcome *outcome = limits->elts;
+    ngx_table_elt_t *policy, *left;
+    size_t size = 0;
+    u_char *p, *q;
+
+    for (ngx_uint_t i = 0; i < limits->nelts; i++)
+        size += outcome[i].zone->name.len + MAX_ITEM_EXTRA;
+    policy = new_header(r, "RateLimit-Policy", size);
+    left = new_header(r, "RateLimit", size);
+    if (!policy || !left)
+        return NGX_ERROR;
+    p = policy->value.data;
+    q = left->value.data;
+    for (ngx_uint_t i = 0; i < limits->nelts; i++) {
+        const struct limit_zone *zone = outcome[i].zone;
+        const struct rate_verdict *verdict = &outcome[i].verdict;
+        const char *comma = i ? ", " : "";
+
+        p = ngx_sprintf(p, "%s\"%V\";q=%uL;w=%uL", comma, &zone->name, zone->limit.quota,
+                        rate_window_s(&zone->limit));
+        q = ngx_sprintf(q, "%s\"%V\";r=%uL;t=%uL", comma, &zone->name, verdict->remaining,
+                        verdict->reset_s);
+    }
+    policy->value.len = (size_t)(p - policy->value.data);
+    left->value.len = (size_t)(q - left->value.data);
+    return NGX_OK;
+}
+
+static ngx_int_t header_filter(ngx_http_request_t *r)
+{
+    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
+
+    if (r == r->main && ctx && ctx->limits && ctx->limits->nelts &&
+        push_fields(r, ctx->limits) != NGX_OK)
+        return NGX_ERROR;
+    return next_header(r);
+}
+
+ngx_int_t grpc_json_limit_install(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_handler_pt *handler = ngx_array_push(&core->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+
+    if (!handler)
+        return NGX_ERROR;
+    *handler = preaccess;
+    next_header = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = header_filter;
+    return NGX_OK;
+}
