@@ -43,5 +43,24 @@ char *grpc_json_limit_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 ngx_int_t grpc_json_limit_install(ngx_conf_t *cf);
 /* When the worker ends. */
 void grpc_json_limit_exit(void);
+struct grpc_json_main_conf;
+/* The name of a zone of the configuration. */
+ngx_str_t grpc_json_limit_name(const struct grpc_json_main_conf *conf, ngx_uint_t i);
+
+/* ---- metrics.c ---- */
+
+struct grpc_json_metrics;
+
+char *grpc_json_metrics_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_metrics_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+/* After grpc_json_precontent() is installed: nginx calls the handlers of a phase last one first. */
+ngx_int_t grpc_json_metrics_install(ngx_conf_t *cf);
+/* When a worker starts. */
+void grpc_json_metrics_start(ngx_cycle_t *cycle);
+
+/* A session that outlives its request begins; returns what the other two want (NULL is fine). */
+void *grpc_json_metrics_session(ngx_http_request_t *r);
+void grpc_json_metrics_session_bytes(void *session, size_t received, size_t sent);
+void grpc_json_metrics_session_end(void *session);
 
 #endif

@@ -36,10 +36,19 @@ enum grpc_json_print {
     GRPC_JSON_PRINT_LONG_FRACTIONS = 4,
 };
 
+/* Descriptor sets are compiled once, however many places of the configuration name them. */
+struct grpc_json_schema {
+    ngx_str_t path;
+    struct schema *schema;
+    struct metrics_series **series; /* metrics.c: by method; NULL: not counted */
+};
+
 struct grpc_json_main_conf {
-    ngx_array_t schemas;     /* module.c: those loaded */
-    ngx_array_t upstreams;   /* upstream.c: those of the configuration */
-    ngx_array_t limit_zones; /* limit.c */
+    ngx_array_t schemas;               /* module.c: those loaded */
+    ngx_array_t upstreams;             /* upstream.c: those of the configuration */
+    struct grpc_json_metrics *metrics; /* metrics.c; NULL: nothing is counted */
+    ngx_cycle_t *cycle;                /* metrics.c: that this configuration makes */
+    ngx_array_t limit_zones;           /* limit.c */
 };
 
 struct grpc_json_conf {

@@ -169,6 +169,13 @@ char *grpc_json_limit_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
     return conf->limits ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
+ngx_str_t grpc_json_limit_name(const struct grpc_json_main_conf *conf, ngx_uint_t i)
+{
+    struct limit_zone **zone = conf->limit_zones.elts;
+
+    return zone[i]->name;
+}
+
 /* ---- counting ---- */
 
 static EVP_MD_CTX *digest_ctx;

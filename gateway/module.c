@@ -5,12 +5,6 @@
 /* gRPC C core refuses more than 8 KB of metadata; some of it is added by ngx_http_grpc_module. */
 #define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
 
-/* Descriptor sets are compiled once, however many places of the configuration name them. */
-struct loaded_schema {
-    ngx_str_t path;
-    struct schema *schema;
-};
-
 static void free_schema(void *data)
 {
     schema_free(data);
@@ -18,7 +12,7 @@ static void free_schema(void *data)
 
 static struct schema *find_schema(struct grpc_json_main_conf *main_conf, ngx_str_t path)
 {
-    struct loaded_schema *loaded = main_conf->schemas.elts;
+    struct grpc_json_schema *loaded = main_conf->schemas.elts;
 
     for (ngx_uint_t i = 0; i < main_conf->schemas.nelts; i++) {
         if (loaded[i].path.len == path.len &&
@@ -34,7 +28,7 @@ static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
     struct grpc_json_main_conf *main_conf =
         ngx_http_conf_get_module_main_conf(cf, ngx_http_grpc_json_module);
     struct schema *schema = find_schema(main_conf, path);
-    struct loaded_schema *loaded;
+    struct grpc_json_schema *loaded;
     ngx_pool_cleanup_t *cleanup;
     struct arena errors;
     struct str error = STR("out of memory");
@@ -45,7 +39,7 @@ static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
     loaded = ngx_array_push(&main_conf->schemas);
     if (!cleanup || !loaded)
         return NULL;
-    *loaded = (struct loaded_schema){0};
+    *loaded = (struct grpc_json_schema){0};
     arena_init(&errors, 0);
     if (schema_load_file((const char *)path.data, &errors, &schema, &error)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "grpc_json_descriptor_set \"%V\": %*s", &path,
@@ -54,7 +48,7 @@ static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
     } else {
         cleanup->handler = free_schema;
         cleanup->data = schema;
-        *loaded = (struct loaded_schema){path, schema};
+        *loaded = (struct grpc_json_schema){path, schema, NULL};
     }
     arena_free(&errors);
     return schema;
@@ -213,6 +207,10 @@ static ngx_command_t commands[] = {
     {ngx_string("grpc_json_limit_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE3,
      grpc_json_limit_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     DIRECTIVE("grpc_json_limit", EVERYWHERE | NGX_CONF_1MORE, grpc_json_limit_set, limits, NULL),
+    {ngx_string("grpc_json_metrics_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+     grpc_json_metrics_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("grpc_json_metrics"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, grpc_json_metrics_set,
+     NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     ngx_null_command,
 };
 
@@ -223,7 +221,7 @@ static void *create_main_conf(ngx_conf_t *cf)
     struct grpc_json_main_conf *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
 
     if (!conf ||
-        ngx_array_init(&conf->schemas, cf->pool, 1, sizeof(struct loaded_schema)) != NGX_OK ||
+        ngx_array_init(&conf->schemas, cf->pool, 1, sizeof(struct grpc_json_schema)) != NGX_OK ||
         ngx_array_init(&conf->limit_zones, cf->pool, 2, sizeof(void *)) != NGX_OK)
         return NULL;
     return conf;
@@ -284,10 +282,18 @@ static ngx_int_t install(ngx_conf_t *cf)
     *handler = grpc_json_precontent;
     if (grpc_json_hook_upstreams(cf) != NGX_OK)
         return NGX_ERROR;
+    if (grpc_json_metrics_install(cf) != NGX_OK)
+        return NGX_ERROR;
     grpc_json_cors_install();
     if (grpc_json_limit_install(cf) != NGX_OK)
         return NGX_ERROR;
     return grpc_json_install_filters(cf);
+}
+
+static ngx_int_t init_process(ngx_cycle_t *cycle)
+{
+    grpc_json_metrics_start(cycle);
+    return NGX_OK;
 }
 
 static void exit_process(ngx_cycle_t *cycle)
@@ -310,6 +316,7 @@ ngx_module_t ngx_http_grpc_json_module = {
     .ctx = &module_context,
     .commands = commands,
     .type = NGX_HTTP_MODULE,
+    .init_process = init_process,
     .exit_process = exit_process,
 };
 /* clang-format on */

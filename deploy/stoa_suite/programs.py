@@ -191,8 +191,8 @@ def write_redis(layout):
     write_private(f"{layout.etc}/redis.conf", REDIS.format(sock=layout.sock, redis=layout.redis))
 
 
-def limits(settings):
-    """Values of nginx.conf.in for the rate limits. A zone that nobody asks still needs some rate."""
+def callers(settings):
+    """Values of nginx.conf.in about who may do how much. A zone that nobody asks still needs some rate."""
     rates = {"address": settings["STOA_ADDRESS_RATE"], "account": settings["STOA_ACCOUNT_RATE"]}
     used = [name for name, rate in rates.items() if rate != "off"]
     proxies = settings["STOA_TRUSTED_PROXIES"].split()
@@ -200,6 +200,7 @@ def limits(settings):
         "@ADDRESS_RATE@": rates["address"] if "address" in used else "1/s",
         "@ACCOUNT_RATE@": rates["account"] if "account" in used else "1/s",
         "@LIMITS@": " ".join(used) or "off",
+        "@METRICS_ALLOW@": " ".join(f"allow {network};" for network in settings["STOA_METRICS_ALLOW"].split()),
         "@TRUSTED_PROXIES@": " ".join(f"set_real_ip_from {proxy};" for proxy in proxies),
     }
 
@@ -216,7 +217,7 @@ def write_nginx(layout, settings):
         "@DESCRIPTOR_SET@": layout.descriptor_set,
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
-        **limits(settings),
+        **callers(settings),
     }
     try:
         with open(f"{layout.program}/gateway/nginx.conf.in", encoding="utf-8") as file:

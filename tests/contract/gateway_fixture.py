@@ -372,6 +372,7 @@ class Gateway:
             "@ACCOUNT_RATE@": "1000000/1s",
             "@LIMITS@": "address account",
             "@TRUSTED_PROXIES@": "",
+            "@METRICS_ALLOW@": "allow 127.0.0.1;",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",
             " buffer=32k flush=1s": "",
         }
