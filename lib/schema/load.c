@@ -214,9 +214,10 @@ static int make_tables(struct load *load)
     load->messages = arena_calloc(scratch, schema->n_messages, sizeof(*load->messages));
     load->enums = arena_calloc(scratch, schema->n_enums, sizeof(*load->enums));
     load->methods = arena_calloc(scratch, schema->n_methods, sizeof(*load->methods));
+    load->extensions = arena_calloc(scratch, schema->n_extensions, sizeof(*load->extensions));
     if (!schema->messages || !schema->enums || !schema->methods || !schema->symbols ||
         !schema->extensions || !schema->extension_numbers || !load->messages || !load->enums ||
-        !load->methods)
+        !load->methods || !load->extensions)
         return -ENOMEM;
     /* From here on the counts say how much of each table is used. */
     schema->n_messages = schema->n_enums = schema->n_methods = 0;
@@ -286,8 +287,9 @@ static int declare_extension(struct load *load, uint32_t file, struct str scope,
                              const Google__Protobuf__FieldDescriptorProto *proto)
 {
     struct schema *schema = load->schema;
-    struct str extendee, unused;
-    int err = declare(load, file, scope, proto->name, SYMBOL_MEMBER, 0, &unused);
+    struct load_extension *extension = &load->extensions[schema->n_extensions];
+    struct str extendee;
+    int err = declare(load, file, scope, proto->name, SYMBOL_MEMBER, 0, &extension->full_name);
 
     if (err)
         return err;
@@ -296,6 +298,8 @@ static int declare_extension(struct load *load, uint32_t file, struct str scope,
     extendee = arena_copy(&schema->arena, str_of(proto->extendee + 1));
     if (!extendee.p)
         return -ENOMEM;
+    extension->proto = proto;
+    extension->file = file;
     schema->extensions[schema->n_extensions++] =
         (struct schema_extension){.extendee = extendee, .number = proto->number, .file = file};
     return 0;

@@ -50,6 +50,15 @@ struct schema {
 struct load_message {
     const Google__Protobuf__DescriptorProto *proto;
     uint32_t file;
+    const struct load_extension *extensions; /* of this message; a list */
+    size_t n_extensions;
+};
+
+struct load_extension {
+    const Google__Protobuf__FieldDescriptorProto *proto;
+    uint32_t file;
+    struct str full_name;
+    const struct load_extension *next;
 };
 
 struct load_enum {
@@ -70,6 +79,7 @@ struct load {
     struct load_message *messages;
     struct load_enum *enums;
     struct load_method *methods;
+    struct load_extension *extensions; /* as many as the schema has, in order of declaration */
     struct arena *error_arena;
     struct str *ret_error;
 };

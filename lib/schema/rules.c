@@ -572,10 +572,23 @@ static int message_rules(struct load *load, size_t m)
     return err;
 }
 
+/* Generated code keeps extensions as bytes, where rules would not be looked at. */
+static int refuse_rules(struct load *load, const struct load_extension *extension)
+{
+    const Google__Protobuf__FieldOptions *options = extension->proto->options;
+
+    if (options && load_has_option(&options->base, OPTION_NUMBER))
+        return load_fail(load, extension->file, extension->full_name,
+                         "rules for extensions are not supported");
+    return 0;
+}
+
 static bool has_rules_below(const struct schema_message *m)
 {
     for (size_t i = 0; i < m->n_fields; i++) {
-        if (m->fields[i].message && m->fields[i].message->has_rules)
+        const struct schema_field *f = &m->fields[i];
+
+        if (!f->extension && f->message && f->message->has_rules)
             return true;
     }
     return false;
@@ -603,6 +616,8 @@ int load_rules(struct load *load)
 
     for (size_t i = 0; !err && i < load->schema->n_messages; i++)
         err = message_rules(load, i);
+    for (size_t i = 0; !err && i < load->schema->n_extensions; i++)
+        err = refuse_rules(load, &load->extensions[i]);
     if (!err)
         spread_has_rules(load->schema);
     return err;

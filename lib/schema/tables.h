@@ -69,8 +69,9 @@ int schema_names_add(struct schema_names *names, struct arena *arena, struct str
                      uint32_t index) MUST_CHECK;
 bool schema_names_find(const struct schema_names *names, struct str key, uint32_t *ret) MUST_CHECK;
 
-/* All names of messages, fields, enums and values are identifiers; a JSON name has no control
- * character, quote or backslash: both can be printed in JSON as they are. */
+/* All names of messages, fields, enums and values are identifiers, that of an extension is its full
+ * name in brackets; a JSON name has no control character, quote or backslash: all can be printed in
+ * JSON as they are. */
 
 struct schema_enum_value {
     struct str name;
@@ -91,8 +92,8 @@ struct schema_enum {
 struct schema_rules; /* compiled buf.validate rules, validate.c */
 
 struct schema_field {
-    struct str name;      /* "tag_list" */
-    struct str json_name; /* "tagList" */
+    struct str name;      /* "tag_list"; of an extension "[package.name]" */
+    struct str json_name; /* "tagList"; of an extension the same as its name */
     uint32_t number;
     enum schema_type type;
     bool repeated;        /* also maps */
@@ -100,6 +101,7 @@ struct schema_field {
     bool packed;          /* how we write it; both are read */
     bool presence;        /* message, oneof member, `optional`, proto2 */
     bool required;        /* proto2 */
+    bool extension;       /* proto2; unknown to generated code of the message */
     bool null_when_unset; /* (stoa.api.v1.field) */
     bool entity_tag;      /* (stoa.api.v1.field) */
     bool utf8;            /* proto3 string: must be UTF-8 */
@@ -119,7 +121,7 @@ struct schema_oneof {
 /* Well-known types have the fields that google/protobuf declares for them, checked at load. */
 struct schema_message {
     struct str full_name;
-    const struct schema_field *fields; /* sorted by number */
+    const struct schema_field *fields; /* with all known extensions, sorted by number */
     size_t n_fields;
     const struct schema_oneof *oneofs;
     size_t n_oneofs;

@@ -239,6 +239,30 @@ static int compile_field(const struct place *at, struct schema_field *f,
     return 0;
 }
 
+/* Known to JSON by its full name in brackets. */
+static int compile_extension(struct load *load, struct schema_field *f,
+                             const struct schema_message *m, const struct load_extension *extension)
+{
+    const struct place at = {load, extension->file, load_is_proto3(load, extension->file),
+                             extension->full_name};
+    int err;
+
+    if (extension->proto->has_oneof_index)
+        return FAIL(&at, "an extension cannot be in a oneof");
+    err = compile_field(&at, f, m, NULL, extension->proto);
+    if (err)
+        return err;
+    if (f->required)
+        return FAIL(&at, "an extension cannot be required");
+    f->name = arena_printf(&load->schema->arena, "[%.*s]", STR_FMT(extension->full_name));
+    if (!f->name.p)
+        return -ENOMEM;
+    f->json_name = f->name;
+    f->extension = true;
+    f->presence = !f->repeated;
+    return 0;
+}
+
 /* ---- messages ---- */
 
 static int compare_fields(const void *a, const void *b)
@@ -303,11 +327,28 @@ static int compile_oneofs(const struct place *at, struct schema_oneof *oneofs,
     return 0;
 }
 
-static int compile_message(const struct place *at, struct schema_message *m,
-                           const Google__Protobuf__DescriptorProto *proto)
+static int compile_fields(const struct place *at, struct schema_message *m,
+                          struct schema_field *fields, struct schema_oneof *oneofs,
+                          const struct load_message *source)
 {
+    const Google__Protobuf__DescriptorProto *proto = source->proto;
+    size_t n = proto->n_field;
+    int err = 0;
+
+    for (size_t i = 0; !err && i < n; i++)
+        err = compile_field(at, &fields[i], m, oneofs, proto->field[i]);
+    for (const struct load_extension *e = source->extensions; !err && e; e = e->next)
+        err = compile_extension(at->load, &fields[n++], m, e);
+    return err;
+}
+
+static int compile_message(const struct place *at, struct schema_message *m,
+                           const struct load_message *source)
+{
+    const Google__Protobuf__DescriptorProto *proto = source->proto;
     struct arena *arena = &at->load->schema->arena;
-    struct schema_field *fields = arena_calloc(arena, proto->n_field, sizeof(*fields));
+    size_t n_fields = proto->n_field + source->n_extensions;
+    struct schema_field *fields = arena_calloc(arena, n_fields, sizeof(*fields));
     struct schema_oneof *oneofs = arena_calloc(arena, proto->n_oneof_decl, sizeof(*oneofs));
     int err;
 
@@ -317,13 +358,13 @@ static int compile_message(const struct place *at, struct schema_message *m,
     m->oneofs = oneofs;
     m->map_entry = proto->options && proto->options->map_entry;
     err = compile_oneofs(at, oneofs, proto);
-    for (size_t i = 0; !err && i < proto->n_field; i++)
-        err = compile_field(at, &fields[i], m, oneofs, proto->field[i]);
+    if (!err)
+        err = compile_fields(at, m, fields, oneofs, source);
     if (err)
         return err;
-    qsort(fields, proto->n_field, sizeof(*fields), compare_fields);
+    qsort(fields, n_fields, sizeof(*fields), compare_fields);
     m->fields = fields;
-    m->n_fields = proto->n_field;
+    m->n_fields = n_fields;
     for (size_t i = 0; i < m->n_fields && i < 64; i++)
         m->required |= (uint64_t)fields[i].required << i;
     err = index_numbers(at, m);
@@ -491,12 +532,31 @@ static int each_message(struct load *load, message_step *step)
 
 static int compile_step(const struct place *at, struct schema_message *m)
 {
-    return compile_message(at, m, at->load->messages[m - at->load->schema->messages].proto);
+    return compile_message(at, m, &at->load->messages[m - at->load->schema->messages]);
+}
+
+/* Hands every extension to the message that it extends. */
+static int link_extensions(struct load *load)
+{
+    for (size_t i = 0; i < load->schema->n_extensions; i++) {
+        struct load_extension *e = &load->extensions[i];
+        const struct schema_message *extendee = load_find_message(load, e->proto->extendee);
+        struct load_message *m;
+
+        if (!extendee)
+            return load_fail(load, e->file, e->full_name, "extends an unknown type %s",
+                             e->proto->extendee);
+        m = &load->messages[extendee - load->schema->messages];
+        e->next = m->extensions;
+        m->extensions = e;
+        m->n_extensions++;
+    }
+    return 0;
 }
 
 int load_types(struct load *load)
 {
-    int err = 0;
+    int err = link_extensions(load);
 
     for (size_t i = 0; !err && i < load->schema->n_enums; i++) {
         struct schema_enum *e = &load->schema->enums[i];

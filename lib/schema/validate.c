@@ -521,7 +521,7 @@ static void check_message(struct validation *v, const struct schema_message *typ
         const struct schema_field *field = &type->fields[i];
         const ProtobufCFieldDescriptor *f;
 
-        if (!field->rules && !(field->message && field->message->has_rules))
+        if (field->extension || (!field->rules && !(field->message && field->message->has_rules)))
             continue;
         f = descriptor_of(message, type, i);
         assert(f); /* the generated code and the descriptor set are of one build */

@@ -263,8 +263,16 @@ static const struct {
     {"Old", "32050a0161100132050a01611009", PLAIN, "{\"switches\":{\"a\":\"ON\"}}"},
     {"Old", "3b08013c3b120208023c", PLAIN, "{\"pair\":{\"a\":1,\"inner\":{\"number\":2}}}"},
     {"Old", "", UNSET,
-     "{\"closeds\":[],\"packedCloseds\":[],\"switches\":{},\"item\":[],\"plainList\":[]}"},
+     "{\"closeds\":[],\"packedCloseds\":[],\"switches\":{},\"item\":[],\"plainList\":[],"
+     "\"[stoa.test.levels]\":[],\"[stoa.test.Holder.offsets]\":[]}"},
     {"Old", "4801520174", PLAIN, "{\"textKind\":\"t\"}"},
+    {"Old", "0801a80601a80602c206020102", PLAIN,
+     "{\"number\":1,\"[stoa.test.levels]\":[\"FIRST\",\"SECOND\"],"
+     "\"[stoa.test.Holder.offsets]\":[-1,1]}"},
+    {"Old", "cb060a03a00601cc06a006000801", PLAIN,
+     "{\"number\":1,\"[stoa.test.more]\":0,"
+     "\"[stoa.test.Holder.side]\":{\"old\":{\"[stoa.test.more]\":1}}}"},
+    {"Old", "f80c01", PLAIN, "{}"}, /* nobody's extension */
     {"All", "a00102f00101", PLAIN, "{\"middle\":2,\"last\":1}"},
     {"All", "f00101a0010222020801", PLAIN, "{\"node\":{\"id\":1},\"middle\":2,\"last\":1}"},
 };

@@ -172,7 +172,13 @@ static void test_proto2(void **state)
     assert_true(m->fields[3].packed);
     assert_int_equal(m->fields[4].type, SCHEMA_GROUP);
     assert_true(m->fields[4].message->fields[0].enumeration->closed);
-    assert_int_equal(m->n_fields, 5);
+    assert_int_equal(m->n_fields, 6);
+    assert_string_equal(m->fields[5].name.p, "[p.more]");
+    assert_string_equal(m->fields[5].json_name.p, "[p.more]");
+    assert_true(m->fields[5].extension && m->fields[5].presence && !m->fields[0].extension);
+    assert_ptr_equal(schema_field_by_number(m, 100), &m->fields[5]);
+    assert_ptr_equal(schema_field_by_json_name(m, STR("[p.more]")), &m->fields[5]);
+    assert_null(schema_field_by_json_name(m, STR("more")));
     schema_free(old);
 }
 
@@ -402,6 +408,55 @@ static void test_odd_fields(void **state)
     load_odd(&o, 1, "odd.proto: M: field a: is in no oneof of the message");
 }
 
+static void test_odd_extensions(void **state)
+{
+    static const Google__Protobuf__FieldDescriptorProto none =
+        GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__INIT;
+    Google__Protobuf__FieldDescriptorProto more = none, *list = &more;
+    struct odd o;
+
+    (void)state;
+    odd_init(&o);
+    o.file.n_extension = 1;
+    o.file.extension = &list;
+    more.name = (char *)"more";
+    more.has_number = more.has_label = more.has_type = true;
+    more.number = 3;
+    more.label = LABEL_OPTIONAL;
+    more.type = TYPE_INT32;
+    load_odd(&o, 1, "odd.proto: extension more extends nothing");
+    more.extendee = (char *)".N";
+    load_odd(&o, 1, "odd.proto: more: extends an unknown type .N");
+    more.extendee = (char *)".M";
+    load_odd(&o, 1, NULL);
+    more.number = 2;
+    load_odd(&o, 1, "odd.proto: M: fields b and [more] have the same number");
+    more.number = 0;
+    load_odd(&o, 1, "odd.proto: more: field more: number 0 is out of range");
+    more.number = 3;
+    more.label = GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_REQUIRED;
+    load_odd(&o, 1, "odd.proto: more: an extension cannot be required");
+    more.has_oneof_index = true;
+    load_odd(&o, 1, "odd.proto: more: an extension cannot be in a oneof");
+}
+
+/* Generated code could not be asked whether they are kept. */
+static void test_rules_for_extensions_are_refused(void **state)
+{
+    struct schema *loaded;
+    struct str error;
+    struct buf set;
+
+    (void)state;
+    fixture_compile("syntax = \"proto2\"; package p; import \"buf/validate/validate.proto\";\n"
+                    "message M { extensions 1 to 9; }\n"
+                    "extend M { optional int32 more = 1 [(buf.validate.field).int32.gt = 1]; }\n",
+                    &set);
+    assert_int_equal(schema_load(buf_str(&set), &arena, &loaded, &error), -EINVAL);
+    assert_string_equal(error.p, "test.proto: p.more: rules for extensions are not supported");
+    buf_free(&set);
+}
+
 static void test_odd_maps_and_well_known_types(void **state)
 {
     Google__Protobuf__MessageOptions options = GOOGLE__PROTOBUF__MESSAGE_OPTIONS__INIT;
@@ -572,6 +627,8 @@ int main(void)
         cmocka_unit_test(test_odd_names),
         cmocka_unit_test(test_odd_files),
         cmocka_unit_test(test_odd_fields),
+        cmocka_unit_test(test_odd_extensions),
+        cmocka_unit_test(test_rules_for_extensions_are_refused),
         cmocka_unit_test(test_odd_maps_and_well_known_types),
         cmocka_unit_test(test_odd_services),
         cmocka_unit_test(test_deep_nesting),
