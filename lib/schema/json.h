@@ -3,6 +3,7 @@
  *   json_read.c, json_read_well_known.c    JSON text to wire
  *   json_write.c, json_write_well_known.c  wire to JSON text
  *   json_wire.c                            the fields of a wire message in order of their numbers
+ *   canonical.c                            wire to wire, in one form for each message
  *   json_text.c                            tokens: strings, escapes, base64, skipping a value
  *   json_number.c, json_time.c             numbers, time stamps and durations as text
  *   json_context.c                         faults, paths, scratch memory
@@ -293,6 +294,37 @@ int json_fields_next(struct json_context *c, struct json_fields *f) MUST_CHECK;
 int json_fields_take(struct json_context *c, struct json_fields *f,
                      struct schema_wire_field *ret) MUST_CHECK;
 
+/* Whether the value is one of this field: else it is an unknown field. */
+bool json_usable(const struct schema_message *type, const struct schema_field *f,
+                 const struct schema_wire_field *value);
+
+/* The next value of a packed list. Returns 0 or -EBADMSG. */
+static inline int json_packed_next(struct schema_reader *r, enum schema_wire_type type,
+                                   uint64_t *ret)
+{
+    size_t n = type == SCHEMA_WIRE_64BIT ? 8 : 4;
+
+    if (type == SCHEMA_WIRE_VARINT)
+        return schema_read_varint(r, ret);
+    if ((size_t)(r->end - r->at) < n)
+        return -EBADMSG;
+    *ret = 0;
+    for (size_t i = 0; i < n; i++)
+        *ret |= (uint64_t)r->at[i] << (8 * i);
+    r->at += n;
+    return 0;
+}
+
+/* An entry of a map is a message of two fields; what is missing has its default. */
+struct json_entry {
+    struct schema_wire_field key, value;
+    bool has_value;
+    bool unknown; /* its value is an unknown one of a closed enum, which makes the entry unknown */
+};
+
+int json_entry_read(struct json_context *c, const struct schema_message *type, struct str bytes,
+                    struct json_entry *ret) MUST_CHECK;
+
 /* A map key as it is compared: a number or text. */
 struct json_map_key {
     struct str text;
@@ -300,6 +332,8 @@ struct json_map_key {
     size_t position; /* of the entry in its map */
 };
 
+struct json_map_key json_entry_key(const struct schema_message *type,
+                                   const struct json_entry *entry, size_t position);
 /* By key, then by position. */
 void json_sort_keys(struct json_map_key *keys, size_t n);
 bool json_same_key(const struct json_map_key *a, const struct json_map_key *b);
@@ -313,6 +347,9 @@ int json_read_well_known(struct json_context *c, const struct schema_message *ty
  * over. */
 int json_read_members(struct json_context *c, const struct schema_message *type,
                       bool in_any) MUST_CHECK;
+
+/* Appends a scalar as the wire has it; bare: without its tag. */
+void json_put_scalar(struct json_context *c, const struct schema_field *f, uint64_t v, bool bare);
 
 #define JSON_IGNORED 1 /* an unknown enum name, which the options say to ignore */
 

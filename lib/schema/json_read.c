@@ -214,7 +214,7 @@ static int read_scalar(struct json_context *c, const struct schema_field *f, uin
     }
 }
 
-static void put_scalar(struct json_context *c, const struct schema_field *f, uint64_t v, bool bare)
+void json_put_scalar(struct json_context *c, const struct schema_field *f, uint64_t v, bool bare)
 {
     enum schema_wire_type type = json_wire_type(f->type);
     char bytes[JSON_SHORT] = {0};
@@ -319,7 +319,7 @@ int json_read_value(struct json_context *c, const struct schema_field *f, bool b
     default:
         err = read_scalar(c, f, &v);
         if (!err && (v || keep_zero))
-            put_scalar(c, f, v, bare);
+            json_put_scalar(c, f, v, bare);
         break;
     }
     json_scratch_release(c, mark);
@@ -400,7 +400,7 @@ static int read_map_key(struct json_context *c, const struct schema_field *f, st
             return json_faultf(c, "its key %s", range_of(f->type)->message);
         break;
     }
-    put_scalar(c, f, v, false);
+    json_put_scalar(c, f, v, false);
     return 0;
 }
 

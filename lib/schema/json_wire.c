@@ -24,8 +24,8 @@ const uint8_t json_wire_types[] = {
 
 /* A field of another wire type than declared is an unknown one; so is an unknown value of a closed
  * enum (but in a map it makes the entry unknown, which is the map's concern). */
-static bool usable(const struct schema_message *type, const struct schema_field *f,
-                   const struct schema_wire_field *value)
+bool json_usable(const struct schema_message *type, const struct schema_field *f,
+                 const struct schema_wire_field *value)
 {
     enum schema_wire_type declared = json_wire_type(f->type);
 
@@ -49,7 +49,7 @@ static int read_usable(struct json_context *c, struct json_fields *f, const uint
         if (got < 0)
             return json_fault(c, "is not well-formed protobuf");
         f->field = got ? schema_field_by_number(f->type, f->value.number) : NULL;
-    } while (got && (!f->field || !usable(f->type, f->field, &f->value)));
+    } while (got && (!f->field || !json_usable(f->type, f->field, &f->value)));
     return 0;
 }
 
@@ -240,15 +240,75 @@ int json_fields_take(struct json_context *c, struct json_fields *f, struct schem
     return err;
 }
 
-/* ---- map keys ---- */
+/* ---- maps ---- */
+
+int json_entry_read(struct json_context *c, const struct schema_message *type, struct str bytes,
+                    struct json_entry *ret)
+{
+    const struct schema_field *value = &type->fields[1];
+    struct json_fields f;
+    int err;
+
+    *ret = (struct json_entry){.key.bytes = STR(""), .value.bytes = STR("")};
+    err = json_fields_open(c, &f, type, bytes);
+    if (!err && f.field == &type->fields[0])
+        err = json_fields_take(c, &f, &ret->key);
+    if (!err && f.field == value) {
+        ret->has_value = true;
+        err = json_fields_take(c, &f, &ret->value);
+    }
+    if (err)
+        return err;
+    ret->unknown = ret->has_value && value->type == SCHEMA_ENUM && value->enumeration->closed &&
+                   !schema_enum_by_number(value->enumeration, (int32_t)ret->value.scalar);
+    return 0;
+}
+
+#define SIGN_32 (UINT32_C(1) << 31)
+#define SIGN_64 (UINT64_C(1) << 63)
+
+/* A key's value in a form that has its order: differently encoded equal keys are found equal, and
+ * negative ones come first. */
+static uint64_t key_number(enum schema_type type, uint64_t v)
+{
+    switch (type) {
+    case SCHEMA_BOOL:
+        return v != 0;
+    case SCHEMA_INT32:
+    case SCHEMA_SFIXED32:
+        return (uint32_t)v ^ SIGN_32;
+    case SCHEMA_SINT32:
+        return ((uint32_t)v >> 1 ^ -((uint32_t)v & 1)) ^ SIGN_32;
+    case SCHEMA_UINT32:
+        return (uint32_t)v;
+    case SCHEMA_INT64:
+    case SCHEMA_SFIXED64:
+        return v ^ SIGN_64;
+    case SCHEMA_SINT64:
+        return (v >> 1 ^ -(v & 1)) ^ SIGN_64;
+    default:
+        return v;
+    }
+}
+
+struct json_map_key json_entry_key(const struct schema_message *type,
+                                   const struct json_entry *entry, size_t position)
+{
+    return (struct json_map_key){.text = entry->key.bytes,
+                                 .number = key_number(type->fields[0].type, entry->key.scalar),
+                                 .position = position};
+}
 
 static int compare_keys(const struct json_map_key *a, const struct json_map_key *b)
 {
+    size_t n;
+    int order;
+
     if (a->number != b->number)
         return a->number < b->number ? -1 : 1;
-    if (a->text.n != b->text.n)
-        return a->text.n < b->text.n ? -1 : 1;
-    return a->text.n ? memcmp(a->text.p, b->text.p, a->text.n) : 0;
+    n = a->text.n < b->text.n ? a->text.n : b->text.n;
+    order = n ? memcmp(a->text.p, b->text.p, n) : 0;
+    return order ? order : (a->text.n > n) - (b->text.n > n);
 }
 
 static int compare_entries(const void *a, const void *b)

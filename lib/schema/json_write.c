@@ -146,21 +146,6 @@ static int write_element(struct json_context *c, const struct schema_field *f,
     return json_write_value(c, f, value);
 }
 
-static int read_packed(struct schema_reader *r, enum schema_wire_type type, uint64_t *ret)
-{
-    size_t n = type == SCHEMA_WIRE_64BIT ? 8 : 4;
-
-    if (type == SCHEMA_WIRE_VARINT)
-        return schema_read_varint(r, ret);
-    if ((size_t)(r->end - r->at) < n)
-        return -EBADMSG;
-    *ret = 0;
-    for (size_t i = 0; i < n; i++)
-        *ret |= (uint64_t)r->at[i] << (8 * i);
-    r->at += n;
-    return 0;
-}
-
 static int write_packed(struct json_context *c, struct json_segment *here,
                         const struct schema_field *f, struct str bytes)
 {
@@ -171,7 +156,7 @@ static int write_packed(struct json_context *c, struct json_segment *here,
     int err;
 
     while (r.at < r.end) {
-        if (read_packed(&r, type, &value.scalar))
+        if (json_packed_next(&r, type, &value.scalar))
             return json_fault(c, "is not well-formed protobuf");
         if (closed && !schema_enum_by_number(f->enumeration, (int32_t)value.scalar))
             continue;
@@ -222,50 +207,6 @@ int json_write_list(struct json_context *c, struct json_fields *f)
 
 /* ---- maps ---- */
 
-struct entry {
-    struct schema_wire_field key, value;
-    bool has_value;
-    bool unknown; /* its value is an unknown one of a closed enum */
-};
-
-/* An entry is a message of two fields; what is missing has its default. */
-static int read_entry(struct json_context *c, const struct schema_message *type, struct str bytes,
-                      struct entry *ret)
-{
-    const struct schema_field *value = &type->fields[1];
-    struct json_fields f;
-    int err;
-
-    *ret = (struct entry){.key.bytes = STR("")};
-    err = json_fields_open(c, &f, type, bytes);
-    if (!err && f.field == &type->fields[0])
-        err = json_fields_take(c, &f, &ret->key);
-    if (!err && f.field == value) {
-        ret->has_value = true;
-        err = json_fields_take(c, &f, &ret->value);
-    }
-    if (err)
-        return err;
-    ret->unknown = ret->has_value && value->type == SCHEMA_ENUM && value->enumeration->closed &&
-                   !schema_enum_by_number(value->enumeration, (int32_t)ret->value.scalar);
-    return 0;
-}
-
-/* A key's number as it is printed, so that differently encoded equal keys are found equal. */
-static uint64_t key_number(enum schema_type type, uint64_t v)
-{
-    switch (type) {
-    case SCHEMA_BOOL:
-        return v != 0;
-    case SCHEMA_INT32:
-    case SCHEMA_SINT32:
-    case SCHEMA_UINT32:
-        return (uint32_t)v;
-    default:
-        return v;
-    }
-}
-
 /* Marks the entries that a later one of the same key replaces. */
 static int find_replaced(struct json_context *c, const struct json_fields *f, size_t n,
                          bool *replaced)
@@ -274,24 +215,20 @@ static int find_replaced(struct json_context *c, const struct json_fields *f, si
     struct json_map_key *keys = json_scratch_alloc(c, n * sizeof(*keys));
     struct json_fields ahead = *f;
     struct json_mark mark = json_scratch_mark(c);
-    struct entry entry;
+    struct json_entry entry;
     size_t n_keys = 0;
     int err;
 
     if (!keys)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        err = read_entry(c, type, ahead.value.bytes, &entry);
+        err = json_entry_read(c, type, ahead.value.bytes, &entry);
         if (!err)
             err = json_fields_next(c, &ahead);
         if (err)
             return err;
         if (!entry.unknown)
-            keys[n_keys++] = (struct json_map_key){
-                .text = entry.key.bytes,
-                .number = key_number(type->fields[0].type, entry.key.scalar),
-                .position = i,
-            };
+            keys[n_keys++] = json_entry_key(type, &entry, i);
         json_scratch_release(c, mark);
     }
     json_sort_keys(keys, n_keys);
@@ -330,11 +267,11 @@ static int write_entry(struct json_context *c, const struct schema_message *type
     struct json_mark mark = json_scratch_mark(c);
     const struct schema_field *value = &type->fields[1];
     char number[JSON_SHORT];
-    struct entry entry;
+    struct json_entry entry;
     int err;
 
     here->kind = JSON_SEGMENT_NONE; /* until the key is known to be text */
-    err = read_entry(c, type, bytes, &entry);
+    err = json_entry_read(c, type, bytes, &entry);
     if (err || entry.unknown)
         return err;
     write_comma(c, '{');

@@ -95,6 +95,14 @@ int schema_check_wire(const struct schema_message *type, struct str bytes, struc
 int schema_clean_wire(const struct schema_message *type, struct str bytes, struct arena *arena,
                       struct str *ret_bytes, struct schema_fault *ret_fault) MUST_CHECK;
 
+/* As schema_check_wire(), and appends the message in its canonical form: fields in order of their
+ * numbers, singular ones once, lists packed as they are declared, entries of maps in order of their
+ * keys, numbers in their shortest form, no defaults without presence, then unknown fields as they
+ * are. Serializations of equal messages without unknown fields become the same bytes. Bytes inside
+ * an Any stay. May also return -EMSGSIZE or -ENOMEM. */
+int schema_canonical_wire(const struct schema_message *type, struct str bytes, struct buf *to,
+                          struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
+
 /* ---- validate.c: the buf.validate standard rules ---- */
 
 /* Enforces the rules on a decoded message (type and message->descriptor are the same type). All
