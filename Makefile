@@ -189,6 +189,39 @@ $(OUT)/bin/testserver: $(TEST_SERVER_O) $(TEST_PB_O) $(OUT)/tests/testserver/des
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# ---- protobuf's conformance suite, and the codec as its testee (tests/conformance/README.md) ----
+
+CONFORMANCE := $(BUILD)/conformance
+CONFORMANCE_TESTEE := $(OUT)/tests/conformance/testee
+CONFORMANCE_CC := $(addprefix conformance/,conformance_test.cc conformance_test_main.cc \
+                  conformance_test_runner.cc binary_json_conformance_suite.cc \
+                  text_format_conformance_suite.cc third_party/jsoncpp/jsoncpp.cpp)
+CONFORMANCE_PROTOS := $(addprefix google/protobuf/,test_messages_proto2.proto test_messages_proto3.proto)
+CONFORMANCE_O := $(patsubst %,$(CONFORMANCE)/obj/%.o,$(CONFORMANCE_CC) \
+                 $(CONFORMANCE_PROTOS:%.proto=%.pb.cc) conformance.pb.cc)
+
+$(CONFORMANCE)/.source: tests/conformance/fetch-source
+	@mkdir -p $(@D)
+	tests/conformance/fetch-source $(@D)
+	cd $(@D)/source && protoc -Isrc -Iconformance --cpp_out=. conformance.proto $(CONFORMANCE_PROTOS)
+	protoc --include_imports -o $(@D)/test_messages.binpb -I$(@D)/source/src $(CONFORMANCE_PROTOS)
+	@touch $@
+# Not ours to keep free of warnings.
+$(CONFORMANCE_O): $(CONFORMANCE)/obj/%.o: $(CONFORMANCE)/.source
+	@mkdir -p $(@D)
+	cd $(CONFORMANCE)/source && g++ -std=c++17 -O1 -w -I. -Isrc -Iconformance -c $* -o $(abspath $@)
+$(CONFORMANCE)/runner: $(CONFORMANCE_O)
+	g++ -o $@ $^ -lprotobuf -pthread
+$(CONFORMANCE_TESTEE): $(OUT)/tests/conformance/testee.o $(OUT)/libstoa.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+.PHONY: conformance
+conformance: ## protobuf's own conformance suite on our JSON and binary codec
+	@deploy/install-packages build conformance
+	@$(BIG_MAKE) $(CONFORMANCE)/runner $(CONFORMANCE_TESTEE)
+	@tests/conformance/run $(CONFORMANCE)/runner $(CONFORMANCE_TESTEE) \
+	    $(CONFORMANCE)/test_messages.binpb $(CONFORMANCE)/log
+
 # ---- fuzz targets: one for each parser of outside bytes, with its corpus ----
 
 FUZZ_SECONDS ?= 600
