@@ -313,11 +313,40 @@ testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and 
 	@$(BIG_MAKE) $(OUT)/bin/testserver
 	@exec env STOA_OUT=$(abspath $(OUT)) tests/testserver/serve
 
-.PHONY: bench
+# libprotobuf's side of bench/codec.c, with the C++ classes of the article.
+BENCH := $(BUILD)/bench
+BENCH_PROTOS := stoa/posts/v1/posts stoa/api/v1/annotations buf/validate/validate google/api/annotations \
+                google/api/http
+BENCH_SETS := $(BUILD)/api.binpb $(BENCH)/routes-10.binpb $(BENCH)/routes-1000.binpb
+
+$(BENCH)/.protos: $(GEN)/.protos
+	@mkdir -p $(@D)
+	protoc --cpp_out=$(@D) -Iproto -I/usr/include $(BENCH_PROTOS:=.proto)
+	@touch $@
+$(BENCH)/%.pb.o: $(BENCH)/.protos
+	g++ -std=c++17 -O2 -w -I$(BENCH) -c $(BENCH)/$*.pb.cc -o $@
+$(BENCH)/libprotobuf.o: bench/libprotobuf.cc bench/libprotobuf.h $(BENCH)/.protos
+	g++ -std=c++17 -O2 -g -Wall -Wextra -Werror -isystem $(BENCH) -c $< -o $@
+$(BENCH)/routes-%.binpb: bench/many-routes $(GEN)/.protos
+	@mkdir -p $(@D)
+	bench/many-routes $* >$(BENCH)/routes-$*.proto
+	protoc --include_imports -o $@ -I$(BENCH) -Iproto -I/usr/include routes-$*.proto
+$(BENCH)/codec: $(OUT)/bench/codec.o $(BENCH)/libprotobuf.o $(BENCH_PROTOS:%=$(BENCH)/%.pb.o) $(OUT)/libstoa.a
+	g++ -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 protobuf)
+
+.PHONY: bench bench-codec
 bench: ## one table of requests a second, latency and CPU a request (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(BENCH)/codec $(BENCH_SETS)
+	@$(BENCH)/codec $(BENCH_SETS)
+	@echo
 	@env STOA_OUT=$(abspath $(OUT)) bench/bench.py
+
+bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
+	@deploy/install-packages build bench
+	@$(BIG_MAKE) $(BENCH)/codec $(BENCH_SETS)
+	@$(BENCH)/codec $(BENCH_SETS)
 
 # ---- lint ----
 
