@@ -396,7 +396,7 @@ def run(scratch):
     plain = table.rows[PASSTHROUGH]["split"].get("nginx", 0)
     for name, _, _ in LOADS:
         ours = table.rows[name]
-        line = f"{name}: {ours['cpu']:.0f} µs of CPU; worker {ours['split'].get('nginx', 0) / static['cpu']:.1f} times a static answer"
+        line = f"{name}: {ours['cpu']:.0f} µs of CPU; worker {ours['split'].get('nginx', 0) / static['split']['nginx']:.1f} times a static answer"
         if name == "GET article":
             line += f", {ours['split'].get('nginx', 0) / plain:.2f} times plain grpc_pass of the same call"
         theirs = table.rows.get(f"Fastify peer, {name}")
