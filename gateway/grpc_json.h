@@ -162,6 +162,11 @@ static inline struct str grpc_json_str(ngx_str_t s)
     return (struct str){(const char *)s.data, s.len};
 }
 
+/* ---- random.c ---- */
+
+/* n <= 4096 random bytes that nobody else gets. NGX_OK, or NGX_ERROR: the kernel has none. */
+ngx_int_t grpc_json_random(u_char *to, size_t n);
+
 /* ---- request.c: from HTTP to gRPC ---- */
 
 /* Finds the route of the request's method and path. Returns what schema_route() does. */

@@ -178,7 +178,7 @@ ngx_str_t grpc_json_limit_name(const struct grpc_json_main_conf *conf, ngx_uint_
 
 /* ---- counting ---- */
 
-static EVP_MD_CTX *digest_ctx;
+static EVP_MD_CTX *digest_ctx; /* NULL until the first request; then it knows its algorithm */
 
 void grpc_json_limit_exit(void)
 {
@@ -190,10 +190,19 @@ void grpc_json_limit_exit(void)
  * credential. */
 static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
 {
+    /* OpenSSL looks an algorithm up by name each time that it is told one: more work than hashing.
+     */
+    const EVP_MD *algorithm = digest_ctx ? NULL : EVP_sha256();
+
     if (!digest_ctx)
         digest_ctx = EVP_MD_CTX_new();
-    if (!digest_ctx || EVP_DigestInit_ex(digest_ctx, EVP_sha256(), NULL) != 1 ||
-        EVP_DigestUpdate(digest_ctx, key.data, key.len) != 1 ||
+    if (!digest_ctx)
+        return NGX_ERROR;
+    if (EVP_DigestInit_ex(digest_ctx, algorithm, NULL) != 1) {
+        grpc_json_limit_exit();
+        return NGX_ERROR;
+    }
+    if (EVP_DigestUpdate(digest_ctx, key.data, key.len) != 1 ||
         EVP_DigestFinal_ex(digest_ctx, ret, NULL) != 1)
         return NGX_ERROR;
     return NGX_OK;

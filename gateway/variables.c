@@ -65,6 +65,19 @@ static ngx_int_t get_grpc_status(ngx_http_request_t *r, ngx_http_variable_value_
     return NGX_OK;
 }
 
+/* 128 bits in hexadecimal; any location. */
+static ngx_int_t get_request_id(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char bytes[16], *text = ngx_pnalloc(r->pool, 2 * sizeof(bytes));
+
+    (void)data;
+    if (!text || grpc_json_random(bytes, sizeof(bytes)) != NGX_OK)
+        return NGX_ERROR;
+    ngx_hex_dump(text, bytes, sizeof(bytes));
+    set_value(v, text, 2 * sizeof(bytes));
+    return NGX_OK;
+}
+
 static ngx_int_t get_ready_upstream(ngx_http_request_t *r, ngx_http_variable_value_t *v,
                                     uintptr_t data)
 {
@@ -127,6 +140,7 @@ static ngx_http_variable_t variables[] = {
     {ngx_string("grpc_json_status"), NULL, get_grpc_status, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
     {ngx_string("grpc_json_client"), NULL, get_client, 0, 0, 0},
     {ngx_string("grpc_json_limited"), NULL, get_limited, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
+    {ngx_string("grpc_json_request_id"), NULL, get_request_id, 0, 0, 0},
     {ngx_string("grpc_json_ready_upstream"), NULL, get_ready_upstream, 0, NGX_HTTP_VAR_NOCACHEABLE,
      0},
 };
