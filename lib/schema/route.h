@@ -1,4 +1,4 @@
-/* Compiled google.api.http rules; private to lib/schema.
+/* Compiled google.api.http rules; private to lib/schema, and read by lib/openapi.
  *
  *   template.c  reads a path template
  *   bindings.c  checks the rules of every method and makes bindings of them, at load

@@ -64,6 +64,9 @@ struct str schema_file_by_name(const struct schema *schema, struct str name);
 struct str schema_file_by_symbol(const struct schema *schema, struct str symbol);
 /* The file that declares extension `number` of `extendee`; {NULL, 0} if none does. */
 struct str schema_file_by_extension(const struct schema *schema, struct str extendee, int number);
+/* All files, serialized, in the order of the set. */
+size_t schema_file_count(const struct schema *schema);
+struct str schema_file_at(const struct schema *schema, size_t i);
 /* Names of the direct imports of a file, n of them; 0 when the file is unknown. */
 size_t schema_file_imports(const struct schema *schema, struct str name, const struct str **ret);
 /* Numbers of all known extensions of a message type. */

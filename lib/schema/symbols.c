@@ -60,6 +60,16 @@ size_t schema_file_imports(const struct schema *schema, struct str name, const s
     return schema->files[i].n_imports;
 }
 
+size_t schema_file_count(const struct schema *schema)
+{
+    return schema->n_files;
+}
+
+struct str schema_file_at(const struct schema *schema, size_t i)
+{
+    return schema->files[i].bytes;
+}
+
 static int compare_names(struct str a, struct str b)
 {
     size_t n = a.n < b.n ? a.n : b.n;

@@ -1,4 +1,4 @@
-/* The compiled tables behind struct schema; private to lib/schema. load.c builds them, everything
+/* The compiled tables behind struct schema; private to lib/schema, and read by lib/openapi. load.c builds them, everything
  * else only reads. All memory is in the schema's arena and immutable after schema_load(). */
 #ifndef STOA_SCHEMA_TABLES_H
 #define STOA_SCHEMA_TABLES_H
@@ -104,6 +104,7 @@ struct schema_field {
     bool extension;       /* proto2; unknown to generated code of the message */
     bool null_when_unset; /* (stoa.api.v1.field) */
     bool entity_tag;      /* (stoa.api.v1.field) */
+    struct str example;   /* (stoa.api.v1.field); {NULL, 0}: none */
     bool utf8;            /* proto3 string: must be UTF-8 */
     int oneof;            /* index in the message's oneofs (synthetic ones too), or -1 */
     const struct schema_message *message; /* of SCHEMA_MESSAGE and SCHEMA_GROUP */

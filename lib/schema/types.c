@@ -206,6 +206,11 @@ static int set_field_options(const struct place *at, struct schema_field *f,
     f->entity_tag = rules->entity_tag;
     if (f->entity_tag && (f->repeated || f->type != SCHEMA_STRING))
         return FAIL(at, "field %s: an entity_tag must be one string", proto->name);
+    if (rules->example && *rules->example) {
+        f->example = arena_copy(&at->load->schema->arena, str_of(rules->example));
+        if (!f->example.p)
+            return -ENOMEM;
+    }
     return 0;
 }
 

@@ -530,6 +530,25 @@ static void check_message(struct validation *v, const struct schema_message *typ
     check_oneofs(v, type, message, up, depth);
 }
 
+int rules_accept_zero(const struct schema_rules *rules)
+{
+    const struct rule_value zero = {.s = STR("")};
+    struct validation v = {0};
+    bool ok = !rules->required || rules->ignore == IGNORE_ALWAYS;
+
+    for (size_t i = 0; ok && rules->ignore == IGNORE_UNSET && i < rules->n_checks; i++) {
+        const struct rule_check *c = &rules->checks[i];
+
+        if (rules->class == RULE_LIST)
+            ok = c->op != CHECK_MIN_ITEMS || c->values[0].i <= 0;
+        else
+            ok = passes(&v, rules, c, &zero);
+    }
+    pcre2_match_data_free(v.match_data);
+    pcre2_match_context_free(v.match_context);
+    return v.err ? v.err : ok;
+}
+
 int schema_validate(const struct schema_message *type, const ProtobufCMessage *message,
                     struct arena *arena, struct schema_fault **ret_violations)
 {
