@@ -110,7 +110,7 @@ NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SOURCE)/src/,core event event/mod
                   http/modules http/v2) -isystem $(NGINX_BUILD)
 GATEWAY_C := $(sort $(wildcard gateway/*.c))
 # The module carries its own copies of what it needs, out of sight of nginx (module.map).
-GATEWAY_LIB_O := $(filter $(OUT)/lib/base/% $(OUT)/lib/http/% $(OUT)/lib/schema/%,$(LIB_O)) $(GEN_O)
+GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/%),$(LIB_O)) $(GEN_O)
 
 # nginx's configure, with the flags of Debian's nginx, finds out the types that the module must share.
 $(NGINX_BUILD)/.configured: gateway/config $(NGINX_SOURCE)/conf_flags
@@ -130,7 +130,7 @@ $(OUT)/gateway/lib.a: $(GATEWAY_LIB_O)
 	rm -f $@ && ar rcs $@ $^
 $(NGINX_MODULE): $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a gateway/module.map
 	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
-	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto)
+	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson)
 
 # ---- unit tests ----
 
@@ -357,11 +357,14 @@ LINT_TOOLS := $(BUILD)/lint-tools
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
 
 .PHONY: lint format clean
-lint: ## clang-format, clang-tidy and buf, all without a finding
+lint: ## clang-format, clang-tidy, buf and readers of OpenAPI, all without a finding
 	@deploy/install-packages build lint
 	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files, no finding"
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed
 	@$(BUF) lint && $(BUF) format --diff --exit-code && echo "buf: no finding"
+	@$(BIG_MAKE) $(OUT)/bin/stoa-openapi $(BUILD)/testserver.binpb
+	@deploy/lint/openapi $(OUT)/bin/stoa-openapi $(abspath $(LINT_TOOLS)) $(abspath $(BUILD))/openapi \
+	    $(BUILD)/api.binpb $(BUILD)/testserver.binpb
 	@$(BIG_MAKE) --keep-going $(TIDY_OK) && echo "clang-tidy: $(words $(TIDY_OK)) files, no finding"
 
 format: ## lay out C and protobuf files as lint wants them
