@@ -64,6 +64,7 @@ struct grpc_json_conf {
     ngx_array_t *response_headers;      /* struct grpc_json_header_rule */
     ngx_http_complex_value_t *instance; /* grpc_json_problem_instance */
     ngx_array_t *ready;                 /* ngx_str_t: upstreams of grpc_json_ready */
+    struct grpc_json_openapi *openapi;  /* grpc_json_openapi of this location; not inherited */
     struct schema *schema;              /* grpc_json_descriptor_set */
     ngx_array_t *limits;                /* limit.c: zones of grpc_json_limit; NULL: none */
     struct grpc_json_cors cors;         /* grpc_json_cors_... */
@@ -222,6 +223,21 @@ ngx_int_t grpc_json_collect(ngx_http_request_t *r, struct grpc_json_message *mes
                             ngx_chain_t *in);
 /* A header or trailer that the upstream sent; {NULL, 0} if it did not. */
 struct str grpc_json_upstream_header(ngx_http_request_t *r, struct str name);
+
+/* ---- openapi.c: the document of a descriptor set ---- */
+
+struct grpc_json_openapi {
+    ngx_str_t title, version, description;
+    ngx_array_t *servers;     /* ngx_str_t: URLs; NULL: this one */
+    ngx_str_t document, etag; /* made when the configuration is merged */
+};
+
+char *grpc_json_set_openapi(ngx_conf_t *cf, ngx_command_t *command, void *data);
+char *grpc_json_set_openapi_description(ngx_conf_t *cf, ngx_command_t *command, void *data);
+char *grpc_json_set_openapi_server(ngx_conf_t *cf, ngx_command_t *command, void *data);
+/* Makes the document, by the location's settings. NGX_OK, or NGX_ERROR with a line in the log. */
+ngx_int_t grpc_json_make_openapi(ngx_conf_t *cf, struct grpc_json_conf *conf);
+ngx_int_t grpc_json_openapi_handler(ngx_http_request_t *r);
 
 /* ---- variables.c ---- */
 

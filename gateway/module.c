@@ -193,6 +193,12 @@ static ngx_command_t commands[] = {
               NULL),
     DIRECTIVE("grpc_json_response_header", EVERYWHERE | NGX_CONF_TAKE12, set_header,
               response_headers, NULL),
+    DIRECTIVE("grpc_json_openapi", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE2, grpc_json_set_openapi,
+              openapi, NULL),
+    DIRECTIVE("grpc_json_openapi_description", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+              grpc_json_set_openapi_description, openapi, NULL),
+    DIRECTIVE("grpc_json_openapi_server", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+              grpc_json_set_openapi_server, openapi, NULL),
     DIRECTIVE("grpc_json_ready", NGX_HTTP_LOC_CONF | NGX_CONF_1MORE, set_ready, ready, NULL),
     DIRECTIVE("grpc_json_cors", EVERYWHERE | NGX_CONF_1MORE, grpc_json_cors_set_origins, cors,
               NULL),
@@ -268,6 +274,8 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
                            "\"grpc_json on\" needs a \"grpc_json_descriptor_set\"");
         return NGX_CONF_ERROR;
     }
+    if (conf->openapi && grpc_json_make_openapi(cf, conf) != NGX_OK)
+        return NGX_CONF_ERROR;
     return grpc_json_cors_merge(cf, prev, conf);
 }
 

@@ -215,6 +215,7 @@ def write_nginx(layout, settings):
         "@HTTP_LISTEN@": settings.endpoint("STOA_HTTP_PORT"),
         "@MODULE@": layout.module,
         "@DESCRIPTOR_SET@": layout.descriptor_set,
+        "@WEB_DIR@": f"{layout.program}/web",
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
         **callers(settings),

@@ -366,6 +366,7 @@ class Gateway:
             "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
             "@MODULE@": MODULE,
             "@DESCRIPTOR_SET@": self.descriptor_set,
+            "@WEB_DIR@": str(ROOT / "web"),
             "@WORKERS@": str(self.workers),
             "@CORS_ORIGINS@": "http://localhost:*",
             "@ADDRESS_RATE@": "1000000/1s",

@@ -1,0 +1,396 @@
+"""/openapi.json and /docs: the document says what the descriptor set says and what the gateway does."""
+import gzip
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+
+from gateway_fixture import DEMO_PROTO, OUT, ROOT, Gateway, compile_demo
+
+OPTIONS = ("--title", "Stoa", "--version", "1.0.0", "--print-unset")
+METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
+
+
+def fetch(base, path, headers=None, method="GET"):
+    request = urllib.request.Request(base + path, headers=headers or {}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+@pytest.fixture(scope="module")
+def document(suite):
+    status, headers, body = fetch(suite.http, "/openapi.json")
+    assert status == 200 and headers["Content-Type"] == "application/json"
+    return json.loads(body)
+
+
+def operations(document):
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def resolve(document, value):
+    while "$ref" in value:
+        target = document
+        for key in value["$ref"].split("/")[1:]:
+            target = target[key]
+        value = target
+    return value
+
+
+def validator(document, schema):
+    """References are into the document, so the schema is looked at from there."""
+    return jsonschema.Draft202012Validator(
+        {**schema, "components": document["components"]}, format_checker=jsonschema.FormatChecker()
+    )
+
+
+def check(document, schema, value):
+    faults = [f"{'.'.join(map(str, e.absolute_path))}: {e.message}" for e in validator(document, schema).iter_errors(value)]
+    assert not faults, faults
+
+
+def find(document, operation_id):
+    found = [op for _, _, op in operations(document) if op["operationId"] == operation_id]
+    assert len(found) == 1
+    return found[0]
+
+
+def answer_schema(document, operation_id, status):
+    operation = find(document, operation_id)
+    response = operation["responses"].get(str(status)) or operation["responses"]["default"]
+    (media,) = resolve(document, response)["content"].values()
+    return media["schema"]
+
+
+# ---- the document and the descriptor set ----
+
+
+def camel(path):
+    return ".".join(re.sub(r"_([a-z0-9])", lambda m: m.group(1).upper(), part) for part in path.split("."))
+
+
+def is_text(field):
+    known = ("Timestamp", "Duration", "FieldMask") + tuple(
+        f"{kind}Value" for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
+    )
+    return field.message_type.full_name in {f"google.protobuf.{name}" for name in known}
+
+
+def query_names(message, taken, prefix=(), within=()):
+    """What a query may hold: scalars and what is written as text, of nested messages too, each type once."""
+    names = set()
+    for field in message.fields:
+        path = (*prefix, field.name)
+        if ".".join(path) in taken or not prefix and field.name == taken.get("body"):
+            continue
+        repeated = field.label == field.LABEL_REPEATED
+        if field.message_type is None or is_text(field):
+            names.add(camel(".".join(path)))
+        elif not repeated and field.message_type not in within:
+            names |= query_names(field.message_type, taken, path, (*within, field.message_type))
+    return names
+
+
+def routed(contract):
+    return [method for method in contract.methods() if method.routes]
+
+
+def test_every_route_is_described(contract, document):
+    described = {(op["x-grpc-method"], method.upper(), path) for path, method, op in operations(document)}
+    expected = set()
+    for method in routed(contract):
+        for route in method.routes:
+            path = re.sub(r"\{([^}=]+)(=\*)?\}", lambda m: "{" + camel(m.group(1)).replace(".", "_") + "}", route.template)
+            expected.add((method.path, route.verb, path))
+    assert expected and described == expected
+
+
+def test_parameters_and_bodies(contract, document):
+    for method in routed(contract):
+        for path, verb, op in operations(document):
+            if op["x-grpc-method"] != method.path:
+                continue
+            (route,) = [r for r in method.routes if r.verb == verb.upper()]
+            in_path = re.findall(r"\{([^}=]+)", route.template)
+            parameters = op.get("parameters", [])
+            assert {p["name"] for p in parameters if p["in"] == "path"} == {camel(name) for name in in_path}
+            assert all(p["required"] for p in parameters if p["in"] == "path")
+            taken = {name: True for name in in_path}
+            taken["body"] = route.body
+            expected = set() if route.body == "*" else query_names(method.request.DESCRIPTOR, taken)
+            assert {p["name"] for p in parameters if p["in"] == "query"} == expected
+            assert ("requestBody" in op) == bool(route.body)
+
+
+def test_access_and_words(contract, document):
+    security = {"AUTH_NONE": [], "AUTH_OPTIONAL": [{}, {"bearer": []}], "AUTH_REQUIRED": [{"bearer": []}]}
+    assert find(document, "CreateUser")["security"] == security["AUTH_NONE"]
+    assert find(document, "GetArticle")["security"] == security["AUTH_OPTIONAL"]
+    assert find(document, "CreateArticle")["security"] == security["AUTH_REQUIRED"]
+    for _, _, op in operations(document):
+        assert op["summary"] and op["description"].startswith(op["summary"]), op["operationId"]
+        assert op["tags"][0] in {tag["name"] for tag in document["tags"] if tag["description"]}
+    ids = [op["operationId"] for _, _, op in operations(document)]
+    assert len(ids) == len(set(ids))
+
+
+def test_references_and_schemas_are_sound(document):
+    used = set()
+
+    def walk(value):
+        if isinstance(value, dict):
+            if isinstance(value.get("$ref"), str):
+                used.add(value["$ref"])
+                resolve(document, value)
+            for each in value.values():
+                walk(each)
+        elif isinstance(value, list):
+            for each in value:
+                walk(each)
+
+    walk(document)
+    for name, schema in document["components"]["schemas"].items():
+        assert f"#/components/schemas/{name}" in used, f"{name} is never used"
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_examples_are_valid(document):
+    seen = 0
+    for _, _, op in operations(document):
+        contents = [op.get("requestBody", {}).get("content", {})]
+        contents += [resolve(document, r).get("content", {}) for r in op["responses"].values()]
+        for media in (media for content in contents for media in content.values() if "example" in media):
+            check(document, media["schema"], media["example"])
+            seen += 1
+        for parameter in (p for p in op.get("parameters", []) if "example" in p):
+            check(document, parameter["schema"], parameter["example"])
+            seen += 1
+    assert seen > 20
+
+
+# ---- the document and live answers ----
+
+
+def call(call_http, document, operation_id, method, path, body=None, token=None, status=200):
+    http = call_http(method, path, body, token)
+    assert http.status == status, http.text
+    check(document, answer_schema(document, operation_id, status), http.json)
+    return http.json
+
+
+def example_body(document, operation_id):
+    content = find(document, operation_id)["requestBody"]["content"]
+    return json.loads(json.dumps(content["application/json"]["example"]))
+
+
+def test_live_answers_fit(document, call_http, unique):
+    """The documented examples are sent, made unique; every answer is as documented."""
+    body = example_body(document, "CreateUser")
+    body["user"]["username"] = unique("doc")
+    body["user"]["email"] = f"{unique('doc')}@example.com"
+    token = call(call_http, document, "CreateUser", "POST", "/api/users", body, status=201)["user"]["token"]
+    call(call_http, document, "Login", "POST", "/api/users/login", body)
+    call(call_http, document, "GetCurrentUser", "GET", "/api/user", token=token)
+    call(call_http, document, "GetJsonWebKeySet", "GET", "/.well-known/jwks.json")
+    article = example_body(document, "CreateArticle")
+    article["article"]["title"] = unique("Title ")
+    made = call(call_http, document, "CreateArticle", "POST", "/api/articles", article, token, 201)
+    call(call_http, document, "GetArticle", "GET", f"/api/articles/{made['article']['slug']}")
+    call(call_http, document, "ListArticles", "GET", "/api/articles?limit=3", token=token)
+    room = call(call_http, document, "CreateRoom", "POST", "/api/chat/rooms", example_body(document, "CreateRoom"), token, 201)
+    path = f"/api/chat/rooms/{room['room']['id']}"
+    call(call_http, document, "GetRoom", "GET", path, token=token)
+    call(call_http, document, "ListRooms", "GET", "/api/chat/rooms?pageSize=2", token=token)
+    call(call_http, document, "SendMessage", "POST", f"{path}/messages", example_body(document, "SendMessage"), token, 201)
+    call(call_http, document, "ListMessages", "GET", f"{path}/messages?afterSeq=0", token=token)
+    tried = set(re.findall(r'call\(call_http, document, "(\w+)"', pathlib.Path(__file__).read_text()))
+    assert tried >= {op["operationId"] for _, _, op in operations(document)}, "an operation is not tried"
+
+
+@pytest.mark.parametrize(
+    "method, path, body, operation_id, status",
+    (
+        ("POST", "/api/users", '{"user":', "CreateUser", 400),
+        ("POST", "/api/users", "{}", "CreateUser", 422),
+        ("GET", "/api/user", None, "GetCurrentUser", 401),
+        ("GET", "/api/articles/no-such-article", None, "GetArticle", 404),
+        ("GET", "/api/articles?limit=x", None, "ListArticles", 422),
+    ),
+)
+def test_live_errors_fit(suite, document, method, path, body, operation_id, status):
+    request = urllib.request.Request(
+        suite.http + path, data=body and body.encode(), method=method, headers={"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    assert refused.value.code == status
+    assert refused.value.headers["Content-Type"] == "application/problem+json"
+    assert str(status) in find(document, operation_id)["responses"]
+    check(document, answer_schema(document, operation_id, status), json.loads(refused.value.read()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"title": ""},
+        {"title": " "},
+        {"title": "x" * 257},
+        {"title": None},
+        {"title": 5},
+        {"tagList": ["x"] * 33},
+        {"tagList": [" "]},
+        {"tagList": "x"},
+    ),
+)
+def test_schema_and_service_refuse_the_same(document, call_http, new_account, change):
+    body = example_body(document, "CreateArticle")
+    body["article"].update(change)
+    schema = find(document, "CreateArticle")["requestBody"]["content"]["application/json"]["schema"]
+    assert not validator(document, schema).is_valid(body)
+    assert call_http("POST", "/api/articles", body, new_account()["token"]).status in (400, 422)
+
+
+# ---- how it is served ----
+
+
+def test_conditional_and_compressed(suite):
+    status, headers, body = fetch(suite.http, "/openapi.json")
+    assert headers["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+    assert int(headers["Content-Length"]) == len(body)
+    status, again, nothing = fetch(suite.http, "/openapi.json", {"If-None-Match": headers["ETag"]})
+    assert status == 304 and nothing == b"" and again["ETag"] == headers["ETag"]
+    status, zipped, packed = fetch(suite.http, "/openapi.json", {"Accept-Encoding": "gzip"})
+    assert zipped["Content-Encoding"] == "gzip" and gzip.decompress(packed) == body
+    status, head, nothing = fetch(suite.http, "/openapi.json", method="HEAD")
+    assert status == 200 and nothing == b"" and head["ETag"] == headers["ETag"]
+    status, refused, problem = fetch(suite.http, "/openapi.json", method="DELETE")
+    assert status == 405 and json.loads(problem)["errors"]
+
+
+def test_tool_writes_the_same(suite, document):
+    made = subprocess.run(
+        [OUT / "bin" / "stoa-openapi", "--descriptor-set", OUT.parent / "api.binpb", *OPTIONS],
+        check=True, capture_output=True,
+    )
+    expected = json.loads(made.stdout)
+    expected["info"]["description"] = document["info"]["description"]
+    assert document == expected
+
+
+@pytest.mark.parametrize(
+    "arguments, status, line",
+    (
+        ((), 2, "--descriptor-set is needed"),
+        (("--descriptor-set", "/nonexistent"), 1, "/nonexistent: cannot read the descriptor set"),
+        (("--descriptor-set", "x", "extra"), 2, "no argument is expected"),
+        (("--bad",), 2, "--bad"),
+    ),
+)
+def test_tool_refuses(arguments, status, line):
+    made = subprocess.run([OUT / "bin" / "stoa-openapi", *arguments], capture_output=True, text=True)
+    assert made.returncode == status and line in made.stderr and made.stdout == ""
+
+
+# ---- anyone's descriptor set ----
+
+OPENAPI = "grpc_json_openapi Stoa 1.0.0;"
+
+
+@pytest.fixture
+def demo(tmp_path):
+    started = []
+
+    def start(changes=None, proto=DEMO_PROTO):
+        gateway = Gateway(compile_demo(tmp_path, proto), changes)
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+
+
+def test_any_descriptor_set(demo):
+    gateway = demo({OPENAPI: 'grpc_json_openapi "Demo items" 2; grpc_json_openapi_server https://a.example; grpc_json_openapi_server /b;'})
+    gateway.start()
+    document = gateway.request("GET", "/openapi.json").json()
+    assert document["info"]["title"] == "Demo items" and document["info"]["version"] == "2"
+    assert [server["url"] for server in document["servers"]] == ["https://a.example", "/b"]
+    create = document["paths"]["/demo/items"]["post"]
+    assert create["tags"] == ["ItemService"] and "201" in create["responses"]
+    # Sent and received items have different rules.
+    schemas = document["components"]["schemas"]
+    assert schemas["Item"]["required"] == ["name", "size", "tagList", "note", "hidden"]
+    assert "required" not in schemas["ItemInput"]
+    watch = document["paths"]["/demo/watch"]["get"]["responses"]["200"]["content"]
+    assert set(watch) == {"text/event-stream", "application/x-ndjson"}
+    assert "content" not in document["paths"]["/demo/items/{name}"]["delete"]["responses"]["204"]
+
+
+@pytest.mark.parametrize(
+    "changes, proto, line",
+    (
+        ({OPENAPI: 'grpc_json_openapi "" 1;'}, DEMO_PROTO, "must not be empty"),
+        ({OPENAPI: "grpc_json_openapi A 1; grpc_json_openapi B 1;"}, DEMO_PROTO, "is duplicate"),
+        ({OPENAPI: ""}, DEMO_PROTO, 'no "grpc_json_openapi" to say more about'),
+        (
+            None,
+            DEMO_PROTO.replace("int32 size = 2;", 'int32 size = 2 [(stoa.api.v1.field).example = "{"];'),
+            "the example of field size is not JSON",
+        ),
+    ),
+)
+def test_bad_configuration(demo, changes, proto, line):
+    tested = demo(changes, proto).test_config()
+    assert tested.returncode != 0 and line in tested.stderr
+
+
+# ---- the page ----
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.files, self.inline = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.files |= {attrs[name] for name in ("src", "href") if name in attrs and not attrs[name].startswith("#")}
+        self.inline += [name for name in attrs if name.startswith("on") or name == "style"]
+        if tag == "style" or tag == "script" and "src" not in attrs:
+            self.inline.append(tag)
+
+
+def test_page_is_ours_alone(suite):
+    status, headers, body = fetch(suite.http, "/docs/")
+    assert status == 200 and headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    page = Page(body.decode())
+    assert page.inline == []
+    types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+    scripts = {path.name for path in (ROOT / "web" / "docs").glob("*.js")}
+    for name in page.files | scripts:
+        assert not re.match(r"(?:[a-z]+:)?//", name), f"{name} is somebody else's"
+        path = name if name.startswith("/") else f"/docs/{name}"
+        status, headers, content = fetch(suite.http, path)
+        assert status == 200 and content
+        assert headers["Content-Type"] == types.get(name.rsplit(".")[-1], "application/json")
+        assert not re.search(rb"https?://(?!www\.w3\.org/2000/svg)", content) or name == "/openapi.json"
+    status, _, body = fetch(suite.http, "/docs/no-such-file")
+    assert status == 404 and json.loads(body)["errors"]
