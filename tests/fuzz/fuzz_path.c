@@ -58,7 +58,7 @@ static struct str next_part(struct str *rest)
 static void build(const struct schema_match *match, struct str query, struct str body,
                   struct arena *arena)
 {
-    const struct schema_json_options options = {0};
+    const struct schema_json_options options = {.refuse_unknown = query.n % 2 != 0};
     struct schema_fault fault = {STR_NULL, STR_NULL};
     enum schema_part part;
     struct buf wire;
