@@ -334,6 +334,12 @@ $(BENCH)/routes-%.binpb: bench/many-routes $(GEN)/.protos
 $(BENCH)/codec: $(OUT)/bench/codec.o $(BENCH)/libprotobuf.o $(BENCH_PROTOS:%=$(BENCH)/%.pb.o) $(OUT)/libstoa.a
 	g++ -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 protobuf)
 
+.PHONY: test-docs
+test-docs: ## the page /docs/ in Chromium
+	@deploy/install-packages build run test browser
+	@$(MAKE) --no-print-directory build
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
+
 .PHONY: bench bench-codec
 bench: ## one table of requests a second, latency and CPU a request (bench/README.md)
 	@deploy/install-packages build run bench

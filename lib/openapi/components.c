@@ -26,7 +26,9 @@ static struct component *add(struct document *d, struct component component)
 
 static struct str short_name(const struct document *d, struct str full_name)
 {
-    return str_skip(full_name, note_of(d, full_name)->package);
+    size_t package = note_of(d, full_name)->package;
+
+    return (struct str){full_name.p + package, full_name.n - package};
 }
 
 static bool is_shared(const struct document *d, const struct component *c, struct str name)

@@ -1,5 +1,6 @@
-/* Compiled buf.validate rules: rules.c makes them, validate.c applies them; private to lib/schema, and read by lib/openapi.
- * A rule is a list of checks, each with the words for the caller made at load. */
+/* Compiled buf.validate rules: rules.c makes them, validate.c applies them; private to lib/schema,
+ * and read by lib/openapi. A rule is a list of checks, each with the words for the caller made at
+ * load. */
 #ifndef STOA_SCHEMA_RULES_H
 #define STOA_SCHEMA_RULES_H
 
@@ -98,8 +99,8 @@ bool rule_is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor
 bool rule_is_zero(ProtobufCType type, const void *at);
 void rule_print(struct buf *b, const struct rule_domain *domain, const struct rule_value *v);
 
-/* validate.c: whether the zero value of a field without presence passes, so that a message may leave
- * the field out. Returns 1, 0 or -ENOMEM. */
+/* validate.c: whether the zero value of a field without presence passes, so that a message may
+ * leave the field out. Returns 1, 0 or -ENOMEM. */
 int rules_accept_zero(const struct schema_rules *rules) MUST_CHECK;
 
 /* formats.c: named formats of strings. */

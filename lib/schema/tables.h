@@ -1,5 +1,6 @@
-/* The compiled tables behind struct schema; private to lib/schema, and read by lib/openapi. load.c builds them, everything
- * else only reads. All memory is in the schema's arena and immutable after schema_load(). */
+/* The compiled tables behind struct schema; private to lib/schema, and read by lib/openapi. load.c
+ * builds them, everything else only reads. All memory is in the schema's arena and immutable after
+ * schema_load(). */
 #ifndef STOA_SCHEMA_TABLES_H
 #define STOA_SCHEMA_TABLES_H
 
