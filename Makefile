@@ -140,7 +140,8 @@ $(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) -lcmocka
 # What a test needs of a service.
-$(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o
+$(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o \
+                                   $(OUT)/gateway/rpc_details.o
 $(OUT)/tests/test_gateway_origin: $(OUT)/gateway/origin.o
 $(OUT)/tests/test_gateway_rate: $(OUT)/gateway/rate.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o

@@ -4,11 +4,12 @@
 
 void problem_init(struct problem *p, int status)
 {
-    /* The errors are left as they are: n_errors says how many count. */
+    /* The lists are left as they are: their counts say what is in them. */
     p->status = status;
-    p->detail = p->instance = p->reason = STR_NULL;
+    p->detail = p->instance = p->language = p->type = STR_NULL;
+    p->reason = p->domain = p->resource_type = p->resource_name = STR_NULL;
     p->retry_after = 0;
-    p->n_errors = 0;
+    p->n_errors = p->n_metadata = p->n_quota = p->n_preconditions = p->n_links = 0;
 }
 
 void problem_add(struct problem *p, struct str key, struct str message)
@@ -208,17 +209,111 @@ static void print_errors(struct buf *json, const struct problem_error *errors, u
     buf_append_char(json, '}');
 }
 
+/* UPPER_SNAKE_CASE, as google.rpc.ErrorInfo wants it. */
+static bool is_reason(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!((s.p[i] >= 'A' && s.p[i] <= 'Z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
+              s.p[i] == '_'))
+            return false;
+    }
+    return s.n > 0 && s.n <= 63;
+}
+
+static bool is_domain(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!((s.p[i] >= 'A' && s.p[i] <= 'Z') || (s.p[i] >= 'a' && s.p[i] <= 'z') ||
+              (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '-' || s.p[i] == '.'))
+            return false;
+    }
+    return s.n > 0 && s.n <= 253;
+}
+
+static void print_type(const struct problem *p, struct buf *json)
+{
+    if (!p->type.n || !is_reason(p->reason) || !is_domain(p->domain)) {
+        buf_append_str(json, STR("{\"type\":\"about:blank\""));
+        return;
+    }
+    buf_append_str(json, STR("{\"type\":"));
+    print_string(json, p->type);
+    json->n -= !json->failed; /* the quote: the type goes on */
+    buf_printf(json, "%.*s:%.*s\"", STR_FMT(p->domain), STR_FMT(p->reason));
+}
+
+static void print_metadata(const struct problem *p, struct buf *json)
+{
+    for (unsigned i = 0; i < p->n_metadata; i++) {
+        buf_append_str(json, i == 0 ? STR(",\"metadata\":{") : STR(","));
+        print_string(json, p->metadata[i].name);
+        buf_append_char(json, ':');
+        print_string(json, p->metadata[i].value);
+    }
+    if (p->n_metadata)
+        buf_append_char(json, '}');
+}
+
+static void print_violations(struct str name, const struct problem_violation *violations,
+                             unsigned n, struct buf *json)
+{
+    for (unsigned i = 0; i < n; i++) {
+        buf_append_str(json, i == 0 ? name : STR(","));
+        buf_append_char(json, '{');
+        if (violations[i].type.p) {
+            buf_append_str(json, STR("\"type\":"));
+            print_string(json, violations[i].type);
+            buf_append_char(json, ',');
+        }
+        buf_append_str(json, STR("\"subject\":"));
+        print_string(json, violations[i].subject);
+        print_member(json, STR(",\"description\":"), violations[i].description);
+        buf_append_char(json, '}');
+    }
+    if (n)
+        buf_append_char(json, ']');
+}
+
+static void print_resource(const struct problem *p, struct buf *json)
+{
+    if (!p->resource_type.p)
+        return;
+    buf_append_str(json, STR(",\"resource\":{\"type\":"));
+    print_string(json, p->resource_type);
+    print_member(json, STR(",\"name\":"), p->resource_name);
+    buf_append_char(json, '}');
+}
+
+static void print_links(const struct problem *p, struct buf *json)
+{
+    for (unsigned i = 0; i < p->n_links; i++) {
+        buf_append_str(json, i == 0 ? STR(",\"help\":[") : STR(","));
+        buf_append_str(json, STR("{\"url\":"));
+        print_string(json, p->links[i].url);
+        print_member(json, STR(",\"description\":"), p->links[i].description);
+        buf_append_char(json, '}');
+    }
+    if (p->n_links)
+        buf_append_char(json, ']');
+}
+
 void problem_print(const struct problem *p, struct buf *json)
 {
     const struct status_text *text = text_of(p->status);
 
-    /* "about:blank": the title is that of the HTTP status (RFC 9457 section 4.2.1). */
-    buf_append_str(json, STR("{\"type\":\"about:blank\",\"title\":"));
+    print_type(p, json);
+    buf_append_str(json, STR(",\"title\":"));
     print_string(json, text->title);
     buf_printf(json, ",\"status\":%d", p->status);
     print_member(json, STR(",\"detail\":"), p->detail);
     print_member(json, STR(",\"instance\":"), p->instance);
     print_member(json, STR(",\"reason\":"), p->reason);
+    print_member(json, STR(",\"domain\":"), p->domain);
+    print_metadata(p, json);
+    print_violations(STR(",\"quota\":["), p->quota, p->n_quota, json);
+    print_violations(STR(",\"preconditions\":["), p->preconditions, p->n_preconditions, json);
+    print_resource(p, json);
+    print_links(p, json);
     if (p->n_errors)
         print_errors(json, p->errors, p->n_errors);
     else

@@ -4,28 +4,6 @@
 
 #include <errno.h>
 
-enum rpc_code {
-    RPC_OK = 0,
-    RPC_CANCELLED = 1,
-    RPC_UNKNOWN = 2,
-    RPC_INVALID_ARGUMENT = 3,
-    RPC_DEADLINE_EXCEEDED = 4,
-    RPC_NOT_FOUND = 5,
-    RPC_ALREADY_EXISTS = 6,
-    RPC_PERMISSION_DENIED = 7,
-    RPC_RESOURCE_EXHAUSTED = 8,
-    RPC_FAILED_PRECONDITION = 9,
-    RPC_ABORTED = 10,
-    RPC_OUT_OF_RANGE = 11,
-    RPC_UNIMPLEMENTED = 12,
-    RPC_INTERNAL = 13,
-    RPC_UNAVAILABLE = 14,
-    RPC_DATA_LOSS = 15,
-    RPC_UNAUTHENTICATED = 16,
-};
-
-#define MAX_RETRY_AFTER 86400 /* a day: longer is not a hint any more */
-
 void rpc_prefix_write(unsigned char prefix[RPC_PREFIX_SIZE], uint32_t size)
 {
     prefix[0] = 0;
@@ -54,36 +32,34 @@ int rpc_code_read(struct str value, int *ret_code)
     return 0;
 }
 
+/* The one table of codes. */
+static const int http_statuses[] = {
+    [RPC_OK] = 200,
+    [RPC_CANCELLED] = 499,
+    [RPC_UNKNOWN] = 500,
+    [RPC_INVALID_ARGUMENT] = 400,
+    [RPC_DEADLINE_EXCEEDED] = 504,
+    [RPC_NOT_FOUND] = 404,
+    [RPC_ALREADY_EXISTS] = 409,
+    [RPC_PERMISSION_DENIED] = 403,
+    [RPC_RESOURCE_EXHAUSTED] = 429,
+    [RPC_FAILED_PRECONDITION] = 400,
+    [RPC_ABORTED] = 409,
+    [RPC_OUT_OF_RANGE] = 400,
+    [RPC_UNIMPLEMENTED] = 501,
+    [RPC_INTERNAL] = 500,
+    [RPC_UNAVAILABLE] = 503,
+    [RPC_DATA_LOSS] = 500,
+    [RPC_UNAUTHENTICATED] = 401,
+};
+
 int rpc_http_status(int code, bool violations)
 {
-    switch (code) {
-    case RPC_CANCELLED:
-        return 499;
-    case RPC_INVALID_ARGUMENT:
-        return violations ? 422 : 400;
-    case RPC_FAILED_PRECONDITION:
-    case RPC_OUT_OF_RANGE:
-        return 400;
-    case RPC_UNAUTHENTICATED:
-        return 401;
-    case RPC_PERMISSION_DENIED:
-        return 403;
-    case RPC_NOT_FOUND:
-        return 404;
-    case RPC_ALREADY_EXISTS:
-    case RPC_ABORTED:
-        return 409;
-    case RPC_RESOURCE_EXHAUSTED:
-        return 429;
-    case RPC_UNIMPLEMENTED:
-        return 501;
-    case RPC_UNAVAILABLE:
-        return 503;
-    case RPC_DEADLINE_EXCEEDED:
-        return 504;
-    default:
-        return 500;
-    }
+    if (code == RPC_INVALID_ARGUMENT && violations)
+        return 422;
+    if (code < 0 || (size_t)code >= ARRAY_SIZE(http_statuses))
+        code = RPC_UNKNOWN;
+    return http_statuses[code];
 }
 
 bool rpc_health_serving(struct str wire)
@@ -132,6 +108,7 @@ struct str rpc_percent_decode(struct arena *arena, struct str s)
     return (struct str){out, n};
 }
 
+/* Either alphabet (RFC 4648 sections 4 and 5). */
 static int base64_value(char c)
 {
     if (c >= 'A' && c <= 'Z')
@@ -140,7 +117,7 @@ static int base64_value(char c)
         return c - 'a' + 26;
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
 }
 
 struct str rpc_base64_decode(struct arena *arena, struct str s)
@@ -150,9 +127,9 @@ struct str rpc_base64_decode(struct arena *arena, struct str s)
     uint32_t bits = 0;
     unsigned held = 0;
 
-    while (s.n && s.p[s.n - 1] == '=')
+    for (unsigned padding = 0; padding < 2 && s.n && s.p[s.n - 1] == '='; padding++)
         s.n--;
-    out = arena_alloc(arena, s.n);
+    out = s.n % 4 != 1 ? arena_alloc(arena, s.n + 1) : NULL;
     if (!out)
         return STR_NULL;
     for (size_t i = 0; i < s.n; i++) {
@@ -170,108 +147,23 @@ struct str rpc_base64_decode(struct arena *arena, struct str s)
     return (struct str){out, n};
 }
 
-/* ---- google.rpc.Status ---- */
-
-/* The two strings of a message: fields number a and b. */
-static void read_strings(struct str wire, uint32_t a, struct str *ret_a, uint32_t b,
-                         struct str *ret_b)
+struct str rpc_base64_encode(struct arena *arena, struct str s)
 {
-    struct schema_reader r = schema_reader_of(wire);
-    struct schema_wire_field f;
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *out = arena_alloc(arena, s.n / 3 * 4 + 4);
+    size_t n = 0;
 
-    *ret_a = *ret_b = STR_NULL;
-    while (schema_read_field(&r, &f) > 0) {
-        if (f.wire_type != SCHEMA_WIRE_LENGTH)
-            continue;
-        if (f.number == a)
-            *ret_a = f.bytes;
-        else if (f.number == b)
-            *ret_b = f.bytes;
+    if (!out)
+        return STR_NULL;
+    for (size_t i = 0; i < s.n; i += 3) {
+        uint32_t bits = (uint32_t)(unsigned char)s.p[i] << 16;
+
+        bits |= i + 1 < s.n ? (uint32_t)(unsigned char)s.p[i + 1] << 8 : 0;
+        bits |= i + 2 < s.n ? (unsigned char)s.p[i + 2] : 0;
+        out[n++] = digits[bits >> 18];
+        out[n++] = digits[bits >> 12 & 63];
+        out[n++] = i + 1 < s.n ? digits[bits >> 6 & 63] : '=';
+        out[n++] = i + 2 < s.n ? digits[bits & 63] : '=';
     }
-}
-
-static void add_error(struct problem *p, struct arena *arena, struct str path, struct str message)
-{
-    struct str key = problem_key(arena, path);
-
-    if (key.p && message.n)
-        problem_add(p, key, message);
-}
-
-static void read_bad_request(struct problem *p, struct arena *arena, struct str wire)
-{
-    struct schema_reader r = schema_reader_of(wire);
-    struct schema_wire_field f;
-    struct str field, description;
-
-    while (schema_read_field(&r, &f) > 0) {
-        if (f.number != 1 || f.wire_type != SCHEMA_WIRE_LENGTH)
-            continue;
-        read_strings(f.bytes, 1, &field, 2, &description);
-        add_error(p, arena, field, description);
-    }
-}
-
-static void read_resource_info(struct problem *p, struct arena *arena, struct str wire)
-{
-    struct str type, description;
-
-    read_strings(wire, 1, &type, 4, &description);
-    add_error(p, arena, type, description);
-}
-
-/* RetryInfo.retry_delay, a Duration, rounded up to seconds. */
-static void read_retry_info(struct problem *p, struct str wire)
-{
-    struct schema_reader r;
-    struct schema_wire_field f;
-    struct str delay, none;
-    uint64_t seconds = 0, nanos = 0;
-
-    read_strings(wire, 1, &delay, 0, &none);
-    r = schema_reader_of(delay);
-    while (schema_read_field(&r, &f) > 0) {
-        if (f.number == 1 && f.wire_type == SCHEMA_WIRE_VARINT)
-            seconds = f.scalar;
-        else if (f.number == 2 && f.wire_type == SCHEMA_WIRE_VARINT)
-            nanos = f.scalar;
-    }
-    if (seconds <= MAX_RETRY_AFTER)
-        p->retry_after = (unsigned)seconds + (nanos > 0);
-}
-
-static void read_detail(struct problem *p, struct arena *arena, struct str any)
-{
-    struct str type, value, reason, none;
-
-    read_strings(any, 1, &type, 2, &value);
-    if (str_ends(type, STR("/google.rpc.RetryInfo")))
-        read_retry_info(p, value);
-    if (p->status >= 500)
-        return;
-    if (str_ends(type, STR("/google.rpc.BadRequest"))) {
-        read_bad_request(p, arena, value);
-    } else if (str_ends(type, STR("/google.rpc.ResourceInfo"))) {
-        read_resource_info(p, arena, value);
-    } else if (str_ends(type, STR("/google.rpc.ErrorInfo"))) {
-        read_strings(value, 1, &reason, 0, &none);
-        if (reason.n)
-            p->reason = reason;
-    }
-}
-
-void rpc_problem(struct problem *p, int code, struct str message, struct str details,
-                 struct arena *arena)
-{
-    struct schema_reader r = schema_reader_of(rpc_base64_decode(arena, details));
-    struct schema_wire_field f;
-
-    problem_init(p, rpc_http_status(code, false));
-    if (p->status < 500 && message.n)
-        p->detail = rpc_percent_decode(arena, message);
-    while (schema_read_field(&r, &f) > 0) {
-        if (f.number == 3 && f.wire_type == SCHEMA_WIRE_LENGTH)
-            read_detail(p, arena, f.bytes);
-    }
-    p->status = rpc_http_status(code, p->n_errors > 0);
+    return (struct str){out, n};
 }

@@ -6,6 +6,27 @@
 
 #include "problem.h"
 
+/* https://github.com/grpc/grpc/blob/master/doc/statuscodes.md */
+enum rpc_code {
+    RPC_OK = 0,
+    RPC_CANCELLED = 1,
+    RPC_UNKNOWN = 2,
+    RPC_INVALID_ARGUMENT = 3,
+    RPC_DEADLINE_EXCEEDED = 4,
+    RPC_NOT_FOUND = 5,
+    RPC_ALREADY_EXISTS = 6,
+    RPC_PERMISSION_DENIED = 7,
+    RPC_RESOURCE_EXHAUSTED = 8,
+    RPC_FAILED_PRECONDITION = 9,
+    RPC_ABORTED = 10,
+    RPC_OUT_OF_RANGE = 11,
+    RPC_UNIMPLEMENTED = 12,
+    RPC_INTERNAL = 13,
+    RPC_UNAVAILABLE = 14,
+    RPC_DATA_LOSS = 15,
+    RPC_UNAUTHENTICATED = 16,
+};
+
 /* A message on the wire is preceded by a flag (1: compressed) and its length. */
 #define RPC_PREFIX_SIZE 5
 
@@ -20,8 +41,11 @@ int rpc_code_read(struct str value, int *ret_code) MUST_CHECK;
 /* A grpc-message as it was meant. What is no valid escape stays as it is: a message is never lost
  * over its encoding. {NULL, 0} without memory. */
 struct str rpc_percent_decode(struct arena *arena, struct str s) MUST_CHECK;
-/* The bytes of a "-bin" header. Padding may be missing. {NULL, 0} when it is not base64. */
+/* The bytes of a "-bin" header, in either alphabet of RFC 4648. Padding may be missing. {NULL, 0}
+ * when it is not base64, or without memory. */
 struct str rpc_base64_decode(struct arena *arena, struct str s) MUST_CHECK;
+/* The standard alphabet, padded. {NULL, 0} without memory. */
+struct str rpc_base64_encode(struct arena *arena, struct str s) MUST_CHECK;
 
 /* HTTP status for a gRPC code other than OK. violations: the answer names what is wrong with the
  * request, so an INVALID_ARGUMENT was understood (422) and not garbage (400). */
@@ -30,9 +54,14 @@ int rpc_http_status(int code, bool violations);
 /* Whether a serialized grpc.health.v1.HealthCheckResponse says SERVING. */
 bool rpc_health_serving(struct str wire);
 
-/* Fills *p from a failed call. message: grpc-message as sent (percent-encoded); details:
- * grpc-status-details-bin as sent (base64 of a google.rpc.Status), or {NULL, 0}. What a service
- * says about its own failures (5xx) stays inside. Strings are in the arena. */
+/* What a service says when the state that a request names in If-Match is not the current one: as
+ * reason of a FAILED_PRECONDITION or ABORTED it makes the answer a 412. */
+#define RPC_REASON_ETAG_MISMATCH "ETAG_MISMATCH"
+
+/* rpc_details.c: fills *p from a failed call. message: grpc-message as sent (percent-encoded);
+ * details: grpc-status-details-bin as sent (base64 of a google.rpc.Status), or {NULL, 0}. What a
+ * service says about its own failures (5xx) stays inside, but for when to try again; so does
+ * DebugInfo always. Strings are in the arena. */
 void rpc_problem(struct problem *p, int code, struct str message, struct str details,
                  struct arena *arena);
 

@@ -1,4 +1,4 @@
-/* gateway/problem.c and gateway/rpc_status.c: what a failed call says over HTTP. */
+/* gateway/problem.c, rpc_status.c and rpc_details.c: what a failed call says over HTTP. */
 #include "../../gateway/rpc_status.h"
 
 #include <errno.h>
@@ -49,31 +49,49 @@ static char *base64(const uint8_t *p, size_t n)
     return out;
 }
 
-/* grpc-status-details-bin of a status with one detail. */
-static char *details_of(const char *type, const ProtobufCMessage *detail)
+#define MAX_DETAILS 8
+
+/* grpc-status-details-bin of a status with these details. */
+static char *details_of_all(const ProtobufCMessage *const *details, size_t n_details)
 {
-    Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT, *anys[] = {&any};
+    Google__Protobuf__Any any[MAX_DETAILS], *anys[MAX_DETAILS];
     Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;
-    char url[128];
+    char url[MAX_DETAILS][128];
     uint8_t *wire;
     char *text;
     size_t n;
 
-    snprintf(url, sizeof(url), "type.googleapis.com/%s", type);
-    any.type_url = url;
-    any.value.len = protobuf_c_message_get_packed_size(detail);
-    any.value.data = malloc(any.value.len + 1);
-    assert_non_null(any.value.data);
-    protobuf_c_message_pack(detail, any.value.data);
-    status.n_details = 1;
+    assert_true(n_details <= MAX_DETAILS);
+    for (size_t i = 0; i < n_details; i++) {
+        google__protobuf__any__init(&any[i]);
+        snprintf(url[i], sizeof(url[i]), "type.googleapis.com/%s", details[i]->descriptor->name);
+        any[i].type_url = url[i];
+        any[i].value.len = protobuf_c_message_get_packed_size(details[i]);
+        any[i].value.data = malloc(any[i].value.len + 1);
+        assert_non_null(any[i].value.data);
+        protobuf_c_message_pack(details[i], any[i].value.data);
+        anys[i] = &any[i];
+    }
+    status.n_details = n_details;
     status.details = anys;
     wire = malloc(google__rpc__status__get_packed_size(&status) + 1);
     assert_non_null(wire);
     n = google__rpc__status__pack(&status, wire);
     text = base64(wire, n);
-    free(any.value.data);
+    for (size_t i = 0; i < n_details; i++)
+        free(any[i].value.data);
     free(wire);
     return text;
+}
+
+static char *details_of(const ProtobufCMessage *detail)
+{
+    return details_of_all(&detail, 1);
+}
+
+static char *words(const char *text)
+{
+    return (char *)(uintptr_t)text;
 }
 
 static void prints_what_a_status_says(void **state)
@@ -214,11 +232,11 @@ static void reads_violations(void **state)
     char *text;
 
     (void)state;
-    one.field = (char *)(uintptr_t) "user.full_name";
-    one.description = (char *)(uintptr_t) "can't be blank";
+    one.field = words("user.full_name");
+    one.description = words("can't be blank");
     bad.n_field_violations = 1;
     bad.field_violations = all;
-    text = details_of("google.rpc.BadRequest", &bad.base);
+    text = details_of(&bad.base);
     arena_init(&arena, 0);
     rpc_problem(&p, 3, STR("not %C3%A9 valid%2"), str_of(text), &arena);
     assert_int_equal(p.status, 422);
@@ -249,7 +267,7 @@ static void survives_damaged_details(void **state)
     delay.seconds = 3;
     delay.nanos = 1;
     retry.retry_delay = &delay;
-    text = details_of("google.rpc.RetryInfo", &retry.base);
+    text = details_of(&retry.base);
     n = strlen(text);
     arena_init(&arena, 0);
     rpc_problem(&p, 14, STR_NULL, str_of(text), &arena);
@@ -275,6 +293,268 @@ static void survives_damaged_details(void **state)
     free(text);
 }
 
+/* One of each detail, as a service might send them all together. */
+static char *every_detail(void)
+{
+    Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
+    Google__Rpc__ErrorInfo__MetadataEntry one = GOOGLE__RPC__ERROR_INFO__METADATA_ENTRY__INIT,
+                                          two = one, *entries[] = {&one, &two};
+    Google__Rpc__QuotaFailure quota = GOOGLE__RPC__QUOTA_FAILURE__INIT;
+    Google__Rpc__QuotaFailure__Violation used = GOOGLE__RPC__QUOTA_FAILURE__VIOLATION__INIT,
+                                         *useds[] = {&used};
+    Google__Rpc__PreconditionFailure failure = GOOGLE__RPC__PRECONDITION_FAILURE__INIT;
+    Google__Rpc__PreconditionFailure__Violation
+        terms = GOOGLE__RPC__PRECONDITION_FAILURE__VIOLATION__INIT,
+        *all_terms[] = {&terms};
+    Google__Rpc__ResourceInfo resource = GOOGLE__RPC__RESOURCE_INFO__INIT;
+    Google__Rpc__Help help = GOOGLE__RPC__HELP__INIT;
+    Google__Rpc__Help__Link good = GOOGLE__RPC__HELP__LINK__INIT, bad = good,
+                            *links[] = {&bad, &good};
+    Google__Rpc__LocalizedMessage localized = GOOGLE__RPC__LOCALIZED_MESSAGE__INIT;
+    Google__Rpc__RetryInfo retry = GOOGLE__RPC__RETRY_INFO__INIT;
+    Google__Protobuf__Duration delay = GOOGLE__PROTOBUF__DURATION__INIT;
+    Google__Rpc__DebugInfo debug = GOOGLE__RPC__DEBUG_INFO__INIT;
+    const ProtobufCMessage *all[] = {&info.base, &quota.base,     &failure.base, &resource.base,
+                                     &help.base, &localized.base, &retry.base,   &debug.base};
+
+    info.reason = words("OUT_OF_STOCK");
+    info.domain = words("shop.example.com");
+    one.key = words("a"), one.value = words("1");
+    two.key = words("b\""), two.value = words("");
+    info.n_metadata = 2, info.metadata = entries;
+    used.subject = words("project:x"), used.description = words("is used up");
+    quota.n_violations = 1, quota.violations = useds;
+    terms.type = words("TOS"), terms.subject = words("cloud"), terms.description = words("sign");
+    failure.n_violations = 1, failure.violations = all_terms;
+    resource.resource_type = words("book"), resource.resource_name = words("shelves/1/books/2");
+    resource.owner = words("user:secret@example.com"), resource.description = words("is gone");
+    good.description = words("Read"), good.url = words("https://example.com/help");
+    bad.url = words("javascript:alert(1)");
+    help.n_links = 2, help.links = links;
+    localized.locale = words("de-CH"), localized.message = words("Ausverkauft");
+    delay.seconds = 3;
+    retry.retry_delay = &delay;
+    debug.detail = words("secret stack");
+    return details_of_all(all, ARRAY_SIZE(all));
+}
+
+static void prints_every_detail(void **state)
+{
+    char *text = every_detail();
+    struct arena arena;
+    struct problem p;
+
+    (void)state;
+    arena_init(&arena, 0);
+    rpc_problem(&p, 8, STR("sold out"), str_of(text), &arena);
+    p.type = STR("urn:problem:");
+    assert_int_equal(p.retry_after, 3);
+    assert_str(p.language, "de-CH");
+    assert_printed(
+        &p, "{\"type\":\"urn:problem:shop.example.com:OUT_OF_STOCK\","
+            "\"title\":\"Too Many Requests\",\"status\":429,\"detail\":\"Ausverkauft\","
+            "\"reason\":\"OUT_OF_STOCK\",\"domain\":\"shop.example.com\","
+            "\"metadata\":{\"a\":\"1\",\"b\\\"\":\"\"},"
+            "\"quota\":[{\"subject\":\"project:x\",\"description\":\"is used up\"}],"
+            "\"preconditions\":[{\"type\":\"TOS\",\"subject\":\"cloud\",\"description\":\"sign\"}],"
+            "\"resource\":{\"type\":\"book\",\"name\":\"shelves/1/books/2\"},"
+            "\"help\":[{\"url\":\"https://example.com/help\",\"description\":\"Read\"}],"
+            "\"errors\":{\"quota\":[\"is used up\"],\"precondition\":[\"sign\"],"
+            "\"book\":[\"is gone\"]}}");
+    /* Of a failure of the service's own nothing remains but when to come back. */
+    rpc_problem(&p, 14, STR("sold out"), str_of(text), &arena);
+    p.type = STR("urn:problem:");
+    assert_int_equal(p.retry_after, 3);
+    assert_null(p.language.p);
+    assert_printed(&p, "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+                       "\"errors\":{\"service\":[\"is unavailable\"]}}");
+    arena_free(&arena);
+    free(text);
+}
+
+static void survives_damage_to_every_detail(void **state)
+{
+    char *text = every_detail(), *copy;
+    size_t n = strlen(text);
+    struct arena arena;
+    struct problem p;
+    struct buf json;
+
+    (void)state;
+    arena_init(&arena, 0);
+    buf_init(&json, 1 << 20);
+    for (size_t i = 0; i < n; i++) {
+        copy = malloc(i + 1);
+        assert_non_null(copy);
+        memcpy(copy, text, i);
+        rpc_problem(&p, 9, STR("m"), (struct str){copy, i}, &arena);
+        problem_print(&p, &json);
+        free(copy);
+        for (int c = 'A'; c <= 'z'; c++) {
+            char saved = text[i];
+
+            text[i] = (char)c;
+            rpc_problem(&p, 9, STR("m"), (struct str){text, n}, &arena);
+            problem_print(&p, &json);
+            assert_false(json.failed);
+            assert_true(p.status == 400);
+            text[i] = saved;
+            json.n = 0;
+        }
+        arena_reset(&arena);
+    }
+    buf_free(&json);
+    arena_free(&arena);
+    free(text);
+}
+
+/* More of anything than there is room for is left out. */
+static void limits_every_list(void **state)
+{
+    enum { MANY = 100 };
+    Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
+    Google__Rpc__ErrorInfo__MetadataEntry entry[MANY], *entries[MANY];
+    Google__Rpc__QuotaFailure quota = GOOGLE__RPC__QUOTA_FAILURE__INIT;
+    Google__Rpc__QuotaFailure__Violation used = GOOGLE__RPC__QUOTA_FAILURE__VIOLATION__INIT,
+                                         *useds[MANY];
+    Google__Rpc__Help help = GOOGLE__RPC__HELP__INIT;
+    Google__Rpc__Help__Link link = GOOGLE__RPC__HELP__LINK__INIT, *links[MANY];
+    const ProtobufCMessage *all[] = {&info.base, &quota.base, &help.base};
+    char keys[MANY][8], *text;
+    struct arena arena;
+    struct problem p;
+
+    (void)state;
+    used.subject = words("s");
+    link.url = words("http://x");
+    for (int i = 0; i < MANY; i++) {
+        google__rpc__error_info__metadata_entry__init(&entry[i]);
+        snprintf(keys[i], sizeof(keys[i]), "k%d", i);
+        entry[i].key = keys[i], entry[i].value = keys[i];
+        entries[i] = &entry[i], useds[i] = &used, links[i] = &link;
+    }
+    info.n_metadata = quota.n_violations = help.n_links = MANY;
+    info.metadata = entries, quota.violations = useds, help.links = links;
+    text = details_of_all(all, ARRAY_SIZE(all));
+    arena_init(&arena, 0);
+    rpc_problem(&p, 8, STR_NULL, str_of(text), &arena);
+    assert_int_equal(p.n_metadata, PROBLEM_MAX_METADATA);
+    assert_int_equal(p.n_quota, PROBLEM_MAX_VIOLATIONS);
+    assert_int_equal(p.n_links, PROBLEM_MAX_LINKS);
+    assert_int_equal(p.n_errors, 0);
+    arena_free(&arena);
+    free(text);
+}
+
+static void names_types_only_of_well_formed_reasons(void **state)
+{
+    static const char *const cases[][3] = {
+        {"NOT_FOUND", "stoa", "urn:x:stoa:NOT_FOUND"},
+        {"A1", "a.b-c", "urn:x:a.b-c:A1"},
+        {"not_found", "stoa", "about:blank"},
+        {"A B", "stoa", "about:blank"},
+        {"A\"", "stoa", "about:blank"},
+        {"A", "", "about:blank"},
+        {"A", "a/b", "about:blank"},
+        {"", "stoa", "about:blank"},
+    };
+    char expected[64];
+    struct problem p;
+    struct buf json;
+
+    (void)state;
+    buf_init(&json, 4096);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        problem_init(&p, 404);
+        p.type = STR("urn:x:");
+        p.reason = str_of(cases[i][0]);
+        p.domain = str_of(cases[i][1]);
+        json.n = 0;
+        problem_print(&p, &json);
+        snprintf(expected, sizeof(expected), "{\"type\":\"%s\",", cases[i][2]);
+        assert_true(str_starts(buf_str(&json), str_of(expected)));
+    }
+    buf_free(&json);
+}
+
+static void makes_412_of_a_lost_state(void **state)
+{
+    static const struct {
+        int code;
+        const char *reason;
+        int status;
+    } cases[] = {
+        {9, "ETAG_MISMATCH", 412},  {10, "ETAG_MISMATCH", 412}, {5, "ETAG_MISMATCH", 404},
+        {13, "ETAG_MISMATCH", 500}, {9, "OTHER", 400},          {10, "CONFLICT", 409},
+    };
+    Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
+    struct arena arena;
+    struct problem p;
+    char *text;
+
+    (void)state;
+    arena_init(&arena, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        info.reason = words(cases[i].reason);
+        text = details_of(&info.base);
+        rpc_problem(&p, cases[i].code, STR("m"), str_of(text), &arena);
+        assert_int_equal(p.status, cases[i].status);
+        free(text);
+    }
+    arena_free(&arena);
+}
+
+static void takes_localized_violations(void **state)
+{
+    Google__Rpc__BadRequest bad = GOOGLE__RPC__BAD_REQUEST__INIT;
+    Google__Rpc__BadRequest__FieldViolation one = GOOGLE__RPC__BAD_REQUEST__FIELD_VIOLATION__INIT,
+                                            *all[] = {&one};
+    Google__Rpc__LocalizedMessage localized = GOOGLE__RPC__LOCALIZED_MESSAGE__INIT;
+    struct arena arena;
+    struct problem p;
+    char *text;
+
+    (void)state;
+    one.field = words("name"), one.description = words("can't be blank");
+    localized.locale = words("de"), localized.message = words("fehlt");
+    one.localized_message = &localized;
+    bad.n_field_violations = 1, bad.field_violations = all;
+    text = details_of(&bad.base);
+    arena_init(&arena, 0);
+    rpc_problem(&p, 3, STR_NULL, str_of(text), &arena);
+    assert_str(p.errors[0].message, "fehlt");
+    arena_free(&arena);
+    free(text);
+}
+
+static void codes_and_decodes_base64(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"", ""},
+        {"f", "Zg=="},
+        {"fo", "Zm8="},
+        {"foo", "Zm9v"},
+        {"\xff\xfe\xfd", "//79"},
+        {"\xfb\xf0", "+/A="},
+    };
+    static const char *const others[][2] = {
+        {"Zg", "f"}, {"Zm8", "fo"}, {"__79", "\xff\xfe\xfd"}, {"-_A", "\xfb\xf0"}};
+    static const char *const bad[] = {"Z", "Zg=a", "Z g=", "Zg===", "Zm9v\n", "Zm9vZ", "*"};
+    struct arena arena;
+
+    (void)state;
+    arena_init(&arena, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        assert_str(rpc_base64_encode(&arena, str_of(pairs[i][0])), pairs[i][1]);
+        assert_str(rpc_base64_decode(&arena, str_of(pairs[i][1])), pairs[i][0]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        assert_str(rpc_base64_decode(&arena, str_of(others[i][0])), others[i][1]);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_null(rpc_base64_decode(&arena, str_of(bad[i])).p);
+    arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +569,13 @@ int main(void)
         cmocka_unit_test(knows_a_serving_answer),
         cmocka_unit_test(reads_violations),
         cmocka_unit_test(survives_damaged_details),
+        cmocka_unit_test(prints_every_detail),
+        cmocka_unit_test(survives_damage_to_every_detail),
+        cmocka_unit_test(limits_every_list),
+        cmocka_unit_test(names_types_only_of_well_formed_reasons),
+        cmocka_unit_test(makes_412_of_a_lost_state),
+        cmocka_unit_test(takes_localized_violations),
+        cmocka_unit_test(codes_and_decodes_base64),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

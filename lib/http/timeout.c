@@ -1,0 +1,60 @@
+#include "http/timeout.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define MAX_DIGITS 9
+#define MAX_GRPC_VALUE 99999999
+
+/* The digits at the start of s as a number; false when there are none or too many. */
+static bool take_digits(struct str *s, uint64_t *ret, size_t *ret_n)
+{
+    size_t n = 0;
+
+    *ret = 0;
+    while (n < s->n && n <= MAX_DIGITS && s->p[n] >= '0' && s->p[n] <= '9')
+        *ret = *ret * 10 + (uint64_t)(s->p[n++] - '0');
+    *s = str_skip(*s, n);
+    *ret_n = n;
+    return n > 0 && n <= MAX_DIGITS;
+}
+
+int request_timeout_read(struct str header, uint32_t *ret_ms)
+{
+    uint64_t seconds, fraction = 0, ms;
+    size_t n;
+
+    if (!take_digits(&header, &seconds, &n))
+        return -EINVAL;
+    if (header.n) {
+        if (header.p[0] != '.')
+            return -EINVAL;
+        header = str_skip(header, 1);
+        if (!take_digits(&header, &fraction, &n) || header.n)
+            return -EINVAL;
+        for (; n < MAX_DIGITS; n++)
+            fraction *= 10;
+    }
+    ms = seconds * 1000 + (fraction + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+    if (ms == 0)
+        return -EINVAL;
+    *ret_ms = ms < REQUEST_TIMEOUT_MAX_MS ? (uint32_t)ms : REQUEST_TIMEOUT_MAX_MS;
+    return 0;
+}
+
+size_t grpc_timeout_print(char to[GRPC_TIMEOUT_SIZE], uint64_t ms)
+{
+    static const struct {
+        uint64_t ms;
+        char unit;
+    } units[] = {{1, 'm'}, {1000, 'S'}, {60000, 'M'}, {3600000, 'H'}};
+    size_t i = 0;
+    uint64_t value;
+
+    while (i + 1 < ARRAY_SIZE(units) && ms / units[i].ms > MAX_GRPC_VALUE)
+        i++;
+    value = ms / units[i].ms;
+    if (value > MAX_GRPC_VALUE)
+        value = MAX_GRPC_VALUE;
+    return (size_t)snprintf(to, GRPC_TIMEOUT_SIZE, "%u%c", (unsigned)value, units[i].unit);
+}

@@ -1,0 +1,59 @@
+/* libFuzzer target for headers that callers write: entity tags and conditions, trace contexts and
+ * time-outs. What is made of a text is well-formed, and the same when it is read again. */
+#include "http/entity_tag.h"
+#include "http/timeout.h"
+#include "http/trace_context.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static void check_tags(struct arena *arena, struct str text)
+{
+    struct str tag = entity_tag_of(arena, text);
+
+    (void)entity_tag_judge(text, text, tag);
+    if (tag.p) {
+        check(entity_tags_valid(tag) && entity_tags_match(tag, tag, ENTITY_TAG_WEAK));
+        check(str_eq(entity_tag_of(arena, tag), tag) || tag.n > ENTITY_TAG_MAX);
+    }
+}
+
+static void check_trace(struct arena *arena, struct str text)
+{
+    static const unsigned char random[TRACE_RANDOM_SIZE];
+    struct trace_context trace, again;
+    char parent[TRACE_PARENT_SIZE];
+    struct str state = trace_state(arena, text);
+
+    trace_start(&trace, text, random);
+    trace_parent(&trace, parent);
+    check(trace_start(&again, (struct str){parent, sizeof(parent)}, random));
+    check(memcmp(trace.id, again.id, sizeof(trace.id)) == 0 && trace.sampled == again.sampled);
+    if (state.p)
+        check(state.n <= TRACE_STATE_SIZE && str_eq(trace_state(arena, state), state));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct str text = {(const char *)data, size};
+    char timeout[GRPC_TIMEOUT_SIZE];
+    struct arena arena;
+    uint32_t ms;
+
+    arena_init(&arena, 0);
+    check_tags(&arena, text);
+    check_trace(&arena, text);
+    if (request_timeout_read(text, &ms) == 0) {
+        check(ms >= 1 && ms <= REQUEST_TIMEOUT_MAX_MS);
+        check(grpc_timeout_print(timeout, ms) <= 9);
+    }
+    arena_free(&arena);
+    return 0;
+}
