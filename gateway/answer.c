@@ -24,9 +24,11 @@ ngx_int_t grpc_json_set_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx
 {
     struct grpc_json_answer *answer = &ctx->answer;
     struct buf *json = grpc_json_scratch_buf(PROBLEM_MAX_SIZE);
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
 
     if (problem_instance(r, &problem->instance) != NGX_OK)
         return NGX_ERROR;
+    problem->type = grpc_json_str(conf->problem_type);
     problem_print(problem, json);
     if (json->failed) {
         /* More to tell than fits: the status alone then. */
@@ -36,6 +38,8 @@ ngx_int_t grpc_json_set_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx
     }
     answer->status = (ngx_uint_t)problem->status;
     answer->retry_after = problem->retry_after;
+    answer->language =
+        problem->language.n ? grpc_json_copy(r, problem->language) : (ngx_str_t)ngx_null_string;
     ngx_str_set(&answer->content_type, "application/problem+json");
     answer->body = grpc_json_copy(r, buf_str(json));
     return answer->body.data && !json->failed ? NGX_OK : NGX_ERROR;
@@ -62,6 +66,45 @@ static ngx_int_t push_header(ngx_http_request_t *r, const char *name, ngx_str_t 
     h->key.data = (u_char *)(uintptr_t)name;
     h->key.len = ngx_strlen(name);
     h->value = value;
+    return NGX_OK;
+}
+
+/* Known to nginx as well: what it compresses gets a weak one (RFC 9110 section 8.8.1). */
+static ngx_int_t push_etag(ngx_http_request_t *r, ngx_str_t etag)
+{
+    if (push_header(r, "ETag", etag) != NGX_OK)
+        return NGX_ERROR;
+    r->headers_out.etag = (ngx_table_elt_t *)r->headers_out.headers.last->elts +
+                          r->headers_out.headers.last->nelts - 1;
+    return NGX_OK;
+}
+
+static bool has_metadata(const ngx_array_t *metadata, struct str name)
+{
+    const ngx_table_elt_t *h = metadata ? metadata->elts : NULL;
+
+    for (ngx_uint_t i = 0; metadata && i < metadata->nelts; i++) {
+        if (str_eq(grpc_json_str(h[i].key), name))
+            return true;
+    }
+    return false;
+}
+
+/* Who keeps the answer, for how long, and by which name of its state. */
+static ngx_int_t push_caching(ngx_http_request_t *r, const struct grpc_json_answer *answer)
+{
+    if (answer->etag.len && push_etag(r, answer->etag) != NGX_OK)
+        return NGX_ERROR;
+    if (answer->cache_control.len && !has_metadata(answer->metadata, STR("cache-control")) &&
+        push_header(r, "Cache-Control", answer->cache_control) != NGX_OK)
+        return NGX_ERROR;
+    if (answer->status == NGX_HTTP_NOT_MODIFIED) {
+        r->headers_out.content_length_n = -1;
+#if (NGX_HTTP_GZIP)
+        /* The whole answer would have said Vary (RFC 9110 section 15.4.5). */
+        r->gzip_vary = 1;
+#endif
+    }
     return NGX_OK;
 }
 
@@ -112,6 +155,10 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.content_length_n = (off_t)answer->body.len;
     if (answer->allow.len && push_header(r, "Allow", answer->allow) != NGX_OK)
+        return NGX_ERROR;
+    if (answer->language.len && push_header(r, "Content-Language", answer->language) != NGX_OK)
+        return NGX_ERROR;
+    if (push_caching(r, answer) != NGX_OK)
         return NGX_ERROR;
     if (answer->retry_after && push_retry_after(r, answer->retry_after) != NGX_OK)
         return NGX_ERROR;

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "edge.h"
+#include "metadata.h"
 #include "problem.h"
 #include "schema/schema.h"
 
@@ -58,11 +59,14 @@ struct grpc_json_conf {
     ngx_uint_t print;                   /* grpc_json_print */
     ngx_msec_t timeout;                 /* grpc_json_timeout */
     size_t response_limit;              /* grpc_json_response_limit */
+    ngx_flag_t trace;                   /* grpc_json_trace */
     size_t request_header_limit;        /* grpc_json_request_header_limit */
+    size_t response_header_limit;       /* grpc_json_response_header_limit */
     ngx_array_t *request_headers;       /* struct grpc_json_header_rule */
     ngx_array_t *set_headers;           /* struct grpc_json_header_value */
     ngx_array_t *response_headers;      /* struct grpc_json_header_rule */
     ngx_http_complex_value_t *instance; /* grpc_json_problem_instance */
+    ngx_str_t problem_type;             /* grpc_json_problem_type */
     ngx_array_t *ready;                 /* ngx_str_t: upstreams of grpc_json_ready */
     struct grpc_json_openapi *openapi;  /* grpc_json_openapi of this location; not inherited */
     struct schema *schema;              /* grpc_json_descriptor_set */
@@ -80,6 +84,9 @@ struct grpc_json_answer {
     ngx_str_t allow;        /* Allow header; empty: none */
     ngx_uint_t retry_after; /* seconds; 0: no header */
     ngx_array_t *metadata;  /* ngx_table_elt_t: headers from the upstream; NULL: none */
+    ngx_str_t etag;         /* these three: empty: no header */
+    ngx_str_t cache_control;
+    ngx_str_t language;
 };
 
 /* A gRPC message as it arrives. */
@@ -120,6 +127,9 @@ struct grpc_json_ctx {
 
     /* nginx closes the connection after some errors by number; ours leave it usable. */
     bool keepalive_known, keepalive;
+
+    struct grpc_json_wishes wishes;
+    struct grpc_json_trace trace;
 
     /* Callbacks of ngx_http_grpc_module that ours stand in front of. */
     ngx_int_t (*reinit_request)(ngx_http_request_t *r);
@@ -186,14 +196,25 @@ ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct problem *probl
 
 /* ---- headers.c ---- */
 
-/* Puts the allowed headers, and what gRPC wants, in place of the client's. NGX_OK, NGX_ERROR, or
- * NGX_DECLINED when they would be more than services accept. */
-ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* What a header costs beyond its text (RFC 9113 section 6.5.2, as HTTP/2 peers count it). */
+#define GRPC_JSON_HEADER_OVERHEAD 32
+
+/* Makes the metadata of a call: the gateway's own, what is allowed of the client's, conditions and
+ * trace; and sets ctx->timeout. After grpc_json_read_wishes(), while the client's headers are in
+ * sight. to: a list of ngx_table_elt_t; what gRPC itself wants (grpc-timeout ...) is not among it.
+ * NGX_OK, NGX_ERROR, or NGX_DECLINED with a problem, when a value is not base64 that must be, or
+ * all are more than services accept. */
+ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_list_t *to,
+                                  struct problem *ret_problem);
+/* Puts them, and what gRPC wants, in place of the client's headers. Returns the same. */
+ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                    struct problem *ret_problem);
 /* A header list of its own for r, with what every gRPC request needs. */
 ngx_int_t grpc_json_headers_minimal(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* The client's own headers again. */
 void grpc_json_headers_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* Upstream's metadata that the configuration lets through, initial and trailing. */
+/* Upstream's metadata that the configuration lets through, initial and trailing. NGX_OK, NGX_ERROR,
+ * or NGX_DECLINED when it is more than the configuration allows. */
 ngx_int_t grpc_json_metadata(ngx_http_request_t *r, ngx_array_t **ret);
 
 /* ---- upstream.c ---- */

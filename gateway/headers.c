@@ -1,11 +1,13 @@
 /* Headers in both directions, by allow-list: a client sets no metadata that the configuration does
  * not name (grpc-timeout, x-forwarded-for ...), and a service none of its own on the client's side.
+ *
+ * Metadata whose name ends in -bin is bytes, which both protocols carry as base64. Under such a
+ * name on both sides it stays base64; under another name on one side it is there as it is.
  */
 #include "grpc_json.h"
+#include "http/timeout.h"
 #include "rpc_status.h"
-
-/* What a header costs beyond its text (RFC 9113 section 6.5.2, as HTTP/2 peers count it). */
-#define HEADER_OVERHEAD 32
+#include "schema/tables.h"
 
 static ngx_table_elt_t *push(ngx_list_t *list, ngx_str_t key, ngx_str_t value)
 {
@@ -20,6 +22,85 @@ static ngx_table_elt_t *push(ngx_list_t *list, ngx_str_t key, ngx_str_t value)
     h->hash = ngx_hash_key(key.data, key.len);
     return h;
 }
+
+ngx_int_t grpc_json_push_metadata(ngx_list_t *list, struct str name, struct str value)
+{
+    ngx_str_t key = {name.n, (u_char *)(uintptr_t)name.p};
+    ngx_str_t text = {value.n, (u_char *)(uintptr_t)value.p};
+
+    return push(list, key, text) ? NGX_OK : NGX_ERROR;
+}
+
+/* ---- what a client asks of the gateway ---- */
+
+static const ngx_list_t *client_headers(ngx_http_request_t *r)
+{
+    const struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
+
+    return ctx && ctx->headers_replaced ? &ctx->headers : &r->headers_in.headers;
+}
+
+static ngx_int_t join(ngx_http_request_t *r, struct str *all, struct str line)
+{
+    u_char *p = ngx_pnalloc(r->pool, all->n + 2 + line.n), *end;
+
+    if (!p)
+        return NGX_ERROR;
+    end = ngx_sprintf(p, "%*s, %*s", all->n, all->p, line.n, line.p);
+    *all = (struct str){(char *)p, (size_t)(end - p)};
+    return NGX_OK;
+}
+
+ngx_int_t grpc_json_client_header(ngx_http_request_t *r, struct str name, struct str *ret,
+                                  unsigned *ret_lines)
+{
+    const ngx_list_t *list = client_headers(r);
+
+    *ret = STR_NULL;
+    *ret_lines = 0;
+    for (const ngx_list_part_t *part = &list->part; part; part = part->next) {
+        ngx_table_elt_t *h = part->elts;
+
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (!str_eq(name, (struct str){(char *)h[i].lowcase_key, h[i].key.len}))
+                continue;
+            if (++*ret_lines == 1)
+                *ret = grpc_json_str(h[i].value);
+            else if (join(r, ret, grpc_json_str(h[i].value)) != NGX_OK)
+                return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
+}
+
+ngx_int_t grpc_json_read_wishes(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                struct problem *ret_problem)
+{
+    struct str value;
+    unsigned lines;
+    uint32_t ms;
+
+    /* Which of two would the services believe? */
+    if (grpc_json_client_header(r, STR("authorization"), &value, &lines) != NGX_OK)
+        return NGX_ERROR;
+    if (lines > 1) {
+        problem_init(ret_problem, NGX_HTTP_BAD_REQUEST);
+        problem_add(ret_problem, STR("authorization"), STR("must be there once"));
+        return NGX_DECLINED;
+    }
+    if (grpc_json_client_header(r, STR("request-timeout"), &value, &lines) != NGX_OK)
+        return NGX_ERROR;
+    if (lines > 0 && request_timeout_read(value, &ms)) {
+        problem_init(ret_problem, NGX_HTTP_BAD_REQUEST);
+        problem_add(ret_problem, STR("requestTimeout"), STR("must be a number of seconds"));
+        return NGX_DECLINED;
+    }
+    if (lines > 0)
+        ctx->wishes.timeout = ms;
+    return grpc_json_read_conditions(r, ctx, ret_problem);
+}
+
+/* ---- to the upstream ---- */
 
 static ngx_int_t push_grpc_headers(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
@@ -37,10 +118,10 @@ static ngx_int_t push_grpc_headers(ngx_http_request_t *r, struct grpc_json_ctx *
     if (ctx->timeout == 0)
         return NGX_OK;
     ngx_str_set(&key, "grpc-timeout");
-    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 1);
+    value.data = ngx_pnalloc(r->pool, GRPC_TIMEOUT_SIZE);
     if (!value.data)
         return NGX_ERROR;
-    value.len = (size_t)(ngx_sprintf(value.data, "%Mm", ctx->timeout) - value.data);
+    value.len = grpc_timeout_print((char *)value.data, ctx->timeout);
     return push(list, key, value) ? NGX_OK : NGX_ERROR;
 }
 
@@ -80,23 +161,108 @@ static const ngx_str_t *allowed(const ngx_array_t *rules, struct str name)
     return NULL;
 }
 
-/* Copies what is allowed of the client's headers and counts its size. */
+static bool is_binary(ngx_str_t name)
+{
+    return str_ends(grpc_json_str(name), STR("-bin"));
+}
+
+/* What may be in a header as it is: text, ASCII or UTF-8. */
+static bool is_text(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+            return false;
+    }
+    return schema_utf8_valid(s);
+}
+
+/* One value on its way from a name to another. NGX_DECLINED: it is not base64 that must be, or
+ * bytes that must be text. */
+static ngx_int_t convert(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to, ngx_str_t *value)
+{
+    struct arena *arena = grpc_json_scratch();
+    struct str bytes = grpc_json_str(*value);
+
+    if (!is_binary(from) && !is_binary(to))
+        return clean_value(r, value);
+    if (is_binary(from)) {
+        bytes = rpc_base64_decode(arena, bytes);
+        if (!bytes.p)
+            return NGX_DECLINED;
+    }
+    if (is_binary(to))
+        bytes = rpc_base64_encode(arena, bytes);
+    else if (!is_text(bytes))
+        return NGX_DECLINED;
+    if (!bytes.p)
+        return NGX_ERROR;
+    *value = grpc_json_copy(r, bytes);
+    return value->data ? NGX_OK : NGX_ERROR;
+}
+
+/* The values of a header: binary ones may be joined with commas, which base64 does not have; text
+ * is one value, whatever it means. Returns false at the end. */
+static bool next_value(ngx_str_t name, struct str *rest, ngx_str_t *ret)
+{
+    const char *comma = is_binary(name) && rest->n ? memchr(rest->p, ',', rest->n) : NULL;
+    struct str value = {rest->p, comma ? (size_t)(comma - rest->p) : rest->n};
+
+    if (!rest->p)
+        return false;
+    *rest = comma ? str_skip(*rest, value.n + 1) : STR_NULL;
+    while (comma && rest->n && rest->p[0] == ' ')
+        *rest = str_skip(*rest, 1);
+    *ret = (ngx_str_t){value.n, (u_char *)(uintptr_t)value.p};
+    return true;
+}
+
+/* What the gateway says itself, a client does not. */
+static bool is_own(const struct grpc_json_conf *conf, ngx_str_t name)
+{
+    return (conf->trace && (str_eq(grpc_json_str(name), STR("traceparent")) ||
+                            str_eq(grpc_json_str(name), STR("tracestate")))) ||
+           str_eq(grpc_json_str(name), STR("if-match")) ||
+           str_eq(grpc_json_str(name), STR("if-none-match"));
+}
+
+static ngx_int_t push_header(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to, struct str values,
+                             ngx_list_t *list, size_t *size)
+{
+    ngx_str_t value;
+    ngx_int_t rc;
+
+    while (next_value(from, &values, &value)) {
+        rc = convert(r, from, to, &value);
+        if (rc != NGX_OK)
+            return rc;
+        if (!push(list, to, value))
+            return NGX_ERROR;
+        *size += to.len + value.len + GRPC_JSON_HEADER_OVERHEAD;
+    }
+    return NGX_OK;
+}
+
+/* Copies what is allowed of the client's headers and counts its size. NGX_DECLINED with the name of
+ * one that cannot be converted. */
 static ngx_int_t push_allowed(ngx_http_request_t *r, const ngx_list_t *from,
-                              const ngx_array_t *rules, ngx_list_t *to, size_t *size)
+                              const struct grpc_json_conf *conf, ngx_list_t *to, size_t *size,
+                              struct str *ret_name)
 {
     for (const ngx_list_part_t *part = &from->part; part; part = part->next) {
         ngx_table_elt_t *h = part->elts;
 
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            struct str name = {(char *)h[i].lowcase_key, h[i].key.len};
-            const ngx_str_t *key = h[i].hash ? allowed(rules, name) : NULL;
-            ngx_str_t value = h[i].value;
+            ngx_str_t name = {h[i].key.len, h[i].lowcase_key};
+            const ngx_str_t *key =
+                h[i].hash ? allowed(conf->request_headers, grpc_json_str(name)) : NULL;
+            ngx_int_t rc;
 
-            if (!key)
+            if (!key || is_own(conf, *key))
                 continue;
-            if (clean_value(r, &value) != NGX_OK || !push(to, *key, value))
-                return NGX_ERROR;
-            *size += key->len + value.len + HEADER_OVERHEAD;
+            rc = push_header(r, name, *key, grpc_json_str(h[i].value), to, size);
+            *ret_name = grpc_json_str(name);
+            if (rc != NGX_OK)
+                return rc;
         }
     }
     return NGX_OK;
@@ -117,7 +283,7 @@ static ngx_int_t push_values(ngx_http_request_t *r, const ngx_array_t *headers, 
             continue;
         if (clean_value(r, &value) != NGX_OK || !push(to, header[i].name, value))
             return NGX_ERROR;
-        *size += header[i].name.len + value.len + HEADER_OVERHEAD;
+        *size += header[i].name.len + value.len + GRPC_JSON_HEADER_OVERHEAD;
     }
     return NGX_OK;
 }
@@ -135,24 +301,54 @@ static void move_list(ngx_list_t *to, const ngx_list_t *from)
         to->last = &to->part;
 }
 
-ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+/* The shorter one of what the configuration sets and what the client asks for. */
+static ngx_msec_t timeout_of(const struct grpc_json_conf *conf, const struct grpc_json_ctx *ctx)
+{
+    ngx_msec_t asked = ctx->wishes.timeout;
+
+    return asked && (!conf->timeout || asked < conf->timeout) ? asked : conf->timeout;
+}
+
+ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_list_t *to,
+                                  struct problem *ret_problem)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    ngx_list_t list;
+    struct str name = STR_NULL;
     size_t size = 0;
+    ngx_int_t rc;
 
-    if (init_list(r, &list) != NGX_OK ||
-        push_values(r, conf->set_headers, &list, &size) != NGX_OK ||
-        push_allowed(r, &r->headers_in.headers, conf->request_headers, &list, &size) != NGX_OK)
+    ctx->timeout = timeout_of(conf, ctx);
+    if (push_values(r, conf->set_headers, to, &size) != NGX_OK ||
+        grpc_json_push_conditions(r, ctx, to, &size) != NGX_OK ||
+        grpc_json_push_trace(r, ctx, to) != NGX_OK)
         return NGX_ERROR;
-    if (size > conf->request_header_limit)
-        return NGX_DECLINED;
+    rc = push_allowed(r, client_headers(r), conf, to, &size, &name);
+    if (rc == NGX_DECLINED) {
+        problem_init(ret_problem, NGX_HTTP_BAD_REQUEST);
+        problem_add(ret_problem, name, STR("must be base64"));
+    } else if (rc == NGX_OK && size > conf->request_header_limit) {
+        problem_init(ret_problem, 431);
+        rc = NGX_DECLINED;
+    }
+    return rc;
+}
+
+ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                    struct problem *ret_problem)
+{
+    ngx_list_t list;
+    ngx_int_t rc;
+
+    if (init_list(r, &list) != NGX_OK)
+        return NGX_ERROR;
+    rc = grpc_json_make_metadata(r, ctx, &list, ret_problem);
+    if (rc != NGX_OK)
+        return rc;
     move_list(&ctx->headers, &r->headers_in.headers);
     move_list(&r->headers_in.headers, &list);
     ctx->content_length = r->headers_in.content_length;
     ctx->te = r->headers_in.te;
     ctx->headers_replaced = true;
-    ctx->timeout = conf->timeout;
     return push_grpc_headers(r, ctx);
 }
 
@@ -175,25 +371,47 @@ void grpc_json_headers_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
 /* ---- from the upstream ---- */
 
+/* One header's values. What cannot be a header is left out: the service's fault, and the rest of
+ * its answer stands. */
+static ngx_int_t collect_values(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to,
+                                struct str values, ngx_array_t *list, size_t *size)
+{
+    ngx_table_elt_t *copy;
+    ngx_str_t value;
+    ngx_int_t rc;
+
+    while (next_value(from, &values, &value)) {
+        rc = convert(r, from, to, &value);
+        if (rc == NGX_ERROR)
+            return NGX_ERROR;
+        if (rc == NGX_DECLINED) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "grpc_json: metadata \"%V\" cannot be a header", &from);
+            continue;
+        }
+        copy = ngx_array_push(list);
+        if (!copy)
+            return NGX_ERROR;
+        ngx_memzero(copy, sizeof(*copy));
+        copy->key = to;
+        copy->value = value;
+        *size += to.len + value.len + GRPC_JSON_HEADER_OVERHEAD;
+    }
+    return NGX_OK;
+}
+
 static ngx_int_t collect_metadata(ngx_http_request_t *r, const ngx_list_t *from,
-                                  const ngx_array_t *rules, ngx_array_t *to)
+                                  const ngx_array_t *rules, ngx_array_t *to, size_t *size)
 {
     for (const ngx_list_part_t *part = &from->part; part; part = part->next) {
-        ngx_table_elt_t *h = part->elts, *copy;
+        ngx_table_elt_t *h = part->elts;
 
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            struct str name = {(char *)h[i].lowcase_key, h[i].key.len};
-            const ngx_str_t *key = h[i].hash ? allowed(rules, name) : NULL;
-            ngx_str_t value = h[i].value;
+            ngx_str_t name = {h[i].key.len, h[i].lowcase_key};
+            const ngx_str_t *key = h[i].hash ? allowed(rules, grpc_json_str(name)) : NULL;
 
-            if (!key)
-                continue;
-            copy = ngx_array_push(to);
-            if (!copy || clean_value(r, &value) != NGX_OK)
+            if (key && collect_values(r, name, *key, grpc_json_str(h[i].value), to, size) != NGX_OK)
                 return NGX_ERROR;
-            ngx_memzero(copy, sizeof(*copy));
-            copy->key = *key;
-            copy->value = value;
         }
     }
     return NGX_OK;
@@ -203,13 +421,18 @@ ngx_int_t grpc_json_metadata(ngx_http_request_t *r, ngx_array_t **ret)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
     ngx_http_upstream_headers_in_t *in = &r->upstream->headers_in;
+    ngx_array_t *all;
+    size_t size = 0;
 
     *ret = NULL;
     if (!conf->response_headers)
         return NGX_OK;
-    *ret = ngx_array_create(r->pool, 4, sizeof(ngx_table_elt_t));
-    if (!*ret || collect_metadata(r, &in->headers, conf->response_headers, *ret) != NGX_OK ||
-        collect_metadata(r, &in->trailers, conf->response_headers, *ret) != NGX_OK)
+    all = ngx_array_create(r->pool, 4, sizeof(ngx_table_elt_t));
+    if (!all || collect_metadata(r, &in->headers, conf->response_headers, all, &size) != NGX_OK ||
+        collect_metadata(r, &in->trailers, conf->response_headers, all, &size) != NGX_OK)
         return NGX_ERROR;
+    if (size > conf->response_header_limit)
+        return NGX_DECLINED;
+    *ret = all;
     return NGX_OK;
 }

@@ -4,6 +4,8 @@
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
 /* gRPC C core refuses more than 8 KB of metadata; some of it is added by ngx_http_grpc_module. */
 #define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
+/* HTTP clients take 8 KB of headers at least, and 16 KB seldom. */
+#define DEFAULT_RESPONSE_HEADER_LIMIT (8 << 10)
 
 static void free_schema(void *data)
 {
@@ -59,6 +61,8 @@ static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
 /* nginx wants these without const. */
 static char is_duplicate[] = "is duplicate";
 static char is_reserved[] = "must not name a header that gRPC itself uses";
+static char is_written[] = "must not name a header that the gateway itself writes";
+static char is_no_uri[] = "must be the start of a URI";
 
 static char *set_descriptor_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
 {
@@ -92,6 +96,22 @@ static bool reserved(ngx_str_t name)
            str_eq(grpc_json_str(name), STR("te"));
 }
 
+/* Headers of an answer that nginx or we write. */
+static bool written(ngx_str_t name)
+{
+    static const struct str names[] = {
+        STR("connection"), STR("content-encoding"),  STR("content-length"), STR("date"),
+        STR("etag"),       STR("keep-alive"),        STR("server"),         STR("trailer"),
+        STR("upgrade"),    STR("transfer-encoding"),
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (str_eq(grpc_json_str(name), names[i]))
+            return true;
+    }
+    return false;
+}
+
 /* NAME [OTHER_NAME], for both header lists. */
 static char *set_header(ngx_conf_t *cf, ngx_command_t *command, void *data)
 {
@@ -106,6 +126,8 @@ static char *set_header(ngx_conf_t *cf, ngx_command_t *command, void *data)
     if (!rule || lower_case(cf, args[1], &rule->from) != NGX_OK ||
         lower_case(cf, to, &rule->to) != NGX_OK)
         return NGX_CONF_ERROR;
+    if (command->offset == offsetof(struct grpc_json_conf, response_headers) && written(rule->to))
+        return is_written;
     return reserved(rule->to) ? is_reserved : NGX_CONF_OK;
 }
 
@@ -129,6 +151,24 @@ static char *set_header_value(ngx_conf_t *cf, ngx_command_t *command, void *data
     if (ngx_http_compile_complex_value(&compile) != NGX_OK)
         return NGX_CONF_ERROR;
     return reserved(header->name) ? is_reserved : NGX_CONF_OK;
+}
+
+/* URI: printed in problems as it stands. */
+static char *set_problem_type(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_conf *conf = data;
+    const ngx_str_t *args = cf->args->elts;
+
+    (void)command;
+    if (conf->problem_type.data)
+        return is_duplicate;
+    for (size_t i = 0; i < args[1].len; i++) {
+        if (args[1].data[i] <= ' ' || args[1].data[i] > '~' || args[1].data[i] == '"' ||
+            args[1].data[i] == '\\')
+            return is_no_uri;
+    }
+    conf->problem_type = args[1];
+    return NGX_CONF_OK;
 }
 
 /* Makes the location a readiness probe of the upstreams named. */
@@ -177,6 +217,11 @@ static ngx_command_t commands[] = {
               NULL),
     DIRECTIVE("grpc_json_problem_instance", EVERYWHERE | NGX_CONF_TAKE1,
               ngx_http_set_complex_value_slot, instance, NULL),
+    DIRECTIVE("grpc_json_problem_type", EVERYWHERE | NGX_CONF_TAKE1, set_problem_type, problem_type,
+              NULL),
+    DIRECTIVE("grpc_json_trace", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, trace, NULL),
+    DIRECTIVE("grpc_json_response_header_limit", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_size_slot, response_header_limit, NULL),
     DIRECTIVE("grpc_json_print", EVERYWHERE | NGX_CONF_1MORE, ngx_conf_set_bitmask_slot, print,
               print_options),
     DIRECTIVE("grpc_json_refuse_unknown", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
@@ -241,7 +286,9 @@ static void *create_conf(ngx_conf_t *cf)
         return NULL;
     conf->enabled = conf->problems = conf->refuse_unknown = NGX_CONF_UNSET;
     conf->timeout = NGX_CONF_UNSET_MSEC;
+    conf->trace = NGX_CONF_UNSET;
     conf->response_limit = conf->request_header_limit = NGX_CONF_UNSET_SIZE;
+    conf->response_header_limit = NGX_CONF_UNSET_SIZE;
     conf->request_headers = conf->response_headers = NGX_CONF_UNSET_PTR;
     conf->set_headers = NGX_CONF_UNSET_PTR;
     conf->schema = NGX_CONF_UNSET_PTR;
@@ -262,6 +309,10 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->response_limit, prev->response_limit, DEFAULT_RESPONSE_LIMIT);
     ngx_conf_merge_size_value(conf->request_header_limit, prev->request_header_limit,
                               DEFAULT_REQUEST_HEADER_LIMIT);
+    ngx_conf_merge_size_value(conf->response_header_limit, prev->response_header_limit,
+                              DEFAULT_RESPONSE_HEADER_LIMIT);
+    ngx_conf_merge_value(conf->trace, prev->trace, 0);
+    ngx_conf_merge_str_value(conf->problem_type, prev->problem_type, "");
     ngx_conf_merge_ptr_value(conf->request_headers, prev->request_headers, NULL);
     ngx_conf_merge_ptr_value(conf->set_headers, prev->set_headers, NULL);
     ngx_conf_merge_ptr_value(conf->response_headers, prev->response_headers, NULL);

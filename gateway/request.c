@@ -219,12 +219,14 @@ void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
 static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct buf *wire)
 {
+    struct problem problem;
+
     rpc_prefix_write((unsigned char *)wire->p, (uint32_t)(wire->n - RPC_PREFIX_SIZE));
-    switch (grpc_json_headers_replace(r, ctx)) {
+    switch (grpc_json_headers_replace(r, ctx, &problem)) {
     case NGX_OK:
         break;
     case NGX_DECLINED:
-        return refuse_status(r, ctx, 431);
+        return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -304,7 +306,9 @@ static bool is_acceptable(ngx_http_request_t *r, const struct schema_method *met
 
 static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
-    /* Conditions are for the service to judge. */
+    struct problem problem;
+
+    /* nginx's own judgement of conditions is for files. */
     r->disable_not_modified = 1;
     switch (grpc_json_route(r, ctx)) {
     case 0:
@@ -313,6 +317,14 @@ static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
         return refuse_method(r, ctx);
     default:
         return refuse_status(r, ctx, NGX_HTTP_NOT_FOUND);
+    }
+    switch (grpc_json_read_wishes(r, ctx, &problem)) {
+    case NGX_OK:
+        break;
+    case NGX_DECLINED:
+        return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+    default:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (ctx->match.method->client_streaming || ctx->match.method->server_streaming)
         return refuse_status(r, ctx, NGX_HTTP_NOT_IMPLEMENTED);

@@ -152,8 +152,14 @@ static ngx_int_t make_answer(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     struct grpc_json_message *m = &ctx->message;
     struct str status = grpc_json_upstream_header(r, STR("grpc-status"));
 
-    if (grpc_json_metadata(r, &ctx->answer.metadata) != NGX_OK)
+    switch (grpc_json_metadata(r, &ctx->answer.metadata)) {
+    case NGX_OK:
+        break;
+    case NGX_DECLINED:
+        return answer_broken(r, ctx, "more metadata than grpc_json_response_header_limit");
+    default:
         return NGX_ERROR;
+    }
     if (ctx->upstream_broken)
         return answer_broken(r, ctx, "a broken answer");
     if (m->broken)
@@ -164,7 +170,11 @@ static ngx_int_t make_answer(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
         return answer_rpc_error(r, ctx);
     if (r->upstream->headers_in.status_n != NGX_HTTP_OK || !m->bytes || m->have != m->size)
         return answer_broken(r, ctx, "no whole message");
-    return answer_json(r, ctx);
+    if (answer_json(r, ctx) != NGX_OK)
+        return NGX_ERROR;
+    if (ctx->answer.status >= NGX_HTTP_BAD_REQUEST)
+        return NGX_OK;
+    return grpc_json_apply_conditions(r, ctx, (struct str){(char *)m->bytes, m->size});
 }
 
 static ngx_int_t finish(ngx_http_request_t *r, struct grpc_json_ctx *ctx)

@@ -2,6 +2,7 @@
  * for, so they can be used in any phase: to choose the upstream, to limit rates, to log. */
 #include "grpc_json.h"
 
+enum trace_part { TRACE_PART_ID, TRACE_PART_SPAN };
 enum route_part { ROUTE_PACKAGE, ROUTE_SERVICE, ROUTE_METHOD };
 
 static void set_value(ngx_http_variable_value_t *v, const void *data, size_t n)
@@ -78,6 +79,24 @@ static ngx_int_t get_request_id(ngx_http_request_t *r, ngx_http_variable_value_t
     return NGX_OK;
 }
 
+/* Also of a request that never reached a service: its log line belongs to the trace. */
+static ngx_int_t get_trace(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t part)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct grpc_json_ctx *ctx;
+
+    if (!conf->trace)
+        return not_found(v);
+    ctx = grpc_json_ctx(r->main);
+    if (!ctx || grpc_json_start_trace(r->main, ctx) != NGX_OK)
+        return NGX_ERROR;
+    if (part == TRACE_PART_ID)
+        set_value(v, ctx->trace.context.id, TRACE_ID_SIZE);
+    else
+        set_value(v, ctx->trace.context.span, TRACE_SPAN_SIZE);
+    return NGX_OK;
+}
+
 static ngx_int_t get_ready_upstream(ngx_http_request_t *r, ngx_http_variable_value_t *v,
                                     uintptr_t data)
 {
@@ -141,6 +160,8 @@ static ngx_http_variable_t variables[] = {
     {ngx_string("grpc_json_client"), NULL, get_client, 0, 0, 0},
     {ngx_string("grpc_json_limited"), NULL, get_limited, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
     {ngx_string("grpc_json_request_id"), NULL, get_request_id, 0, 0, 0},
+    {ngx_string("grpc_json_trace_id"), NULL, get_trace, TRACE_PART_ID, 0, 0},
+    {ngx_string("grpc_json_span_id"), NULL, get_trace, TRACE_PART_SPAN, 0, 0},
     {ngx_string("grpc_json_ready_upstream"), NULL, get_ready_upstream, 0, NGX_HTTP_VAR_NOCACHEABLE,
      0},
 };

@@ -330,7 +330,8 @@ class Answer:
         assert int(self.headers["Content-Length"]) == len(self.body)
         problem = self.json()
         assert problem["status"] == self.status
-        assert problem["type"] == "about:blank"
+        typed = "reason" in problem and "domain" in problem
+        assert problem["type"] == (f"urn:problem:{problem['domain']}:{problem['reason']}" if typed else "about:blank")
         assert problem["title"] and problem["title"] == self.reason
         assert problem["instance"] == "urn:request:" + self.headers["X-Request-Id"]
         assert problem["errors"]
