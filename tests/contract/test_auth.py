@@ -221,6 +221,7 @@ def test_forged_token(both, call_http, new_account, kind, service, method, reque
 def test_published_key_verifies_tokens(both, new_account):
     """Somebody else's JOSE library agrees with ours."""
     _, answer, http = both("auth", "GetJsonWebKeySet", {})
+    assert http.headers["Cache-Control"] == "public, max-age=300"
     token = new_account()["token"]
     kid = jwt.get_unverified_header(token)["kid"]
     (key,) = [key for key in http.json["keys"] if key["kid"] == kid]

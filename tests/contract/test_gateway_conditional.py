@@ -292,3 +292,30 @@ def test_cache_control_of_metadata_by_allow_list_only(world):
     answer = get(world)
     assert answer.headers.get_all("Cache-Control") == ["private, max-age=60"]
     assert answer.headers["Expires"] is None
+
+
+# ---- a service on lib/grpc ----
+
+
+def test_conditions_against_the_test_server(test_gateway):
+    path = "/test/echo-unary/hello?etag=v7"
+    answer = test_gateway.get(path)
+    assert answer.status == 200 and answer.headers["ETag"] == '"v7"' and answer.json()["etag"] == "v7"
+    assert test_gateway.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status == 304
+    assert test_gateway.get(path, headers={"If-Match": '"v6"'}).status == 412
+
+
+def test_conditions_reach_the_test_server(test_gateway):
+    request = {"returnMetadata": ["if-match", "if-none-match"], "etag": "v7"}
+    headers = {"If-Match": '"v7"', "If-None-Match": 'W/"v6"'}
+    answer = test_gateway.post("/test/echo-unary", request, headers=headers)
+    assert answer.status == 200 and answer.headers["ETag"] == '"v7"'
+    assert answer.json()["metadata"] == {"if-match": '"v7"', "if-none-match": 'W/"v6"'}
+
+
+def test_refused_by_the_test_server(test_gateway):
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "ETAG_MISMATCH", "domain": "stoa"}
+    request = {"outcome": {"status": {"code": 10, "message": "stale", "details": [info]}}}
+    answer = test_gateway.post("/test/echo-unary", request, headers={"If-Match": '"v1"'})
+    assert answer.status == 412
+    assert answer.json()["type"] == "urn:problem:stoa:ETAG_MISMATCH" and answer.json()["detail"] == "stale"

@@ -111,9 +111,10 @@ def test_conflicting_routes(tmp_path):
         ("    grpc_json_descriptor_set @DESCRIPTOR_SET@;", "", "grpc_json_descriptor_set"),
         ("grpc_json_timeout 10s", "grpc_json_timeout soon", "grpc_json_timeout"),
         ("grpc_json_response_limit 8m", "grpc_json_response_limit 8q", "grpc_json_response_limit"),
-        ("grpc_json_request_header traceparent;", "grpc_json_request_header x grpc-timeout;", "grpc_json_request_header"),
-        ("grpc_json_request_header traceparent;", "grpc_json_request_header TE;", "grpc_json_request_header"),
+        ("grpc_json_request_header Accept-Language;", "grpc_json_request_header x grpc-timeout;", "grpc_json_request_header"),
+        ("grpc_json_request_header Accept-Language;", "grpc_json_request_header TE;", "grpc_json_request_header"),
         ("grpc_json_print unset", "grpc_json_print pretty", "pretty"),
+        ("grpc_json_problem_type urn:problem:;", "grpc_json_problem_type 'a b';", "grpc_json_problem_type"),
         ("grpc_json_problems on;", "grpc_json_problems on; grpc_json_problems off;", "duplicate"),
     ],
 )
