@@ -318,4 +318,4 @@ def test_refused_by_the_test_server(test_gateway):
     request = {"outcome": {"status": {"code": 10, "message": "stale", "details": [info]}}}
     answer = test_gateway.post("/test/echo-unary", request, headers={"If-Match": '"v1"'})
     assert answer.status == 412
-    assert answer.json()["type"] == "urn:problem:stoa:ETAG_MISMATCH" and answer.json()["detail"] == "stale"
+    assert answer.json()["reason"] == "ETAG_MISMATCH" and answer.json()["detail"] == "stale"
