@@ -264,7 +264,7 @@ PARTS := $(addprefix $(OUT)/bin/,$(SERVICES) $(TOOLS)) $(BUILD)/api.binpb
 BIG_MAKE = $(MAKE) --silent --no-print-directory -j$(JOBS)
 SUITE = STOA_OUT=$(abspath $(OUT)) deploy/suite
 
-.PHONY: deps build run up down status test
+.PHONY: deps build run up reload down status test
 deps: ## install the Debian packages that building, running and testing need
 	@deploy/install-packages build run test
 
@@ -283,6 +283,10 @@ up: ## the same in the background; returns when it answers
 	@deploy/install-packages build run
 	@$(MAKE) --no-print-directory build
 	@exec env $(SUITE) up
+
+reload: ## build, and let a running suite's gateway take over the routes and new settings
+	@$(MAKE) --no-print-directory build
+	@exec env $(SUITE) reload
 
 down: ## stop it
 	@exec env $(SUITE) down

@@ -63,4 +63,9 @@ void *grpc_json_metrics_session(ngx_http_request_t *r);
 void grpc_json_metrics_session_bytes(void *session, size_t received, size_t sent);
 void grpc_json_metrics_session_end(void *session);
 
+/* ---- leave.c ---- */
+
+/* Before the filters of response.c are installed, so that every answer passes. */
+ngx_int_t grpc_json_leave_install(ngx_conf_t *cf);
+
 #endif

@@ -50,6 +50,7 @@ struct grpc_json_main_conf {
     struct grpc_json_metrics *metrics; /* metrics.c; NULL: nothing is counted */
     ngx_cycle_t *cycle;                /* metrics.c: that this configuration makes */
     ngx_array_t limit_zones;           /* limit.c */
+    ngx_msec_t leave_timeout;          /* grpc_json_leave_timeout; 0: none */
 };
 
 struct grpc_json_conf {

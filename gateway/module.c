@@ -262,6 +262,9 @@ static ngx_command_t commands[] = {
      grpc_json_metrics_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("grpc_json_metrics"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, grpc_json_metrics_set,
      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("grpc_json_leave_timeout"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+     ngx_conf_set_msec_slot, NGX_HTTP_MAIN_CONF_OFFSET,
+     offsetof(struct grpc_json_main_conf, leave_timeout), NULL},
     ngx_null_command,
 };
 
@@ -275,7 +278,17 @@ static void *create_main_conf(ngx_conf_t *cf)
         ngx_array_init(&conf->schemas, cf->pool, 1, sizeof(struct grpc_json_schema)) != NGX_OK ||
         ngx_array_init(&conf->limit_zones, cf->pool, 2, sizeof(void *)) != NGX_OK)
         return NULL;
+    conf->leave_timeout = NGX_CONF_UNSET_MSEC;
     return conf;
+}
+
+static char *init_main_conf(ngx_conf_t *cf, void *data)
+{
+    struct grpc_json_main_conf *conf = data;
+
+    (void)cf;
+    ngx_conf_init_msec_value(conf->leave_timeout, 0);
+    return NGX_CONF_OK;
 }
 
 static void *create_conf(ngx_conf_t *cf)
@@ -341,7 +354,7 @@ static ngx_int_t install(ngx_conf_t *cf)
     *handler = grpc_json_precontent;
     if (grpc_json_hook_upstreams(cf) != NGX_OK)
         return NGX_ERROR;
-    if (grpc_json_metrics_install(cf) != NGX_OK)
+    if (grpc_json_metrics_install(cf) != NGX_OK || grpc_json_leave_install(cf) != NGX_OK)
         return NGX_ERROR;
     grpc_json_cors_install();
     if (grpc_json_limit_install(cf) != NGX_OK)
@@ -365,6 +378,7 @@ static ngx_http_module_t module_context = {
     .preconfiguration = grpc_json_add_variables,
     .postconfiguration = install,
     .create_main_conf = create_main_conf,
+    .init_main_conf = init_main_conf,
     .create_loc_conf = create_conf,
     .merge_loc_conf = merge_conf,
 };

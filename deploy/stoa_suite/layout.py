@@ -26,6 +26,12 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+@=-]+")
 
 
 class Layout:
+    # In program/ and in each folder that a reload brought.
+    MODULE = "ngx_http_grpc_json_module.so"
+    DESCRIPTOR_SET = "api.binpb"
+    CERTIFICATE = "tls/certificate.pem"
+    KEY = "tls/key.pem"
+
     def __init__(self, base):
         self.base = base
         self.lock = f"{base}/lock"
@@ -33,8 +39,6 @@ class Layout:
         for name in OWN:
             setattr(self, name, f"{base}/{name}")
         self.bin = f"{self.program}/bin"
-        self.module = f"{self.program}/ngx_http_grpc_json_module.so"
-        self.descriptor_set = f"{self.program}/api.binpb"
         self.cluster = f"{self.postgres}/15"
         self.control = f"{self.sock}/supervisor.sock"
         self.record = f"{self.etc}/suite.json"

@@ -205,7 +205,15 @@ def callers(settings):
     }
 
 
-def write_nginx(layout, settings):
+def tls_listener(layout, settings, program):
+    if not settings.tls:
+        return ""
+    listen = f"listen {settings.endpoint('STOA_HTTPS_PORT')} ssl http2 default_server backlog=1024;"
+    return f"{listen} ssl_certificate {program}/{layout.CERTIFICATE}; ssl_certificate_key {program}/{layout.KEY};"
+
+
+def nginx_configuration(layout, settings, program):
+    """The text of nginx.conf for the module, descriptor set and template in the folder `program`."""
     workers = settings["STOA_HTTP_WORKERS"]
     values = {
         # nginx cannot rotate its files alone: through its output they end in log/gateway.log, rotated.
@@ -213,18 +221,23 @@ def write_nginx(layout, settings):
         "@RUN_DIR@/log/nginx-error.log": "stderr",
         "@RUN_DIR@": layout.base,
         "@HTTP_LISTEN@": settings.endpoint("STOA_HTTP_PORT"),
-        "@MODULE@": layout.module,
-        "@DESCRIPTOR_SET@": layout.descriptor_set,
-        "@WEB_DIR@": f"{layout.program}/web",
+        "@TLS_LISTEN@": tls_listener(layout, settings, program),
+        "@MODULE@": f"{program}/{layout.MODULE}",
+        "@DESCRIPTOR_SET@": f"{program}/{layout.DESCRIPTOR_SET}",
+        "@WEB_DIR@": f"{program}/web",
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
         **callers(settings),
     }
     try:
-        with open(f"{layout.program}/gateway/nginx.conf.in", encoding="utf-8") as file:
+        with open(f"{program}/gateway/nginx.conf.in", encoding="utf-8") as file:
             text = file.read()
     except OSError as error:
         raise SuiteError(f"gateway/nginx.conf.in: {error.strerror}; the clone is not complete") from None
     for name, value in values.items():
         text = text.replace(name, value)
-    write_private(f"{layout.etc}/nginx.conf", text)
+    return text
+
+
+def write_nginx(layout, settings):
+    write_private(f"{layout.etc}/nginx.conf", nginx_configuration(layout, settings, layout.program))

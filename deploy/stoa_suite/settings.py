@@ -46,6 +46,13 @@ def folder(text):
     return os.path.abspath(text)
 
 
+def file(text):
+    """A file's path, or none."""
+    if "\0" in text or "\n" in text:
+        raise ValueError("set the path of a file, or none")
+    return "" if text == "none" else os.path.abspath(text)
+
+
 def rate(text):
     """Requests in a time, as grpc_json_limit_zone takes it."""
     if text != "off" and not re.fullmatch(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4})?[smh]", text):
@@ -78,6 +85,9 @@ TABLE = (
     Setting("STOA_RUN_DIR", ".run", folder, "Folder of everything this suite keeps: data, sockets, logs, secrets."),
     Setting("STOA_BIND", "127.0.0.1", address, "Address that HTTP and gRPC listen on."),
     Setting("STOA_HTTP_PORT", "8080", port, "Port of the gateway: HTTP/JSON."),
+    Setting("STOA_HTTPS_PORT", "8443", port, "Port of the gateway with TLS, when there is a certificate."),
+    Setting("STOA_HTTPS_CERTIFICATE", "none", file, "Certificate chain (PEM); STOA_HTTP_PORT is then for this machine only."),
+    Setting("STOA_HTTPS_KEY", "none", file, "Its private key (PEM)."),
     Setting("STOA_AUTH_PORT", "9001", port, "Port of auth: gRPC."),
     Setting("STOA_POSTS_PORT", "9002", port, "Port of posts: gRPC."),
     Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC."),
@@ -91,6 +101,11 @@ TABLE = (
     Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
     Setting("STOA_OUT", "build/release", folder, "Build output that is started (make's $(OUT))."),
     Setting("STOA_POSTGRES_BIN", "/usr/lib/postgresql/15/bin", folder, "Folder of Postgres' programs."),
+)
+# What a running suite takes over by `reload`; everything else waits for the next start.
+RELOADED = (
+    "STOA_HTTP_WORKERS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE", "STOA_ACCOUNT_RATE",
+    "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
 )
 PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
 
@@ -109,20 +124,37 @@ class Settings(dict):
                 self[setting.name] = setting.read(text or setting.fallback())
             except ValueError as error:
                 raise SuiteError(f"{setting.name}={text}: {error}") from None
+        if bool(self["STOA_HTTPS_CERTIFICATE"]) != bool(self["STOA_HTTPS_KEY"]):
+            raise SuiteError("STOA_HTTPS_CERTIFICATE and STOA_HTTPS_KEY go together: set both, or none")
         owner = {}
-        for name in PORTS:
+        for name in self.ports():
             other = owner.setdefault(self[name], name)
             if other != name:
                 raise SuiteError(f"{name}={self[name]}: {other} is the same port; give each its own")
 
+    @property
+    def tls(self):
+        return bool(self["STOA_HTTPS_CERTIFICATE"])
+
+    def ports(self):
+        """Names of the ports in use."""
+        return [name for name in PORTS if self.tls or name != "STOA_HTTPS_PORT"]
+
+    def bind(self, port_name):
+        """The address of a listener: with TLS, HTTP in the clear does not leave the machine."""
+        bind = self["STOA_BIND"]
+        if not self.tls or port_name != "STOA_HTTP_PORT" or bind.is_loopback:
+            return bind
+        return ipaddress.ip_address("127.0.0.1" if bind.version == 4 else "::1")
+
     def endpoint(self, port_name):
         """ADDRESS:PORT as a listener writes it."""
-        bind = self["STOA_BIND"]
+        bind = self.bind(port_name)
         return f"[{bind}]:{self[port_name]}" if bind.version == 6 else f"{bind}:{self[port_name]}"
 
     def reachable(self, port_name):
         """ADDRESS:PORT that a client on this machine can use, also when listening on every address."""
-        bind = self["STOA_BIND"]
+        bind = self.bind(port_name)
         if not bind.is_unspecified:
             return self.endpoint(port_name)
         return f"[::1]:{self[port_name]}" if bind.version == 6 else f"127.0.0.1:{self[port_name]}"

@@ -26,6 +26,10 @@ SERVICE_NAMES = ("auth", "posts", "chat")
 SOURCES = ("gateway/nginx.conf.in", "web", "deploy/suite", "deploy/stoa_suite", "deploy/bootstrap.sql")
 
 
+# Folders inside program/, numbered.
+RELOAD = "reload-"
+
+
 def say(text):
     print(text, flush=True)
 
@@ -160,14 +164,21 @@ def build_outputs(settings):
     return wanted
 
 
-def copy_programs(settings, layout):
+def copy_programs(settings, layout, who):
     fresh = f"{layout.program}.new"
+    copy_all(settings, layout, who, fresh, build_outputs(settings), SOURCES)
+    shutil.rmtree(layout.program, ignore_errors=True)
+    os.rename(fresh, layout.program)
+
+
+def copy_all(settings, layout, who, fresh, outputs, sources):
+    """What was built and what of the repository is read at run time, into a new folder."""
     shutil.rmtree(fresh, ignore_errors=True)
     os.umask(0o022)
     os.makedirs(f"{fresh}/bin")
-    for source, name in build_outputs(settings):
+    for source, name in outputs:
         shutil.copy(source, f"{fresh}/{name}")
-    for name in SOURCES:
+    for name in sources:
         source, copy = f"{REPOSITORY}/{name}", f"{fresh}/{name}"
         os.makedirs(os.path.dirname(copy), exist_ok=True)
         if os.path.isdir(source):
@@ -175,8 +186,25 @@ def copy_programs(settings, layout):
         elif os.path.exists(source):
             shutil.copy(source, copy)
     make_readable(fresh)
-    shutil.rmtree(layout.program, ignore_errors=True)
-    os.rename(fresh, layout.program)
+    copy_tls(settings, layout, fresh, who)
+
+
+def copy_tls(settings, layout, folder, who):
+    """The certificate and its key, for the suite's account alone to read."""
+    if not settings.tls:
+        return
+    os.mkdir(f"{folder}/tls", 0o700)
+    for setting, name in (("STOA_HTTPS_CERTIFICATE", layout.CERTIFICATE), ("STOA_HTTPS_KEY", layout.KEY)):
+        copy = f"{folder}/{name}"
+        try:
+            with open(settings[setting], "rb") as source, open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise SuiteError(f"{setting}={settings[setting]}: {error.strerror}") from None
+        if os.geteuid() == 0:
+            os.chown(copy, who.pw_uid, who.pw_gid)
+    if os.geteuid() == 0:
+        os.chmod(f"{folder}/tls", 0o755)
 
 
 def make_readable(top):
@@ -219,20 +247,45 @@ def stage(settings):
     if lock is None or not has_stopped(layout):
         return layout, who, None
     try:
-        copy_programs(settings, layout)
+        copy_programs(settings, layout, who)
         make_own_folders(layout, who)
     except (OSError, shutil.Error) as error:
         raise SuiteError(f"cannot copy the programs to {layout.program}: {error}; free space or set STOA_RUN_DIR")
     return layout, who, lock
 
 
-def continue_unprivileged(command, arguments, settings, layout, who, environment, lock):
-    """Replaces this process by the staged suite, as the suite's account."""
+def stage_reload(settings, layout):
+    """The gateway's part of a build in a folder of its own inside program/: whatever becomes of it, the
+    one in use stays whole. Returns the folder, the account and the held lock."""
+    who = account()
+    lock = os.open(layout.program, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise SuiteError(f"{settings['STOA_RUN_DIR']}: another reload is at work there; wait for it") from None
+    numbers = [int(name.removeprefix(RELOAD)) for name in os.listdir(layout.program) if name.startswith(RELOAD)]
+    with open(f"{layout.etc}/nginx.conf", encoding="utf-8") as file:
+        in_use = file.read()
+    for number in numbers:
+        if f"{layout.program}/{RELOAD}{number}/" not in in_use:
+            shutil.rmtree(f"{layout.program}/{RELOAD}{number}", ignore_errors=True)
+    folder = f"{layout.program}/{RELOAD}{max(numbers, default=0) + 1}"
+    outputs = [(source, name) for source, name in build_outputs(settings) if not name.startswith("bin/")]
+    try:
+        copy_all(settings, layout, who, folder, outputs, SOURCES)
+    except (OSError, shutil.Error) as error:
+        raise SuiteError(f"cannot copy the build to {folder}: {error}") from None
+    return folder, who, lock
+
+
+def continue_unprivileged(command, arguments, settings, layout, who, environment, lock, program=None):
+    """Replaces this process by the staged suite (in the folder `program`), as the suite's account."""
+    program = program or layout.program
     os.set_inheritable(lock, True)
     clean = inherited(environment)
     clean.update(settings.environment())
     clean.update(PATH=PATH, HOME=layout.base, USER=who.pw_name, LANG="C.UTF-8", TZ="UTC")
-    staged = ["/usr/bin/python3", "-B", f"{layout.program}/deploy/suite", command, *arguments]
+    staged = ["/usr/bin/python3", "-B", f"{program}/deploy/suite", command, *arguments]
     os.chdir(layout.base)
     os.execvpe("setpriv", [*as_account(who), *staged, f"--staged={layout.base}", f"--lock={lock}"], clean)
 

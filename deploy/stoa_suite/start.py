@@ -10,7 +10,7 @@ from . import programs as table_of
 from .control import BACKOFF, FATAL, UP, Control, http_status, stop
 from .follow import Follower
 from .postgres import Cluster, run, write_private
-from .settings import PORTS, SuiteError
+from .settings import SuiteError
 
 
 class Interrupted(Exception):
@@ -73,13 +73,13 @@ class Start:
     # ---- starting ----
 
     def check_ports(self):
-        used = {service.port_setting for service in self._services} | {"STOA_HTTP_PORT"}
-        for name in PORTS:
+        used = {service.port_setting for service in self._services} | {"STOA_HTTP_PORT", "STOA_HTTPS_PORT"}
+        for name in self.settings.ports():
             if name in used:
                 self._check_port(name)
 
     def _check_port(self, name):
-        bind, port = self.settings["STOA_BIND"], self.settings[name]
+        bind, port = self.settings.bind(name), self.settings[name]
         family = socket.AF_INET6 if bind.version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -166,6 +166,8 @@ class Start:
     def print_places(self):
         layout, settings = self.layout, self.settings
         lines = ["Stoa is up.", f"  HTTP        http://{settings.shown('STOA_HTTP_PORT')}"]
+        if settings.tls:
+            lines.append(f"  HTTPS       https://{settings.shown('STOA_HTTPS_PORT')}")
         for service in self._services:
             place = f"{settings.reachable(service.port_setting)}  unix:{table_of.socket_of(layout, service)}"
             lines.append(f"  gRPC {service.name:<6} {place}")

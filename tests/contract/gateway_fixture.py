@@ -365,6 +365,7 @@ class Gateway:
         values = {
             "@RUN_DIR@": self.dir,
             "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
+            "@TLS_LISTEN@": "",
             "@MODULE@": MODULE,
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WEB_DIR@": str(ROOT / "web"),
@@ -487,6 +488,7 @@ class TestGateway(Gateway):
         values = {
             "@RUN_DIR@": self.dir,
             "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
+            "@TLS_LISTEN@": "",
             "@MODULE@": MODULE,
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WORKERS@": str(self.workers),

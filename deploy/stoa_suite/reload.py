@@ -1,0 +1,112 @@
+"""A running suite's gateway takes over a new build and new settings.
+
+Like a start it has two halves: prepare() copies, as whoever called; apply() runs the copy, as the suite's
+account. What is not whole never reaches nginx: the new configuration is checked by the new module first,
+and nginx itself keeps the old one when it cannot take the new one.
+"""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from . import stage
+from .control import UP, Control
+from .postgres import write_private
+from .programs import nginx_configuration
+from .settings import RELOADED, REPOSITORY, TABLE, Settings, SuiteError
+
+NGINX = "/usr/sbin/nginx"
+# For nginx to start new workers, once it has been told to.
+TAKE_OVER_SECONDS = 15
+# Settings of the command rather than of the suite.
+OWN = ("STOA_OUT", "STOA_RUN_DIR", "STOA_START_TIMEOUT_S", "STOA_POSTGRES_BIN")
+
+
+def prepare(settings, layout, environment):
+    control = Control(layout)
+    if control.state() != UP:
+        raise SuiteError(f"no suite is running in {settings['STOA_RUN_DIR']}; `make up` starts one")
+    recorded = control.record()["settings"]
+    wanted = Settings({**recorded, **{name: environment[name] for name in (*RELOADED, *OWN) if environment.get(name)}})
+    for setting in TABLE:
+        name = setting.name
+        if environment.get(name) and name not in (*RELOADED, *OWN) and str(settings[name]) != recorded.get(name):
+            raise SuiteError(f"{name}={environment[name]}: the suite runs with {recorded.get(name)}; `make down` and start it anew")
+    if wanted.tls != Settings(recorded).tls:
+        raise SuiteError("STOA_HTTPS_CERTIFICATE: ports are opened at a start; `make down` and start the suite anew")
+    folder, who, lock = stage.stage_reload(wanted, layout)
+    return stage.continue_unprivileged("reload", [], wanted, layout, who, environment, lock, folder)
+
+
+def complaint(text):
+    """What nginx says is wrong, without its time and process."""
+    lines = [line for line in text.splitlines() if "[emerg]" in line or "[alert]" in line]
+    return (lines or text.splitlines() or ["it said nothing"])[0].partition("] ")[2].partition(": ")[2] or text.strip()
+
+
+def workers(master):
+    """Pids of nginx's children."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{int(entry)}/stat", encoding="ascii", errors="replace") as file:
+                if int(file.read().rpartition(")")[2].split()[1]) == master:
+                    found.add(int(entry))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def is_leaving(pid):
+    """Whether a worker takes no new connections: nginx says so in its title."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"shutting down" in file.read()
+    except OSError:
+        return True
+
+
+def master_pid(control):
+    for program in control.programs():
+        if program["name"] == "gateway" and program["pid"]:
+            return program["pid"]
+    raise SuiteError("the gateway is not running; see its log")
+
+
+def check(layout, path):
+    command = [NGINX, "-e", "stderr", "-p", layout.nginx, "-c", path, "-t", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SuiteError(f"the new configuration is refused, the old one goes on: {complaint(done.stderr)}")
+
+
+def apply(settings, layout):
+    """The staged half. This very copy lies in the folder that is to be used."""
+    os.umask(0o077)
+    control = Control(layout)
+    path, fresh = f"{layout.etc}/nginx.conf", f"{layout.etc}/nginx.conf.new"
+    try:
+        write_private(fresh, nginx_configuration(layout, settings, REPOSITORY))
+        check(layout, fresh)
+        with open(path, encoding="utf-8") as file:
+            old = file.read()
+        os.replace(fresh, path)
+    finally:
+        if os.path.exists(fresh):
+            os.unlink(fresh)
+    master = master_pid(control)
+    before = workers(master)
+    os.kill(master, signal.SIGHUP)
+    end = time.monotonic() + TAKE_OVER_SECONDS
+    while not (workers(master) - before and all(map(is_leaving, before))):
+        if time.monotonic() > end:
+            # A start of the gateway alone must find what works.
+            write_private(path, old)
+            raise SuiteError(f"nginx keeps its old configuration; see {layout.log}/gateway.log")
+        time.sleep(0.02)
+    record = control.record()
+    record["settings"].update({name: settings.environment()[name] for name in RELOADED})
+    write_private(layout.record, json.dumps(record, indent=1) + "\n")
+    print("Reloaded: the gateway serves the new configuration.")
+    return 0

@@ -1,0 +1,189 @@
+"""deploy/suite reload: a new build or new settings go live under load, and a bad one does not."""
+import http.client
+import os
+import pathlib
+import shutil
+import subprocess
+import threading
+
+import pytest
+from stoa_suite_fixture import REPOSITORY, Suite, output_folder, wait_until
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A build of one's own, to change: release/ and what lies beside it."""
+    folder = tmp_path_factory.mktemp("build")
+    out = output_folder()
+    shutil.copytree(out / "bin", folder / out.name / "bin")
+    os.makedirs(folder / "release/gateway", exist_ok=True)
+    shutil.copy(out.parent / "release/gateway/ngx_http_grpc_json_module.so", folder / "release/gateway")
+    shutil.copy(out.parent / "api.binpb", folder)
+    # As root the suite is started by root, who may read it wherever it is.
+    return folder / out.name
+
+
+@pytest.fixture(scope="module")
+def suite(build):
+    with Suite(STOA_OUT=build, STOA_HTTP_WORKERS=2) as started:
+        yield started
+
+
+def reload(suite, **settings):
+    environment = {**suite.environment(), **{name: str(value) for name, value in settings.items()}}
+    return subprocess.run(
+        [REPOSITORY / "deploy/suite", "reload"], env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def get(suite, path, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", suite.ports["STOA_HTTP_PORT"], timeout=30)
+    connection.request("GET", path, headers=headers or {})
+    answer = connection.getresponse()
+    answer.body = answer.read()
+    connection.close()
+    return answer
+
+
+def rooms_path(build, old, new):
+    """A descriptor set in which one route has another path, of the same length."""
+    path = build.parent / "api.binpb"
+    text = path.read_bytes()
+    assert text.count(old) >= 1 and len(old) == len(new)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(text.replace(old, new))
+    os.replace(fresh, path)
+
+
+class Load:
+    """Clients that keep their connections and ask until told to stop."""
+
+    def __init__(self, suite, clients=2):
+        self.suite, self.served, self.failed = suite, [], []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self):
+        port = self.suite.ports["STOA_HTTP_PORT"]
+        connection, answered = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
+        while not self._stop.is_set():
+            try:
+                connection.request("GET", "/healthz" if answered % 2 else "/api/articles/none")
+                answer = connection.getresponse()
+                answer.read()
+            except (ConnectionError, http.client.HTTPException) as error:
+                self.failed.append(repr(error))
+                connection.close()
+                continue
+            answered += 1
+            self.served.append(answer.status)
+            if answer.status not in (200, 404):
+                self.failed.append(answer.status)
+        connection.close()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def more(self, count=50):
+        wanted = len(self.served) + count
+        wait_until(lambda: len(self.served) >= wanted, "requests are served")
+
+
+def test_new_routes_and_settings_under_load(suite, build):
+    services = {name: suite.pid(name) for name in ("auth", "posts", "chat", "gateway")}
+    assert get(suite, "/api/articles/none").status == 404
+    with Load(suite) as load:
+        load.more()
+        rooms_path(build, b"/api/articles/{slug}", b"/api/writings/{slug}")
+        done = reload(suite)
+        assert done.returncode == 0 and "Reloaded" in done.stdout, done.stderr
+        load.more()
+        answer = get(suite, "/api/writings/none")
+        assert answer.status == 404 and b'"article"' in answer.body
+        answer = get(suite, "/api/articles/none")
+        assert answer.status == 404 and b'"path"' in answer.body
+        done = reload(suite, STOA_CORS_ORIGINS="https://app.example.com", STOA_ADDRESS_RATE="77777/7s")
+        assert done.returncode == 0, done.stderr
+        load.more()
+        answer = get(suite, "/api/articles/none", {"Origin": "https://app.example.com"})
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+        assert 'q=77777;w=7' in answer.headers["RateLimit-Policy"]
+        # What was set before stays, unless it is set again.
+        rooms_path(build, b"/api/writings/{slug}", b"/api/articles/{slug}")
+        assert reload(suite).returncode == 0
+        load.more()
+        assert 'q=77777;w=7' in get(suite, "/api/articles/none").headers["RateLimit-Policy"]
+    assert not load.failed and len(load.served) > 150
+    # Nothing was restarted for it.
+    assert services == {name: suite.pid(name) for name in services}
+
+
+def test_bad_descriptor_set(suite, build):
+    path = build.parent / "api.binpb"
+    good = path.read_bytes()
+    with Load(suite) as load:
+        for bad in (b"\xff\xff\xff", b"", good.replace(b"/api/articles/{slug}", b"/api/articles/{slugg")):
+            path.write_bytes(bad)
+            done = reload(suite)
+            if bad:
+                assert done.returncode == 1 and "the old one goes on" in done.stderr and "api.binpb" in done.stderr
+                assert len(done.stderr.splitlines()) == 1
+            load.more()
+            path.write_bytes(good)
+            assert reload(suite).returncode == 0
+    assert not load.failed
+    assert get(suite, "/api/articles/none").status == 404
+
+
+def test_bad_module(suite, build):
+    path = build.parent / "release/gateway/ngx_http_grpc_json_module.so"
+    good = path.read_bytes()
+    path.write_bytes(b"\x7fELF nonsense")
+    done = reload(suite)
+    path.write_bytes(good)
+    assert done.returncode == 1 and "the old one goes on" in done.stderr
+    assert get(suite, "/readyz").status == 200
+
+
+def test_settings_that_need_a_start(suite):
+    for name, value in (("STOA_GRACE_MS", "1234"), ("STOA_CHAT_PORT", "9"), ("STOA_BIND", "::1")):
+        done = reload(suite, **{name: value})
+        assert done.returncode == 1 and name in done.stderr and "make down" in done.stderr
+    done = reload(suite, STOA_CORS_ORIGINS="https://bad/path")
+    assert done.returncode == 1 and "grpc_json_cors" in done.stderr and "the old one goes on" in done.stderr
+    assert get(suite, "/readyz").status == 200
+
+
+def test_gateway_restarts_with_what_was_reloaded(suite):
+    assert reload(suite, STOA_ADDRESS_RATE="88888/8s").returncode == 0
+    old = suite.kill("gateway")
+    suite.wait_restarted("gateway", old)
+
+    def answers():
+        try:
+            return get(suite, "/api/articles/none")
+        except OSError:
+            return None
+
+    assert "q=88888;w=8" in wait_until(answers, "the gateway answers").headers["RateLimit-Policy"]
+
+
+def test_old_copies_are_removed(suite):
+    for _ in range(3):
+        assert reload(suite).returncode == 0
+    copies = [name for name in os.listdir(pathlib.Path(suite.run_dir) / "program") if name.startswith("reload-")]
+    assert len(copies) == 2
+
+
+def test_no_suite_to_reload(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
+    environment.update(STOA_RUN_DIR=str(tmp_path / "none"), STOA_OUT=str(output_folder()))
+    done = subprocess.run([REPOSITORY / "deploy/suite", "reload"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "no suite is running" in done.stderr
