@@ -308,7 +308,7 @@ endif
 test: ## unit tests and contract tests
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
-	@$(BIG_MAKE) $(UNIT_TESTS) $(OUT)/bin/testserver
+	@$(BIG_MAKE) $(UNIT_TESTS) $(CONFORMANCE_TESTEE) $(OUT)/bin/testserver
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
 
 .PHONY: testserver
