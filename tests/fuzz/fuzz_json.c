@@ -7,7 +7,8 @@
  *   bit 6     refuse_unknown
  *
  * What is accepted in either form must be writable as JSON, and that JSON must be read back, even
- * strictly, to something that is written the same way.
+ * strictly, to something that is written the same way. The canonical form of wire bytes must be
+ * canonical itself, and be read back from JSON as the bytes themselves are.
  */
 #include "../unit/json_schema.h"
 
@@ -102,6 +103,58 @@ static void check_wire(struct run *run, struct str wire, bool accepted)
     buf_free(&json_again);
 }
 
+static int to_canonical(struct run *run, struct str wire, struct buf *to)
+{
+    struct schema_fault fault = {0};
+    int err = schema_canonical_wire(run->type, wire, to, &run->arena, &fault);
+
+    return done(err, &fault) ? err : 0;
+}
+
+/* By way of JSON and back: what the mapping keeps, in canonical form. */
+static int kept_by_json(struct run *run, struct str wire, struct buf *to)
+{
+    struct buf json, read;
+    int err;
+
+    buf_init(&json, MAX_OUTPUT);
+    buf_init(&read, MAX_OUTPUT);
+    err = to_json(run, wire, &json);
+    if (!err)
+        err = to_wire(run, buf_str(&json), false, &read);
+    if (!err)
+        err = to_canonical(run, buf_str(&read), to);
+    buf_free(&json);
+    buf_free(&read);
+    return err;
+}
+
+static void check_canonical(struct run *run, struct str wire)
+{
+    struct buf once, twice, kept, kept_once;
+    int err, err_once;
+
+    buf_init(&once, MAX_OUTPUT);
+    buf_init(&twice, MAX_OUTPUT);
+    buf_init(&kept, MAX_OUTPUT);
+    buf_init(&kept_once, MAX_OUTPUT);
+    if (to_canonical(run, wire, &once) == 0) {
+        err = to_canonical(run, buf_str(&once), &twice);
+        if (err == -EBADMSG || (!err && !str_eq(buf_str(&once), buf_str(&twice))))
+            abort();
+        err = kept_by_json(run, wire, &kept);
+        err_once = kept_by_json(run, buf_str(&once), &kept_once);
+        if ((err == -EBADMSG) != (err_once == -EBADMSG) && (!err || !err_once))
+            abort();
+        if (!err && !err_once && !str_eq(buf_str(&kept), buf_str(&kept_once)))
+            abort();
+    }
+    buf_free(&once);
+    buf_free(&twice);
+    buf_free(&kept);
+    buf_free(&kept_once);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct run run = {0};
@@ -123,6 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         buf_free(&wire);
     } else {
         check_wire(&run, rest, false);
+        check_canonical(&run, rest);
     }
     arena_free(&run.arena);
     return 0;
