@@ -289,10 +289,10 @@ int openapi_write(const struct schema *schema, const struct openapi_options *opt
     err = notes_read(&d);
     if (!err)
         root = make(&d);
-    if (!err && d.error.n)
-        err = -EINVAL;
     if (!err && d.failed)
         err = -ENOMEM;
+    if (!err && d.error.n)
+        err = -EINVAL;
     if (!err && json_dump_callback(root, dump, json, JSON_INDENT(1)))
         err = json->failed ? -EFBIG : -ENOMEM;
     *ret_error = err == -EINVAL ? d.error : STR("out of memory");

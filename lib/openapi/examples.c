@@ -17,6 +17,14 @@ static json_t *message_inside(struct document *d, const struct schema_message *m
                               enum direction direction, const struct except *except,
                               const struct around *up);
 
+/* No value means that none can be made up; without memory it is another matter. */
+static json_t *made(struct document *d, json_t *value)
+{
+    if (!value)
+        d->failed = true;
+    return value;
+}
+
 /* ---- given ---- */
 
 /* Whether the JSON form is a string. */
@@ -56,10 +64,12 @@ json_t *own_example(struct document *d, const struct schema_field *f)
     if (!f->example.n)
         return NULL;
     if (is_text(f))
-        return json_text(f->example);
+        return made(d, json_text(f->example));
     value =
         json_loadb(f->example.p, f->example.n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
-    if (!value)
+    if (!value && json_error_code(&error) == json_error_out_of_memory)
+        d->failed = true;
+    else if (!value)
         fail(d, "the example of field %s is not JSON: %s", f->name.p, error.text);
     return value;
 }
@@ -85,19 +95,19 @@ static const struct rule_value *allowed(const struct schema_rules *rules)
     return c && c->n_values ? &c->values[0] : NULL;
 }
 
-static json_t *format_example(const struct rule_check *c)
+static const char *format_example(const struct rule_check *c)
 {
     if (c->format == format_email)
-        return json_string("ada@example.com");
+        return "ada@example.com";
     if (c->format == format_hostname)
-        return json_string("www.example.com");
+        return "www.example.com";
     if (c->format == format_ip || c->format == format_ipv4)
-        return json_string("192.0.2.1");
+        return "192.0.2.1";
     if (c->format == format_ipv6)
-        return json_string("2001:db8::1");
+        return "2001:db8::1";
     if (c->format == format_uuid)
-        return json_string("0189dc9c-7a5e-7b1a-8f3e-4c2d5e6f7a8b");
-    return json_string("https://example.com/");
+        return "0189dc9c-7a5e-7b1a-8f3e-4c2d5e6f7a8b";
+    return "https://example.com/";
 }
 
 /* Text that is long enough and not too long. */
@@ -115,7 +125,7 @@ static json_t *sized(struct document *d, const struct schema_rules *rules)
         return NULL;
     for (size_t i = 0; i < low || (i < 6 && i < high); i++)
         buf_append_char(&b, "string"[i % 6]);
-    return json_text(keep(d, &b));
+    return made(d, json_text(keep(d, &b)));
 }
 
 static json_t *string_example(struct document *d, const struct schema_rules *rules)
@@ -124,9 +134,9 @@ static json_t *string_example(struct document *d, const struct schema_rules *rul
     const struct rule_check *format = find_check(rules, CHECK_FORMAT);
 
     if (value)
-        return json_text(value->s);
+        return made(d, json_text(value->s));
     if (format)
-        return format_example(format);
+        return made(d, json_string(format_example(format)));
     for (size_t i = 0; rules && i < rules->n_checks; i++) {
         enum check_op op = rules->checks[i].op;
 
@@ -159,7 +169,7 @@ static __int128 integer_value(const struct schema_rules *rules)
     return n;
 }
 
-static json_t *float_example(const struct schema_rules *rules)
+static json_t *float_example(struct document *d, const struct schema_rules *rules)
 {
     const struct rule_value *value = allowed(rules);
     const struct rule_check *low = find_check(rules, CHECK_GTE);
@@ -168,26 +178,27 @@ static json_t *float_example(const struct schema_rules *rules)
     const struct rule_check *below = find_check(rules, CHECK_LT);
 
     if (value)
-        return json_real(value->d);
+        return made(d, json_real(value->d));
     if (low || high)
-        return json_real((low ? low : high)->values[0].d);
+        return made(d, json_real((low ? low : high)->values[0].d));
     if (above && below)
-        return json_real((above->values[0].d + below->values[0].d) / 2);
+        return made(d, json_real((above->values[0].d + below->values[0].d) / 2));
     if (above || below)
-        return json_real(above ? above->values[0].d + 1 : below->values[0].d - 1);
-    return json_real(1.5);
+        return made(d, json_real(above ? above->values[0].d + 1 : below->values[0].d - 1));
+    return made(d, json_real(1.5));
 }
 
 static json_t *long_example(struct document *d, const struct schema_rules *rules)
 {
     __int128 n = integer_value(rules);
 
-    return json_text(n < 0 ? text(d, "%lld", (long long)n)
-                           : text(d, "%llu", (unsigned long long)n));
+    return made(d, json_text(n < 0 ? text(d, "%lld", (long long)n)
+                                   : text(d, "%llu", (unsigned long long)n)));
 }
 
 /* The first value that is not zero and not forbidden. */
-static json_t *enum_example(const struct schema_enum *e, const struct schema_rules *rules)
+static json_t *enum_example(struct document *d, const struct schema_enum *e,
+                            const struct schema_rules *rules)
 {
     const struct rule_value *value = allowed(rules);
     const struct rule_check *not_in = find_check(rules, CHECK_NOT_IN);
@@ -205,7 +216,7 @@ static json_t *enum_example(const struct schema_enum *e, const struct schema_rul
         if (!forbidden)
             found = &e->values[i];
     }
-    return found ? json_text(found->name) : NULL;
+    return found ? made(d, json_text(found->name)) : NULL;
 }
 
 static json_t *scalar_example(struct document *d, enum schema_type type,
@@ -214,7 +225,7 @@ static json_t *scalar_example(struct document *d, enum schema_type type,
     switch (type) {
     case SCHEMA_DOUBLE:
     case SCHEMA_FLOAT:
-        return float_example(rules);
+        return float_example(d, rules);
     case SCHEMA_INT64:
     case SCHEMA_SINT64:
     case SCHEMA_SFIXED64:
@@ -226,13 +237,13 @@ static json_t *scalar_example(struct document *d, enum schema_type type,
     case SCHEMA_SFIXED32:
     case SCHEMA_UINT32:
     case SCHEMA_FIXED32:
-        return json_integer((json_int_t)integer_value(rules));
+        return made(d, json_integer((json_int_t)integer_value(rules)));
     case SCHEMA_BOOL:
         return json_boolean(!allowed(rules) || allowed(rules)->i);
     case SCHEMA_BYTES:
-        return rules && rules->n_checks ? NULL : json_string("c3RvYQ==");
+        return rules && rules->n_checks ? NULL : made(d, json_string("c3RvYQ=="));
     case SCHEMA_ENUM:
-        return enum_example(e, rules);
+        return enum_example(d, e, rules);
     default:
         return string_example(d, rules);
     }
@@ -245,16 +256,16 @@ static json_t *well_known_example(struct document *d, const struct schema_messag
 
     switch (m->well_known) {
     case SCHEMA_TIMESTAMP:
-        return ruled ? NULL : json_string("2026-01-31T09:30:00.000Z");
+        return ruled ? NULL : made(d, json_string("2026-01-31T09:30:00.000Z"));
     case SCHEMA_DURATION:
-        return ruled ? NULL : json_string("1.500s");
+        return ruled ? NULL : made(d, json_string("1.500s"));
     case SCHEMA_FIELD_MASK:
-        return json_string("");
+        return made(d, json_string(""));
     case SCHEMA_STRUCT:
     case SCHEMA_EMPTY:
-        return json_object();
+        return made(d, json_object());
     case SCHEMA_LIST_VALUE:
-        return json_array();
+        return made(d, json_array());
     case SCHEMA_WRAPPER:
         return scalar_example(d, m->fields[0].type, NULL, rules);
     default: /* an Any or a Value can be anything */
@@ -289,7 +300,7 @@ static json_t *list_example(struct document *d, const struct schema_field *f,
 {
     const struct schema_rules *rules = f->rules ? f->rules->items : NULL;
     const struct rule_check *min = find_check(f->rules, CHECK_MIN_ITEMS);
-    json_t *list = json_array(), *value;
+    json_t *list = made(d, json_array()), *value;
 
     if (min && min->values[0].i > 1) { /* several, perhaps different */
         json_decref(list);
@@ -305,7 +316,7 @@ static json_t *map_example(struct document *d, const struct schema_field *f,
                            enum direction direction, const struct around *around)
 {
     const struct schema_field *key = &f->message->fields[0];
-    json_t *map = json_object(), *value;
+    json_t *map = made(d, json_object()), *value;
 
     if (f->rules && (f->rules->keys || f->rules->n_checks)) {
         json_decref(map);
@@ -371,7 +382,7 @@ static json_t *message_inside(struct document *d, const struct schema_message *m
                               const struct around *up)
 {
     const struct around here = {up, m, up ? up->depth + 1 : 1};
-    json_t *message = json_object();
+    json_t *message = made(d, json_object());
 
     for (size_t i = 0; i < m->n_fields; i++) {
         const struct schema_field *f = &m->fields[i];

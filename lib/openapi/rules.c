@@ -383,13 +383,12 @@ void add_rules(struct document *d, json_t *schema, const struct schema_rules *ru
                enum schema_type type, const struct schema_enum *enumeration,
                const struct schema_field *f, struct buf *sentences)
 {
-    struct target t = {d, json_object(), rules, type, enumeration, sentences};
+    struct target t = {d, NULL, rules, type, enumeration, sentences};
     json_t *any;
 
-    if (!rules || rules->ignore == IGNORE_ALWAYS) {
-        json_decref(t.keywords);
+    if (!rules || rules->ignore == IGNORE_ALWAYS)
         return;
-    }
+    t.keywords = json_object();
     for (size_t i = 0; i < rules->n_checks; i++)
         add_check(&t, &rules->checks[i], f && f->map);
     if (rules->required && f && !f->presence && rules->ignore == IGNORE_UNSET)

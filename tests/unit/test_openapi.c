@@ -460,6 +460,66 @@ static void test_limit(void **state)
     arena_free(&errors);
 }
 
+/* ---- memory ---- */
+
+static long allocations, until_failure;
+
+static void *counted_malloc(size_t n)
+{
+    void *p = until_failure && --until_failure == 0 ? NULL : malloc(n);
+
+    allocations += p != NULL;
+    return p;
+}
+
+static void counted_free(void *p)
+{
+    allocations -= p != NULL;
+    free(p);
+}
+
+static int write_with_failure(long nth, struct buf *json)
+{
+    const struct openapi_options options = {
+        .title = STR("T"), .version = STR("1"), .print_unset = true};
+    struct arena errors;
+    struct str error;
+    int err;
+
+    arena_init(&errors, 0);
+    until_failure = nth;
+    err = openapi_write(schema, &options, json, &errors, &error);
+    arena_free(&errors);
+    return err;
+}
+
+/* Every 31st allocation of jansson's fails once: an error or the same document, and nothing is left
+ * behind. */
+static void test_out_of_memory(void **state)
+{
+    struct buf whole CLEANUP(buf_free) = {.max = 16 << 20};
+    struct buf json CLEANUP(buf_free) = {.max = 16 << 20};
+    long nth, refused = 0;
+
+    (void)state;
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    assert_int_equal(write_with_failure(0, &whole), 0);
+    for (nth = 1; nth == 1 || until_failure == 0; nth += 31) {
+        int err = write_with_failure(nth, &json);
+
+        if (err) {
+            assert_int_equal(err, -ENOMEM);
+            refused++;
+        } else {
+            assert_true(str_eq(buf_str(&json), buf_str(&whole)));
+        }
+        json.n = 0;
+    }
+    json_set_alloc_funcs(malloc, free);
+    assert_true(refused > 100);
+    assert_int_equal(allocations, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_examples),
         cmocka_unit_test(test_bad_example),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
