@@ -178,7 +178,7 @@ static void add_binding(struct document *d, const struct schema_binding *b, unsi
 
 static void add_paths(struct document *d)
 {
-    const struct schema_method *method = NULL;
+    const struct schema_binding *before = NULL;
     unsigned nth = 0;
 
     for (size_t i = 0; i < schema_binding_count(d->schema) && !d->failed; i++) {
@@ -186,8 +186,8 @@ static void add_paths(struct document *d)
 
         if (!is_served(b))
             continue;
-        nth = b->method == method ? nth + 1 : 0;
-        method = b->method;
+        nth = before && before->method == b->method ? nth + 1 : 0;
+        before = b;
         add_binding(d, b, nth);
     }
 }

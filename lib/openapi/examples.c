@@ -2,6 +2,7 @@
  * rules. */
 #include "openapi/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define MAX_DEPTH 8
@@ -204,6 +205,7 @@ static json_t *enum_example(struct document *d, const struct schema_enum *e,
     const struct rule_check *not_in = find_check(rules, CHECK_NOT_IN);
     const struct schema_enum_value *found = NULL;
 
+    assert(e);
     if (e->null_value)
         return json_null();
     if (value)
@@ -315,21 +317,19 @@ static json_t *list_example(struct document *d, const struct schema_field *f,
 static json_t *map_example(struct document *d, const struct schema_field *f,
                            enum direction direction, const struct around *around)
 {
-    const struct schema_field *key = &f->message->fields[0];
+    const struct schema_message *entry = f->message;
     json_t *map = made(d, json_object()), *value;
+    enum schema_type key;
 
+    assert(entry);
+    key = entry->fields[0].type;
     if (f->rules && (f->rules->keys || f->rules->n_checks)) {
         json_decref(map);
         return NULL;
     }
-    value = one_example(d, &f->message->fields[1], f->rules ? f->rules->items : NULL, direction,
-                        around);
+    value = one_example(d, &entry->fields[1], f->rules ? f->rules->items : NULL, direction, around);
     if (value)
-        put(d, map,
-            key->type == SCHEMA_STRING ? "key"
-            : key->type == SCHEMA_BOOL ? "true"
-                                       : "1",
-            value);
+        put(d, map, key == SCHEMA_STRING ? "key" : key == SCHEMA_BOOL ? "true" : "1", value);
     return map;
 }
 

@@ -9,6 +9,7 @@
  *   examples.c    example values
  *   paths.c       bindings as paths, with their parameters
  *   operations.c  what is said of one binding
+ *   problem.c     the schema of errors
  *
  * JSON is built with jansson. Its functions pass failures on (NULL), and put() notes them, so that
  * a long run of steps is checked once at its end.
@@ -156,11 +157,14 @@ void query_parameters(struct document *d, const struct schema_binding *b, json_t
 
 json_t *operation(struct document *d, const struct schema_binding *b, unsigned nth,
                   json_t *parameters);
-json_t *problem_schema(void);
 /* The service's tag. */
 struct str tag_of(struct document *d, const struct schema_method *method);
 /* Whether the gateway serves the binding at all. */
 bool is_served(const struct schema_binding *b);
 bool is_websocket(const struct schema_binding *b);
+
+/* ---- problem.c ---- */
+
+json_t *problem_schema(void);
 
 #endif

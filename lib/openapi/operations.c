@@ -137,6 +137,37 @@ static void add_security(struct document *d, json_t *op, const struct schema_met
     put(d, op, "security", list);
 }
 
+/* ---- headers of a request ---- */
+
+static bool is_get(const struct schema_binding *b)
+{
+    return str_eq(b->http_method, STR("GET"));
+}
+
+static void add_header(struct document *d, json_t *parameters, const char *name, const char *words)
+{
+    append(d, parameters,
+           json_pack("{s:s, s:s, s:s, s:{s:s}}", "name", name, "in", "header", "description", words,
+                     "schema", "type", "string"));
+}
+
+/* A write that answers with a version can be bound to one. */
+static bool takes_if_match(const struct schema_binding *b)
+{
+    return b->method->n_entity_tag && !is_get(b) && !str_eq(b->http_method, STR("POST"));
+}
+
+static void header_parameters(struct document *d, const struct schema_binding *b,
+                              json_t *parameters)
+{
+    if (b->method->n_entity_tag && is_get(b))
+        add_header(d, parameters, "If-None-Match",
+                   "The `ETag` of an answer that the client has: 304 when it still holds.");
+    if (takes_if_match(b))
+        add_header(d, parameters, "If-Match",
+                   "The `ETag` of the version that is to be changed: 412 when there is another.");
+}
+
 /* ---- the body of a request ---- */
 
 static json_t *raw_content(struct document *d)
@@ -217,29 +248,6 @@ static void add_body(struct document *d, json_t *op, const struct schema_binding
     put(d, op, "requestBody", body);
 }
 
-json_t *problem_schema(void)
-{
-    return json_pack(
-        "{s:s, s:s, s:{s:{s:s, s:s, s:s}, s:{s:s, s:s}, s:{s:s, s:i, s:i, s:s}, s:{s:s, s:s},"
-        " s:{s:s, s:s, s:s}, s:{s:s, s:s}, s:{s:s, s:{s:s, s:{s:s}}, s:s}}, s:[s, s, s, s]}",
-        "type", "object", "description", "What went wrong (RFC 9457).", "properties", /**/
-        "type", "type", "string", "format", "uri-reference", "description",
-        "The kind of problem; `about:blank`: its status says it all.", /**/
-        "title", "type", "string",                                     /**/
-        "description", "The status in words.",                         /**/
-        "status", "type", "integer", "minimum", 400, "maximum", 599, "description",
-        "The HTTP status.",                                                        /**/
-        "detail", "type", "string", "description", "What went wrong, for people.", /**/
-        "instance", "type", "string", "format", "uri-reference", "description",
-        "This occurrence, to be named when asking about it.", /**/
-        "reason", "type", "string", "description",
-        "The cause as a constant that programs can rely on.", /**/
-        "errors", "type", "object", "additionalProperties", "type", "array", "items", "type",
-        "string", "description",
-        "What is wrong, by the field, parameter or part of the request that it is about.", /**/
-        "required", "type", "title", "status", "errors");
-}
-
 /* ---- errors, the same for all ---- */
 
 static const struct common {
@@ -249,6 +257,7 @@ static const struct common {
     {"400", "BadRequest", "The body cannot be read as the JSON that is wanted.", false},
     {"401", "Unauthorized", "There is no access token, or it is not valid.", false},
     {"404", "NotFound", "There is nothing of that name.", false},
+    {"412", "PreconditionFailed", "The version is not the one that `If-Match` names.", false},
     {"422", "UnprocessableContent", "A parameter or a field of the body breaks its rules.", false},
     {"426", "UpgradeRequired", "Only a WebSocket can be opened here.", false},
     {"429", "TooManyRequests", "Too much is asked for at once.", true},
@@ -339,11 +348,6 @@ static json_t *answer_content(struct document *d, const struct schema_binding *b
                                           : message_example(d, b->method->output, OUTPUT, NULL));
 }
 
-static bool is_get(const struct schema_binding *b)
-{
-    return str_eq(b->http_method, STR("GET"));
-}
-
 /* Conditional requests (RFC 9110 section 13). */
 static void add_entity_tag(struct document *d, json_t *responses, json_t *answer,
                            const struct schema_binding *b)
@@ -404,28 +408,13 @@ static void add_responses(struct document *d, json_t *op, const struct schema_bi
         add_common(d, responses, "401");
     if (b->template.n_variables)
         add_common(d, responses, "404");
+    if (takes_if_match(b))
+        add_common(d, responses, "412");
     if (checked)
         add_common(d, responses, "422");
     add_common(d, responses, "429");
     add_common(d, responses, "default");
     put(d, op, "responses", responses);
-}
-
-/* ---- headers of a request ---- */
-
-static void add_header(struct document *d, json_t *parameters, const char *name, const char *words)
-{
-    append(d, parameters,
-           json_pack("{s:s, s:s, s:s, s:{s:s}}", "name", name, "in", "header", "description", words,
-                     "schema", "type", "string"));
-}
-
-static void header_parameters(struct document *d, const struct schema_binding *b,
-                              json_t *parameters)
-{
-    if (b->method->n_entity_tag && is_get(b))
-        add_header(d, parameters, "If-None-Match",
-                   "The `ETag` of an answer that the client has: 304 when it still holds.");
 }
 
 /* ---- streams ---- */

@@ -2,6 +2,8 @@
  * form that the gateway prints and that is best to send. */
 #include "openapi/internal.h"
 
+#include <assert.h>
+
 bool is_http_body(const struct schema_message *m)
 {
     return str_eq(m->full_name, STR("google.api.HttpBody"));
@@ -104,6 +106,7 @@ static json_t *scalar(struct document *d, enum schema_type type, const struct sc
     case SCHEMA_BYTES:
         return json_pack("{s:s, s:s}", "type", "string", "contentEncoding", "base64");
     case SCHEMA_ENUM:
+        assert(e);
         return e->null_value ? typed("null", NULL) : enum_ref(d, e);
     default:
         return typed("string", NULL);
@@ -207,9 +210,12 @@ static json_t *item(struct document *d, const struct schema_field *f,
 
 static json_t *map_value(struct document *d, const struct schema_field *f, enum direction direction)
 {
-    const struct schema_field *key = &f->message->fields[0], *value = &f->message->fields[1];
+    const struct schema_field *key, *value;
     json_t *schema = typed("object", NULL);
 
+    assert(f->message);
+    key = &f->message->fields[0];
+    value = &f->message->fields[1];
     put(d, schema, "additionalProperties",
         item(d, value, f->rules ? f->rules->items : NULL, direction));
     /* Keys are strings in JSON, whatever their type. */

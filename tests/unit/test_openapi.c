@@ -266,6 +266,19 @@ static void test_answers(void **state)
     expect("components|schemas|Problem|required", "[\"type\", \"title\", \"status\", \"errors\"]");
 }
 
+static void test_conditions(void **state)
+{
+    (void)state;
+    expect("paths|/v1/books/{id}|get|parameters|3|name", "\"If-None-Match\"");
+    expect("paths|/v1/books/{id}|get|responses|200|headers|ETag|schema|type", "\"string\"");
+    expect("paths|/v1/books/{id}|get|responses|304|content", NULL);
+    assert_non_null(at(document, "paths|/v1/books/{id}|get|responses|304"));
+    expect("paths|/v1/books/{id}|put|parameters|1|name", "\"If-Match\"");
+    expect("paths|/v1/books/{id}|put|responses|412|$ref",
+           "\"#/components/responses/PreconditionFailed\"");
+    expect("paths|/v1/search|get|responses|304", NULL);
+}
+
 static void test_streams(void **state)
 {
     const char *schema_of_book = "{\"schema\": {\"$ref\": \"#/components/schemas/Book\"}}";
@@ -533,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_query),
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_scalars),
         cmocka_unit_test(test_well_known_types),
