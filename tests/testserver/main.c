@@ -92,13 +92,13 @@ static int run(struct arena *arena, struct str *ret_error)
     const struct str descriptor_set = {
         stoa_api_descriptor_set, (size_t)(stoa_api_descriptor_set_end - stoa_api_descriptor_set)};
     struct settings settings;
-    struct schema *schema;
+    struct schema *schema = NULL;
     sigset_t signals;
     int r = config_read(table, ARRAY_SIZE(table), &settings, arena, ret_error);
 
     if (r == 0)
         r = schema_load(descriptor_set, arena, &schema, ret_error);
-    if (r < 0)
+    if (r != 0)
         return r;
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);
