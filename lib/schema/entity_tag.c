@@ -1,65 +1,20 @@
 /* Where a response says which state of a resource it shows: the (stoa.api.v1.field).entity_tag. */
 #include "schema/load.h"
 
-#include <errno.h>
-
-/* Messages around the field, the response included; and messages looked at for one method: what a
- * contract may cost. */
-#define MAX_WAY 4
-#define MAX_VISITS 4096
-
-/* One level of a search that goes a level deeper each time: the nearest tag wins. */
-struct search {
-    const struct schema_field *way[MAX_WAY];   /* to where the search is */
-    const struct schema_field *found[MAX_WAY]; /* to the last tag of this level */
-    size_t length;                             /* of the ways of this level */
-    unsigned n_found, visits;
-};
-
-static void look(struct search *search, const struct schema_message *type, size_t depth)
+static bool is_entity_tag(const struct schema_field *f)
 {
-    if (search->visits++ >= MAX_VISITS)
-        return;
-    for (size_t i = 0; i < type->n_fields; i++) {
-        const struct schema_field *f = &type->fields[i];
-
-        search->way[depth] = f;
-        if (depth + 1 < search->length) {
-            if (f->message && !f->repeated)
-                look(search, f->message, depth + 1);
-        } else if (f->entity_tag) {
-            memcpy(search->found, search->way, sizeof(search->found));
-            search->n_found++;
-        }
-    }
-}
-
-static int find_tag(struct schema *schema, struct schema_method *method)
-{
-    struct search search = {.length = 0};
-    const struct schema_field **way;
-
-    while (search.n_found == 0 && search.length < MAX_WAY) {
-        search.length++;
-        look(&search, method->output, 0);
-    }
-    if (search.n_found != 1 || search.visits > MAX_VISITS)
-        return 0;
-    way = arena_calloc(&schema->arena, search.length, sizeof(struct schema_field *));
-    if (!way)
-        return -ENOMEM;
-    memcpy(way, search.found, search.length * sizeof(struct schema_field *));
-    method->entity_tag = way;
-    method->n_entity_tag = search.length;
-    return 0;
+    return f->entity_tag;
 }
 
 int load_entity_tags(struct load *load)
 {
     int err = 0;
 
-    for (size_t i = 0; !err && i < load->schema->n_methods; i++)
-        err = find_tag(load->schema, &load->schema->methods[i]);
+    for (size_t i = 0; !err && i < load->schema->n_methods; i++) {
+        struct schema_method *method = &load->schema->methods[i];
+
+        err = load_way(load->schema, method->output, is_entity_tag, &method->entity_tag);
+    }
     return err;
 }
 
@@ -85,6 +40,6 @@ static struct str read_tag(const struct schema_field *const *way, size_t n, stru
 
 struct str schema_entity_tag(const struct schema_method *method, struct str wire)
 {
-    return method->n_entity_tag ? read_tag(method->entity_tag, method->n_entity_tag, wire)
+    return method->entity_tag.n ? read_tag(method->entity_tag.fields, method->entity_tag.n, wire)
                                 : STR_NULL;
 }

@@ -494,6 +494,8 @@ static int load_all(struct load *load, struct str set)
     if (!err)
         err = load_entity_tags(load);
     if (!err)
+        err = load_event_ids(load);
+    if (!err)
         err = load_routes(load);
     if (!err)
         sort_extensions(load->schema);

@@ -116,6 +116,16 @@ bool load_has_option(const ProtobufCMessage *options, uint32_t number);
 int load_rules(struct load *load) MUST_CHECK;
 void schema_rules_free(struct schema_rules_list *rules);
 
+/* way.c: the way to the field that is marked. The one that the fewest messages enclose counts,
+ * SCHEMA_MAX_WAY at most; where several are as near there is none. */
+typedef bool load_marked_fn(const struct schema_field *f);
+int load_way(struct schema *schema, const struct schema_message *type, load_marked_fn *marked,
+             struct schema_way *ret) MUST_CHECK;
+
+/* event_id.c: where each method's messages have ids; whether a field can hold one. */
+int load_event_ids(struct load *load) MUST_CHECK;
+bool load_is_id_type(const struct schema_field *f);
+
 /* entity_tag.c: where each method's response has its entity tag. */
 int load_entity_tags(struct load *load) MUST_CHECK;
 

@@ -347,6 +347,16 @@ int route_check_value(const struct schema *schema, const struct schema_field *fi
     return put_as_json(&r, field, value);
 }
 
+int route_put_value(const struct schema *schema, const struct schema_field *field, struct str value,
+                    struct buf *wire, struct arena *arena)
+{
+    struct schema_fault unused;
+    struct building r = {.schema = schema, .wire = wire, .arena = arena, .fault = &unused};
+
+    return field->type == SCHEMA_STRING ? put_string(&r, field, value)
+                                        : put_as_json(&r, field, value);
+}
+
 static int put_value(struct building *r, const struct bound *b)
 {
     const struct schema_field *f = b->fields[b->n_fields - 1];
@@ -483,6 +493,10 @@ static int read_plain_body(struct building *r, const struct schema_field *f, str
 
 static int read_message(struct building *r, const struct schema_message *type, struct str body)
 {
+    if (schema_is_http_body(type)) {
+        schema_put_http_body(r->wire, r->options.content_type, body);
+        return 0;
+    }
     if (str_is_blank(body))
         return 0;
     return schema_json_read(r->schema, type, body, &r->options, r->wire, r->arena, r->fault);

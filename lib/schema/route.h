@@ -69,6 +69,11 @@ int route_hex(char c);
 int route_check_value(const struct schema *schema, const struct schema_field *field,
                       struct str value, struct arena *arena) MUST_CHECK;
 
+/* Appends text as a value of this field to a message (request.c). Returns 0, -EBADMSG or -ENOMEM.
+ */
+int route_put_value(const struct schema *schema, const struct schema_field *field, struct str value,
+                    struct buf *wire, struct arena *arena) MUST_CHECK;
+
 /* Enters a binding into the trie that is being built; -EEXIST and *ret_other when another binding
  * answers the very same requests, -E2BIG for more than 32 HTTP methods. */
 struct schema_routes *routes_new(struct arena *arena) MUST_CHECK;

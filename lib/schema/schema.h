@@ -22,6 +22,14 @@ enum schema_auth {                       /* stoa.api.v1.Auth: does a method need
                    SCHEMA_AUTH_NONE,
 };
 
+#define SCHEMA_MAX_WAY 4
+
+/* The fields that lead from a message to one in it, or in a message that it holds. */
+struct schema_way {
+    const struct schema_field *const *fields; /* outermost first */
+    size_t n;                                 /* 0: there is none */
+};
+
 struct schema_method {
     struct str path;    /* "/stoa.posts.v1.ArticleService/GetArticle", NUL-terminated */
     struct str service; /* "stoa.posts.v1.ArticleService" */
@@ -30,10 +38,10 @@ struct schema_method {
     bool idempotent; /* idempotency_level: NO_SIDE_EFFECTS or IDEMPOTENT */
     enum schema_auth auth;
     int http_status; /* of a success over HTTP: 200 unless (stoa.api.v1.method).http_status */
-    struct str cache_control; /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
-    /* The way from output to its (stoa.api.v1.field).entity_tag, n_entity_tag fields long. */
-    const struct schema_field *const *entity_tag;
-    size_t n_entity_tag; /* 0: it has none */
+    struct str cache_control;        /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
+    struct schema_way entity_tag;    /* from output to its (stoa.api.v1.field).entity_tag */
+    struct schema_way event_id;      /* from output to its (stoa.api.v1.field).event_id */
+    struct schema_way last_event_id; /* from input to its (stoa.api.v1.field).last_event_id */
 };
 
 /* Compiles a serialized google.protobuf.FileDescriptorSet (with imports). The bytes are copied.
@@ -117,10 +125,11 @@ int schema_validate(const struct schema_message *type, const ProtobufCMessage *m
 /* ---- json_read.c, json_write.c: the proto3 JSON mapping, straight between text and wire ---- */
 
 struct schema_json_options {
-    bool print_unset;    /* print fields without presence also when they have their default */
-    bool long_fractions; /* time stamps always have at least three fraction digits */
-    bool refuse_unknown; /* reading: an unknown member is an error instead of ignored */
-    unsigned max_depth;  /* levels of nesting, 0: 100 */
+    bool print_unset;        /* print fields without presence also when they have their default */
+    bool long_fractions;     /* time stamps always have at least three fraction digits */
+    bool refuse_unknown;     /* reading: an unknown member is an error instead of ignored */
+    unsigned max_depth;      /* levels of nesting, 0: 100 */
+    struct str content_type; /* schema_request(): of a body that is a google.api.HttpBody */
 };
 
 /* Reads JSON text as a message of this type and appends its wire form. Returns 0, -EBADMSG with
@@ -188,6 +197,44 @@ int schema_response(const struct schema *schema, const struct schema_match *matc
 /* The value of the entity tag field in a serialized response, a part of wire; {NULL, 0} when it is
  * not set or the method has none. Damaged bytes end the search. */
 struct str schema_entity_tag(const struct schema_method *method, struct str wire);
+
+/* ---- event_id.c ---- */
+
+#define SCHEMA_EVENT_ID_ROOM 24
+
+/* The event id of a streamed message: a part of wire, or a number printed into room. {NULL, 0}: it
+ * has none, or an empty one. */
+struct str schema_event_id(const struct schema_method *method, struct str wire,
+                           char room[SCHEMA_EVENT_ID_ROOM]);
+
+/* Appends the field that takes a Last-Event-ID to a serialized request, where it stands above what
+ * the request has for it. Returns 0, also when the method has no such field, -EBADMSG (the id can't
+ * be a value of the field; *ret_fault says so), -EMSGSIZE or -ENOMEM. */
+int schema_put_last_event_id(const struct schema *schema, const struct schema_method *method,
+                             struct str id, struct buf *wire, struct arena *arena,
+                             struct schema_fault *ret_fault) MUST_CHECK;
+
+/* ---- http_body.c: google.api.HttpBody, a body that is not JSON ---- */
+
+bool schema_is_http_body(const struct schema_message *type);
+
+/* Takes the parts out of a serialized HttpBody; they are parts of wire. Absent ones are empty.
+ * -EBADMSG: it is none. */
+int schema_read_http_body(struct str wire, struct str *ret_content_type,
+                          struct str *ret_data) MUST_CHECK;
+
+/* Appends the two fields. */
+void schema_put_http_body(struct buf *wire, struct str content_type, struct str data);
+
+/* What the matched binding's request body fills, and what its response body is: an HttpBody, whose
+ * bytes are then those of HTTP. */
+bool schema_match_raw_request(const struct schema_match *match);
+bool schema_match_raw_response(const struct schema_match *match);
+
+/* The HttpBody in a serialized response: all of it, or its response_body. An absent one is empty.
+ * -EBADMSG: it is no such message. */
+int schema_raw_response(const struct schema_match *match, struct str wire,
+                        struct str *ret_body) MUST_CHECK;
 
 /* All bindings, in the order of the descriptor set. Strings are the schema's, NUL-terminated. */
 struct schema_binding_description {

@@ -106,6 +106,8 @@ struct schema_field {
     bool null_when_unset; /* (stoa.api.v1.field) */
     bool entity_tag;      /* (stoa.api.v1.field) */
     struct str example;   /* (stoa.api.v1.field); {NULL, 0}: none */
+    bool event_id;        /* (stoa.api.v1.field) */
+    bool last_event_id;   /* (stoa.api.v1.field) */
     bool utf8;            /* proto3 string: must be UTF-8 */
     int oneof;            /* index in the message's oneofs (synthetic ones too), or -1 */
     const struct schema_message *message; /* of SCHEMA_MESSAGE and SCHEMA_GROUP */

@@ -211,6 +211,10 @@ static int set_field_options(const struct place *at, struct schema_field *f,
         if (!f->example.p)
             return -ENOMEM;
     }
+    f->event_id = rules->event_id;
+    f->last_event_id = rules->last_event_id;
+    if ((f->event_id || f->last_event_id) && !load_is_id_type(f))
+        return FAIL(at, "field %s: an event id must be one string or integer", proto->name);
     return 0;
 }
 

@@ -69,9 +69,9 @@ static void assert_tag(const char *path, struct str wire, const char *expected)
 static void takes_the_nearest_field(void **state)
 {
     (void)state;
-    assert_int_equal(method("/a.S/GetOwn")->n_entity_tag, 1);
-    assert_int_equal(method("/a.S/GetInner")->n_entity_tag, 2);
-    assert_int_equal(method("/a.S/GetNearest")->n_entity_tag, 2);
+    assert_int_equal(method("/a.S/GetOwn")->entity_tag.n, 1);
+    assert_int_equal(method("/a.S/GetInner")->entity_tag.n, 2);
+    assert_int_equal(method("/a.S/GetNearest")->entity_tag.n, 2);
     assert_tag("/a.S/GetOwn", STR("\x0a\x01z\x12\x02v1"), "v1");
     assert_tag("/a.S/GetInner", STR("\x08\x05\x1a\x04\x12\x02v1"), "v1");
     assert_tag("/a.S/GetNearest", STR("\x0a\x06\x1a\x04\x12\x02no\x12\x04\x12\x02v1"), "v1");
