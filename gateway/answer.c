@@ -153,7 +153,8 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     r->headers_out.content_type = answer->content_type;
     r->headers_out.content_type_len = answer->content_type.len;
     r->headers_out.content_type_lowcase = NULL;
-    r->headers_out.content_length_n = (off_t)answer->body.len;
+    if (!answer->open_ended)
+        r->headers_out.content_length_n = (off_t)answer->body.len;
     if (answer->allow.len && push_header(r, "Allow", answer->allow) != NGX_OK)
         return NGX_ERROR;
     if (answer->language.len && push_header(r, "Content-Language", answer->language) != NGX_OK)
@@ -169,6 +170,16 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     return push_metadata(r, answer->metadata);
 }
 
+ngx_int_t grpc_json_send_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    grpc_json_restore(r, ctx);
+    if (ctx->keepalive_known)
+        r->keepalive = ctx->keepalive;
+    if (set_headers(r, &ctx->answer) != NGX_OK)
+        return NGX_ERROR;
+    return grpc_json_next_header(r);
+}
+
 ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     struct grpc_json_answer *answer = &ctx->answer;
@@ -176,13 +187,10 @@ ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     ngx_chain_t out;
     ngx_int_t rc;
 
-    grpc_json_restore(r, ctx);
-    if (ctx->keepalive_known)
-        r->keepalive = ctx->keepalive;
-    if (!b || set_headers(r, answer) != NGX_OK)
+    if (!b)
         return NGX_ERROR;
     ctx->state = GRPC_JSON_SENT;
-    rc = grpc_json_next_header(r);
+    rc = grpc_json_send_header(r, ctx);
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only)
         return rc;
     b->pos = b->start = answer->body.data;

@@ -59,6 +59,8 @@ struct grpc_json_conf {
     ngx_flag_t refuse_unknown;          /* grpc_json_refuse_unknown */
     ngx_uint_t print;                   /* grpc_json_print */
     ngx_msec_t timeout;                 /* grpc_json_timeout */
+    ngx_msec_t stream_timeout;          /* grpc_json_stream_timeout */
+    ngx_msec_t heartbeat;               /* grpc_json_heartbeat; 0: none */
     size_t response_limit;              /* grpc_json_response_limit */
     ngx_flag_t trace;                   /* grpc_json_trace */
     size_t request_header_limit;        /* grpc_json_request_header_limit */
@@ -84,6 +86,7 @@ struct grpc_json_answer {
     ngx_str_t body;
     ngx_str_t allow;        /* Allow header; empty: none */
     ngx_uint_t retry_after; /* seconds; 0: no header */
+    bool open_ended;        /* body comes later; its length is not known */
     ngx_array_t *metadata;  /* ngx_table_elt_t: headers from the upstream; NULL: none */
     ngx_str_t etag;         /* these three: empty: no header */
     ngx_str_t cache_control;
@@ -101,13 +104,16 @@ struct grpc_json_message {
 
 enum grpc_json_state {
     GRPC_JSON_NEW,
-    GRPC_JSON_READING, /* the body is being read */
-    GRPC_JSON_REFUSED, /* the request is not passed on; answer says why */
-    GRPC_JSON_PASSED,  /* r is now the gRPC request, for ngx_http_grpc_module */
-    GRPC_JSON_HELD,    /* upstream's header has come; the client's waits for the whole answer */
-    GRPC_JSON_SENT,    /* answer is with the client; whatever else nginx produces is dropped */
+    GRPC_JSON_READING,     /* the body is being read */
+    GRPC_JSON_REFUSED,     /* the request is not passed on; answer says why */
+    GRPC_JSON_PASSED,      /* r is now the gRPC request, for ngx_http_grpc_module */
+    GRPC_JSON_HELD,        /* upstream's header has come; the client's waits for the whole answer */
+    GRPC_JSON_STREAM,      /* messages go to the client as they come (stream.c) */
+    GRPC_JSON_SENT_STREAM, /* all of them, and the end; what is not through yet is being sent */
+    GRPC_JSON_SENT,        /* answer is with the client; whatever else nginx produces is dropped */
 };
 
+struct grpc_json_stream;
 struct grpc_json_ready;
 struct grpc_json_probe;
 
@@ -145,7 +151,9 @@ struct grpc_json_ctx {
     ngx_int_t upstream_rc; /* how nginx ended the upstream: 0, or the status it would have sent */
 
     struct grpc_json_message message;
-    int grpc_status; /* -1: not known */
+    unsigned form;                   /* enum grpc_json_form of a server stream */
+    struct grpc_json_stream *stream; /* NULL: not begun, or none */
+    int grpc_status;                 /* -1: not known */
     struct grpc_json_answer answer;
 
     ngx_array_t *limits; /* limit.c: what each zone said; NULL: not asked yet */
@@ -190,10 +198,13 @@ ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
 
 /* ---- negotiate.c ---- */
 
+/* The first line of a header of the client's (lower case); {NULL, 0}: there is none. */
+struct str grpc_json_request_header(ngx_http_request_t *r, struct str name);
 /* How much the client wants a media type (lower case), in thousandths; 0: not at all. */
 unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type);
-/* Whether the body is JSON in UTF-8 as it stands. NGX_OK, or NGX_DECLINED and the problem. */
-ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct problem *problem);
+/* Whether the body can be taken as it stands: raw, or JSON in UTF-8. NGX_OK, or NGX_DECLINED and
+ * the problem. */
+ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, bool raw, struct problem *problem);
 
 /* ---- headers.c ---- */
 
@@ -232,6 +243,8 @@ ngx_int_t grpc_json_set_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx
                                 struct problem *problem);
 /* The same with nothing to say but the status. */
 ngx_int_t grpc_json_set_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status);
+/* Sends ctx->answer's header. Returns as a header filter does. */
+ngx_int_t grpc_json_send_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* Sends ctx->answer, header and body. Returns as a body filter does. */
 ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 
@@ -245,6 +258,28 @@ ngx_int_t grpc_json_collect(ngx_http_request_t *r, struct grpc_json_message *mes
                             ngx_chain_t *in);
 /* A header or trailer that the upstream sent; {NULL, 0} if it did not. */
 struct str grpc_json_upstream_header(ngx_http_request_t *r, struct str name);
+
+/* How the call ended, as far as the upstream says: NGX_OK, well; NGX_DECLINED: ctx->answer is the
+ * problem; NGX_ERROR. */
+ngx_int_t grpc_json_judge(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* The HTTP status for an upstream that failed after its header. */
+int grpc_json_cut_off_status(const struct grpc_json_ctx *ctx);
+
+/* ---- exit.c ---- */
+
+/* Something that ends with the worker: handler(data) is called once when that is to end. */
+struct grpc_json_exit_hook {
+    ngx_queue_t queue;
+    void (*handler)(void *data);
+    void *data;
+    bool waits;
+};
+
+/* When a worker begins. */
+ngx_int_t grpc_json_exit_start(ngx_cycle_t *cycle);
+void grpc_json_exit_wait(struct grpc_json_exit_hook *hook);
+/* The hook waits no more; also when it does not. */
+void grpc_json_exit_forget(struct grpc_json_exit_hook *hook);
 
 /* ---- openapi.c: the document of a descriptor set ---- */
 

@@ -305,8 +305,9 @@ static void move_list(ngx_list_t *to, const ngx_list_t *from)
 static ngx_msec_t timeout_of(const struct grpc_json_conf *conf, const struct grpc_json_ctx *ctx)
 {
     ngx_msec_t asked = ctx->wishes.timeout;
+    ngx_msec_t most = ctx->match.method->server_streaming ? conf->stream_timeout : conf->timeout;
 
-    return asked && (!conf->timeout || asked < conf->timeout) ? asked : conf->timeout;
+    return asked && (!most || asked < most) ? asked : most;
 }
 
 ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_list_t *to,

@@ -2,6 +2,7 @@
 #include "grpc_json.h"
 
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
+#define DEFAULT_HEARTBEAT 15000 /* ms; HTML's server-sent events, section 9.2.7 */
 /* gRPC C core refuses more than 8 KB of metadata; some of it is added by ngx_http_grpc_module. */
 #define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
 /* HTTP clients take 8 KB of headers at least, and 16 KB seldom. */
@@ -228,6 +229,10 @@ static ngx_command_t commands[] = {
               refuse_unknown, NULL),
     DIRECTIVE("grpc_json_timeout", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, timeout,
               NULL),
+    DIRECTIVE("grpc_json_stream_timeout", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot,
+              stream_timeout, NULL),
+    DIRECTIVE("grpc_json_heartbeat", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, heartbeat,
+              NULL),
     DIRECTIVE("grpc_json_response_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
               response_limit, NULL),
     DIRECTIVE("grpc_json_request_header_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
@@ -298,7 +303,7 @@ static void *create_conf(ngx_conf_t *cf)
     if (!conf)
         return NULL;
     conf->enabled = conf->problems = conf->refuse_unknown = NGX_CONF_UNSET;
-    conf->timeout = NGX_CONF_UNSET_MSEC;
+    conf->timeout = conf->stream_timeout = conf->heartbeat = NGX_CONF_UNSET_MSEC;
     conf->trace = NGX_CONF_UNSET;
     conf->response_limit = conf->request_header_limit = NGX_CONF_UNSET_SIZE;
     conf->response_header_limit = NGX_CONF_UNSET_SIZE;
@@ -319,6 +324,8 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->refuse_unknown, prev->refuse_unknown, 0);
     ngx_conf_merge_bitmask_value(conf->print, prev->print, NGX_CONF_BITMASK_SET);
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 0);
+    ngx_conf_merge_msec_value(conf->stream_timeout, prev->stream_timeout, 0);
+    ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, DEFAULT_HEARTBEAT);
     ngx_conf_merge_size_value(conf->response_limit, prev->response_limit, DEFAULT_RESPONSE_LIMIT);
     ngx_conf_merge_size_value(conf->request_header_limit, prev->request_header_limit,
                               DEFAULT_REQUEST_HEADER_LIMIT);
@@ -365,7 +372,7 @@ static ngx_int_t install(ngx_conf_t *cf)
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     grpc_json_metrics_start(cycle);
-    return NGX_OK;
+    return grpc_json_exit_start(cycle);
 }
 
 static void exit_process(ngx_cycle_t *cycle)

@@ -32,6 +32,14 @@ static bool next_line(struct lines *at, struct str name, struct str *ret)
     return false;
 }
 
+struct str grpc_json_request_header(ngx_http_request_t *r, struct str name)
+{
+    struct lines at = lines_of(r);
+    struct str line;
+
+    return next_line(&at, name, &line) ? line : STR_NULL;
+}
+
 unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type)
 {
     struct lines at = lines_of(r);
@@ -78,14 +86,14 @@ static bool is_plain(ngx_http_request_t *r)
     return true;
 }
 
-ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct problem *problem)
+ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, bool raw, struct problem *problem)
 {
     if (!is_plain(r)) {
         problem_init(problem, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
         problem_add(problem, STR("contentEncoding"), STR("must be identity"));
         return NGX_DECLINED;
     }
-    if (!is_json(r)) {
+    if (!raw && !is_json(r)) {
         problem_init(problem, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
         problem_add(problem, STR("contentType"), STR("must be application/json in UTF-8"));
         return NGX_DECLINED;

@@ -4,6 +4,7 @@
  * together. */
 #include "grpc_json.h"
 #include "rpc_status.h"
+#include "stream.h"
 
 #include <errno.h>
 
@@ -237,6 +238,28 @@ static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struc
     return NGX_DECLINED;
 }
 
+/* The last event that the client has seen stands above what the request says itself. */
+static int put_last_event_id(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct buf *wire,
+                             struct arena *arena, struct schema_fault *fault)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct str id = grpc_json_request_header(r, STR("last-event-id"));
+
+    return id.n == 0
+               ? 0
+               : schema_put_last_event_id(conf->schema, ctx->match.method, id, wire, arena, fault);
+}
+
+static ngx_int_t refuse_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                               const struct schema_fault *fault)
+{
+    struct problem problem;
+
+    problem_init(&problem, NGX_HTTP_BAD_REQUEST);
+    problem_add(&problem, fault->path, fault->message);
+    return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+}
+
 /* With the body at hand. NGX_DECLINED: go on to the content phase; else a status. */
 static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
@@ -246,8 +269,10 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     struct schema_fault fault = {STR_NULL, STR_NULL};
     enum schema_part part = SCHEMA_PART_BODY;
     struct str body = STR_NULL;
+    bool raw = schema_match_raw_request(&ctx->match);
     struct problem problem;
     struct buf *wire;
+    int err;
 
     /* The body is read whole: no error from here on spoils the connection. */
     ctx->keepalive_known = true;
@@ -255,12 +280,20 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     /* A stray body is of no interest, whatever its type. */
     if (schema_match_has_body(&ctx->match) && whole_body(r, &body) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (body.n && grpc_json_check_body_type(r, &problem) != NGX_OK)
+    if (body.n && grpc_json_check_body_type(r, raw, &problem) != NGX_OK)
         return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     wire = grpc_json_scratch_buf(WIRE_BASE + WIRE_GROWTH * (body.n + r->unparsed_uri.len));
     buf_append(wire, "\0\0\0\0", RPC_PREFIX_SIZE);
-    switch (schema_request(conf->schema, &ctx->match, grpc_json_str(r->args), body, &options, wire,
-                           arena, &part, &fault)) {
+    if (raw && r->headers_in.content_type)
+        options.content_type = grpc_json_str(r->headers_in.content_type->value);
+    err = schema_request(conf->schema, &ctx->match, grpc_json_str(r->args), body, &options, wire,
+                         arena, &part, &fault);
+    if (!err && ctx->match.method->last_event_id.n) {
+        err = put_last_event_id(r, ctx, wire, arena, &fault);
+        if (err == -EBADMSG)
+            return refuse_header(r, ctx, &fault);
+    }
+    switch (err) {
     case 0:
         return wire->failed ? NGX_HTTP_INTERNAL_SERVER_ERROR : pass_on(r, ctx, wire);
     case -EBADMSG:
@@ -296,10 +329,9 @@ static ngx_int_t read_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
 /* An answer is JSON or a problem; a client that takes neither is told before anything is done. One
  * without a body, or of bytes that the service names the type of, is nobody's to refuse. */
-static bool is_acceptable(ngx_http_request_t *r, const struct schema_method *method)
+static bool is_acceptable(ngx_http_request_t *r, const struct schema_match *match)
 {
-    return method->http_status == NGX_HTTP_NO_CONTENT ||
-           str_eq(schema_message_name(method->output), STR("google.api.HttpBody")) ||
+    return match->method->http_status == NGX_HTTP_NO_CONTENT || schema_match_raw_response(match) ||
            grpc_json_accepts(r, STR("application/json")) ||
            grpc_json_accepts(r, STR("application/problem+json"));
 }
@@ -326,9 +358,11 @@ static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (ctx->match.method->client_streaming || ctx->match.method->server_streaming)
+    if (ctx->match.method->client_streaming)
         return refuse_status(r, ctx, NGX_HTTP_NOT_IMPLEMENTED);
-    if (!is_acceptable(r, ctx->match.method))
+    if (ctx->match.method->server_streaming)
+        ctx->form = grpc_json_stream_form(r, &ctx->match);
+    if (ctx->match.method->server_streaming ? !ctx->form : !is_acceptable(r, &ctx->match))
         return refuse_status(r, ctx, 406);
     return read_body(r, ctx);
 }

@@ -6,6 +6,7 @@
  * problems, with nginx's own page dropped. */
 #include "grpc_json.h"
 #include "rpc_status.h"
+#include "stream.h"
 
 #include <errno.h>
 
@@ -97,6 +98,22 @@ ngx_int_t grpc_json_collect(ngx_http_request_t *r, struct grpc_json_message *mes
 
 /* ---- making the answer ---- */
 
+/* A google.api.HttpBody: its bytes are the answer's. */
+static ngx_int_t answer_raw(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct str wire = {(char *)ctx->message.bytes, ctx->message.size}, body, type, data;
+
+    if (schema_raw_response(&ctx->match, wire, &body) ||
+        schema_read_http_body(body, &type, &data)) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "grpc_json: answer of %*s is no HttpBody",
+                      ctx->match.method->path.n, ctx->match.method->path.p);
+        return grpc_json_set_status(r, ctx, NGX_HTTP_BAD_GATEWAY);
+    }
+    ctx->answer.content_type = grpc_json_raw_type(r, type);
+    ctx->answer.body = (ngx_str_t){data.n, (u_char *)(uintptr_t)data.p}; /* in r->pool */
+    return ctx->answer.content_type.data ? NGX_OK : NGX_ERROR;
+}
+
 static ngx_int_t answer_json(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
@@ -111,6 +128,8 @@ static ngx_int_t answer_json(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     ctx->answer.status = (ngx_uint_t)ctx->match.method->http_status;
     if (ctx->answer.status == NGX_HTTP_NO_CONTENT)
         return NGX_OK;
+    if (schema_match_raw_response(&ctx->match))
+        return answer_raw(r, ctx);
     if (schema_response(conf->schema, &ctx->match, (struct str){(char *)m->bytes, m->size},
                         &options, json, grpc_json_scratch(), &fault) ||
         json->failed) {
@@ -146,11 +165,37 @@ static ngx_int_t answer_rpc_error(ngx_http_request_t *r, struct grpc_json_ctx *c
     return grpc_json_set_problem(r, ctx, &problem);
 }
 
+static ngx_int_t make_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct str status = grpc_json_upstream_header(r, STR("grpc-status"));
+
+    if (ctx->upstream_broken)
+        return answer_broken(r, ctx, "a broken answer");
+    if (ctx->message.broken)
+        return answer_broken(r, ctx,
+                             "a message that is compressed, cut, too large or one too many");
+    if (!status.p || rpc_code_read(status, &ctx->grpc_status))
+        return answer_broken(r, ctx, "no grpc-status");
+    return ctx->grpc_status != 0 ? answer_rpc_error(r, ctx) : NGX_DECLINED;
+}
+
+ngx_int_t grpc_json_judge(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    switch (make_problem(r, ctx)) {
+    case NGX_DECLINED: /* there is none */
+        return NGX_OK;
+    case NGX_OK:
+        return NGX_DECLINED;
+    default:
+        return NGX_ERROR;
+    }
+}
+
 /* The upstream's answer is complete, as far as nginx could tell. */
 static ngx_int_t make_answer(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     struct grpc_json_message *m = &ctx->message;
-    struct str status = grpc_json_upstream_header(r, STR("grpc-status"));
+    ngx_int_t rc;
 
     switch (grpc_json_metadata(r, &ctx->answer.metadata)) {
     case NGX_OK:
@@ -160,14 +205,9 @@ static ngx_int_t make_answer(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     default:
         return NGX_ERROR;
     }
-    if (ctx->upstream_broken)
-        return answer_broken(r, ctx, "a broken answer");
-    if (m->broken)
-        return answer_broken(r, ctx, "a message that is compressed, too large or one too many");
-    if (!status.p || rpc_code_read(status, &ctx->grpc_status))
-        return answer_broken(r, ctx, "no grpc-status");
-    if (ctx->grpc_status != 0)
-        return answer_rpc_error(r, ctx);
+    rc = grpc_json_judge(r, ctx);
+    if (rc != NGX_OK)
+        return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
     if (r->upstream->headers_in.status_n != NGX_HTTP_OK || !m->bytes || m->have != m->size)
         return answer_broken(r, ctx, "no whole message");
     if (answer_json(r, ctx) != NGX_OK)
@@ -184,13 +224,16 @@ static ngx_int_t finish(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     return grpc_json_send(r, ctx);
 }
 
+int grpc_json_cut_off_status(const struct grpc_json_ctx *ctx)
+{
+    return ctx->upstream_rc == NGX_HTTP_GATEWAY_TIME_OUT ? NGX_HTTP_GATEWAY_TIME_OUT
+                                                         : NGX_HTTP_BAD_GATEWAY;
+}
+
 /* The upstream failed after its header: reset, cut off, or silent for too long. */
 static ngx_int_t finish_cut_off(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
-    int status = ctx->upstream_rc == NGX_HTTP_GATEWAY_TIME_OUT ? NGX_HTTP_GATEWAY_TIME_OUT
-                                                               : NGX_HTTP_BAD_GATEWAY;
-
-    if (grpc_json_set_status(r, ctx, status) != NGX_OK)
+    if (grpc_json_set_status(r, ctx, grpc_json_cut_off_status(ctx)) != NGX_OK)
         return NGX_ERROR;
     return grpc_json_send(r, ctx);
 }
@@ -225,6 +268,8 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     if (ctx && ctx->state == GRPC_JSON_PASSED && from_upstream(r)) {
         if (ctx->upstream != r->upstream)
             grpc_json_hook_request(r, ctx); /* an address that was resolved at run time */
+        if (ctx->match.method->server_streaming && r->headers_out.status == NGX_HTTP_OK)
+            return grpc_json_stream_header(r, ctx);
         ctx->state = GRPC_JSON_HELD;
         return NGX_OK;
     }
@@ -278,6 +323,8 @@ static ngx_int_t body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         return grpc_json_probe_body(r, ctx->probe, in);
     if (ctx->state == GRPC_JSON_HELD)
         return held_body(r, ctx, in);
+    if (ctx->state == GRPC_JSON_STREAM || ctx->state == GRPC_JSON_SENT_STREAM)
+        return grpc_json_stream_body(r, ctx, in);
     if (ctx->state != GRPC_JSON_SENT || !in)
         return grpc_json_next_body(r, in);
     drop(in);
