@@ -144,6 +144,7 @@ $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_s
                                    $(OUT)/gateway/rpc_details.o
 $(OUT)/tests/test_gateway_origin: $(OUT)/gateway/origin.o
 $(OUT)/tests/test_gateway_rate: $(OUT)/gateway/rate.o
+$(OUT)/tests/test_gateway_sse: $(OUT)/gateway/sse.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
 $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o

@@ -78,38 +78,6 @@ static void stop(ngx_http_request_t *r, struct grpc_json_stream *s)
         r->upstream->length = 0;
 }
 
-/* The client's header. message: the first one; {NULL, 0}: there is none yet. */
-static ngx_int_t start(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str message)
-{
-    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct grpc_json_stream *s = ctx->stream;
-    ngx_int_t rc;
-
-    s->started = true;
-    s->flush = !message.p;
-    ctx->answer.status = (ngx_uint_t)ctx->match.method->http_status;
-    ctx->answer.content_type = grpc_json_stream_type(s, message);
-    ctx->answer.open_ended = true;
-    ngx_str_set(&ctx->answer.cache_control, "no-store");
-    if (ctx->match.method->cache_control.p)
-        ctx->answer.cache_control =
-            (ngx_str_t){ctx->match.method->cache_control.n,
-                        (u_char *)(uintptr_t)ctx->match.method->cache_control.p};
-    /* More metadata than a header may have, too, ends it here. */
-    if (!ctx->answer.content_type.data || grpc_json_metadata(r, &ctx->answer.metadata) != NGX_OK)
-        return NGX_ERROR;
-    rc = grpc_json_send_header(r, ctx);
-    if (rc == NGX_ERROR || rc > NGX_OK)
-        return NGX_ERROR;
-    if (r->header_only)
-        stop(r, s);
-    else if (s->form == GRPC_JSON_EVENTS && conf->heartbeat)
-        ngx_add_timer(&s->timer, conf->heartbeat);
-    else if (s->timer.timer_set)
-        ngx_del_timer(&s->timer);
-    return NGX_OK;
-}
-
 /* ctx->answer is a problem. */
 static ngx_int_t fail(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
@@ -133,6 +101,58 @@ static ngx_int_t fail_with(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int
     return grpc_json_set_status(r, ctx, status) == NGX_OK ? fail(r, ctx) : NGX_ERROR;
 }
 
+/* What the client has is all there is. */
+static void end_well(ngx_http_request_t *r, struct grpc_json_stream *s)
+{
+    if (s->ended)
+        return;
+    stop(r, s);
+    s->last = true;
+}
+
+/* The client's header, or a problem, and the stream has ended. message: the first one; {NULL, 0}:
+ * there is none yet. */
+static ngx_int_t start(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str message)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct grpc_json_stream *s = ctx->stream;
+    ngx_int_t rc;
+
+    switch (grpc_json_metadata(r, &ctx->answer.metadata)) {
+    case NGX_OK:
+        break;
+    case NGX_DECLINED:
+        ngx_log_error(
+            NGX_LOG_ERR, r->connection->log, 0,
+            "grpc_json: upstream sent more metadata than grpc_json_response_header_limit");
+        return fail_with(r, ctx, NGX_HTTP_BAD_GATEWAY);
+    default:
+        return NGX_ERROR;
+    }
+    s->started = true;
+    ctx->answer.status = (ngx_uint_t)ctx->match.method->http_status;
+    ctx->answer.content_type = grpc_json_stream_type(s, message);
+    ctx->answer.open_ended = true;
+    ngx_str_set(&ctx->answer.cache_control, "no-store");
+    if (ctx->match.method->cache_control.p)
+        ctx->answer.cache_control =
+            (ngx_str_t){ctx->match.method->cache_control.n,
+                        (u_char *)(uintptr_t)ctx->match.method->cache_control.p};
+    if (!ctx->answer.content_type.data)
+        return NGX_ERROR;
+    rc = grpc_json_send_header(r, ctx);
+    if (rc == NGX_ERROR || rc > NGX_OK)
+        return NGX_ERROR;
+    s->flush = !message.p && !r->header_only;
+    if (r->header_only)
+        stop(r, s);
+    else if (s->form == GRPC_JSON_EVENTS && conf->heartbeat)
+        ngx_add_timer(&s->timer, conf->heartbeat);
+    else if (s->timer.timer_set)
+        ngx_del_timer(&s->timer);
+    return NGX_OK;
+}
+
 /* The upstream's answer is complete, as far as nginx could tell. */
 static ngx_int_t finish(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
@@ -149,8 +169,7 @@ static ngx_int_t finish(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     }
     if (!s->started && start(r, ctx, STR_NULL) != NGX_OK)
         return NGX_ERROR;
-    stop(r, s);
-    s->last = !r->header_only;
+    end_well(r, s);
     return NGX_OK;
 }
 
@@ -426,8 +445,7 @@ static void on_exit_asked(void *data)
     } else {
         if (!s->started)
             rc = start(r, s->ctx, STR_NULL);
-        stop(r, s);
-        s->last = !r->header_only;
+        end_well(r, s);
     }
     if (rc == NGX_OK) {
         go_on(r, s->ctx);
