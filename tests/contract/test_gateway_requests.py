@@ -105,10 +105,6 @@ def test_head_is_get_without_body(world):
     assert missing.status == 404 and missing.body == b"" and int(missing.headers["Content-Length"]) > 0
 
 
-def test_streams_are_not_served(world):
-    assert world.get("/demo/watch").status == 501
-
-
 # ---- bodies ----
 
 
