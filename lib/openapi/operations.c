@@ -154,13 +154,13 @@ static void add_header(struct document *d, json_t *parameters, const char *name,
 /* A write that answers with a version can be bound to one. */
 static bool takes_if_match(const struct schema_binding *b)
 {
-    return b->method->n_entity_tag && !is_get(b) && !str_eq(b->http_method, STR("POST"));
+    return b->method->entity_tag.n && !is_get(b) && !str_eq(b->http_method, STR("POST"));
 }
 
 static void header_parameters(struct document *d, const struct schema_binding *b,
                               json_t *parameters)
 {
-    if (b->method->n_entity_tag && is_get(b))
+    if (b->method->entity_tag.n && is_get(b))
         add_header(d, parameters, "If-None-Match",
                    "The `ETag` of an answer that the client has: 304 when it still holds.");
     if (takes_if_match(b))
@@ -377,7 +377,7 @@ static void add_success(struct document *d, json_t *responses, const struct sche
                      "the start is an event named `error`, or a last line, with a problem.",
                      STR_FMT(words));
     put_str(d, answer, "description", words);
-    if (b->method->n_entity_tag)
+    if (b->method->entity_tag.n)
         add_entity_tag(d, responses, answer, b);
     if (status != 204)
         put(d, answer, "content", answer_content(d, b));
