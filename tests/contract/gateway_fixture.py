@@ -488,7 +488,6 @@ class TestGateway(Gateway):
         values = {
             "@RUN_DIR@": self.dir,
             "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
-            "@TLS_LISTEN@": "",
             "@MODULE@": MODULE,
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WORKERS@": str(self.workers),
