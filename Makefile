@@ -130,7 +130,20 @@ $(OUT)/gateway/lib.a: $(GATEWAY_LIB_O)
 	rm -f $@ && ar rcs $@ $^
 $(NGINX_MODULE): $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a gateway/module.map
 	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
-	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson)
+	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson libnghttp2)
+
+# A user of gateway/h2.h for the contract tests, with its own copy of what is behind it.
+H2_MODULE := $(BUILD)/release/tests/ngx_http_h2_test_module.so
+H2_MODULE_O := $(OUT)/gateway/tests/h2module/module.o \
+               $(addprefix $(OUT)/gateway/,$(addsuffix .o,h2_connection h2_peer h2_session h2_stream \
+               rpc_stream rpc_status problem))
+$(OUT)/gateway/tests/%.o: tests/%.c $(NGINX_BUILD)/.configured
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Igateway $(NGINX_CPPFLAGS) $(CFLAGS) $(HARDEN) $(WARNINGS) -MMD -MP -c $< -o $@
+$(OUT)/tests/ngx_http_h2_test_module.so: $(H2_MODULE_O) $(OUT)/gateway/lib.a gateway/module.map
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
+	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libnghttp2 libprotobuf-c)
 
 # ---- unit tests ----
 
@@ -145,6 +158,8 @@ $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_s
 $(OUT)/tests/test_gateway_origin: $(OUT)/gateway/origin.o
 $(OUT)/tests/test_gateway_rate: $(OUT)/gateway/rate.o
 $(OUT)/tests/test_gateway_sse: $(OUT)/gateway/sse.o
+$(OUT)/tests/test_gateway_rpc_stream: $(OUT)/gateway/rpc_stream.o $(OUT)/gateway/rpc_status.o \
+                                    $(OUT)/gateway/problem.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
 $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o
@@ -310,6 +325,7 @@ test: ## unit tests and contract tests
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
 	@$(BIG_MAKE) $(UNIT_TESTS) $(CONFORMANCE_TESTEE) $(OUT)/bin/testserver
+	@$(BIG_MAKE) SANITIZE= $(H2_MODULE)
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
 
 .PHONY: testserver

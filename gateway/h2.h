@@ -65,8 +65,19 @@ void grpc_h2_resume(struct grpc_h2_stream *stream);
 /* Ends the stream without a callback: RST_STREAM CANCEL. The stream is gone when this returns. */
 void grpc_h2_cancel(struct grpc_h2_stream *stream);
 
-/* When the worker begins to exit, and when it ends. */
+/* When the worker ends: closes everything, without callbacks. Streams are gone. While the worker is
+ * exiting (ngx_exiting), streams go on, and a connection without streams is closed. */
 void grpc_h2_shutdown(ngx_cycle_t *cycle);
+
+/* Of this worker; there are defaults. All in ms. */
+struct grpc_h2_settings {
+    ngx_msec_t connect_timeout; /* until the peer's SETTINGS have come */
+    ngx_msec_t ping_interval;   /* of silence, while there are streams. gRPC servers by default end
+                                 * connections that ping more than once in five minutes */
+    ngx_msec_t ping_timeout;    /* for an answer */
+    ngx_msec_t idle_timeout;    /* a connection without streams is closed after it */
+};
+void grpc_h2_configure(const struct grpc_h2_settings *settings);
 
 /* Of this worker, for metrics and leak checks. */
 struct grpc_h2_stats {

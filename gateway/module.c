@@ -1,5 +1,6 @@
 /* The module's directives and its place in nginx's configuration. */
 #include "grpc_json.h"
+#include "h2.h"
 
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
 #define DEFAULT_HEARTBEAT 15000 /* ms; HTML's server-sent events, section 9.2.7 */
@@ -379,6 +380,7 @@ static void exit_process(ngx_cycle_t *cycle)
 {
     grpc_json_free_scratch(cycle);
     grpc_json_limit_exit();
+    grpc_h2_shutdown(cycle);
 }
 
 static ngx_http_module_t module_context = {

@@ -1,0 +1,503 @@
+/* A stream as its user sees it. What nghttp2 reports is noted; users hear of it from one posted
+ * event, stream by stream, so that they may do anything in a callback. */
+#include "h2_internal.h"
+
+#include <errno.h>
+
+#define HIGH_WATER (64 << 10) /* queued bytes at which grpc_h2_send() says NGX_AGAIN */
+#define LOW_WATER (16 << 10)
+#define OUT_MAX (64 << 20) /* of a user who does not listen */
+#define KEPT 4096          /* a larger queue is given back when it is empty */
+/* ms that the service's own DEADLINE_EXCEEDED has time to arrive. */
+#define DEADLINE_GRACE 500
+
+static ngx_queue_t all = {&all, &all};
+static ngx_queue_t ready = {&ready, &ready};
+static ngx_uint_t count;
+static ngx_event_t delivery;
+static bool delivering;
+
+/* ---- to the user, from the event loop ---- */
+
+static void free_stream(struct grpc_h2_stream *s)
+{
+    if (s->is_ready) { /* several statements */
+        ngx_queue_remove(&s->ready);
+    }
+    if (s->deadline.timer_set)
+        ngx_del_timer(&s->deadline);
+    h2_peer_release(s, 0);
+    ngx_queue_remove(&s->all);
+    count--;
+    rpc_reader_free(&s->reader);
+    rpc_result_free(&s->result);
+    buf_free(&s->out);
+    ngx_free(s->request);
+    ngx_free(s->choice_tried);
+    ngx_free(s);
+}
+
+static void deliver_messages(struct grpc_h2_stream *s)
+{
+    struct str message;
+    int rc = 0;
+
+    while (!s->paused && !s->cancelled && (rc = rpc_reader_next(&s->reader, &message)) > 0) {
+        s->paused = true; /* so that the callback may call grpc_h2_resume() and return false */
+        if (s->callbacks->message(s->data, message))
+            s->paused = false;
+    }
+    if (rc < 0) {
+        rpc_reader_free(&s->reader);
+        if (rc == -EMSGSIZE)
+            h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the message is larger than the limit");
+        else
+            h2_stream_fail(s, RPC_INTERNAL, "the message is compressed, which was not offered");
+    }
+    if (!s->paused && s->conn && s->unconsumed) {
+        nghttp2_session_consume_stream(s->conn->session, s->id, s->unconsumed);
+        s->unconsumed = 0;
+        h2_connection_touch(s->conn);
+    }
+}
+
+static void tell_end(struct grpc_h2_stream *s)
+{
+    struct grpc_h2_end end = {s->code, s->from_upstream, STR_NULL, STR_NULL};
+    struct arena arena;
+
+    arena_init(&arena, 0);
+    if (s->reason) {
+        end.message = str_of(s->reason);
+    } else {
+        end.message = rpc_percent_decode(&arena, s->result.message);
+        end.details = rpc_base64_decode(&arena, s->result.details);
+    }
+    s->callbacks->ended(s->data, &end);
+    arena_free(&arena);
+}
+
+/* Whether the end can be told: nothing comes before it. */
+static bool at_end(struct grpc_h2_stream *s)
+{
+    if (!s->finished || s->cancelled)
+        return false;
+    if (s->paused && rpc_reader_left(&s->reader) > 0)
+        return false;
+    if (rpc_reader_left(&s->reader) > 0 && s->code == RPC_OK) {
+        s->code = RPC_INTERNAL;
+        s->reason = "the last message is incomplete";
+    }
+    return true;
+}
+
+static void deliver(struct grpc_h2_stream *s)
+{
+    s->delivering = true;
+    if (s->refused) {
+        s->refused = false;
+        h2_peer_release(s, 0);
+        h2_dispatch(s);
+    }
+    if (s->open_due && !s->cancelled) {
+        s->open_due = false;
+        s->callbacks->opened(s->data);
+    }
+    deliver_messages(s);
+    if (s->writable_due && !s->cancelled && !s->finished) {
+        s->writable_due = false;
+        s->callbacks->writable(s->data);
+    }
+    if (at_end(s)) {
+        tell_end(s);
+        s->cancelled = true;
+    }
+    s->delivering = false;
+    if (s->cancelled)
+        free_stream(s);
+}
+
+static void on_delivery(ngx_event_t *event)
+{
+    ngx_queue_t now = {&now, &now};
+    struct grpc_h2_stream *s;
+
+    (void)event;
+    /* What becomes ready meanwhile waits for the next turn, or a user who opens a stream whenever
+     * one has ended could keep us here. */
+    if (!ngx_queue_empty(&ready)) { /* several statements */
+        ngx_queue_add(&now, &ready);
+    }
+    ngx_queue_init(&ready);
+    delivering = true;
+    while (!ngx_queue_empty(&now)) {
+        s = ngx_queue_data(ngx_queue_head(&now), struct grpc_h2_stream, ready);
+        ngx_queue_remove(&s->ready);
+        s->is_ready = false;
+        deliver(s);
+    }
+    delivering = false;
+}
+
+void h2_post_delivery(void)
+{
+    delivery.handler = on_delivery;
+    delivery.log = ngx_cycle->log;
+    ngx_post_event(&delivery, delivering ? &ngx_posted_next_events : &ngx_posted_events);
+}
+
+static void make_ready(struct grpc_h2_stream *s)
+{
+    h2_post_delivery();
+    if (s->is_ready)
+        return;
+    s->is_ready = true;
+    ngx_queue_insert_tail(&ready, &s->ready);
+}
+
+/* ---- from nghttp2 ---- */
+
+/* Nothing of the connection's concerns this stream any more. */
+static void detach(struct grpc_h2_stream *s)
+{
+    if (!s->conn)
+        return;
+    if (s->id)
+        nghttp2_session_set_stream_user_data(s->conn->session, s->id, NULL);
+    ngx_queue_remove(&s->link);
+    h2_connection_touch(s->conn);
+    s->conn = NULL;
+    s->id = 0;
+}
+
+static void reset(struct grpc_h2_stream *s, uint32_t error)
+{
+    if (s->conn && s->id)
+        nghttp2_submit_rst_stream(s->conn->session, NGHTTP2_FLAG_NONE, s->id, error);
+}
+
+static void finish(struct grpc_h2_stream *s, int code, bool from_upstream, const char *reason)
+{
+    if (s->finished)
+        return;
+    s->finished = true;
+    s->code = code;
+    s->from_upstream = from_upstream;
+    s->reason = reason;
+    detach(s);
+    buf_free(&s->out);
+    make_ready(s);
+}
+
+void h2_stream_fail(struct grpc_h2_stream *s, int code, const char *reason)
+{
+    reset(s, NGHTTP2_CANCEL);
+    finish(s, code, false, reason);
+}
+
+void h2_stream_finish(struct grpc_h2_stream *s)
+{
+    int code = rpc_result_code(&s->result);
+
+    /* A server that has answered takes no more; unless we are done as well, it has to be told. */
+    reset(s, NGHTTP2_NO_ERROR);
+    finish(s, code, true, s->result.code >= 0 ? NULL : "the service ended without a status");
+}
+
+void h2_stream_headers(struct grpc_h2_stream *s, bool last)
+{
+    if (s->result.http_status == 0)
+        return; /* 1xx: the real ones follow */
+    if (!s->headers_came) {
+        s->headers_came = true;
+        ngx_free(s->request);
+        s->request = NULL;
+        if (s->result.code < 0 && (s->result.http_status != 200 || !s->result.is_grpc)) {
+            reset(s, NGHTTP2_CANCEL);
+            finish(s, rpc_code_of_http(s->result.http_status), true, "not an answer of gRPC");
+            return;
+        }
+        s->open_due = !last;
+        make_ready(s);
+    }
+    if (last)
+        h2_stream_finish(s);
+}
+
+void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n)
+{
+    s->unconsumed += n;
+    if (rpc_reader_add(&s->reader, p, n))
+        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+    make_ready(s);
+}
+
+void h2_stream_closed(struct grpc_h2_stream *s, uint32_t error)
+{
+    if (error == NGHTTP2_REFUSED_STREAM && !s->headers_came && !s->sent && s->tries > 0) {
+        detach(s);
+        s->refused = true;
+        make_ready(s);
+        return;
+    }
+    /* What was refused has not been seen by the service. */
+    finish(s, rpc_code_of_reset(error), error != NGHTTP2_REFUSED_STREAM,
+           error == NGHTTP2_REFUSED_STREAM ? "the service refuses the stream"
+                                           : "the service has reset the stream");
+}
+
+void h2_stream_lost(struct grpc_h2_stream *s, const char *reason)
+{
+    (void)reason; /* in the log */
+    s->id = 0;
+    finish(s, RPC_UNAVAILABLE, false, "the connection to the service was lost");
+}
+
+size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret_end)
+{
+    size_t left = s->out.n - s->out_at;
+
+    n = ngx_min(n, left);
+    if (n) {
+        ngx_memcpy(to, s->out.p + s->out_at, n);
+        s->out_at += n;
+        s->sent = true;
+        left -= n;
+    }
+    if (left == 0) {
+        s->out.n = s->out_at = 0;
+        if (s->out.cap > KEPT)
+            buf_free(&s->out);
+    }
+    if (s->blocked && left < LOW_WATER) {
+        s->blocked = false;
+        s->writable_due = true;
+        make_ready(s);
+    }
+    *ret_end = left == 0 && s->half_closed;
+    return n;
+}
+
+/* ---- opening ---- */
+
+static void put_header(struct h2_request *request, struct str name, struct str value)
+{
+    request->headers[request->n++] = (nghttp2_nv){
+        .name = (uint8_t *)name.p,
+        .value = (uint8_t *)value.p,
+        .namelen = name.n,
+        .valuelen = value.n,
+    };
+}
+
+/* The headers point into one block behind them. */
+static void own_headers(struct h2_request *request, u_char *block)
+{
+    for (size_t i = 0; i < request->n; i++) {
+        nghttp2_nv *header = &request->headers[i];
+        u_char *value = ngx_cpymem(block, header->name, header->namelen);
+
+        header->name = block;
+        block = ngx_cpymem(value, header->value, header->valuelen);
+        header->value = value;
+    }
+}
+
+static bool valid(const struct grpc_h2_header *headers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!nghttp2_check_header_name((const uint8_t *)headers[i].name.p, headers[i].name.n) ||
+            !nghttp2_check_header_value((const uint8_t *)headers[i].value.p, headers[i].value.n))
+            return false;
+    }
+    return true;
+}
+
+/* Host as grpc_pass has it; a socket's path is no name. */
+static struct str authority(const ngx_http_upstream_srv_conf_t *upstream)
+{
+    struct str host = {(const char *)upstream->host.data, upstream->host.len};
+
+    return host.n == 0 || str_starts(host, STR("unix:")) ? STR("localhost") : host;
+}
+
+#define OWN_HEADERS 7
+
+static struct h2_request *make_request(const ngx_http_upstream_srv_conf_t *upstream,
+                                       struct str path, const struct grpc_h2_header *headers,
+                                       size_t n, ngx_msec_t timeout, ngx_log_t *log)
+{
+    size_t table = sizeof(struct h2_request) + (n + OWN_HEADERS) * sizeof(nghttp2_nv);
+    size_t size = 256 + upstream->host.len + path.n;
+    struct h2_request *request;
+    char text[RPC_TIMEOUT_SIZE];
+
+    for (size_t i = 0; i < n; i++)
+        size += headers[i].name.n + headers[i].value.n;
+    request = ngx_alloc(table + size, log);
+    if (!request)
+        return NULL;
+    request->n = 0;
+    put_header(request, STR(":method"), STR("POST"));
+    put_header(request, STR(":scheme"), STR("http"));
+    put_header(request, STR(":path"), path);
+    put_header(request, STR(":authority"), authority(upstream));
+    put_header(request, STR("te"), STR("trailers"));
+    put_header(request, STR("content-type"), STR("application/grpc"));
+    if (timeout)
+        put_header(request, STR("grpc-timeout"),
+                   (struct str){text, rpc_timeout_write(text, timeout)});
+    for (size_t i = 0; i < n; i++)
+        put_header(request, headers[i].name, headers[i].value);
+    own_headers(request, (u_char *)request + table);
+    return request;
+}
+
+static void on_deadline(ngx_event_t *event)
+{
+    h2_stream_fail(event->data, RPC_DEADLINE_EXCEEDED, "the service did not answer in time");
+}
+
+/* nginx's balancers keep their servers as round robin made them. */
+static bool init_choice(struct grpc_h2_stream *s, ngx_http_upstream_rr_peers_t *peers)
+{
+    ngx_uint_t n = peers->number;
+
+    if (peers->next && peers->next->number > n)
+        n = peers->next->number;
+    s->choice.peers = peers;
+    s->tries = peers->number + (peers->next ? peers->next->number : 0) + 1;
+    s->choice.tried = &s->choice.data;
+    if (n <= 8 * sizeof(uintptr_t))
+        return true;
+    n = (n + 8 * sizeof(uintptr_t) - 1) / (8 * sizeof(uintptr_t));
+    s->choice_tried = ngx_calloc(n * sizeof(uintptr_t), ngx_cycle->log);
+    s->choice.tried = s->choice_tried;
+    return s->choice_tried != NULL;
+}
+
+static struct grpc_h2_stream *new_stream(size_t max_message, ngx_log_t *log)
+{
+    struct grpc_h2_stream *s = ngx_calloc(sizeof(*s), log);
+
+    if (!s)
+        return NULL;
+    rpc_reader_init(&s->reader, max_message, H2_STREAM_WINDOW);
+    rpc_result_init(&s->result);
+    buf_init(&s->out, OUT_MAX);
+    s->deadline.handler = on_deadline;
+    s->deadline.data = s;
+    s->deadline.log = ngx_cycle->log;
+    s->deadline.cancelable = 1;
+    ngx_queue_insert_tail(&all, &s->all);
+    count++;
+    return s;
+}
+
+struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, struct str path,
+                                    const struct grpc_h2_header *headers, size_t n,
+                                    ngx_msec_t timeout_ms, size_t max_message,
+                                    const struct grpc_h2_callbacks *callbacks, void *data,
+                                    ngx_log_t *log)
+{
+    struct grpc_h2_stream *s = new_stream(max_message, log);
+
+    if (!s)
+        return NULL;
+    s->callbacks = callbacks;
+    s->data = data;
+    s->request = make_request(upstream, path, headers, n, timeout_ms, log);
+    if (!s->request || !init_choice(s, upstream->peer.data)) {
+        free_stream(s);
+        return NULL;
+    }
+    if (timeout_ms)
+        ngx_add_timer(&s->deadline, timeout_ms + DEADLINE_GRACE);
+    if (valid(headers, n))
+        h2_dispatch(s);
+    else
+        h2_stream_fail(s, RPC_INVALID_ARGUMENT, "a header has bytes that HTTP does not allow");
+    return s;
+}
+
+/* ---- from the user ---- */
+
+/* nghttp2 asks for more only when it is told that there is some. */
+static void resume_data(struct grpc_h2_stream *s)
+{
+    if (!s->conn || !s->id)
+        return;
+    /* An error says that the stream was not waiting for data. */
+    (void)nghttp2_session_resume_data(s->conn->session, s->id);
+    h2_connection_touch(s->conn);
+}
+
+ngx_int_t grpc_h2_send(struct grpc_h2_stream *s, struct str message)
+{
+    unsigned char prefix[RPC_PREFIX_SIZE];
+
+    if (s->finished || s->half_closed || message.n > UINT32_MAX)
+        return NGX_ERROR;
+    if (s->out_at > s->out.n / 2) {
+        memmove(s->out.p, s->out.p + s->out_at, s->out.n - s->out_at);
+        s->out.n -= s->out_at;
+        s->out_at = 0;
+    }
+    if (!buf_reserve(&s->out, sizeof(prefix) + message.n)) {
+        s->out.failed = false; /* nothing was added: what waits is still whole */
+        return NGX_ERROR;
+    }
+    rpc_prefix_write(prefix, (uint32_t)message.n);
+    buf_append(&s->out, prefix, sizeof(prefix));
+    buf_append_str(&s->out, message);
+    resume_data(s);
+    if (s->out.n - s->out_at < HIGH_WATER)
+        return NGX_OK;
+    s->blocked = true;
+    return NGX_AGAIN;
+}
+
+void grpc_h2_half_close(struct grpc_h2_stream *s)
+{
+    if (s->half_closed || s->finished)
+        return;
+    s->half_closed = true;
+    resume_data(s);
+}
+
+void grpc_h2_resume(struct grpc_h2_stream *s)
+{
+    s->paused = false;
+    make_ready(s);
+}
+
+void grpc_h2_cancel(struct grpc_h2_stream *s)
+{
+    reset(s, NGHTTP2_CANCEL);
+    detach(s);
+    s->cancelled = true;
+    if (!s->delivering)
+        free_stream(s);
+}
+
+/* ---- all of them ---- */
+
+ngx_uint_t h2_streams_count(void)
+{
+    return count;
+}
+
+void grpc_h2_shutdown(ngx_cycle_t *cycle)
+{
+    (void)cycle;
+    while (!ngx_queue_empty(&all)) {
+        struct grpc_h2_stream *s = ngx_queue_data(ngx_queue_head(&all), struct grpc_h2_stream, all);
+
+        detach(s);
+        free_stream(s);
+    }
+    h2_peers_shutdown();
+    if (delivery.posted) { /* several statements */
+        ngx_delete_posted_event(&delivery);
+    }
+}
