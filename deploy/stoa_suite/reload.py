@@ -58,20 +58,37 @@ def workers(master):
     return found
 
 
-def is_leaving(pid):
-    """Whether a worker takes no new connections: nginx says so in its title."""
+def title(pid):
+    """What a process calls itself: nginx writes its state there."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"shutting down" in file.read()
+            return file.read()
     except OSError:
-        return True
+        return b""
 
 
-def master_pid(control):
+def is_leaving(pid):
+    """Whether a worker takes no new connections, or is gone."""
+    found = title(pid)
+    return not found or b"shutting down" in found
+
+
+def serving_master(control):
+    """Pid of an nginx that has workers; None while it is being started: what has its pid then is the
+    script that starts it, and a signal would end that."""
     for program in control.programs():
-        if program["name"] == "gateway" and program["pid"]:
-            return program["pid"]
-    raise SuiteError("the gateway is not running; see its log")
+        if program["name"] == "gateway" and title(program["pid"]).startswith(b"nginx: master process"):
+            return program["pid"] if workers(program["pid"]) else None
+    return None
+
+
+def wait_for(found, end):
+    """What found() returns once that is true; None when the time is over."""
+    while not (value := found()):
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.02)
+    return value
 
 
 def check(layout, path):
@@ -89,22 +106,29 @@ def apply(settings, layout):
     try:
         write_private(fresh, nginx_configuration(layout, settings, REPOSITORY))
         check(layout, fresh)
+        master = wait_for(lambda: serving_master(control), time.monotonic() + TAKE_OVER_SECONDS)
+        if not master:
+            raise SuiteError(f"the gateway is not running; see {layout.log}/gateway.log")
         with open(path, encoding="utf-8") as file:
             old = file.read()
         os.replace(fresh, path)
     finally:
         if os.path.exists(fresh):
             os.unlink(fresh)
-    master = master_pid(control)
     before = workers(master)
-    os.kill(master, signal.SIGHUP)
-    end = time.monotonic() + TAKE_OVER_SECONDS
-    while not (workers(master) - before and all(map(is_leaving, before))):
-        if time.monotonic() > end:
-            # A start of the gateway alone must find what works.
-            write_private(path, old)
-            raise SuiteError(f"nginx keeps its old configuration; see {layout.log}/gateway.log")
-        time.sleep(0.02)
+    try:
+        os.kill(master, signal.SIGHUP)
+    except ProcessLookupError:
+        pass  # it has just died, and is started again with the new configuration
+
+    def taken_over():
+        now = serving_master(control)
+        return now and (now != master or (workers(now) - before and all(map(is_leaving, before))))
+
+    if not wait_for(taken_over, time.monotonic() + TAKE_OVER_SECONDS):
+        # A start of the gateway alone must find what works.
+        write_private(path, old)
+        raise SuiteError(f"nginx keeps its old configuration; see {layout.log}/gateway.log")
     record = control.record()
     record["settings"].update({name: settings.environment()[name] for name in RELOADED})
     write_private(layout.record, json.dumps(record, indent=1) + "\n")

@@ -175,6 +175,15 @@ def test_gateway_restarts_with_what_was_reloaded(suite):
     assert "q=88888;w=8" in wait_until(answers, "the gateway answers").headers["RateLimit-Policy"]
 
 
+def test_reload_while_the_gateway_restarts(suite):
+    """What supervision starts is told nothing before it is nginx."""
+    for quota in (66661, 66662, 66663):
+        suite.kill("gateway")
+        done = reload(suite, STOA_ADDRESS_RATE=f"{quota}/6s")
+        assert done.returncode == 0, done.stderr
+        assert f"q={quota};w=6" in get(suite, "/api/articles/none").headers["RateLimit-Policy"]
+
+
 def test_old_copies_are_removed(suite):
     for _ in range(3):
         assert reload(suite).returncode == 0
