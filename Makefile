@@ -328,6 +328,15 @@ test: ## unit tests and contract tests
 	@$(BIG_MAKE) SANITIZE= $(H2_MODULE)
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
 
+ADDRESS := $(BUILD)/address
+.PHONY: test-gateway
+test-gateway: ## the gateway's contract tests, with nginx's module under AddressSanitizer and UBSan
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory SANITIZE= build
+	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver
+	@$(BIG_MAKE) SANITIZE=address $(addprefix $(ADDRESS)/,gateway/$(notdir $(NGINX_MODULE)) tests/$(notdir $(H2_MODULE)))
+	@tests/run-sanitized $(abspath $(BUILD)/release) $(abspath $(ADDRESS))
+
 .PHONY: testserver
 testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C
 	@deploy/install-packages build run
