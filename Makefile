@@ -26,10 +26,11 @@ else ifneq ($(SANITIZE),)
 $(error SANITIZE=$(SANITIZE): set address or thread)
 endif
 
-# Looked up when a recipe runs, so that `make help` and `make deps` work before anything is installed.
+# Looked up when a recipe first wants it, so that `make help` and `make deps` work before anything is
+# installed, and once: pkg-config takes as long as a small compilation.
 PKGS = libprotobuf-c grpc libpq jose jansson libargon2 libcrypto libpcre2-8
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS = $(shell pkg-config --libs $(PKGS)) -lunistring
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lunistring)$(PKG_LIBS)
 CPPFLAGS = -Ilib -I$(GEN) -D_GNU_SOURCE
 
 .DEFAULT_GOAL := help
