@@ -55,8 +55,8 @@ static ngx_int_t refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
     return refuse(ctx, grpc_json_set_status(r, ctx, status));
 }
 
-/* Something in the client's input: a fault of the body is one of syntax or type (400), one of path
- * or query is a value that does not fit its parameter (422). */
+/* Something in the client's input: a fault of the body is one of syntax or type (400), one of path,
+ * query or a field is a value that does not fit there (422). */
 static ngx_int_t refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct arena *arena,
                               enum schema_part part, const struct schema_fault *fault)
 {

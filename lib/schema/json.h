@@ -66,6 +66,8 @@ struct json_context {
     unsigned depth; /* brackets open */
     unsigned max_depth;
     bool refuse_unknown, print_unset, long_fractions;
+    bool mask_next; /* reading: the next message is one that a mask is made for */
+    uint64_t seen;  /* reading: which of its first 64 fields the last message gave */
     struct json_scratch scratch;
     const char *start, *at, *end; /* reading: the text */
 };

@@ -26,6 +26,8 @@ void json_context_init(struct json_context *c, const struct schema *schema,
     c->refuse_unknown = options && options->refuse_unknown;
     c->print_unset = options && options->print_unset;
     c->long_fractions = options && options->long_fractions;
+    c->mask_next = false;
+    c->seen = 0;
     /* The table of chunks is filled as it is used. */
     c->scratch.n_chunks = 0;
     c->scratch.current = 0;

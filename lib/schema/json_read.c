@@ -504,6 +504,9 @@ struct members {
     uint64_t small[SMALL_SEEN];
     size_t expected; /* index of the field that follows the last one */
     bool in_any, type_seen;
+    bool masked;     /* a mask is made of what is given */
+    bool has_masked; /* the member that type->masked is, and ... */
+    uint64_t given;  /* ... what it gives */
 };
 
 static int members_init(struct json_context *c, struct members *m,
@@ -515,6 +518,10 @@ static int members_init(struct json_context *c, struct members *m,
     m->expected = 0;
     m->in_any = in_any;
     m->type_seen = false;
+    m->masked = c->mask_next;
+    m->has_masked = false;
+    m->given = 0;
+    c->mask_next = false;
     m->seen = m->small;
     if (words > SMALL_SEEN) {
         m->seen = json_scratch_alloc(c, words * sizeof(*m->seen));
@@ -573,6 +580,29 @@ static bool has_null(const struct schema_field *f)
     return f->message && f->message->well_known == SCHEMA_VALUE;
 }
 
+static int read_null(struct json_context *c, const struct members *m, const struct schema_field *f)
+{
+    if (f->required)
+        return json_fault(c, "is required");
+    if (m->masked && f->repeated) {
+        int err = json_fault(c, "can't be null");
+
+        return err == -EBADMSG ? -EDOM : err;
+    }
+    return 0;
+}
+
+static int read_masked(struct json_context *c, struct members *m, const struct schema_field *f)
+{
+    int err;
+
+    c->mask_next = true;
+    err = json_read_value(c, f, false, true);
+    m->has_masked = true;
+    m->given = c->seen;
+    return err;
+}
+
 static int read_field(struct json_context *c, struct members *m, const struct schema_field *f)
 {
     size_t index = (size_t)(f - m->type->fields);
@@ -582,7 +612,7 @@ static int read_field(struct json_context *c, struct members *m, const struct sc
     if (see(m, index))
         return json_fault(c, "is given twice");
     if (json_at(c, 'n') && !has_null(f) && json_take_literal(c, STR("null")))
-        return f->required ? json_fault(c, "is required") : 0;
+        return read_null(c, m, f);
     if (f->oneof >= 0 && see(m, m->type->n_fields + (size_t)f->oneof))
         return json_faultf(c, "only one member of \"%.*s\" may be given",
                            STR_FMT(m->type->oneofs[f->oneof].name));
@@ -590,6 +620,8 @@ static int read_field(struct json_context *c, struct members *m, const struct sc
         return json_read_map(c, f);
     if (f->repeated)
         return json_read_list(c, f);
+    if (f == m->type->masked)
+        return read_masked(c, m, f);
     err = json_read_value(c, f, false, f->presence);
     if (err == JSON_IGNORED)
         return f->required ? json_fault(c, "is not one of the known values") : 0;
@@ -630,6 +662,26 @@ static int read_members(struct json_context *c, struct members *m, struct json_s
     return more ? more : check_required(c, m, here);
 }
 
+/* The mask that the caller has not given, of what it has given. */
+static void put_mask(struct json_context *c, const struct members *m)
+{
+    const struct schema_message *type = m->type, *masked;
+    size_t mask, path;
+
+    if (!m->has_masked || seen(m, (size_t)(type->mask - type->fields)))
+        return;
+    masked = type->masked->message;
+    mask = schema_put_begin(c->out, type->mask->number);
+    for (size_t i = 0; i < masked->n_fields; i++) {
+        if (!(m->given >> i & 1))
+            continue;
+        path = schema_put_begin(c->out, 1); /* google.protobuf.FieldMask.paths */
+        buf_append_str(c->out, masked->fields[i].name);
+        schema_put_end(c->out, path);
+    }
+    schema_put_end(c->out, mask);
+}
+
 int json_read_members(struct json_context *c, const struct schema_message *type, bool in_any)
 {
     struct json_segment here = {.up = c->path, .kind = JSON_SEGMENT_MEMBER};
@@ -641,6 +693,9 @@ int json_read_members(struct json_context *c, const struct schema_message *type,
         return err;
     c->path = &here;
     err = read_members(c, &m, &here);
+    if (!err)
+        put_mask(c, &m);
+    c->seen = m.seen[0];
     c->path = here.up;
     json_scratch_release(c, mark);
     return err;

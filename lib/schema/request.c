@@ -580,6 +580,10 @@ int schema_request(const struct schema *schema, const struct schema_match *match
     }
     if (!err)
         err = put_all(&r, body);
+    if (err == -EDOM) {
+        *ret_part = SCHEMA_PART_FIELD;
+        err = -EBADMSG;
+    }
     if (!err && wire->failed)
         err = -EMSGSIZE;
     if (err)

@@ -133,7 +133,8 @@ struct schema_json_options {
 };
 
 /* Reads JSON text as a message of this type and appends its wire form. Returns 0, -EBADMSG with
- * *ret_fault (in the arena), or -EMSGSIZE / -ENOMEM when wire's limit or memory is used up. */
+ * *ret_fault (in the arena), -EDOM likewise when a value is of the right type but refused by the
+ * contract (mask_of), or -EMSGSIZE / -ENOMEM when wire's limit or memory is used up. */
 int schema_json_read(const struct schema *schema, const struct schema_message *type,
                      struct str json, const struct schema_json_options *options, struct buf *wire,
                      struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
@@ -178,7 +179,12 @@ struct str schema_allow(const struct schema *schema, const struct schema_match *
 /* Whether the matched binding takes a body (its rule has `body`). */
 bool schema_match_has_body(const struct schema_match *match);
 
-enum schema_part { SCHEMA_PART_BODY, SCHEMA_PART_QUERY, SCHEMA_PART_PATH };
+enum schema_part {
+    SCHEMA_PART_BODY,
+    SCHEMA_PART_QUERY,
+    SCHEMA_PART_PATH,
+    SCHEMA_PART_FIELD, /* of the body, with a value of its type that the contract refuses */
+};
 
 /* Builds the request message from path captures, query string (without '?') and JSON body. An
  * empty body counts as {}. On -EBADMSG *ret_part says which part of the request *ret_fault is

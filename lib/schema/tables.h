@@ -108,6 +108,7 @@ struct schema_field {
     struct str example;   /* (stoa.api.v1.field); {NULL, 0}: none */
     bool event_id;        /* (stoa.api.v1.field) */
     bool last_event_id;   /* (stoa.api.v1.field) */
+    struct str mask_of;   /* (stoa.api.v1.field); {NULL, 0}: none */
     bool utf8;            /* proto3 string: must be UTF-8 */
     int oneof;            /* index in the message's oneofs (synthetic ones too), or -1 */
     const struct schema_message *message; /* of SCHEMA_MESSAGE and SCHEMA_GROUP */
@@ -135,7 +136,9 @@ struct schema_message {
     struct schema_names by_json_name;        /* JSON names, then original names */
     const struct schema_field *const *dense; /* by number, for numbers below n_dense */
     uint32_t n_dense;
-    uint64_t required; /* bit i: fields[i] is required; only for the first 64 */
+    uint64_t required;                 /* bit i: fields[i] is required; only for the first 64 */
+    const struct schema_field *mask;   /* its field with a mask_of; NULL: none */
+    const struct schema_field *masked; /* and the field that this one names */
 };
 
 /* By number: an index for dense numbering, else binary search; NULL if there is none. */

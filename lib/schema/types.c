@@ -211,6 +211,11 @@ static int set_field_options(const struct place *at, struct schema_field *f,
         if (!f->example.p)
             return -ENOMEM;
     }
+    if (rules->mask_of && *rules->mask_of) {
+        f->mask_of = arena_copy(&at->load->schema->arena, str_of(rules->mask_of));
+        if (!f->mask_of.p)
+            return -ENOMEM;
+    }
     f->event_id = rules->event_id;
     f->last_event_id = rules->last_event_id;
     if ((f->event_id || f->last_event_id) && !load_is_id_type(f))
@@ -521,6 +526,32 @@ static int set_well_known(const struct place *at, struct schema_message *m)
     return 0;
 }
 
+/* ---- field masks ---- */
+
+/* What a mask can be made for: its members have a bit each. */
+static bool is_maskable(const struct schema_field *f)
+{
+    return f && f->message && !f->repeated && f->type == SCHEMA_MESSAGE &&
+           f->message->well_known == SCHEMA_PLAIN && f->message->n_fields <= 64;
+}
+
+static int link_mask(const struct place *at, struct schema_message *m)
+{
+    for (size_t i = 0; i < m->n_fields; i++) {
+        const struct schema_field *f = &m->fields[i];
+
+        if (!f->mask_of.p)
+            continue;
+        m->masked = schema_field_by_name(m, f->mask_of);
+        if (m->mask || f->repeated || !f->message || f->message->well_known != SCHEMA_FIELD_MASK ||
+            !is_maskable(m->masked))
+            return FAIL(at, "field %s: mask_of needs one FieldMask, and names a message beside it",
+                        f->name.p);
+        m->mask = f;
+    }
+    return 0;
+}
+
 /* ---- all ---- */
 
 typedef int message_step(const struct place *at, struct schema_message *m);
@@ -580,5 +611,7 @@ int load_types(struct load *load)
         err = each_message(load, link_maps);
     if (!err)
         err = each_message(load, set_well_known);
+    if (!err)
+        err = each_message(load, link_mask);
     return err;
 }
