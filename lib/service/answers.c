@@ -34,17 +34,29 @@ static void fail_unavailable(struct rpc_call *call, struct str message)
                                             .retry_after_ms = RETRY_AFTER_MS});
 }
 
-bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done, void *user)
+/* Whether work was taken into a queue; the call is failed when not. */
+static bool is_queued(struct rpc_call *call, int r)
 {
-    int r = query
-                ? db_submit(query, rpc_call_deadline_ns(call), rpc_call_cancelled(call), done, user)
-                : -ENOMEM;
-
     if (r == -ESHUTDOWN)
         fail_unavailable(call, STR("the service is stopping"));
     else if (r < 0)
         fail_overloaded(call);
     return r >= 0;
+}
+
+bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done, void *user)
+{
+    return is_queued(call, query ? db_submit(query, rpc_call_deadline_ns(call),
+                                             rpc_call_cancelled(call), done, user)
+                                 : -ENOMEM);
+}
+
+bool service_transaction(struct rpc_call *call, struct db *db, db_tx_fn *body,
+                         void (*done)(void *user, const struct db_result *outcome, int body_result),
+                         void *user)
+{
+    return is_queued(call, db_transaction(db, rpc_call_deadline_ns(call), rpc_call_cancelled(call),
+                                          body, done, user));
 }
 
 void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *done)
@@ -88,19 +100,29 @@ bool service_query_failed(struct rpc_call *call, const struct db_result *result)
     return true;
 }
 
+void service_fail_fields(struct rpc_call *call, enum rpc_code code, const char *reason,
+                         const struct schema_fault *violations, size_t n)
+{
+    struct str more =
+        n > 1 ? arena_printf(rpc_call_arena(call), " (and %zu more)", n - 1) : STR("");
+
+    rpc_fail_with(call, &(struct rpc_error){
+                            .code = code,
+                            .message = arena_printf(rpc_call_arena(call), "%.*s %.*s%.*s",
+                                                    STR_FMT(violations[0].path),
+                                                    STR_FMT(violations[0].message), STR_FMT(more)),
+                            .reason = reason,
+                            .violations = violations,
+                            .n_violations = n,
+                        });
+}
+
 void service_fail_field(struct rpc_call *call, enum rpc_code code, const char *reason,
                         const char *field, const char *description)
 {
-    struct schema_fault violation = {str_of(field), str_of(description)};
+    const struct schema_fault violation = {str_of(field), str_of(description)};
 
-    rpc_fail_with(call,
-                  &(struct rpc_error){
-                      .code = code,
-                      .message = arena_printf(rpc_call_arena(call), "%s %s", field, description),
-                      .reason = reason,
-                      .violations = &violation,
-                      .n_violations = 1,
-                  });
+    service_fail_fields(call, code, reason, &violation, 1);
 }
 
 void service_fail_not_found(struct rpc_call *call, const char *type, struct str name)

@@ -81,6 +81,12 @@ void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *do
 bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done,
                         void *user);
 
+/* db_transaction() for a call: done gets user. False: the call has been failed, and done will not
+ * run. */
+bool service_transaction(struct rpc_call *call, struct db *db, db_tx_fn *body,
+                         void (*done)(void *user, const struct db_result *outcome, int body_result),
+                         void *user);
+
 /* If the result is an error, fails the call with the fitting code (UNAVAILABLE, DEADLINE_EXCEEDED,
  * ABORTED, RESOURCE_EXHAUSTED, INTERNAL), logs what operators should see, and returns true. Handle
  * DB_UNIQUE and the like before it. */
@@ -89,6 +95,10 @@ bool service_query_failed(struct rpc_call *call, const struct db_result *result)
 /* INVALID_ARGUMENT (or code) with one field violation: errors: {field: [description]}. */
 void service_fail_field(struct rpc_call *call, enum rpc_code code, const char *reason,
                         const char *field, const char *description);
+
+/* The same with several violations. */
+void service_fail_fields(struct rpc_call *call, enum rpc_code code, const char *reason,
+                         const struct schema_fault *violations, size_t n);
 
 /* NOT_FOUND with ResourceInfo: errors: {type: ["not found"]}. */
 void service_fail_not_found(struct rpc_call *call, const char *type, struct str name);

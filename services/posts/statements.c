@@ -4,52 +4,77 @@
  * table in such a plan. Three habits keep the plans right whatever the tables' size:
  *   - a page is cut twice, by the caller's limit and by a constant that the planner can see;
  *   - what belongs to a row of the page is looked up LATERAL ... OFFSET 0, which can only be done
- * row by row through a primary key;
+ *     row by row through a primary key;
  *   - "is it mine?" is a scalar subquery, which is never turned into reading all that is mine, and
  *     comes after a test that spares anonymous callers the look-up.
  *
  * A list is one statement: the count is joined to the page from the left, so that it is there when
  * the page is empty.
+ *
+ * Locks are taken in one order, so that writers never wait in a circle: articles by id, then the
+ * counters of tags, then those of accounts, each in the order of its key. And a row that a
+ * statement only sees in its snapshot may have changed before it is locked: what depends on an
+ * article's tags is done by a second statement, when the article is locked (LOCK_ARTICLE).
  */
 #include "statements.h"
 
+/* SQL is laid out by hand. */
+/* clang-format off */
+
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
-#define MAX_PAGE STRINGIFY(POSTS_MAX_PAGE)
+#define MAX_ROWS STRINGIFY(POSTS_MAX_ROWS)
 #define MAX_FILTERED STRINGIFY(POSTS_MAX_FILTERED)
+#define MAX_TAGS STRINGIFY(POSTS_MAX_TAGS)
 
-/* In the order of enum article_column. a: an article, p: its author's profile, $1: the caller, 0
- * for nobody. favorites_pkey, follows_pkey. */
-#define ARTICLE_COLUMNS                                                           \
-    " a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at,"    \
-    " a.favorites_count, p.username, p.bio, p.image,"                             \
-    " $1 <> 0 AND (SELECT true FROM posts.favorites f"                            \
-    "              WHERE f.account_id = $1 AND f.article_id = a.id) IS NOT NULL," \
-    " $1 <> 0 AND (SELECT true FROM posts.follows f"                              \
-    "              WHERE f.follower_id = $1 AND f.followee_id = a.author_id) IS NOT NULL"
+/* ---- parts ---- */
 
-/* The author of each article of a page: the primary key behind auth.profiles. */
-#define THEIR_AUTHORS                                                     \
+/* Whether the caller, $1, follows an account; 0 is nobody. follows_pkey. */
+#define FOLLOWED(account)                           \
+    "$1 <> 0 AND (SELECT true FROM posts.follows f" \
+    "             WHERE f.follower_id = $1 AND f.followee_id = " account ") IS NOT NULL"
+
+/* In the order of enum article_column. a: an article, p: its author's profile, $1: the caller.
+ * favorites_pkey. */
+#define ARTICLE_COLUMNS_WITH(favorites_count, favorited)                                \
+    " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at, "   \
+    favorites_count ", p.username, p.bio, p.image, " FOLLOWED("a.author_id") ", " favorited
+
+#define ARTICLE_COLUMNS                                                        \
+    ARTICLE_COLUMNS_WITH("a.favorites_count",                                  \
+                         "$1 <> 0 AND (SELECT true FROM posts.favorites f"     \
+                         "             WHERE f.account_id = $1 AND f.article_id = a.id) IS NOT NULL")
+
+/* The profile of an account: the primary key behind auth.profiles. */
+#define PROFILE_OF(account)                                               \
     " CROSS JOIN LATERAL (SELECT username, bio, image FROM auth.profiles" \
-    "                     WHERE id = a.author_id OFFSET 0) p"
+    "                     WHERE id = " account " OFFSET 0) p"
 
 /* The articles of a page of ids: articles_pkey. */
 #define THEIR_ARTICLES \
     " CROSS JOIN LATERAL (SELECT * FROM posts.articles WHERE id = page.id OFFSET 0) a"
 
-/* A page of columns from somewhere, newest first; $2: limit, $3: offset. */
+/* A page of columns from somewhere, newest first. $2: limit, $3: offset. */
 #define PAGE(columns, from, order)                                     \
     "(SELECT * FROM (SELECT " columns " FROM " from " ORDER BY " order \
-    "                LIMIT $2 OFFSET $3) cut LIMIT " MAX_PAGE ")"
+    "                LIMIT $2 OFFSET $3) cut LIMIT " MAX_ROWS ")"
+
+/* What comes after the cursor, $4 and $5, in lists that are newest first. */
+#define OLDER(created_at, id) "(" created_at ", " id ") < ($4, $5)"
 
 /* count: one row of one int8; page: a FROM item that brings a. */
-#define LIST(count, page)                                                    \
-    "SELECT" ARTICLE_COLUMNS ", c.total"                                     \
-    " FROM (" count ") c (total) LEFT JOIN (" page THEIR_AUTHORS ") ON true" \
+#define LIST(count, page)                                                                \
+    "SELECT" ARTICLE_COLUMNS ", c.total"                                                 \
+    " FROM (" count ") c (total) LEFT JOIN (" page PROFILE_OF("a.author_id") ") ON true" \
     " ORDER BY a.created_at DESC, a.id DESC"
 
 /* An account by its name's key ($n): the unique index behind auth.profiles. NULL: there is none. */
 #define ACCOUNT(n) "(SELECT id FROM auth.profiles WHERE username_key = $" #n ")"
+
+/* The caller, while its account exists: the primary key behind auth.profiles. */
+#define ME "WITH me AS (SELECT id FROM auth.profiles WHERE id = $1)"
+
+/* ---- one article ---- */
 
 /* auth.profiles by id, articles_slug_key; counters by their primary keys.
  * $1: author, $2: slug, $3: slug if that is taken, $4: title, $5: description, $6: body, $7: tags.
@@ -77,8 +102,8 @@ static const char create_article[] =
     "  INSERT INTO posts.account_counts AS c (account_id, shard, articles)"
     "  SELECT author_id, posts.shard(), 1 FROM article"
     "  ON CONFLICT (account_id, shard) DO UPDATE SET articles = c.articles + 1"
-    ") SELECT a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at,"
-    "         a.favorites_count, p.username, p.bio, p.image, false, false"
+    ") SELECT a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at,"
+    "         a.favorites_count, p.username, p.bio, p.image, " FOLLOWED("a.author_id") ", false"
     "  FROM article a, author p";
 
 /* articles_slug_key. $2: slug. */
@@ -86,48 +111,250 @@ static const char get_article[] =
     "SELECT" ARTICLE_COLUMNS ", a.body"
     " FROM posts.articles a JOIN auth.profiles p ON p.id = a.author_id WHERE a.slug = $2";
 
+/* articles_slug_key. $1: slug. */
+static const char lock_article[] =
+    "SELECT id, author_id, title FROM posts.articles WHERE slug = $1 FOR UPDATE";
+
+/* articles_pkey, articles_slug_key, article_tags_pkey; counters by their primary keys. For an
+ * article that is locked. $2: article, $3: slug, $4: slug if that is taken, $5: title, $6:
+ * description, $7: body, $8: tags; NULL: stays. */
+static const char update_article[] =
+    "WITH old AS ("
+    "  SELECT id, created_at, tag_list FROM posts.articles WHERE id = $2"
+    "), a AS ("
+    "  UPDATE posts.articles a"
+    "  SET slug = CASE WHEN $3 IS NULL THEN a.slug"
+    "                  WHEN EXISTS (SELECT FROM posts.articles other"
+    "                               WHERE other.slug = $3 AND other.id <> $2) THEN $4"
+    "                  ELSE $3 END,"
+    "      title = coalesce($5, a.title), description = coalesce($6, a.description),"
+    "      body = coalesce($7, a.body), tag_list = coalesce($8, a.tag_list),"
+    "      updated_at = greatest(now(), a.updated_at + interval '1 microsecond')"
+    "  WHERE a.id = $2 RETURNING a.*"
+    "), gone AS ("
+    "  DELETE FROM posts.article_tags t USING old"
+    "  WHERE $8 IS NOT NULL AND t.tag = ANY (old.tag_list) AND t.created_at = old.created_at"
+    "  AND t.article_id = old.id AND NOT t.tag = ANY ($8) RETURNING t.tag"
+    "), added AS ("
+    "  INSERT INTO posts.article_tags (tag, created_at, article_id)"
+    "  SELECT tag, created_at, id FROM old, unnest($8) tag WHERE NOT tag = ANY (old.tag_list)"
+    "  RETURNING tag"
+    "), tags_count AS ("
+    "  INSERT INTO posts.tag_counts AS c (tag, shard, n)"
+    "  SELECT tag, posts.shard(), n FROM (SELECT tag, -1 FROM gone UNION ALL"
+    "                                     SELECT tag, 1 FROM added) change (tag, n) ORDER BY tag"
+    "  ON CONFLICT (tag, shard) DO UPDATE SET n = c.n + excluded.n"
+    ") SELECT" ARTICLE_COLUMNS ", a.body FROM a" PROFILE_OF("a.author_id");
+
+/* articles_pkey, article_tags_pkey, favorites_by_article, comments_by_article (a foreign key's);
+ * counters by their primary keys. For an article that is locked. $1: article. */
+static const char delete_article[] =
+    "WITH gone AS ("
+    "  DELETE FROM posts.articles WHERE id = $1 RETURNING id, author_id, created_at, tag_list"
+    "), tags AS ("
+    "  DELETE FROM posts.article_tags t USING gone"
+    "  WHERE t.tag = ANY (gone.tag_list) AND t.created_at = gone.created_at"
+    "  AND t.article_id = gone.id"
+    "), fans AS ("
+    "  DELETE FROM posts.favorites f USING gone WHERE f.article_id = gone.id"
+    "  RETURNING f.account_id"
+    "), all_count AS ("
+    "  INSERT INTO posts.article_counts AS c (shard, n) SELECT posts.shard(), -1 FROM gone"
+    "  ON CONFLICT (shard) DO UPDATE SET n = c.n - 1"
+    "), tags_count AS ("
+    "  INSERT INTO posts.tag_counts AS c (tag, shard, n)"
+    "  SELECT tag, posts.shard(), -1 FROM gone, unnest(tag_list) tag"
+    "  ON CONFLICT (tag, shard) DO UPDATE SET n = c.n - 1"
+    "), accounts_count AS ("
+    "  INSERT INTO posts.account_counts AS c (account_id, shard, articles, favorites)"
+    "  SELECT id, posts.shard(), sum(articles), sum(favorites)"
+    "  FROM (SELECT author_id, -1, 0 FROM gone UNION ALL SELECT account_id, 0, -1 FROM fans)"
+    "       change (id, articles, favorites)"
+    "  GROUP BY id ORDER BY id"
+    "  ON CONFLICT (account_id, shard) DO UPDATE"
+    "  SET articles = c.articles + excluded.articles, favorites = c.favorites + excluded.favorites"
+    ") SELECT id FROM gone";
+
+/* ---- favourites ---- */
+
+/* The article is locked first, also against its own deletion, which takes its favourites next.
+ * articles_slug_key, favorites_pkey; counters by their primary keys. $2: slug.
+ * No row: the caller has no account; a row of NULLs: there is no such article. */
+#define FAVORITE(mine, step, favorited)                                               \
+    ME ", article AS ("                                                               \
+    "  SELECT a.* FROM posts.articles a WHERE slug = $2 AND EXISTS (SELECT FROM me)"  \
+    "  FOR NO KEY UPDATE"                                                             \
+    "), mine AS (" mine                                                               \
+    "), counted AS ("                                                                 \
+    "  UPDATE posts.articles a SET favorites_count = a.favorites_count " step         \
+    "  FROM mine WHERE a.id = mine.article_id RETURNING a.favorites_count"            \
+    "), account AS ("                                                                 \
+    "  INSERT INTO posts.account_counts AS c (account_id, shard, favorites)"          \
+    "  SELECT $1, posts.shard(), 0 " step " FROM mine"                                \
+    "  ON CONFLICT (account_id, shard) DO UPDATE SET favorites = c.favorites " step   \
+    ") SELECT" ARTICLE_COLUMNS_WITH(                                                  \
+        "coalesce((SELECT favorites_count FROM counted), a.favorites_count)",         \
+        favorited) ", a.body"                                                         \
+    " FROM me LEFT JOIN (article a" PROFILE_OF("a.author_id") ") ON true"
+
+static const char favorite_article[] =
+    FAVORITE("  INSERT INTO posts.favorites (account_id, article_id, article_created_at)"
+             "  SELECT $1, id, created_at FROM article ON CONFLICT DO NOTHING RETURNING article_id",
+             "+ 1", "true");
+
+static const char unfavorite_article[] =
+    FAVORITE("  DELETE FROM posts.favorites f USING article"
+             "  WHERE f.account_id = $1 AND f.article_id = article.id RETURNING f.article_id",
+             "- 1", "false");
+
+/* ---- lists ---- */
+
+/* All: $2 limit, $3 offset; $4, $5: created_at and id of the article that the page comes after, or
+ * a time that never comes. */
+
 /* articles_newest. article_counts has at most as many rows as there are shards. */
 static const char list_articles[] =
     LIST("SELECT coalesce(sum(n), 0) FROM posts.article_counts",
-         PAGE("*", "posts.articles", "created_at DESC, id DESC") " a");
+         PAGE("*", "posts.articles WHERE " OLDER("created_at", "id"),
+              "created_at DESC, id DESC") " a");
 
-/* article_tags_pkey, backwards; tag_counts_pkey. $4: tag. */
+/* article_tags_pkey, backwards; tag_counts_pkey. $6: tag. */
 static const char list_articles_by_tag[] =
-    LIST("SELECT coalesce(sum(n), 0) FROM posts.tag_counts WHERE tag = $4",
-         PAGE("article_id", "posts.article_tags WHERE tag = $4",
+    LIST("SELECT coalesce(sum(n), 0) FROM posts.tag_counts WHERE tag = $6",
+         PAGE("article_id",
+              "posts.article_tags WHERE tag = $6 AND " OLDER("created_at", "article_id"),
               "created_at DESC, article_id DESC") " page (id)" THEIR_ARTICLES);
 
-/* articles_by_author; account_counts_pkey. $4: the author's username key. */
-static const char list_articles_by_author[] = LIST(
-    "SELECT coalesce(sum(articles), 0) FROM posts.account_counts"
-    " WHERE account_id = " ACCOUNT(4),
-    PAGE("*", "posts.articles WHERE author_id = " ACCOUNT(4), "created_at DESC, id DESC") " a");
+/* articles_by_author; account_counts_pkey. $6: the author's username key. */
+static const char list_articles_by_author[] =
+    LIST("SELECT coalesce(sum(articles), 0) FROM posts.account_counts"
+         " WHERE account_id = " ACCOUNT(6),
+         PAGE("*", "posts.articles WHERE author_id = " ACCOUNT(6) " AND " OLDER("created_at", "id"),
+              "created_at DESC, id DESC") " a");
 
-/* favorites_newest; account_counts_pkey. $4: the username key of whose favourites. */
+/* favorites_newest; account_counts_pkey. $6: the username key of whose favourites. */
 static const char list_articles_by_favorite[] =
     LIST("SELECT coalesce(sum(favorites), 0) FROM posts.account_counts"
-         " WHERE account_id = " ACCOUNT(4),
-         PAGE("article_id", "posts.favorites WHERE account_id = " ACCOUNT(4),
+         " WHERE account_id = " ACCOUNT(6),
+         PAGE("article_id",
+              "posts.favorites WHERE account_id = " ACCOUNT(6)
+              " AND " OLDER("article_created_at", "article_id"),
               "article_created_at DESC, article_id DESC") " page (id)" THEIR_ARTICLES);
 
 /* Two or three filters: the newest of the favourites, or else of the author's articles, are looked
  * at one by one. favorites_newest or articles_by_author, then articles_pkey.
- * $4: tag, $5: the author's username key, $6: the username key of whose favourites; NULL: any. */
+ * $6: tag, $7: the author's username key, $8: the username key of whose favourites; NULL: any. */
 static const char list_articles_filtered[] =
     "WITH matching AS MATERIALIZED ("
     "  SELECT a.id, a.created_at FROM ("
     "    (SELECT article_id AS id FROM posts.favorites"
-    "     WHERE $6 IS NOT NULL AND account_id = " ACCOUNT(
-        6) "     ORDER BY article_created_at DESC, article_id DESC LIMIT " MAX_FILTERED ")"
-           "    UNION ALL"
-           "    (SELECT id FROM posts.articles WHERE $6 IS NULL AND author_id = " ACCOUNT(
-               5) "     ORDER BY created_at DESC, id DESC LIMIT " MAX_FILTERED ")"
-                  "  ) page" THEIR_ARTICLES "  WHERE ($4 IS NULL OR $4 = ANY (a.tag_list))"
-                  "  AND ($5 IS NULL OR a.author_id = " ACCOUNT(
-                      5) ")"
-                         ") " LIST("SELECT count(*) FROM matching",
-                                   PAGE("id", "matching",
-                                        "created_at DESC, id DESC") " page" THEIR_ARTICLES);
+    "     WHERE $8 IS NOT NULL AND account_id = " ACCOUNT(8)
+    "     ORDER BY article_created_at DESC, article_id DESC LIMIT " MAX_FILTERED ")"
+    "    UNION ALL"
+    "    (SELECT id FROM posts.articles WHERE $8 IS NULL AND author_id = " ACCOUNT(7)
+    "     ORDER BY created_at DESC, id DESC LIMIT " MAX_FILTERED ")"
+    "  ) page" THEIR_ARTICLES
+    "  WHERE ($6 IS NULL OR $6 = ANY (a.tag_list))"
+    "  AND ($7 IS NULL OR a.author_id = " ACCOUNT(7) ")"
+    ") "
+    LIST("SELECT count(*) FROM matching",
+         PAGE("id", "matching WHERE " OLDER("created_at", "id"), "created_at DESC, id DESC")
+         " page" THEIR_ARTICLES);
+
+/* An account's newest articles after the cursor; articles_by_author. */
+#define NEWEST_OF(account, limit)                                                       \
+    " CROSS JOIN LATERAL (SELECT id, created_at FROM posts.articles"                    \
+    "                     WHERE author_id = " account " AND " OLDER("created_at", "id") \
+    "                     ORDER BY created_at DESC, id DESC LIMIT " limit ") newest"
+
+/* A page of n articles has those of n authors at most: the ones with the newest article. Looking for
+ * them costs one look-up for each account that is followed. follows_pkey, articles_by_author,
+ * account_counts_pkey. */
+static const char list_feed[] =
+    LIST("SELECT coalesce(sum(n.articles), 0) FROM posts.follows f"
+         " CROSS JOIN LATERAL (SELECT articles FROM posts.account_counts"
+         "                     WHERE account_id = f.followee_id OFFSET 0) n"
+         " WHERE f.follower_id = $1",
+         PAGE("newest.id, newest.created_at",
+              "(SELECT f.followee_id FROM posts.follows f" NEWEST_OF("f.followee_id", "1")
+              " WHERE f.follower_id = $1 ORDER BY newest.created_at DESC, newest.id DESC"
+              " LIMIT $2::bigint + $3) author (id)" NEWEST_OF("author.id", "$2::bigint + $3"),
+              "newest.created_at DESC, newest.id DESC") " page" THEIR_ARTICLES);
+
+/* article_tags_pkey, from one tag to the next. */
+static const char list_tags[] =
+    "WITH RECURSIVE tags (tag, n) AS ("
+    "  (SELECT tag, 1 FROM posts.article_tags ORDER BY tag LIMIT 1)"
+    "  UNION ALL"
+    "  SELECT next.tag, tags.n + 1 FROM tags CROSS JOIN LATERAL ("
+    "    SELECT tag FROM posts.article_tags t WHERE t.tag > tags.tag ORDER BY tag LIMIT 1) next"
+    "  WHERE tags.n < " MAX_TAGS ") SELECT tag FROM tags";
+
+/* ---- comments ---- */
+
+/* In the order of enum comment_column. c: a comment, p: its author's profile, $1: the caller. */
+#define COMMENT_COLUMNS                                                       \
+    " c.id, c.created_at, c.updated_at, c.body, p.username, p.bio, p.image, " \
+    FOLLOWED("c.author_id")
+
+/* articles_slug_key. $2: slug, $3: body.
+ * No row: the caller has no account; a row of NULLs: there is no such article. */
+static const char create_comment[] =
+    ME ", c AS ("
+       "  INSERT INTO posts.comments (article_id, author_id, body)"
+       "  SELECT a.id, me.id, $3 FROM me, posts.articles a WHERE a.slug = $2"
+       "  RETURNING id, created_at, updated_at, body, author_id"
+       ") SELECT" COMMENT_COLUMNS " FROM me LEFT JOIN (c" PROFILE_OF("c.author_id") ") ON true";
+
+/* articles_slug_key, comments_by_article. $2: slug, $3: limit, $4: only comments before this one.
+ * No row: there is no such article; a row of NULLs: it has no comments. */
+static const char list_comments[] =
+    "SELECT" COMMENT_COLUMNS " FROM (SELECT id FROM posts.articles WHERE slug = $2) a"
+    " LEFT JOIN LATERAL ("
+    "  SELECT cut.* FROM (SELECT * FROM posts.comments WHERE article_id = a.id AND id < $4"
+    "                     ORDER BY id DESC LIMIT $3) cut LIMIT " MAX_ROWS " ) c ON true"
+    " LEFT JOIN LATERAL (SELECT username, bio, image FROM auth.profiles"
+    "                    WHERE id = c.author_id OFFSET 0) p ON true"
+    " ORDER BY c.id DESC";
+
+/* articles_slug_key, comments_pkey. $1: caller, $2: slug, $3: comment. No row: there is no such
+ * article. */
+static const char delete_comment[] =
+    "WITH found AS ("
+    "  SELECT c.id, c.author_id FROM posts.articles a"
+    "  LEFT JOIN posts.comments c ON c.id = $3 AND c.article_id = a.id WHERE a.slug = $2"
+    "), gone AS ("
+    "  DELETE FROM posts.comments c USING found WHERE c.id = found.id AND c.author_id = $1"
+    ") SELECT id IS NOT NULL, author_id IS NOT DISTINCT FROM $1 FROM found";
+
+/* ---- profiles ---- */
+
+/* In the order of enum profile_column. The unique index behind auth.profiles, follows_pkey.
+ * $1: caller, $2: username key. */
+static const char get_profile[] =
+    "SELECT p.username, p.bio, p.image, " FOLLOWED("p.id")
+    " FROM auth.profiles p WHERE p.username_key = $2";
+
+/* The same indexes. No row: the caller has no account; a row of NULLs: there is no such profile. */
+#define FOLLOW(change, followed)                                                \
+    ME ", profile AS (SELECT id, username, bio, image FROM auth.profiles"       \
+       "                 WHERE username_key = $2)"                              \
+       ", changed AS (" change ") SELECT p.username, p.bio, p.image, " followed \
+       " FROM me LEFT JOIN profile p ON true"
+
+static const char follow_profile[] =
+    FOLLOW("INSERT INTO posts.follows (follower_id, followee_id)"
+           " SELECT me.id, profile.id FROM me, profile ON CONFLICT DO NOTHING",
+           "true");
+
+static const char unfollow_profile[] =
+    FOLLOW("DELETE FROM posts.follows f USING profile"
+           " WHERE f.follower_id = $1 AND f.followee_id = profile.id",
+           "false");
+
+/* clang-format on */
+
+#define PAGE_PARAMS DB_INT8, DB_INT4, DB_INT4, DB_TIMESTAMPTZ, DB_INT8
 
 const struct db_statement posts_statements[POSTS_STATEMENTS] = {
     [CREATE_ARTICLE] = {"create_article",
@@ -135,21 +362,41 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         DB_WRITE,
                         {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
     [GET_ARTICLE] = {"get_article", get_article, DB_READ, {DB_INT8, DB_TEXT}},
-    [LIST_ARTICLES] = {"list_articles", list_articles, DB_READ, {DB_INT8, DB_INT4, DB_INT4}},
+    [LOCK_ARTICLE] = {"lock_article", lock_article, DB_WRITE, {DB_TEXT}},
+    [UPDATE_ARTICLE] = {"update_article",
+                        update_article,
+                        DB_WRITE,
+                        {DB_INT8, DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT,
+                         DB_TEXT_ARRAY}},
+    [DELETE_ARTICLE] = {"delete_article", delete_article, DB_WRITE, {DB_INT8}},
+    [FAVORITE_ARTICLE] = {"favorite_article", favorite_article, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [UNFAVORITE_ARTICLE] = {"unfavorite_article", unfavorite_article, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [LIST_ARTICLES] = {"list_articles", list_articles, DB_READ, {PAGE_PARAMS}},
     [LIST_ARTICLES_BY_TAG] = {"list_articles_by_tag",
                               list_articles_by_tag,
                               DB_READ,
-                              {DB_INT8, DB_INT4, DB_INT4, DB_TEXT}},
+                              {PAGE_PARAMS, DB_TEXT}},
     [LIST_ARTICLES_BY_AUTHOR] = {"list_articles_by_author",
                                  list_articles_by_author,
                                  DB_READ,
-                                 {DB_INT8, DB_INT4, DB_INT4, DB_TEXT}},
+                                 {PAGE_PARAMS, DB_TEXT}},
     [LIST_ARTICLES_BY_FAVORITE] = {"list_articles_by_favorite",
                                    list_articles_by_favorite,
                                    DB_READ,
-                                   {DB_INT8, DB_INT4, DB_INT4, DB_TEXT}},
+                                   {PAGE_PARAMS, DB_TEXT}},
     [LIST_ARTICLES_FILTERED] = {"list_articles_filtered",
                                 list_articles_filtered,
                                 DB_READ,
-                                {DB_INT8, DB_INT4, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT}},
+                                {PAGE_PARAMS, DB_TEXT, DB_TEXT, DB_TEXT}},
+    [LIST_FEED] = {"list_feed", list_feed, DB_READ, {PAGE_PARAMS}},
+    [LIST_TAGS] = {"list_tags", list_tags, DB_READ, {DB_END}},
+    [CREATE_COMMENT] = {"create_comment", create_comment, DB_WRITE, {DB_INT8, DB_TEXT, DB_TEXT}},
+    [LIST_COMMENTS] = {"list_comments",
+                       list_comments,
+                       DB_READ,
+                       {DB_INT8, DB_TEXT, DB_INT4, DB_INT8}},
+    [DELETE_COMMENT] = {"delete_comment", delete_comment, DB_WRITE, {DB_INT8, DB_TEXT, DB_INT8}},
+    [GET_PROFILE] = {"get_profile", get_profile, DB_READ, {DB_INT8, DB_TEXT}},
+    [FOLLOW_PROFILE] = {"follow_profile", follow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [UNFOLLOW_PROFILE] = {"unfollow_profile", unfollow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
 };

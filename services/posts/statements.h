@@ -7,18 +7,32 @@
 enum posts_statement {
     CREATE_ARTICLE,
     GET_ARTICLE,
+    LOCK_ARTICLE,
+    UPDATE_ARTICLE,
+    DELETE_ARTICLE,
+    FAVORITE_ARTICLE,
+    UNFAVORITE_ARTICLE,
     LIST_ARTICLES,
     LIST_ARTICLES_BY_TAG,
     LIST_ARTICLES_BY_AUTHOR,
     LIST_ARTICLES_BY_FAVORITE,
     LIST_ARTICLES_FILTERED,
+    LIST_FEED,
+    LIST_TAGS,
+    CREATE_COMMENT,
+    LIST_COMMENTS,
+    DELETE_COMMENT,
+    GET_PROFILE,
+    FOLLOW_PROFILE,
+    UNFOLLOW_PROFILE,
     POSTS_STATEMENTS
 };
 
 extern const struct db_statement posts_statements[POSTS_STATEMENTS];
 
-/* The columns of an article, first in the answer of each statement above. */
+/* The columns of an article, first in the answer of each statement that gives one. */
 enum article_column {
+    ARTICLE_ID,
     ARTICLE_SLUG,
     ARTICLE_TITLE,
     ARTICLE_DESCRIPTION,
@@ -29,16 +43,45 @@ enum article_column {
     ARTICLE_AUTHOR_USERNAME,
     ARTICLE_AUTHOR_BIO,
     ARTICLE_AUTHOR_IMAGE,
-    ARTICLE_FAVORITED,
     ARTICLE_AUTHOR_FOLLOWED,
-    ARTICLE_BODY,              /* GET_ARTICLE */
-    LIST_TOTAL = ARTICLE_BODY, /* LIST_...; int8, in every row */
+    ARTICLE_FAVORITED,
+    ARTICLE_BODY,              /* of statements about one article */
+    LIST_TOTAL = ARTICLE_BODY, /* of lists; int8, in every row */
 };
+
+/* LOCK_ARTICLE */
+enum locked_column { LOCKED_ID, LOCKED_AUTHOR_ID, LOCKED_TITLE };
+
+/* A profile: username, bio, image, followed; those of an article begin at ARTICLE_AUTHOR_USERNAME.
+ */
+enum profile_column {
+    PROFILE_USERNAME,
+    PROFILE_BIO,
+    PROFILE_IMAGE,
+    PROFILE_FOLLOWED,
+};
+
+/* CREATE_COMMENT, LIST_COMMENTS */
+enum comment_column {
+    COMMENT_ID,
+    COMMENT_CREATED_AT,
+    COMMENT_UPDATED_AT,
+    COMMENT_BODY,
+    COMMENT_AUTHOR, /* a profile */
+};
+
+/* DELETE_COMMENT */
+enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 
 /* Filters that combine look no further than this many articles of the narrower one. */
 #define POSTS_MAX_FILTERED 10000
 
-/* The longest page. The statements count on it. */
+/* The longest page; and a row more, which says that there is a next one. The statements count on
+ * it. */
 #define POSTS_MAX_PAGE 100
+#define POSTS_MAX_ROWS 101
+
+/* The most tags that LIST_TAGS gives. */
+#define POSTS_MAX_TAGS 1000
 
 #endif

@@ -81,6 +81,19 @@ def new_account(call_grpc, unique):
 
 
 @pytest.fixture(scope="session")
+def publish(call_grpc, unique):
+    """publish(account, title=..., tagList=[...]) -> the article"""
+
+    def make(account, **changes):
+        fields = {"title": unique("Title "), "description": "About it", "body": "The text.", **changes}
+        code, answer = call_grpc("posts", "CreateArticle", {"article": fields}, account["token"])
+        assert code == "OK", answer
+        return answer["article"]
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def test_gateway():
     """The test server (tests/testserver) behind a gateway of its own: test_gateway.get("/test/count?count=3").
     Shared: a test that changes its configuration or ends a part of it starts a TestGateway of its own."""

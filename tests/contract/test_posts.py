@@ -17,18 +17,6 @@ def article(unique, **changes):
     return request
 
 
-@pytest.fixture
-def publish(call_grpc, unique):
-    """publish(account, title=...) -> the article"""
-
-    def make(account, **changes):
-        code, answer = call_grpc("posts", "CreateArticle", article(unique, **changes)("grpc"), account["token"])
-        assert code == "OK", answer
-        return answer["article"]
-
-    return make
-
-
 # ---- CreateArticle ----
 
 

@@ -94,9 +94,9 @@ static long sql_plan_pages(const char *plan)
     return pages;
 }
 
-/* Runs the statement as the service would, with arguments in SQL, and checks its plan: no table is
- * read from end to end, except (if not NULL) one that cannot grow; and it touches at most max_pages
- * pages. Its changes are rolled back. */
+/* Runs the statement as the service would, with arguments in SQL (NULL: none), and checks its plan:
+ * no table is read from end to end, except (if not NULL) one that cannot grow; and it touches at
+ * most max_pages pages. Its changes are rolled back. */
 static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arguments,
                                    const char *except, long max_pages)
 {
@@ -109,10 +109,11 @@ static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arg
                  sql_type(s->params[i]));
     snprintf(sql, sizeof(sql),
              "SET plan_cache_mode = force_generic_plan; SET jit = off;"
-             "PREPARE s(%s) AS %s; BEGIN",
-             types, s->sql);
+             "PREPARE s%s%s%s AS %s; BEGIN",
+             *types ? "(" : "", types, *types ? ")" : "", s->sql);
     PQclear(sql_exec(pg, sql));
-    snprintf(sql, sizeof(sql), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) EXECUTE s(%s)", arguments);
+    snprintf(sql, sizeof(sql), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) EXECUTE s%s%s%s",
+             arguments ? "(" : "", arguments ? arguments : "", arguments ? ")" : "");
     PQclear(sql_exec(pg, sql)); /* the first run also pays for reading the catalogue */
     PQclear(sql_exec(pg, "ROLLBACK; BEGIN"));
     res = sql_exec(pg, sql);

@@ -29,7 +29,8 @@ static int teardown(void **state)
 
 static int empty_tables(void **state UNUSED)
 {
-    pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows,"
+    pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
+           "posts.comments,"
            " posts.article_counts, posts.tag_counts, posts.account_counts RESTART IDENTITY");
     return 0;
 }
@@ -162,6 +163,16 @@ struct list_case {
     int64_t total;
 };
 
+/* The first page, or by offset. */
+static void bind_page(struct db_query *q, int64_t caller, int limit, int offset)
+{
+    db_bind_int8(q, caller);
+    db_bind_int4(q, limit);
+    db_bind_int4(q, offset);
+    db_bind_timestamp(q, INT64_MAX);
+    db_bind_int8(q, INT64_MAX);
+}
+
 static void bind_filter(struct db_query *q, const struct list_case *c, const char *filter)
 {
     if (c->statement == LIST_ARTICLES_FILTERED || filter)
@@ -174,9 +185,7 @@ static void expect_list(const struct list_case *c)
     char slugs[256] = "";
     struct answer a;
 
-    db_bind_int8(q, c->caller);
-    db_bind_int4(q, c->limit);
-    db_bind_int4(q, c->offset);
+    bind_page(q, c->caller, c->limit, c->offset);
     bind_filter(q, c, c->tag);
     bind_filter(q, c, c->author);
     bind_filter(q, c, c->favorited);
@@ -282,9 +291,7 @@ static void flags_are_the_callers(void **state UNUSED)
         struct db_query *q = db_query(db, &arena, LIST_ARTICLES);
         struct answer a;
 
-        db_bind_int8(q, callers[i]);
-        db_bind_int4(q, 20);
-        db_bind_int4(q, 0);
+        bind_page(q, callers[i], 20, 0);
         assert_int_equal(answer_run(&a, q), DB_OK);
         for (int row = 0; row < 5; row++) { /* a5 b4 a3 b2 a1 */
             bool liked = row == 0 || row == 3 || row == 4, by_ada = row % 2 == 0;
@@ -319,6 +326,9 @@ static void seed(void)
     pg_sql("INSERT INTO posts.follows (follower_id, followee_id)"
            " SELECT 1 + i % 5000, 1 + (i / 5000 * 17 + i) % 5000"
            " FROM generate_series(0, 99999) i ON CONFLICT DO NOTHING");
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 1 + i * 7919 % 100000, 1 + i % 5000, 'Comment ' || i"
+           " FROM generate_series(1, 100000) i");
     pg_sql("INSERT INTO posts.article_counts VALUES (0, 50000), (1, 50000)");
     pg_sql(
         "INSERT INTO posts.tag_counts SELECT tag, 0, count(*) FROM posts.article_tags GROUP BY 1");
@@ -326,6 +336,9 @@ static void seed(void)
            " SELECT author_id, 0, count(*) FROM posts.articles GROUP BY 1");
     sql_as_admin("VACUUM ANALYZE");
 }
+
+#define FIRST_PAGE(caller) #caller ", 20, 0, 'infinity', 9223372036854775807"
+#define DEEP_PAGE(caller) #caller ", 20, 0, now() - interval '60 days', 1"
 
 static void nothing_grows_with_the_tables(void **state UNUSED)
 {
@@ -336,18 +349,37 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
     } cases[] = {
         {GET_ARTICLE, "0, 'article-777'", 10},
         {GET_ARTICLE, "9, 'article-777'", 20},
-        {LIST_ARTICLES, "0, 20, 0", 120},
-        {LIST_ARTICLES, "9, 20, 0", 280},
-        {LIST_ARTICLES_BY_TAG, "0, 20, 0, 'tag0'", 200},
-        {LIST_ARTICLES_BY_TAG, "9, 20, 0, 'tag999'", 360},
-        {LIST_ARTICLES_BY_AUTHOR, "0, 20, 0, 'ada'", 200},
-        {LIST_ARTICLES_BY_AUTHOR, "9, 20, 0, 'u4999'", 360},
-        {LIST_ARTICLES_BY_AUTHOR, "9, 20, 0, 'nobody'", 40},
-        {LIST_ARTICLES_BY_FAVORITE, "0, 20, 0, 'ada'", 200},
-        {LIST_ARTICLES_BY_FAVORITE, "9, 20, 0, 'u4999'", 360},
-        {LIST_ARTICLES_FILTERED, "0, 20, 0, 'tag0', 'u4999', NULL", 500},
-        {LIST_ARTICLES_FILTERED, "0, 20, 0, NULL, 'ada', 'bob'", 500},
+        {LOCK_ARTICLE, "'article-777'", 20},
+        {UPDATE_ARTICLE, "1, 777, NULL, NULL, NULL, NULL, 'B', NULL", 60},
+        {UPDATE_ARTICLE, "1, 777, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
+        {DELETE_ARTICLE, "777", 200},
+        {FAVORITE_ARTICLE, "9, 'article-777'", 80},
+        {UNFAVORITE_ARTICLE, "9, 'article-777'", 80},
+        {LIST_ARTICLES, FIRST_PAGE(0), 120},
+        {LIST_ARTICLES, FIRST_PAGE(9), 280},
+        {LIST_ARTICLES, DEEP_PAGE(9), 280},
+        {LIST_ARTICLES_BY_TAG, FIRST_PAGE(0) ", 'tag0'", 200},
+        {LIST_ARTICLES_BY_TAG, DEEP_PAGE(0) ", 'tag0'", 200},
+        {LIST_ARTICLES_BY_TAG, FIRST_PAGE(9) ", 'tag999'", 360},
+        {LIST_ARTICLES_BY_AUTHOR, FIRST_PAGE(0) ", 'ada'", 200},
+        {LIST_ARTICLES_BY_AUTHOR, DEEP_PAGE(0) ", 'ada'", 200},
+        {LIST_ARTICLES_BY_AUTHOR, FIRST_PAGE(9) ", 'u4999'", 360},
+        {LIST_ARTICLES_BY_AUTHOR, FIRST_PAGE(9) ", 'nobody'", 40},
+        {LIST_ARTICLES_BY_FAVORITE, FIRST_PAGE(0) ", 'ada'", 200},
+        {LIST_ARTICLES_BY_FAVORITE, DEEP_PAGE(9) ", 'u4999'", 360},
+        {LIST_ARTICLES_FILTERED, FIRST_PAGE(0) ", 'tag0', 'u4999', NULL", 500},
+        {LIST_ARTICLES_FILTERED, FIRST_PAGE(0) ", NULL, 'ada', 'bob'", 500},
+        {LIST_FEED, FIRST_PAGE(9), 900}, /* of 20 that are followed */
+        {LIST_FEED, DEEP_PAGE(9), 900},
+        {LIST_FEED, FIRST_PAGE(999999), 20},
+        {LIST_TAGS, NULL, 5000}, /* 1,000 tags */
         {CREATE_ARTICLE, "1, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
+        {CREATE_COMMENT, "9, 'article-777', 'B'", 60},
+        {LIST_COMMENTS, "9, 'article-777', 20, 999999999", 200},
+        {DELETE_COMMENT, "1, 'article-777', 777", 30},
+        {GET_PROFILE, "9, 'ada'", 20},
+        {FOLLOW_PROFILE, "9, 'ada'", 40},
+        {UNFOLLOW_PROFILE, "9, 'ada'", 40},
     };
 
     seed();

@@ -1,0 +1,173 @@
+/* CreateComment, ListComments, DeleteComment: each binds one statement on a poller thread and
+ * answers from its outcome on the database's engine thread. */
+#include "posts.h"
+#include "rows.h"
+
+/* A call on its way, in its arena. */
+struct request {
+    struct rpc_call *call;
+    struct str slug;
+    uint32_t comment; /* DeleteComment */
+};
+
+/* {NULL}: the call has been failed. */
+static struct request *begin(struct rpc_call *call, const char *slug)
+{
+    struct request *request = arena_alloc(rpc_call_arena(call), sizeof(*request));
+
+    if (request)
+        *request = (struct request){.call = call, .slug = str_of(slug)};
+    else
+        service_fail_memory(call);
+    return request;
+}
+
+/* ---- CreateComment ---- */
+
+static void on_created(void *user, const struct db_result *result)
+{
+    const struct request *request = user;
+    struct rpc_call *call = request->call;
+    const struct row row = {.result = result, .arena = rpc_call_arena(call)};
+    Stoa__Posts__V1__CreateCommentResponse response =
+        STOA__POSTS__V1__CREATE_COMMENT_RESPONSE__INIT;
+    struct comment comment;
+
+    /* DB_FOREIGN_KEY: the article was deleted meanwhile. */
+    if (result->error != DB_FOREIGN_KEY && service_query_failed(call, result))
+        return;
+    if (result->error == DB_OK && db_rows(result) == 0) {
+        fail_no_account(call);
+    } else if (result->error != DB_OK || db_is_null(result, 0, COMMENT_ID)) {
+        service_fail_not_found(call, "article", request->slug);
+    } else if (comment_from_row(&row, &comment) < 0) {
+        service_fail_memory(call);
+    } else {
+        response.comment = &comment.message;
+        rpc_reply(call, &response.base);
+    }
+}
+
+static void create_comment(struct service *service, struct rpc_call *call,
+                           const Stoa__Posts__V1__CreateCommentRequest *message)
+{
+    struct db_query *query = db_query(service_db(service), rpc_call_arena(call), CREATE_COMMENT);
+    struct request *request = begin(call, message->slug);
+
+    if (!request)
+        return;
+    if (!query) {
+        service_fail_memory(call);
+        return;
+    }
+    db_bind_int8(query, service_caller_id(call));
+    db_bind_text(query, request->slug);
+    db_bind_text(query, str_of(message->comment->body));
+    (void)service_query_with(call, query, on_created, request);
+}
+RPC_UNARY(create_comment, struct service, Stoa__Posts__V1__CreateCommentRequest)
+
+/* ---- ListComments ---- */
+
+static void on_comments(void *user, const struct db_result *result)
+{
+    const struct request *request = user;
+    struct rpc_call *call = request->call;
+    struct arena *arena = rpc_call_arena(call);
+    Stoa__Posts__V1__ListCommentsResponse response = STOA__POSTS__V1__LIST_COMMENTS_RESPONSE__INIT;
+    struct comment *comments;
+    int n;
+
+    if (service_query_failed(call, result))
+        return;
+    if (db_rows(result) == 0) {
+        service_fail_not_found(call, "article", request->slug);
+        return;
+    }
+    /* An article without comments is one row with nothing in it. */
+    n = db_is_null(result, 0, COMMENT_ID) ? 0 : db_rows(result);
+    comments = arena_alloc(arena, (size_t)n * sizeof(*comments));
+    response.comments = arena_alloc(arena, (size_t)n * sizeof(*response.comments));
+    if (!comments || !response.comments) {
+        service_fail_memory(call);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        if (comment_from_row(&(struct row){result, i, arena, false}, &comments[i]) < 0) {
+            service_fail_memory(call);
+            return;
+        }
+        response.comments[i] = &comments[i].message;
+    }
+    response.n_comments = (size_t)n;
+    rpc_reply(call, &response.base);
+}
+
+static void list_comments(struct service *service, struct rpc_call *call,
+                          const Stoa__Posts__V1__ListCommentsRequest *message)
+{
+    struct db_query *query = db_query(service_db(service), rpc_call_arena(call), LIST_COMMENTS);
+    struct request *request = begin(call, message->slug);
+
+    if (!request)
+        return;
+    if (!query) {
+        service_fail_memory(call);
+        return;
+    }
+    db_bind_int8(query, service_caller_id(call));
+    db_bind_text(query, request->slug);
+    db_bind_int4(query, POSTS_MAX_PAGE);
+    db_bind_int8(query, INT64_MAX);
+    (void)service_query_with(call, query, on_comments, request);
+}
+RPC_UNARY(list_comments, struct service, Stoa__Posts__V1__ListCommentsRequest)
+
+/* ---- DeleteComment ---- */
+
+static void on_deleted(void *user, const struct db_result *result)
+{
+    const struct request *request = user;
+    struct rpc_call *call = request->call;
+    Stoa__Posts__V1__DeleteCommentResponse response =
+        STOA__POSTS__V1__DELETE_COMMENT_RESPONSE__INIT;
+    struct str id = arena_printf(rpc_call_arena(call), "%u", request->comment);
+
+    if (service_query_failed(call, result))
+        return;
+    if (db_rows(result) == 0)
+        service_fail_not_found(call, "article", request->slug);
+    else if (!db_get_bool(result, 0, DELETED_FOUND))
+        service_fail_not_found(call, "comment", id);
+    else if (!db_get_bool(result, 0, DELETED_MINE))
+        fail_forbidden(call, "comment", id);
+    else
+        rpc_reply(call, &response.base);
+}
+
+static void delete_comment(struct service *service, struct rpc_call *call,
+                           const Stoa__Posts__V1__DeleteCommentRequest *message)
+{
+    struct db_query *query = db_query(service_db(service), rpc_call_arena(call), DELETE_COMMENT);
+    struct request *request = begin(call, message->slug);
+
+    if (!request)
+        return;
+    if (!query) {
+        service_fail_memory(call);
+        return;
+    }
+    request->comment = message->id;
+    db_bind_int8(query, service_caller_id(call));
+    db_bind_text(query, request->slug);
+    db_bind_int8(query, message->id);
+    (void)service_query_with(call, query, on_deleted, request);
+}
+RPC_UNARY(delete_comment, struct service, Stoa__Posts__V1__DeleteCommentRequest)
+
+const struct rpc_handler create_comment_handler = {.method = "CreateComment",
+                                                   .unary = create_comment_rpc},
+                         list_comments_handler = {.method = "ListComments",
+                                                  .unary = list_comments_rpc},
+                         delete_comment_handler = {.method = "DeleteComment",
+                                                   .unary = delete_comment_rpc};

@@ -1,0 +1,35 @@
+/* What requests about articles have in common. Any thread. */
+#ifndef STOA_POSTS_INPUT_H
+#define STOA_POSTS_INPUT_H
+
+#include "service/service.h"
+#include "slug.h"
+
+/* Tags as they are stored; the array is in the call's arena. */
+struct tag_list {
+    struct str *tags;
+    size_t n;
+};
+
+/* On a fault these end the call and return false. */
+
+/* article.tag_list, in normal form. */
+bool read_tags(struct rpc_call *call, char **tags, size_t n, struct tag_list *ret) MUST_CHECK;
+
+/* The slugs that an article of this title may have: the title's own, and one that is unique but for
+ * bad luck, when that is taken. Each call makes another unique one. */
+struct slugs {
+    struct str preferred, unique;
+};
+bool make_slugs(struct rpc_call *call, const struct slug *slug, struct slugs *ret) MUST_CHECK;
+
+/* Titles collide only when they are published in the same instant. */
+#define MAX_SLUG_TRIES 5
+
+/* Whether a write failed because both slugs were taken in that instant. */
+bool slug_was_taken(const struct db_result *result);
+
+/* ABORTED, after MAX_SLUG_TRIES. */
+void fail_slug_taken(struct rpc_call *call);
+
+#endif

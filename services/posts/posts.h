@@ -1,0 +1,40 @@
+/* What the files of posts share: their handlers, and answers that several of them give. */
+#ifndef STOA_POSTS_POSTS_H
+#define STOA_POSTS_POSTS_H
+
+#include "service/service.h"
+#include "statements.h"
+
+/* articles.c */
+extern const struct rpc_handler create_article_handler, get_article_handler;
+/* lists.c */
+extern const struct rpc_handler list_articles_handler, list_feed_handler, list_tags_handler;
+/* edits.c */
+extern const struct rpc_handler update_article_handler, delete_article_handler;
+/* favorites.c */
+extern const struct rpc_handler favorite_article_handler, unfavorite_article_handler;
+/* comments.c */
+extern const struct rpc_handler create_comment_handler, list_comments_handler,
+    delete_comment_handler;
+/* profiles.c */
+extern const struct rpc_handler get_profile_handler, follow_profile_handler,
+    unfollow_profile_handler;
+
+/* UNAUTHENTICATED: the token has outlived its account. */
+static inline void fail_no_account(struct rpc_call *call)
+{
+    service_fail_field(call, RPC_UNAUTHENTICATED, "TOKEN_INVALID", "token", "is invalid");
+}
+
+/* PERMISSION_DENIED: errors: {type: ["forbidden"]}. */
+static inline void fail_forbidden(struct rpc_call *call, const char *type, struct str name)
+{
+    rpc_fail_with(call, &(struct rpc_error){.code = RPC_PERMISSION_DENIED,
+                                            .message = STR("it belongs to somebody else"),
+                                            .reason = "FORBIDDEN",
+                                            .resource_type = type,
+                                            .resource_name = name,
+                                            .resource_description = "forbidden"});
+}
+
+#endif

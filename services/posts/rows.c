@@ -1,0 +1,116 @@
+/* Rows of the statements as messages. Copies only what the result does not hold in protobuf-c's
+ * form, or what has to outlive it. */
+#include "rows.h"
+
+#include "service/service.h"
+#include "statements.h"
+
+#include <errno.h>
+
+/* A column that is never NULL. Postgres' text is NUL-terminated in the result. NULL without memory.
+ */
+static char *text(const struct row *row, int column)
+{
+    struct str s = db_get_text(row->result, row->number, column);
+
+    return (char *)(row->keep ? arena_copy(row->arena, s).p : s.p);
+}
+
+static bool is_null(const struct row *row, int column)
+{
+    return db_is_null(row->result, row->number, column);
+}
+
+static int64_t timestamp(const struct row *row, int column)
+{
+    return db_get_timestamp(row->result, row->number, column);
+}
+
+static int set_tags(const struct row *row, Stoa__Posts__V1__Article *article)
+{
+    struct str *tags;
+    int n = db_get_text_array(row->result, row->number, ARTICLE_TAG_LIST, row->arena, &tags);
+
+    if (n <= 0)
+        return n;
+    article->tag_list = arena_calloc(row->arena, (size_t)n, sizeof(*article->tag_list));
+    if (!article->tag_list)
+        return -ENOMEM;
+    for (int i = 0; i < n; i++) {
+        article->tag_list[i] = (char *)arena_copy(row->arena, tags[i]).p;
+        if (!article->tag_list[i])
+            return -ENOMEM;
+    }
+    article->n_tag_list = (size_t)n;
+    return 0;
+}
+
+int profile_from_row(const struct row *row, int first, Stoa__Posts__V1__Profile *ret)
+{
+    stoa__posts__v1__profile__init(ret);
+    ret->username = text(row, first + PROFILE_USERNAME);
+    ret->following = db_get_bool(row->result, row->number, first + PROFILE_FOLLOWED);
+    if (!is_null(row, first + PROFILE_BIO)) {
+        ret->_bio_case = STOA__POSTS__V1__PROFILE___BIO_BIO;
+        ret->bio = text(row, first + PROFILE_BIO);
+        if (!ret->bio)
+            return -ENOMEM;
+    }
+    if (!is_null(row, first + PROFILE_IMAGE)) {
+        ret->_image_case = STOA__POSTS__V1__PROFILE___IMAGE_IMAGE;
+        ret->image = text(row, first + PROFILE_IMAGE);
+        if (!ret->image)
+            return -ENOMEM;
+    }
+    return ret->username ? 0 : -ENOMEM;
+}
+
+int article_from_row(const struct row *row, struct article *ret)
+{
+    Stoa__Posts__V1__Article *article = &ret->message;
+    int r;
+
+    stoa__posts__v1__article__init(article);
+    article->slug = text(row, ARTICLE_SLUG);
+    article->title = text(row, ARTICLE_TITLE);
+    article->description = text(row, ARTICLE_DESCRIPTION);
+    if (!article->slug || !article->title || !article->description)
+        return -ENOMEM;
+    article->favorited = db_get_bool(row->result, row->number, ARTICLE_FAVORITED);
+    article->favorites_count = db_get_int4(row->result, row->number, ARTICLE_FAVORITES_COUNT);
+    service_set_time(&ret->created_at, timestamp(row, ARTICLE_CREATED_AT));
+    service_set_time(&ret->updated_at, timestamp(row, ARTICLE_UPDATED_AT));
+    article->created_at = &ret->created_at;
+    article->updated_at = &ret->updated_at;
+    article->author = &ret->author;
+    r = profile_from_row(row, ARTICLE_AUTHOR_USERNAME, &ret->author);
+    return r < 0 ? r : set_tags(row, article);
+}
+
+int article_from_row_in_full(const struct row *row, struct article *ret)
+{
+    int r = article_from_row(row, ret);
+
+    if (r < 0)
+        return r;
+    ret->message._body_case = STOA__POSTS__V1__ARTICLE___BODY_BODY;
+    ret->message.body = text(row, ARTICLE_BODY);
+    return ret->message.body ? 0 : -ENOMEM;
+}
+
+int comment_from_row(const struct row *row, struct comment *ret)
+{
+    Stoa__Posts__V1__Comment *comment = &ret->message;
+
+    stoa__posts__v1__comment__init(comment);
+    comment->id = (uint32_t)db_get_int8(row->result, row->number, COMMENT_ID);
+    comment->body = text(row, COMMENT_BODY);
+    if (!comment->body)
+        return -ENOMEM;
+    service_set_time(&ret->created_at, timestamp(row, COMMENT_CREATED_AT));
+    service_set_time(&ret->updated_at, timestamp(row, COMMENT_UPDATED_AT));
+    comment->created_at = &ret->created_at;
+    comment->updated_at = &ret->updated_at;
+    comment->author = &ret->author;
+    return profile_from_row(row, COMMENT_AUTHOR, &ret->author);
+}
