@@ -1,0 +1,24 @@
+/* permessage-deflate (RFC 7692) without context takeover: each message is compressed by itself, so
+ * an idle session holds no compressor, and one compressed message serves many sessions.
+ *
+ * Any thread; zlib's memory is taken and given back within a call.
+ */
+#ifndef STOA_HTTP_WEBSOCKET_DEFLATE_H
+#define STOA_HTTP_WEBSOCKET_DEFLATE_H
+
+#include "base/buf.h"
+
+/* Appends the payload of a compressed message, for a frame with WEBSOCKET_COMPRESSED. Returns 1; 0:
+ * it would be no smaller, and nothing was appended; -ENOMEM (also when it does not fit `to`, which
+ * then is as it was, but failed). */
+int websocket_deflate(struct str message, struct buf *to) MUST_CHECK;
+
+/* Whether what websocket_deflate() makes of n bytes can be read by a client with this window, as
+ * websocket_extensions_read() gave it. 0: never. */
+bool websocket_deflate_suits(unsigned window, size_t n);
+
+/* Appends the message that is in a compressed payload. to->max bounds it: zip bombs stop there.
+ * Returns 0; -EMSGSIZE: it does not fit; -EBADMSG: damaged; -ENOMEM. */
+int websocket_inflate(struct str payload, struct buf *to) MUST_CHECK;
+
+#endif
