@@ -4,10 +4,10 @@
  * Metadata whose name ends in -bin is bytes, which both protocols carry as base64. Under such a
  * name on both sides it stays base64; under another name on one side it is there as it is.
  */
+#include "base/utf8.h"
 #include "grpc_json.h"
 #include "http/timeout.h"
 #include "rpc_status.h"
-#include "schema/tables.h"
 
 static ngx_table_elt_t *push(ngx_list_t *list, ngx_str_t key, ngx_str_t value)
 {
@@ -173,7 +173,7 @@ static bool is_text(struct str s)
         if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
             return false;
     }
-    return schema_utf8_valid(s);
+    return utf8_valid(s);
 }
 
 /* One value on its way from a name to another. NGX_DECLINED: it is not base64 that must be, or

@@ -1,6 +1,6 @@
 #include "problem.h"
 
-#include "schema/tables.h"
+#include "base/utf8.h"
 
 void problem_init(struct problem *p, int status)
 {
@@ -140,17 +140,6 @@ struct str problem_key(struct arena *arena, struct str field_path)
 }
 
 /* ---- printing ---- */
-
-/* The length of the UTF-8 sequence at p (of n bytes), or 0 when it is none. */
-static size_t utf8_length(const char *p, size_t n)
-{
-    unsigned char c = (unsigned char)p[0];
-    size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-
-    if (length == 0 || length > n || !schema_utf8_valid((struct str){p, length}))
-        return 0;
-    return length;
-}
 
 static void print_string(struct buf *json, struct str s)
 {

@@ -1,14 +1,14 @@
 /* Server-sent events, as text. Free of nginx. */
 #include "sse.h"
 
-#include "schema/tables.h"
+#include "base/utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"
 
 bool sse_id(struct buf *to, struct str id)
 {
     if (memchr(id.p, '\n', id.n) || memchr(id.p, '\r', id.n) || memchr(id.p, '\0', id.n) ||
-        !schema_utf8_valid(id))
+        !utf8_valid(id))
         return false;
     buf_append_str(to, STR("id: "));
     buf_append_str(to, id);
@@ -38,25 +38,14 @@ void sse_end(struct buf *to)
     buf_append_str(to, STR("\n\n"));
 }
 
-/* Bytes of the character that text begins with; 0: it is none. */
-static size_t character(struct str text)
-{
-    size_t n = 1;
-    unsigned char lead = (unsigned char)text.p[0];
-
-    if (lead >= 0xc0)
-        n = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    return n <= text.n && schema_utf8_valid((struct str){text.p, n}) ? n : 0;
-}
-
 static void append_clean(struct buf *to, struct str text)
 {
-    if (schema_utf8_valid(text)) {
+    if (utf8_valid(text)) {
         buf_append_str(to, text);
         return;
     }
     while (text.n > 0) {
-        size_t n = character(text);
+        size_t n = utf8_length(text.p, text.n);
 
         buf_append_str(to, n ? (struct str){text.p, n} : STR(REPLACEMENT));
         text = str_skip(text, n ? n : 1);

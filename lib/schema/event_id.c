@@ -1,5 +1,6 @@
 /* Ids of events: (stoa.api.v1.field).event_id in what a stream sends, and .last_event_id in the
  * request that asks for what came after one. No state; any thread. */
+#include "base/utf8.h"
 #include "schema/json.h"
 #include "schema/load.h"
 #include "schema/route.h"
@@ -117,7 +118,7 @@ static int check_id(const struct schema *schema, const struct schema_field *f, s
     int64_t unused;
 
     if (f->type == SCHEMA_STRING) {
-        if (schema_utf8_valid(id) && !memchr(id.p, 0, id.n))
+        if (utf8_valid(id) && !memchr(id.p, 0, id.n))
             return 0;
         *ret_fault = (struct schema_fault){STR("Last-Event-ID"), STR("is not valid UTF-8")};
         return -EBADMSG;

@@ -4,6 +4,7 @@
  * Text comes from strangers: every read is inside c->end, and a string is checked in full (escapes,
  * surrogates, control characters, UTF-8) before a byte of it is used.
  */
+#include "base/utf8.h"
 #include "schema/json.h"
 
 #include <endian.h>
@@ -30,25 +31,6 @@ static inline const char *plain_end(const char *at, const char *end)
     while (at < end && *at >= 0x20 && *at != '"' && *at != '\\' && (uint8_t)*at < 0x80)
         at++;
     return at;
-}
-
-/* The length of the well-formed sequence of two or more bytes at `at` (RFC 3629 section 4), or 0.
- */
-static size_t utf8_sequence(const char *at, const char *end)
-{
-    const uint8_t *p = (const uint8_t *)at;
-    size_t n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-
-    if (p[0] < 0xc2 || p[0] > 0xf4 || (size_t)(end - at) < n)
-        return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return n;
 }
 
 /* ---- reading strings ---- */
@@ -135,7 +117,7 @@ int json_scan_string(struct json_context *c, struct json_string *ret)
             return json_syntax(c, "control character in a string", at);
         }
         while (at < c->end && (uint8_t)*at >= 0x80) {
-            length = utf8_sequence(at, c->end);
+            length = utf8_length(at, (size_t)(c->end - at));
             if (!length)
                 return json_syntax(c, "invalid UTF-8", at);
             at += length;
@@ -393,7 +375,7 @@ static const char *printable_end(const char *at, const char *end)
         if (at == end || (uint8_t)*at < 0x80)
             return at;
         while (at < end && (uint8_t)*at >= 0x80) {
-            size_t length = utf8_sequence(at, end);
+            size_t length = utf8_length(at, (size_t)(end - at));
 
             if (!length)
                 return NULL;

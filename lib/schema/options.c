@@ -4,6 +4,7 @@
  * protobuf-c does not merge the members of a oneof, so the records are merged here, as bytes,
  * before they are unpacked.
  */
+#include "base/utf8.h"
 #include "schema/load.h"
 
 #include <errno.h>
@@ -46,7 +47,7 @@ static int check_field(const ProtobufCFieldDescriptor *field, const struct schem
         return packed ? 0 : -EBADMSG;
     }
     if (field->type == PROTOBUF_C_TYPE_STRING)
-        return schema_utf8_valid(f->bytes) && !memchr(f->bytes.p, 0, f->bytes.n) ? 0 : -EBADMSG;
+        return utf8_valid(f->bytes) && !memchr(f->bytes.p, 0, f->bytes.n) ? 0 : -EBADMSG;
     if (field->type == PROTOBUF_C_TYPE_MESSAGE)
         return check_level(field->descriptor, f->bytes, depth + 1);
     return 0;

@@ -1,5 +1,6 @@
 /* Builds request messages from path, query and body, and prints answers, by an HTTP binding. No
  * state; any thread. Sources: the comment of google/api/http.proto at googleapis, and RFC 3986. */
+#include "base/utf8.h"
 #include "schema/json.h"
 #include "schema/route.h"
 
@@ -108,7 +109,7 @@ static int decode_value(struct building *r, struct bound *b, struct str raw, enu
         return fault(r, b, STR("has a bad percent escape"));
     if (err)
         return err;
-    if (!schema_utf8_valid(b->value))
+    if (!utf8_valid(b->value))
         return fault(r, b, STR("is not valid UTF-8"));
     if (memchr(b->value.p, 0, b->value.n))
         return fault(r, b, STR("must not contain a NUL character"));
@@ -173,7 +174,7 @@ static int spare_parameter(struct building *r, struct str name, struct str messa
 {
     if (!r->options.refuse_unknown)
         return 0;
-    if (!schema_utf8_valid(name))
+    if (!utf8_valid(name))
         return fault_at(r, SCHEMA_PART_QUERY, STR(""),
                         STR("has a parameter whose name is not valid UTF-8"));
     return fault_at(r, SCHEMA_PART_QUERY, name, message);

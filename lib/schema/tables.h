@@ -179,7 +179,6 @@ struct schema_wire_field {
 };
 int schema_read_field(struct schema_reader *r, struct schema_wire_field *ret) MUST_CHECK;
 int schema_read_varint(struct schema_reader *r, uint64_t *ret) MUST_CHECK;
-bool schema_utf8_valid(struct str s);
 
 /* merge.c: the second half of schema_clean_wire(), for bytes that have passed the check but have a
  * singular message field more than once or a group somewhere. */

@@ -1,7 +1,8 @@
 /* The protobuf wire format: reading it from strangers, checking it, appending to it.
  *
- * Pure functions on bytes; any thread. Sources: protobuf.dev "Encoding" and, for UTF-8, RFC 3629.
+ * Pure functions on bytes; any thread. Source: protobuf.dev "Encoding".
  */
+#include "base/utf8.h"
 #include "schema/tables.h"
 
 #include <assert.h>
@@ -148,76 +149,6 @@ int schema_read_field(struct schema_reader *r, struct schema_wire_field *ret)
     return err ? err : 1;
 }
 
-/* ---- UTF-8 ---- */
-
-#define ONES UINT64_C(0x0101010101010101)
-#define HIGH_BITS UINT64_C(0x8080808080808080)
-
-/* The length of the well-formed sequence of two or more bytes at p (RFC 3629 section 4), or 0. */
-static inline size_t utf8_sequence(const uint8_t *p, size_t left)
-{
-    uint8_t low = 0x80, high = 0xbf;
-    size_t n;
-
-    if (p[0] < 0xc2 || p[0] > 0xf4)
-        return 0;
-    n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (left < n)
-        return 0;
-    if (p[0] == 0xe0)
-        low = 0xa0; /* overlong */
-    else if (p[0] == 0xed)
-        high = 0x9f; /* surrogates */
-    else if (p[0] == 0xf0)
-        low = 0x90; /* overlong */
-    else if (p[0] == 0xf4)
-        high = 0x8f; /* above U+10FFFF */
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return n;
-}
-
-static inline bool utf8_valid(struct str s, bool nul_allowed)
-{
-    const uint8_t *p = (const uint8_t *)s.p;
-    size_t left = s.n, n;
-
-    while (left) {
-        uint64_t w;
-
-        /* Eight ASCII bytes at a time; taking one from each byte borrows into the high bit exactly
-         * when one of them is NUL. */
-        while (left >= 8) {
-            memcpy(&w, p, 8);
-            if ((w | (nul_allowed ? 0 : w - ONES)) & HIGH_BITS)
-                break;
-            p += 8;
-            left -= 8;
-        }
-        for (n = left < 8 ? left : 8; n && *p < 0x80; n--, p++, left--) {
-            if (*p == 0 && !nul_allowed)
-                return false;
-        }
-        while (left && *p >= 0x80) {
-            n = utf8_sequence(p, left);
-            if (n == 0)
-                return false;
-            p += n;
-            left -= n;
-        }
-    }
-    return true;
-}
-
-bool schema_utf8_valid(struct str s)
-{
-    return utf8_valid(s, true);
-}
-
 /* ---- schema_check_wire ---- */
 
 /* Where the check is: one for each open message, on the stack. A path is made from these only when
@@ -316,7 +247,7 @@ static int check_packed(struct check *c, const struct level *l, struct str bytes
 
 static int check_string(struct check *c, const struct level *l, struct str s)
 {
-    if (utf8_valid(s, false))
+    if (utf8_valid_without_nul(s))
         return 0;
     assert(s.p);
     if (memchr(s.p, 0, s.n))

@@ -208,51 +208,6 @@ static void test_full_buffer_stays_failed(void **state)
     buf_free(&b);
 }
 
-/* ---- UTF-8 ---- */
-
-static void test_utf8(void **state)
-{
-    static const struct {
-        struct str s;
-        bool valid;
-    } cases[] = {
-        {BYTES(""), true},
-        {BYTES("plain text that is longer than eight bytes"), true},
-        {BYTES("NUL\0is UTF-8"), true},
-        {BYTES("\xc3\xa9"), true},
-        {BYTES("12345678\xe2\x82\xac tail 12345678\xf0\x9f\x98\x80"), true},
-        {BYTES("\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf"), true},
-        {BYTES("\x80"), false},
-        {BYTES("1234567\x80"), false},
-        {BYTES("\xc0\x80"), false},         /* overlong */
-        {BYTES("\xc1\xbf"), false},         /* overlong */
-        {BYTES("\xe0\x9f\xbf"), false},     /* overlong */
-        {BYTES("\xf0\x8f\xbf\xbf"), false}, /* overlong */
-        {BYTES("\xed\xa0\x80"), false},     /* surrogate */
-        {BYTES("\xf4\x90\x80\x80"), false}, /* above U+10FFFF */
-        {BYTES("\xf5\x80\x80\x80"), false},
-        {BYTES("\xff"), false},
-        {BYTES("\xc3"), false},
-        {BYTES("\xe2\x82"), false},
-        {BYTES("\xf0\x9f\x98"), false},
-        {BYTES("\xe2\x82g"), false},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        char padded[128];
-
-        assert_int_equal(schema_utf8_valid(cases[i].s), cases[i].valid);
-        /* At every position relative to the eight bytes that are looked at in one step. */
-        for (size_t shift = 0; shift < 20; shift++) {
-            memset(padded, 'x', sizeof(padded));
-            memcpy(padded + shift, cases[i].s.p, cases[i].s.n);
-            assert_int_equal(schema_utf8_valid((struct str){padded, shift + cases[i].s.n}),
-                             cases[i].valid);
-        }
-    }
-}
-
 /* ---- schema_check_wire ---- */
 
 static void expect(struct str bytes, const char *path, const char *message)
@@ -485,7 +440,6 @@ int main(void)
         cmocka_unit_test(test_group_nesting_has_a_limit),
         cmocka_unit_test(test_length_in_place),
         cmocka_unit_test(test_full_buffer_stays_failed),
-        cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_check_accepts),
         cmocka_unit_test(test_check_names_the_place),
         cmocka_unit_test(test_check_limits_depth),
