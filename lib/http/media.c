@@ -1,68 +1,15 @@
 /* Media types. See media.h. */
 #include "http/media.h"
 
-#include <errno.h>
-
-struct scan {
-    const char *at, *end;
-};
-
-static void skip_space(struct scan *s)
-{
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t'))
-        s->at++;
-}
-
-static bool take(struct scan *s, char c)
-{
-    if (s->at == s->end || *s->at != c)
-        return false;
-    s->at++;
-    return true;
-}
-
-/* RFC 9110 section 5.6.2. */
-static bool is_token_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-/* Empty when there is none. */
-static struct str token(struct scan *s)
-{
-    const char *start = s->at;
-
-    while (s->at < s->end && is_token_char(*s->at))
-        s->at++;
-    return (struct str){start, (size_t)(s->at - start)};
-}
-
-/* Behind the opening quote. The text keeps its backslashes: no value that means anything here has
- * one. */
-static int quoted(struct scan *s, struct str *ret)
-{
-    const char *start = s->at;
-
-    for (; s->at < s->end; s->at++) {
-        if (*s->at == '"') {
-            *ret = (struct str){start, (size_t)(s->at - start)};
-            s->at++;
-            return 0;
-        }
-        if (*s->at == '\\' && s->at + 1 < s->end)
-            s->at++;
-    }
-    return -EINVAL;
-}
+#include "http/scan.h"
 
 static int read_name(struct scan *s, struct str *ret)
 {
-    struct str type = token(s), subtype;
+    struct str type = scan_token(s), subtype;
 
-    if (!type.n || !take(s, '/'))
+    if (!type.n || !scan_take(s, '/'))
         return -EINVAL;
-    subtype = token(s);
+    subtype = scan_token(s);
     *ret = (struct str){type.p, (size_t)(s->at - type.p)};
     return subtype.n ? 0 : -EINVAL;
 }
@@ -71,30 +18,30 @@ static int read_name(struct scan *s, struct str *ret)
 static int read_parameter(struct scan *s, struct str *ret_name, struct str *ret_value)
 {
     for (;;) {
-        skip_space(s);
-        if (!take(s, ';'))
+        scan_space(s);
+        if (!scan_take(s, ';'))
             return 0;
-        skip_space(s);
-        *ret_name = token(s);
+        scan_space(s);
+        *ret_name = scan_token(s);
         if (ret_name->n)
             break; /* else an empty one, which is allowed */
     }
-    if (!take(s, '='))
+    if (!scan_take(s, '='))
         return -EINVAL;
-    if (take(s, '"'))
-        return quoted(s, ret_value) ? -EINVAL : 1;
-    *ret_value = token(s);
+    if (scan_take(s, '"'))
+        return scan_quoted(s, ret_value) ? -EINVAL : 1;
+    *ret_value = scan_token(s);
     return ret_value->n ? 1 : -EINVAL;
 }
 
 int media_type_read(struct str header, struct media_type *ret)
 {
-    struct scan s = {header.p, header.p + header.n};
+    struct scan s = scan_of(header);
     struct str name, value;
     int more;
 
     ret->charset = STR("");
-    skip_space(&s);
+    scan_space(&s);
     if (read_name(&s, &ret->name))
         return -EINVAL;
     while ((more = read_parameter(&s, &name, &value)) > 0) {
@@ -136,7 +83,7 @@ static void skip_range(struct scan *s)
 
         if (c == ',')
             return;
-        if (c == '"' && quoted(s, &unused))
+        if (c == '"' && scan_quoted(s, &unused))
             return;
     }
 }
@@ -157,7 +104,7 @@ static int read_range(struct scan *s, struct str *ret_name, unsigned *ret_qualit
     }
     if (more < 0)
         return -EINVAL;
-    skip_space(s);
+    scan_space(s);
     return s->at == s->end || *s->at == ',' ? 0 : -EINVAL;
 }
 
@@ -180,15 +127,15 @@ static unsigned fit(struct str range, struct str name)
 
 unsigned media_accepts(struct str accept, struct str name)
 {
-    struct scan s = {accept.p, accept.p + accept.n};
+    struct scan s = scan_of(accept);
     unsigned best = 0, quality = 0, n = 0;
 
     while (s.at < s.end) {
         struct str range;
         unsigned q, exact;
 
-        skip_space(&s);
-        if (take(&s, ','))
+        scan_space(&s);
+        if (scan_take(&s, ','))
             continue;
         if (s.at == s.end)
             break;
