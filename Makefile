@@ -28,7 +28,7 @@ endif
 
 # Looked up when a recipe first wants it, so that `make help` and `make deps` work before anything is
 # installed, and once: pkg-config takes as long as a small compilation.
-PKGS = libprotobuf-c grpc libpq jose jansson libargon2 libcrypto libpcre2-8
+PKGS = libprotobuf-c grpc libpq jose jansson libargon2 libcrypto libpcre2-8 zlib
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lunistring)$(PKG_LIBS)
 CPPFLAGS = -Ilib -I$(GEN) -D_GNU_SOURCE
@@ -131,7 +131,7 @@ $(OUT)/gateway/lib.a: $(GATEWAY_LIB_O)
 	rm -f $@ && ar rcs $@ $^
 $(NGINX_MODULE): $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a gateway/module.map
 	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
-	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson libnghttp2)
+	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson libnghttp2 zlib)
 
 # A user of gateway/h2.h for the contract tests, with its own copy of what is behind it.
 H2_MODULE := $(BUILD)/release/tests/ngx_http_h2_test_module.so

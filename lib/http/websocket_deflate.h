@@ -8,9 +8,12 @@
 
 #include "base/buf.h"
 
+#define WEBSOCKET_WINDOW 12     /* 4 KB: what websocket_deflate() uses */
+#define WEBSOCKET_WINDOW_ANY 15 /* 32 KB: the largest there is */
+
 /* Appends the payload of a compressed message, for a frame with WEBSOCKET_COMPRESSED. Returns 1; 0:
- * it would be no smaller, and nothing was appended; -ENOMEM (also when it does not fit `to`, which
- * then is as it was, but failed). */
+ * it would be no smaller, and nothing was appended; -ENOMEM (also when `to` has no room for as much
+ * as the message; `to` is then failed). */
 int websocket_deflate(struct str message, struct buf *to) MUST_CHECK;
 
 /* Whether what websocket_deflate() makes of n bytes can be read by a client with this window, as
