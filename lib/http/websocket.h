@@ -61,7 +61,7 @@ struct websocket_reader {
     uint32_t max;
     unsigned char first; /* byte of the frame: FIN, RSV, opcode */
     unsigned char type;  /* opcode of the message in work; 0: none is */
-    unsigned char text;  /* where in a character its text is; utf8_check() */
+    unsigned char text;  /* where in a character its text is; 0 after whole ones; utf8_check() */
     bool deflate : 1;    /* was negotiated */
     bool compressed : 1; /* the message in work */
     bool in_payload : 1;

@@ -152,7 +152,6 @@ static int begin_payload(struct websocket_reader *r, struct websocket_event *ret
     if (opcode_of(r->first) == WEBSOCKET_TEXT || opcode_of(r->first) == WEBSOCKET_BINARY) {
         r->type = opcode_of(r->first);
         r->compressed = r->first & WEBSOCKET_COMPRESSED;
-        r->text = 0;
     }
     if (!is_control(r->first) &&
         length > (r->compressed ? COMPRESSED_MAX(r->max) : r->max) - r->bytes.n)

@@ -33,7 +33,7 @@ static void examples(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct buf to;
 
-        buf_init(&to, 10); /* exactly enough */
+        buf_init(&to, strlen(cases[i].message));
         assert_int_equal(websocket_inflate(cases[i].payload, &to), 0);
         assert_true(str_eq(buf_str(&to), str_of(cases[i].message)));
         buf_free(&to);
@@ -160,6 +160,12 @@ static void bounds(void **state)
                  "text [5:Hello]\n");
     assert_tells(4, true, BYTES("\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00"), too_large);
     assert_tells(0, true, BYTES("\xc1\x81\0\0\0\0\0"), "text [0:]\n");
+    /* The next message has all of the limit again, and a control frame its room besides. */
+    assert_tells(5, true,
+                 BYTES("\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00"
+                       "\x01\x85\0\0\0\0"
+                       "again\x89\x82\0\0\0\0hi\x80\x80\0\0\0\0"),
+                 "text [5:Hello]\nping [2:hi]\ntext [5:again]\n");
     /* What is compressed may be a little larger than the message, but there is an end to that. */
     assert_tells(64, true, BYTES("\xc2\xfe\0\x89\0\0\0\0"), too_large);
     assert_tells(64, true, BYTES("\xc2\xfe\0\x88\0\0\0\0"), "");
@@ -223,6 +229,25 @@ static void assert_readable(struct str payload, unsigned window, struct str mess
     assert_int_equal(z.total_out, message.n);
     assert_memory_equal(out, message.p, message.n);
     inflateEnd(&z);
+}
+
+/* Text that repeats only beyond the window that we say we use. */
+static void window(void **state)
+{
+    static char text[30000];
+    struct str message = {text, sizeof(text)};
+    uint32_t random = 1;
+    struct buf payload;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(text); i++) {
+        random = random * 1664525 + 1013904223;
+        text[i] = i < 5000 ? (char)('a' + (random >> 24) % 16) : text[i - 5000];
+    }
+    buf_init(&payload, sizeof(text) + 4);
+    assert_int_equal(websocket_deflate(message, &payload), 1);
+    assert_readable(buf_str(&payload), WEBSOCKET_WINDOW, message);
+    buf_free(&payload);
 }
 
 static void round_trips(void **state)
@@ -292,6 +317,7 @@ int main(void)
         cmocka_unit_test(bombs),
         cmocka_unit_test(bounds),
         cmocka_unit_test(incompressible),
+        cmocka_unit_test(window),
         cmocka_unit_test(round_trips),
         cmocka_unit_test(nothing_gained),
     };
