@@ -60,6 +60,12 @@ bool schema_match_raw_request(const struct schema_match *match)
            schema_is_http_body(field->message);
 }
 
+bool schema_match_raw_stream(const struct schema_match *match)
+{
+    return match->binding->body == ROUTE_BODY_NONE ? schema_is_http_body(match->method->input)
+                                                   : schema_match_raw_request(match);
+}
+
 bool schema_match_raw_response(const struct schema_match *match)
 {
     const struct schema_field *field = match->binding->response_field;

@@ -346,6 +346,26 @@ int json_skip_value(struct json_context *c)
     }
 }
 
+bool schema_json_valid(struct str json, unsigned max_depth)
+{
+    const struct schema_json_options options = {.max_depth = max_depth};
+    struct arena arena;
+    struct schema_fault unused;
+    struct json_context c;
+    bool valid;
+
+    arena_init(&arena, 0);
+    json_context_init(&c, NULL, &options, NULL, &arena, &unused);
+    c.start = c.at = json.p;
+    c.end = json.p + json.n;
+    json_skip_space(&c);
+    valid = json_skip_value(&c) == 0;
+    json_skip_space(&c);
+    valid = valid && c.at == c.end;
+    arena_free(&arena);
+    return valid;
+}
+
 /* ---- writing strings ---- */
 
 /* The escape of a character that cannot stand in a string; returns its length. */

@@ -592,6 +592,30 @@ int schema_request(const struct schema *schema, const struct schema_match *match
     return err;
 }
 
+int schema_stream_request(const struct schema *schema, const struct schema_match *match,
+                          struct str body, const struct schema_json_options *options,
+                          struct buf *wire, struct arena *arena, struct schema_fault *ret_fault)
+{
+    enum schema_part part;
+    struct building r = {.schema = schema,
+                         .binding = match->binding,
+                         .options = options ? *options : (struct schema_json_options){0},
+                         .wire = wire,
+                         .arena = arena,
+                         .part = &part,
+                         .fault = ret_fault};
+    size_t before = wire->n;
+    int err = match->binding->body == ROUTE_BODY_FIELD
+                  ? put_body_field(&r, body, 0, 0)
+                  : read_message(&r, match->method->input, body);
+
+    if (!err && wire->failed)
+        err = -EMSGSIZE;
+    if (err)
+        wire->n = before;
+    return err;
+}
+
 /* ---- answers ---- */
 
 /* The response field when the message does not have it. */

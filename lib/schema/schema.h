@@ -139,6 +139,10 @@ int schema_json_read(const struct schema *schema, const struct schema_message *t
                      struct str json, const struct schema_json_options *options, struct buf *wire,
                      struct arena *arena, struct schema_fault *ret_fault) MUST_CHECK;
 
+/* Whether text is JSON (RFC 8259), of whatever shape, in UTF-8 and at most max_depth levels deep
+ * (0: 100). */
+bool schema_json_valid(struct str json, unsigned max_depth);
+
 /* Appends the JSON form of a serialized message. Same returns; -EBADMSG: bytes are not such a
  * message. */
 int schema_json_write(const struct schema *schema, const struct schema_message *type,
@@ -195,6 +199,15 @@ int schema_request(const struct schema *schema, const struct schema_match *match
                    struct arena *arena, enum schema_part *ret_part,
                    struct schema_fault *ret_fault) MUST_CHECK;
 
+/* One message of a stream of requests: `body` fills the field that the binding's rule names as its
+ * body, or else the whole message, also when the rule has no body, as that of a GET. What path and
+ * query say is schema_request()'s, with no body, and belongs behind it: of two values of a field
+ * the later one counts. Returns the same. */
+int schema_stream_request(const struct schema *schema, const struct schema_match *match,
+                          struct str body, const struct schema_json_options *options,
+                          struct buf *wire, struct arena *arena,
+                          struct schema_fault *ret_fault) MUST_CHECK;
+
 /* Appends the JSON of a response message, honouring the binding's response_body. */
 int schema_response(const struct schema *schema, const struct schema_match *match, struct str wire,
                     const struct schema_json_options *options, struct buf *json,
@@ -236,6 +249,9 @@ void schema_put_http_body(struct buf *wire, struct str content_type, struct str 
  * bytes are then those of HTTP. */
 bool schema_match_raw_request(const struct schema_match *match);
 bool schema_match_raw_response(const struct schema_match *match);
+
+/* The same of what schema_stream_request() fills. */
+bool schema_match_raw_stream(const struct schema_match *match);
 
 /* The HttpBody in a serialized response: all of it, or its response_body. An absent one is empty.
  * -EBADMSG: it is no such message. */

@@ -441,6 +441,81 @@ static void test_damaged_answers(void **state)
     }
 }
 
+/* ---- streams of requests ---- */
+
+/* The first message of a stream, as JSON, or "path: message" of a fault: what the body says, and
+ * behind it what path and query say. */
+static struct str first_message(const char *method, const char *path, const char *query,
+                                struct str body)
+{
+    struct schema_match match = match_of(method, path);
+    struct schema_fault fault = {STR_NULL, STR_NULL};
+    enum schema_part part;
+    struct buf wire, json;
+    struct str text;
+
+    buf_init(&wire, 1 << 20);
+    buf_init(&json, 1 << 20);
+    if (schema_stream_request(schema, &match, body, NULL, &wire, &arena, &fault)) {
+        assert_int_equal(wire.n, 0);
+        text = arena_printf(&arena, "%.*s: %.*s", STR_FMT(fault.path), STR_FMT(fault.message));
+    } else {
+        assert_int_equal(schema_request(schema, &match, str_of(query), STR_NULL, NULL, &wire,
+                                        &arena, &part, &fault),
+                         0);
+        assert_int_equal(schema_json_write(schema, match.method->input, buf_str(&wire), NULL, &json,
+                                           &arena, &fault),
+                         0);
+        text = arena_copy(&arena, buf_str(&json));
+    }
+    buf_free(&wire);
+    buf_free(&json);
+    return text;
+}
+
+static void expect_first(const char *method, const char *path, const char *query, const char *body,
+                         const char *expected)
+{
+    struct str got = first_message(method, path, query, str_of(body));
+
+    assert_string_equal(got.p, expected);
+}
+
+static void test_stream_messages(void **state)
+{
+    (void)state;
+    /* A GET has no body; a message is the whole of it then. */
+    expect_first("GET", "/v1/search", "", "{\"name\":\"a\",\"id\":1}", "{\"name\":\"a\",\"id\":1}");
+    expect_first("GET", "/v1/search", "", "", "{}");
+    expect_first("GET", "/v1/pairs/b/7", "flag=true", "{\"name\":\"a\",\"ratio\":2}",
+                 "{\"name\":\"b\",\"id\":7,\"flag\":true,\"ratio\":2}");
+    expect_first("GET", "/v1/search", "inner.name=q", "{\"inner\":{\"name\":\"b\",\"count\":1}}",
+                 "{\"inner\":{\"name\":\"q\",\"count\":1}}");
+    expect_first("POST", "/v1/things", "", "{\"name\":\"a\"}", "{\"name\":\"a\"}");
+    expect_first("PATCH", "/v1/things/n/inner", "id=3", "{\"name\":\"b\",\"count\":1}",
+                 "{\"id\":3,\"inner\":{\"name\":\"n\",\"count\":1}}");
+    expect_first("PUT", "/v1/tags", "", "[\"x\"]", "{\"tagList\":[\"x\"]}");
+    expect_first("GET", "/v1/search", "", "{\"id\":\"x\"}",
+                 "id: must be a whole number from -2147483648 to 2147483647");
+    expect_first("GET", "/v1/search", "", "[]", ": must be an object");
+}
+
+static void test_json_valid(void **state)
+{
+    static const char *const good[] = {"{}", " [1, \"x\", {\"a\": null}] ", "1e5", "\"\xc3\xa4\"",
+                                       "true"};
+    static const char *const bad[] = {"",    " ",  "{",        "{} {}",     "[1,]",
+                                      "nul", "01", "\"\xff\"", "{\"a\" 1}", "\"\\ud800\""};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+        assert_true(schema_json_valid(str_of(good[i]), 0));
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_false(schema_json_valid(str_of(bad[i]), 0));
+    assert_true(schema_json_valid(STR("[[[]]]"), 3));
+    assert_false(schema_json_valid(STR("[[[]]]"), 2));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +540,8 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_response_body),
         cmocka_unit_test(test_damaged_answers),
+        cmocka_unit_test(test_stream_messages),
+        cmocka_unit_test(test_json_valid),
     };
 
     return cmocka_run_group_tests_name("schema request", tests, set_up, tear_down);
