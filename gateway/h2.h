@@ -56,7 +56,8 @@ struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, stru
                                     ngx_log_t *log);
 
 /* Queues one message (copied, framed here). NGX_OK; NGX_AGAIN: queued, but wait for `writable`
- * before sending more; NGX_ERROR: out of memory, or the stream has ended. */
+ * before sending more; NGX_DECLINED: the stream has ended, as `ended` will tell, or it was half
+ * closed; NGX_ERROR: out of memory. */
 ngx_int_t grpc_h2_send(struct grpc_h2_stream *stream, struct str message);
 /* No more messages from this side. */
 void grpc_h2_half_close(struct grpc_h2_stream *stream);

@@ -420,7 +420,7 @@ struct h2_connection *h2_connection_start(struct h2_peer *peer)
 
 bool h2_connection_has_room(struct h2_connection *conn)
 {
-    return conn->state == H2_OPEN && !conn->goaway && !ngx_exiting &&
+    return conn->state == H2_OPEN && !conn->goaway &&
            conn->n_open < nghttp2_session_get_remote_settings(
                               conn->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }

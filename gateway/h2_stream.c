@@ -436,7 +436,9 @@ ngx_int_t grpc_h2_send(struct grpc_h2_stream *s, struct str message)
 {
     unsigned char prefix[RPC_PREFIX_SIZE];
 
-    if (s->finished || s->half_closed || message.n > UINT32_MAX)
+    if (s->finished || s->half_closed)
+        return NGX_DECLINED;
+    if (message.n > UINT32_MAX)
         return NGX_ERROR;
     if (s->out_at > s->out.n / 2) {
         memmove(s->out.p, s->out.p + s->out_at, s->out.n - s->out_at);
