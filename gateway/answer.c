@@ -133,6 +133,21 @@ static ngx_int_t push_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
     return push_header(r, "Retry-After", value);
 }
 
+/* What to upgrade to (RFC 9110 sections 7.8 and 15.5.22, RFC 6455 section 4.4). HTTP/2 has no such
+ * headers. */
+static ngx_int_t push_upgrade(ngx_http_request_t *r)
+{
+    ngx_str_t protocol = ngx_string("websocket"), option = ngx_string("Upgrade"),
+              version = ngx_string("13");
+
+    if (r->stream)
+        return NGX_OK;
+    if (push_header(r, "Upgrade", protocol) != NGX_OK ||
+        push_header(r, "Connection", option) != NGX_OK)
+        return NGX_ERROR;
+    return push_header(r, "Sec-WebSocket-Version", version);
+}
+
 static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answer *answer)
 {
     ngx_str_t challenge = ngx_string("Bearer");
@@ -166,6 +181,8 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     /* RFC 9110 section 15.5.2: a 401 carries a challenge. */
     if (answer->status == NGX_HTTP_UNAUTHORIZED &&
         push_header(r, "WWW-Authenticate", challenge) != NGX_OK)
+        return NGX_ERROR;
+    if (answer->status == 426 && push_upgrade(r) != NGX_OK)
         return NGX_ERROR;
     return push_metadata(r, answer->metadata);
 }

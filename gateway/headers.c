@@ -305,7 +305,8 @@ static void move_list(ngx_list_t *to, const ngx_list_t *from)
 static ngx_msec_t timeout_of(const struct grpc_json_conf *conf, const struct grpc_json_ctx *ctx)
 {
     ngx_msec_t asked = ctx->wishes.timeout;
-    ngx_msec_t most = ctx->match.method->server_streaming ? conf->stream_timeout : conf->timeout;
+    bool stream = ctx->match.method->server_streaming || ctx->match.method->client_streaming;
+    ngx_msec_t most = stream ? conf->stream_timeout : conf->timeout;
 
     return asked && (!most || asked < most) ? asked : most;
 }

@@ -52,6 +52,7 @@ static const struct status_text texts[] = {
     STATUS_TEXT(417, "Expectation Failed", "expect", "cannot be met"),
     STATUS_TEXT(421, "Misdirected Request", "host", "is not served here"),
     STATUS_TEXT(422, "Unprocessable Content", "request", "is invalid"),
+    STATUS_TEXT(426, "Upgrade Required", "upgrade", "must be websocket, over HTTP/1.1"),
     STATUS_TEXT(429, "Too Many Requests", "request", "comes too often"),
     STATUS_TEXT(431, "Request Header Fields Too Large", "headers", "are too large"),
     STATUS_TEXT(499, "Client Closed Request", "request", "was cancelled"),

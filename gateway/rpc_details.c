@@ -231,18 +231,25 @@ static bool is_etag_mismatch(int code, struct str reason)
            str_eq(reason, STR(RPC_REASON_ETAG_MISMATCH));
 }
 
-void rpc_problem(struct problem *p, int code, struct str message, struct str details,
-                 struct arena *arena)
+void rpc_problem_decoded(struct problem *p, int code, struct str message, struct str details,
+                         struct arena *arena)
 {
-    struct schema_reader r = schema_reader_of(rpc_base64_decode(arena, details));
+    struct schema_reader r = schema_reader_of(details);
     struct schema_wire_field f;
 
     problem_init(p, rpc_http_status(code, false));
     if (p->status < 500 && message.n)
-        p->detail = rpc_percent_decode(arena, message);
+        p->detail = message;
     while (schema_read_field(&r, &f) > 0) {
         if (f.number == 3 && f.wire_type == SCHEMA_WIRE_LENGTH)
             read_detail(p, arena, f.bytes);
     }
     p->status = is_etag_mismatch(code, p->reason) ? 412 : rpc_http_status(code, p->n_errors > 0);
+}
+
+void rpc_problem(struct problem *p, int code, struct str message, struct str details,
+                 struct arena *arena)
+{
+    rpc_problem_decoded(p, code, message.n ? rpc_percent_decode(arena, message) : STR_NULL,
+                        rpc_base64_decode(arena, details), arena);
 }

@@ -64,5 +64,8 @@ bool rpc_health_serving(struct str wire);
  * DebugInfo always. Strings are in the arena. */
 void rpc_problem(struct problem *p, int code, struct str message, struct str details,
                  struct arena *arena);
+/* The same of what is decoded already: the message, and the bytes of the google.rpc.Status. */
+void rpc_problem_decoded(struct problem *p, int code, struct str message, struct str details,
+                         struct arena *arena);
 
 #endif
