@@ -275,6 +275,22 @@ $(addprefix fuzz-,$(FUZZ_NAMES)): fuzz-%: $(FUZZ)/fuzz_%
 	@echo "fuzz $*: no finding in $(FUZZ_SECONDS) s," \
 	    "$$(sed -n 's/^stat::number_of_executed_units: *//p' $(FUZZ)/$*.log) inputs"
 
+# ---- npm ----
+
+# Programs of npm that Debian does not have, each set in a folder of its own.
+LINT_TOOLS := $(BUILD)/lint-tools
+CLIENTS := $(BUILD)/clients
+define NPM_RULES
+$(1)/.installed: $(2)/package.json $(2)/package-lock.json
+	@mkdir -p $$(@D)
+	cp $$^ $$(@D)
+	npm ci --prefix $$(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >$$(@D)/npm.log 2>&1 || \
+	    { cat $$(@D)/npm.log; exit 1; }
+	@touch $$@
+endef
+$(eval $(call NPM_RULES,$(LINT_TOOLS),deploy/lint))
+$(eval $(call NPM_RULES,$(CLIENTS),deploy/clients))
+
 # ---- what people call ----
 
 JOBS ?= $(shell nproc)
@@ -327,7 +343,7 @@ test: ## unit tests and contract tests
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
 	@$(BIG_MAKE) $(UNIT_TESTS) $(CONFORMANCE_TESTEE) $(OUT)/bin/testserver
-	@$(BIG_MAKE) SANITIZE= $(H2_MODULE)
+	@$(BIG_MAKE) SANITIZE= $(H2_MODULE) $(CLIENTS)/.installed
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
 
 ADDRESS := $(BUILD)/address
@@ -335,7 +351,7 @@ ADDRESS := $(BUILD)/address
 test-gateway: ## the gateway's contract tests, with nginx's module under AddressSanitizer and UBSan
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory SANITIZE= build
-	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver
+	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(CLIENTS)/.installed
 	@$(BIG_MAKE) SANITIZE=address $(addprefix $(ADDRESS)/,gateway/$(notdir $(NGINX_MODULE)) tests/$(notdir $(H2_MODULE)))
 	@tests/run-sanitized $(abspath $(BUILD)/release) $(abspath $(ADDRESS))
 
@@ -391,7 +407,6 @@ bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
 
 C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch] tools/*.[ch] bench/*.[ch]))
 TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c tests/testserver/%.c cli/%.c tools/%.c bench/%.c,$(C_FILES)))
-LINT_TOOLS := $(BUILD)/lint-tools
 # The one that fits this machine; for the shell to find.
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
 
@@ -414,13 +429,6 @@ format: ## lay out C and protobuf files as lint wants them
 
 clean: ## remove everything that was built (suites and their data stay)
 	rm -rf $(BUILD)
-
-$(LINT_TOOLS)/.installed: deploy/lint/package.json deploy/lint/package-lock.json
-	@mkdir -p $(@D)
-	cp $^ $(@D)
-	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >$(@D)/npm.log 2>&1 || \
-	    { cat $(@D)/npm.log; exit 1; }
-	@touch $@
 
 # One file a call: given several, clang-tidy 14 sees uninitialised va_lists where there are none.
 TIDY_HEADERS := .clang-tidy $(filter %.h,$(C_FILES)) $(GEN)/.protos

@@ -16,6 +16,7 @@
 #include "metadata.h"
 #include "problem.h"
 #include "schema/schema.h"
+#include "websocket.h"
 
 extern ngx_module_t ngx_http_grpc_json_module;
 
@@ -54,27 +55,28 @@ struct grpc_json_main_conf {
 };
 
 struct grpc_json_conf {
-    ngx_flag_t enabled;                 /* grpc_json */
-    ngx_flag_t problems;                /* grpc_json_problems */
-    ngx_flag_t refuse_unknown;          /* grpc_json_refuse_unknown */
-    ngx_uint_t print;                   /* grpc_json_print */
-    ngx_msec_t timeout;                 /* grpc_json_timeout */
-    ngx_msec_t stream_timeout;          /* grpc_json_stream_timeout */
-    ngx_msec_t heartbeat;               /* grpc_json_heartbeat; 0: none */
-    size_t response_limit;              /* grpc_json_response_limit */
-    ngx_flag_t trace;                   /* grpc_json_trace */
-    size_t request_header_limit;        /* grpc_json_request_header_limit */
-    size_t response_header_limit;       /* grpc_json_response_header_limit */
-    ngx_array_t *request_headers;       /* struct grpc_json_header_rule */
-    ngx_array_t *set_headers;           /* struct grpc_json_header_value */
-    ngx_array_t *response_headers;      /* struct grpc_json_header_rule */
-    ngx_http_complex_value_t *instance; /* grpc_json_problem_instance */
-    ngx_str_t problem_type;             /* grpc_json_problem_type */
-    ngx_array_t *ready;                 /* ngx_str_t: upstreams of grpc_json_ready */
-    struct grpc_json_openapi *openapi;  /* grpc_json_openapi of this location; not inherited */
-    struct schema *schema;              /* grpc_json_descriptor_set */
-    ngx_array_t *limits;                /* limit.c: zones of grpc_json_limit; NULL: none */
-    struct grpc_json_cors cors;         /* grpc_json_cors_... */
+    ngx_flag_t enabled;                   /* grpc_json */
+    ngx_flag_t problems;                  /* grpc_json_problems */
+    ngx_flag_t refuse_unknown;            /* grpc_json_refuse_unknown */
+    ngx_uint_t print;                     /* grpc_json_print */
+    ngx_msec_t timeout;                   /* grpc_json_timeout */
+    ngx_msec_t stream_timeout;            /* grpc_json_stream_timeout */
+    ngx_msec_t heartbeat;                 /* grpc_json_heartbeat; 0: none */
+    size_t response_limit;                /* grpc_json_response_limit */
+    ngx_flag_t trace;                     /* grpc_json_trace */
+    size_t request_header_limit;          /* grpc_json_request_header_limit */
+    size_t response_header_limit;         /* grpc_json_response_header_limit */
+    ngx_array_t *request_headers;         /* struct grpc_json_header_rule */
+    ngx_array_t *set_headers;             /* struct grpc_json_header_value */
+    ngx_array_t *response_headers;        /* struct grpc_json_header_rule */
+    ngx_http_complex_value_t *instance;   /* grpc_json_problem_instance */
+    ngx_str_t problem_type;               /* grpc_json_problem_type */
+    ngx_array_t *ready;                   /* ngx_str_t: upstreams of grpc_json_ready */
+    struct grpc_json_openapi *openapi;    /* grpc_json_openapi of this location; not inherited */
+    struct schema *schema;                /* grpc_json_descriptor_set */
+    ngx_array_t *limits;                  /* limit.c: zones of grpc_json_limit; NULL: none */
+    struct grpc_json_cors cors;           /* grpc_json_cors_... */
+    struct grpc_json_websocket websocket; /* grpc_json_websocket_... */
 };
 
 /* ---- state of a request ---- */
@@ -116,6 +118,7 @@ enum grpc_json_state {
 struct grpc_json_stream;
 struct grpc_json_ready;
 struct grpc_json_probe;
+struct upgrade;
 
 struct grpc_json_ctx {
     enum grpc_json_state state;
@@ -153,6 +156,7 @@ struct grpc_json_ctx {
     struct grpc_json_message message;
     unsigned form;                   /* enum grpc_json_form of a server stream */
     struct grpc_json_stream *stream; /* NULL: not begun, or none */
+    struct upgrade *upgrade;         /* NULL: the request becomes no WebSocket */
     int grpc_status;                 /* -1: not known */
     struct grpc_json_answer answer;
 
@@ -191,6 +195,15 @@ ngx_int_t grpc_json_random(u_char *to, size_t n);
 
 /* Finds the route of the request's method and path. Returns what schema_route() does. */
 int grpc_json_route(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* What a phase handler returns for a request that is not passed on, when ctx->answer could be made
+ * (rc is NGX_OK) or not. */
+ngx_int_t grpc_json_refuse(struct grpc_json_ctx *ctx, ngx_int_t rc);
+ngx_int_t grpc_json_refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status);
+/* Something in the client's input: a fault of the body is one of syntax or type (400), one of path,
+ * query or a field is a value that does not fit there (422). */
+ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                 struct arena *arena, enum schema_part part,
+                                 const struct schema_fault *fault);
 /* The client's request again, for answering and for the log. */
 void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* PRECONTENT phase: reads the body and turns r into the gRPC request, or refuses it. */

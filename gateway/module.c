@@ -261,6 +261,24 @@ static ngx_command_t commands[] = {
               grpc_json_cors_set_names, cors.request_headers, NULL),
     DIRECTIVE("grpc_json_cors_expose_header", EVERYWHERE | NGX_CONF_1MORE, grpc_json_cors_set_names,
               cors.expose, NULL),
+    DIRECTIVE("grpc_json_websocket", EVERYWHERE | NGX_CONF_TAKE1, grpc_json_websocket_set,
+              websocket, NULL),
+    DIRECTIVE("grpc_json_websocket_protocol", EVERYWHERE | NGX_CONF_1MORE,
+              grpc_json_websocket_set_protocols, websocket, NULL),
+    DIRECTIVE("grpc_json_websocket_message_limit", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_size_slot, websocket.message_limit, NULL),
+    DIRECTIVE("grpc_json_websocket_deflate", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+              websocket.deflate, NULL),
+    DIRECTIVE("grpc_json_websocket_open_timeout", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_msec_slot, websocket.open_timeout, NULL),
+    DIRECTIVE("grpc_json_websocket_close_timeout", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_msec_slot, websocket.close_timeout, NULL),
+    DIRECTIVE("grpc_json_websocket_ping_interval", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_msec_slot, websocket.ping_interval, NULL),
+    DIRECTIVE("grpc_json_websocket_ping_timeout", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_msec_slot, websocket.ping_timeout, NULL),
+    DIRECTIVE("grpc_json_websocket_idle_timeout", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_msec_slot, websocket.idle_timeout, NULL),
     {ngx_string("grpc_json_limit_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE3,
      grpc_json_limit_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     DIRECTIVE("grpc_json_limit", EVERYWHERE | NGX_CONF_1MORE, grpc_json_limit_set, limits, NULL),
@@ -313,12 +331,14 @@ static void *create_conf(ngx_conf_t *cf)
     conf->schema = NGX_CONF_UNSET_PTR;
     conf->limits = NGX_CONF_UNSET_PTR;
     grpc_json_cors_init(&conf->cors);
+    grpc_json_websocket_init(&conf->websocket);
     return conf;
 }
 
 static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     struct grpc_json_conf *prev = parent, *conf = child;
+    char *error;
 
     ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
     ngx_conf_merge_value(conf->problems, prev->problems, 0);
@@ -348,7 +368,8 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     }
     if (conf->openapi && grpc_json_make_openapi(cf, conf) != NGX_OK)
         return NGX_CONF_ERROR;
-    return grpc_json_cors_merge(cf, prev, conf);
+    error = grpc_json_websocket_merge(&prev->websocket, &conf->websocket);
+    return error == NGX_CONF_OK ? grpc_json_cors_merge(cf, prev, conf) : error;
 }
 
 static ngx_int_t install(ngx_conf_t *cf)
@@ -362,7 +383,8 @@ static ngx_int_t install(ngx_conf_t *cf)
     *handler = grpc_json_precontent;
     if (grpc_json_hook_upstreams(cf) != NGX_OK)
         return NGX_ERROR;
-    if (grpc_json_metrics_install(cf) != NGX_OK || grpc_json_leave_install(cf) != NGX_OK)
+    if (grpc_json_metrics_install(cf) != NGX_OK || grpc_json_leave_install(cf) != NGX_OK ||
+        grpc_json_websocket_install(cf) != NGX_OK)
         return NGX_ERROR;
     grpc_json_cors_install();
     if (grpc_json_limit_install(cf) != NGX_OK)

@@ -41,8 +41,7 @@ int grpc_json_route(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
 /* ---- refusing ---- */
 
-/* What the phase handler returns for a request that is not passed on. */
-static ngx_int_t refuse(struct grpc_json_ctx *ctx, ngx_int_t rc)
+ngx_int_t grpc_json_refuse(struct grpc_json_ctx *ctx, ngx_int_t rc)
 {
     if (rc != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -50,15 +49,14 @@ static ngx_int_t refuse(struct grpc_json_ctx *ctx, ngx_int_t rc)
     return (ngx_int_t)ctx->answer.status;
 }
 
-static ngx_int_t refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status)
+ngx_int_t grpc_json_refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx, int status)
 {
-    return refuse(ctx, grpc_json_set_status(r, ctx, status));
+    return grpc_json_refuse(ctx, grpc_json_set_status(r, ctx, status));
 }
 
-/* Something in the client's input: a fault of the body is one of syntax or type (400), one of path,
- * query or a field is a value that does not fit there (422). */
-static ngx_int_t refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct arena *arena,
-                              enum schema_part part, const struct schema_fault *fault)
+ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                                 struct arena *arena, enum schema_part part,
+                                 const struct schema_fault *fault)
 {
     struct problem problem;
     struct str key = STR("body"), message = fault->message;
@@ -72,7 +70,7 @@ static ngx_int_t refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx, 
         key = problem_key(arena, fault->path);
     }
     problem_add(&problem, key, message);
-    return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+    return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
 }
 
 /* The Allow header: what the schema has for the path, and OPTIONS. */
@@ -110,7 +108,7 @@ static ngx_int_t refuse_method(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     if (r->method == NGX_HTTP_OPTIONS)
         return answer_options(r, ctx);
-    return refuse_status(r, ctx, NGX_HTTP_NOT_ALLOWED);
+    return grpc_json_refuse_status(r, ctx, NGX_HTTP_NOT_ALLOWED);
 }
 
 /* ---- the body ---- */
@@ -227,7 +225,7 @@ static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struc
     case NGX_OK:
         break;
     case NGX_DECLINED:
-        return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+        return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -257,7 +255,7 @@ static ngx_int_t refuse_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
 
     problem_init(&problem, NGX_HTTP_BAD_REQUEST);
     problem_add(&problem, fault->path, fault->message);
-    return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+    return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
 }
 
 /* With the body at hand. NGX_DECLINED: go on to the content phase; else a status. */
@@ -281,7 +279,7 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     if (schema_match_has_body(&ctx->match) && whole_body(r, &body) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     if (body.n && grpc_json_check_body_type(r, raw, &problem) != NGX_OK)
-        return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+        return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     wire = grpc_json_scratch_buf(WIRE_BASE + WIRE_GROWTH * (body.n + r->unparsed_uri.len));
     buf_append(wire, "\0\0\0\0", RPC_PREFIX_SIZE);
     if (raw && r->headers_in.content_type)
@@ -297,9 +295,9 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     case 0:
         return wire->failed ? NGX_HTTP_INTERNAL_SERVER_ERROR : pass_on(r, ctx, wire);
     case -EBADMSG:
-        return refuse_fault(r, ctx, arena, part, &fault);
+        return grpc_json_refuse_fault(r, ctx, arena, part, &fault);
     case -EMSGSIZE:
-        return refuse_status(r, ctx, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE);
+        return grpc_json_refuse_status(r, ctx, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE);
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -348,22 +346,22 @@ static ngx_int_t begin(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     case -EPERM:
         return refuse_method(r, ctx);
     default:
-        return refuse_status(r, ctx, NGX_HTTP_NOT_FOUND);
+        return grpc_json_refuse_status(r, ctx, NGX_HTTP_NOT_FOUND);
     }
     switch (grpc_json_read_wishes(r, ctx, &problem)) {
     case NGX_OK:
         break;
     case NGX_DECLINED:
-        return refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
+        return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (ctx->match.method->client_streaming)
-        return refuse_status(r, ctx, NGX_HTTP_NOT_IMPLEMENTED);
+        return grpc_json_websocket(r, ctx);
     if (ctx->match.method->server_streaming)
         ctx->form = grpc_json_stream_form(r, &ctx->match);
     if (ctx->match.method->server_streaming ? !ctx->form : !is_acceptable(r, &ctx->match))
-        return refuse_status(r, ctx, 406);
+        return grpc_json_refuse_status(r, ctx, 406);
     return read_body(r, ctx);
 }
 

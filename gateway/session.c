@@ -1,0 +1,267 @@
+/* A session's states: how it begins when its request goes, what its timer is for, how it ends. The
+ * table of states is in session.h. Runs in a worker. */
+#include "session.h"
+
+#include <stdlib.h>
+
+/* ---- the timer: one, that of c->read ---- */
+
+static ngx_msec_t least(ngx_msec_t a, ngx_msec_t b)
+{
+    return a && (!b || a < b) ? a : b;
+}
+
+/* What is left of a limit; at least a millisecond. */
+static ngx_msec_t left(ngx_msec_t limit, ngx_msec_t since)
+{
+    ngx_msec_t passed = ngx_current_msec - since;
+
+    return passed < limit ? limit - passed : 1;
+}
+
+/* For the next thing that can happen to an open session. */
+static void set_open_timer(struct session *s)
+{
+    const struct grpc_json_websocket *conf = &s->conf->websocket;
+    ngx_msec_t next = 0;
+
+    if (s->ping_sent)
+        next = left(conf->ping_timeout, s->heard_at);
+    else if (conf->ping_interval)
+        next = left(conf->ping_interval, s->heard_at);
+    if (conf->idle_timeout)
+        next = least(left(conf->idle_timeout, s->used_at), next);
+    if (next)
+        ngx_add_timer(s->c->read, next);
+}
+
+static void ping(struct session *s)
+{
+    struct frame *frame = frame_new(WEBSOCKET_PING, WEBSOCKET_FIN, STR(""));
+
+    if (!frame || !frame_queue_push(&s->out, frame))
+        session_gone(s);
+    frame_release(frame);
+    s->ping_sent = true;
+    s->heard_at = ngx_current_msec;
+    session_wants_write(s);
+}
+
+/* A client that is not read, or does not read, cannot be asked whether it is there: limits of their
+ * own are for those. */
+static bool can_be_judged(const struct session *s)
+{
+    return !session_is_blocked(s) && s->out.count == 0;
+}
+
+static void on_open_timer(struct session *s)
+{
+    const struct grpc_json_websocket *conf = &s->conf->websocket;
+
+    if (!can_be_judged(s)) {
+        s->heard_at = ngx_current_msec;
+        s->ping_sent = false;
+    }
+    if (s->ping_sent && ngx_current_msec - s->heard_at >= conf->ping_timeout) {
+        ngx_log_error(NGX_LOG_INFO, s->c->log, 0, "websocket: the client does not answer a ping");
+        session_gone(s);
+        return;
+    }
+    if (conf->idle_timeout && ngx_current_msec - s->used_at >= conf->idle_timeout &&
+        !websocket_reader_busy(&s->reader)) {
+        session_close(s, WEBSOCKET_GOING_AWAY, STR("no message for too long"));
+        return;
+    }
+    if (!s->ping_sent && conf->ping_interval &&
+        ngx_current_msec - s->heard_at >= conf->ping_interval)
+        ping(s);
+    if (s->state == SESSION_OPEN)
+        set_open_timer(s);
+}
+
+/* The time of a state is over. */
+void session_on_timer(struct session *s)
+{
+    switch (s->state) {
+    case SESSION_OPEN:
+        on_open_timer(s);
+        break;
+    case SESSION_LEAVING:
+        /* The service goes on although the client has gone. */
+        session_close(s, s->code, STR(""));
+        break;
+    default:
+        session_gone(s);
+        break;
+    }
+}
+
+static void enter(struct session *s, enum session_state state)
+{
+    s->state = state;
+    /* Not cancelable: a worker that ends waits for it. */
+    if (state != SESSION_GONE && !s->upgrade)
+        ngx_add_timer(s->c->read, s->conf->websocket.close_timeout);
+}
+
+/* ---- states ---- */
+
+static void cancel(struct session *s)
+{
+    if (s->stream)
+        grpc_h2_cancel(s->stream);
+    s->stream = NULL;
+}
+
+void session_gone(struct session *s)
+{
+    cancel(s);
+    s->state = SESSION_GONE;
+}
+
+void session_ended(struct session *s)
+{
+    cancel(s);
+    websocket_reader_free(&s->reader);
+    enter(s, SESSION_ENDED);
+    session_wants_write(s);
+}
+
+void session_close(struct session *s, unsigned code, struct str reason)
+{
+    struct frame *frame = frame_new_close(code, reason);
+    bool left_before = s->state == SESSION_LEAVING;
+
+    cancel(s);
+    if (!frame || !frame_queue_push(&s->out, frame)) {
+        session_gone(s);
+    } else if (left_before) {
+        session_ended(s);
+    } else {
+        enter(s, SESSION_CLOSING);
+        session_wants_write(s);
+        session_wants_read(s);
+    }
+    frame_release(frame);
+}
+
+void session_left(struct session *s, unsigned code)
+{
+    if (s->state == SESSION_CLOSING) {
+        session_ended(s);
+        return;
+    }
+    /* The answer to a Close has its code (RFC 6455 section 5.5.1). */
+    s->code = code == WEBSOCKET_NO_CODE ? WEBSOCKET_NORMAL : (uint16_t)code;
+    enter(s, SESSION_LEAVING);
+    grpc_h2_half_close(s->stream);
+}
+
+/* ---- the beginning ---- */
+
+struct session *session_new(ngx_http_request_t *r, struct upgrade *upgrade, unsigned window)
+{
+    const struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
+    ngx_http_core_loc_conf_t *core = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    struct session *s = ngx_calloc(sizeof(*s), r->connection->log);
+
+    if (!s)
+        return NULL;
+    s->c = r->connection;
+    s->upgrade = upgrade;
+    s->conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    s->binding = ctx->match.binding;
+    s->method = ctx->match.method;
+    s->raw_in = schema_match_raw_stream(&ctx->match);
+    s->raw_out = schema_match_raw_response(&ctx->match);
+    s->window = (uint8_t)window;
+    s->send_timeout = core->send_timeout;
+    websocket_reader_init(&s->reader, (uint32_t)s->conf->websocket.message_limit, window != 0);
+    return s;
+}
+
+/* nginx's buffers for the next request, which will not come. */
+static void free_buffers(ngx_connection_t *c, ngx_http_connection_t *http)
+{
+    ngx_chain_t *lists[] = {http->busy, http->free};
+
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        for (ngx_chain_t *link = lists[i]; link; link = link->next)
+            ngx_pfree(c->pool, link->buf->start);
+    }
+    http->busy = http->free = NULL;
+    http->nbusy = 0;
+    if (c->buffer && ngx_pfree(c->pool, c->buffer->start) == NGX_OK)
+        c->buffer = NULL;
+    if (c->ssl)
+        ngx_ssl_free_buffer(c);
+}
+
+static void take_connection(struct session *s)
+{
+    static char action[] = "in a WebSocket"; /* for the error log */
+    ngx_connection_t *c = s->c;
+
+    c->data = s;
+    c->destroyed = 0;
+    c->log->action = action;
+    c->read->handler = session_on_read;
+    c->write->handler = session_on_write;
+    if (c->read->timer_set)
+        ngx_del_timer(c->read);
+    if (c->write->timer_set)
+        ngx_del_timer(c->write);
+    /* nginx tells idle connections that the worker ends. */
+    c->idle = 1;
+    s->heard_at = s->used_at = ngx_current_msec;
+}
+
+void session_detach(struct session *s, ngx_http_request_t *r)
+{
+    ngx_buf_t *in = r->header_in;
+    ngx_http_connection_t *http = r->http_connection;
+    int err = session_hold(s, in->pos, (size_t)(in->last - in->pos));
+
+    s->upgrade = NULL;
+    s->metrics = grpc_json_metrics_session(r);
+    ngx_http_free_request(r, 0);
+    free_buffers(s->c, http);
+    take_connection(s);
+    if (err) {
+        session_gone(s);
+    } else if (s->state == SESSION_WAITING) {
+        s->state = SESSION_OPEN;
+        set_open_timer(s);
+    } else {
+        enter(s, s->state); /* now it has a timer */
+    }
+    if (s->state == SESSION_OPEN && ngx_exiting)
+        session_close(s, WEBSOCKET_GOING_AWAY, STR("the server restarts"));
+    session_wants_write(s);
+    session_wants_read(s);
+    session_settle(s);
+}
+
+/* ---- the end ---- */
+
+void session_free(struct session *s)
+{
+    cancel(s);
+    websocket_reader_free(&s->reader);
+    frame_queue_clear(&s->out);
+    free((void *)(uintptr_t)s->first.p);
+    free((void *)(uintptr_t)s->held.p);
+    ngx_free(s);
+}
+
+void session_settle(struct session *s)
+{
+    ngx_connection_t *c = s->c;
+
+    if (s->state != SESSION_GONE || s->upgrade)
+        return;
+    grpc_json_metrics_session_end(s->metrics);
+    session_free(s);
+    c->idle = 0;
+    ngx_http_close_connection(c);
+}

@@ -1,0 +1,113 @@
+/* A WebSocket whose request has gone: nginx keeps the connection, and this is its data. Each
+ * session is one gRPC stream on the worker's shared connections (h2.h).
+ *
+ *   session.c      its states, its timer, its beginning and end
+ *   session_io.c   the socket: reading, writing, when to stop
+ *   session_rpc.c  messages of the client and of the service, and what the RPC's end means
+ *
+ * An event or a callback of the stream may bring a session to its end; it is freed only by
+ * session_settle(), which each of them calls last.
+ */
+#ifndef STOA_GATEWAY_SESSION_H
+#define STOA_GATEWAY_SESSION_H
+
+#include "frame_queue.h"
+#include "grpc_json.h"
+#include "h2.h"
+
+/*           | 101 sent | client's Close | RPC ends, our fault, | broken   | both have     | gone,
+ *           |          |                | the worker ends      | frames   | closed, time  | no
+ * answer WAITING   | OPEN     |                | CLOSING, once 101 is sent       |               |
+ * OPEN      |          | LEAVING        | CLOSING              | ENDED    |               | GONE
+ * LEAVING   |          |                | ENDED                |          | ENDED (time)  | GONE
+ * CLOSING   |          | ENDED          |                      | ENDED    |               | GONE
+ * ENDED     |          |                |                      |          | GONE          | GONE
+ */
+enum session_state {
+    SESSION_WAITING, /* the request is still there (upgrade.c) */
+    SESSION_OPEN,
+    SESSION_LEAVING, /* the client sends no more; the RPC comes to its end */
+    SESSION_CLOSING, /* we send no more than the Close that is queued; the client's is to come */
+    SESSION_ENDED,   /* nor does the client: what is queued goes out, until it has hung up */
+    SESSION_GONE,    /* session_settle() frees it */
+};
+
+struct upgrade;
+
+struct session {
+    ngx_connection_t *c;
+    struct upgrade *upgrade;       /* WAITING */
+    struct grpc_h2_stream *stream; /* NULL: it has ended */
+    const struct grpc_json_conf *conf;
+    const struct schema_binding *binding;
+    const struct schema_method *method;
+    void *metrics;
+    struct websocket_reader reader;
+    struct frame_queue out;
+    struct str first; /* what path and query say, for the first message; malloc */
+    struct str held;  /* input that waits; malloc. held_at: how much of it has been read */
+    size_t held_at;
+    ngx_msec_t send_timeout;
+    ngx_msec_t heard_at;          /* when bytes last came, or a ping went */
+    ngx_msec_t used_at;           /* when a message last came or went */
+    uint16_t code;                /* of the client's Close */
+    uint8_t state;                /* enum session_state */
+    uint8_t window;               /* of the client's permessage-deflate; 0: no compression */
+    bool raw_in : 1, raw_out : 1; /* messages are google.api.HttpBody */
+    bool no_more : 1;             /* the client has said that it has no more messages */
+    bool stream_full : 1;         /* grpc_h2_send() wants no more for now */
+    bool stream_paused : 1;       /* the service has been told to wait */
+    bool pongs_wait : 1;          /* the client pings and does not read */
+    bool ping_sent : 1;           /* and nothing has been heard since */
+    bool hung_up : 1;             /* our side of the connection is closed */
+};
+
+/* ---- session.c ---- */
+
+/* For a request that is waiting; it owns nothing of the request. NULL without memory. */
+struct session *session_new(ngx_http_request_t *r, struct upgrade *upgrade, unsigned window);
+/* The 101 has gone out and nobody else touches the request any more: frees it. */
+void session_detach(struct session *s, ngx_http_request_t *r);
+/* The last of it. While the request is there it is the request's end. */
+void session_free(struct session *s);
+
+/* Queues a Close frame, as the last frame, and ends the RPC if it has not ended. */
+void session_close(struct session *s, unsigned code, struct str reason);
+/* The client has sent a Close. */
+void session_left(struct session *s, unsigned code);
+/* Nothing that the client sends is looked at any more. */
+void session_ended(struct session *s);
+/* Nothing can be sent or read any more. */
+void session_gone(struct session *s);
+/* The time of its state is over. */
+void session_on_timer(struct session *s);
+/* The last step of every event: frees a session that has gone. */
+void session_settle(struct session *s);
+
+/* ---- session_io.c ---- */
+
+void session_on_read(ngx_event_t *event);
+void session_on_write(ngx_event_t *event);
+/* Looks at the socket again, from the event loop. */
+void session_wants_write(struct session *s);
+void session_wants_read(struct session *s);
+/* Keeps input until it is wanted. -ENOMEM. */
+int session_hold(struct session *s, const void *p, size_t n) MUST_CHECK;
+/* Whether the client's next message has to wait. */
+bool session_is_blocked(const struct session *s);
+
+/* ---- session_rpc.c ---- */
+
+extern const struct grpc_h2_callbacks session_callbacks;
+
+/* Closes as the RPC's end says. */
+void session_say_end(struct session *s, const struct grpc_h2_end *end);
+/* A message of the client's, of OPEN. */
+void session_take_message(struct session *s, enum websocket_opcode opcode, struct str payload);
+
+/* ---- upgrade.c, for the callbacks of a stream whose request is waiting ---- */
+
+void upgrade_opened(struct upgrade *upgrade);
+void upgrade_ended(struct upgrade *upgrade, const struct grpc_h2_end *end);
+
+#endif

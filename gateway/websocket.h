@@ -1,0 +1,52 @@
+/* Streams of requests as WebSockets (RFC 6455): from the client's GET to the 101.
+ *
+ *   websocket.c  directives, and what a request must be to become a WebSocket
+ *   upgrade.c    the request's stream, the time until it is known to work, the 101 or a problem
+ *   session.h    what is left when the request has gone
+ */
+#ifndef STOA_GATEWAY_WEBSOCKET_H
+#define STOA_GATEWAY_WEBSOCKET_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "base/base.h"
+
+/* Part of struct grpc_json_conf. */
+struct grpc_json_websocket {
+    ngx_flag_t enabled;                     /* grpc_json_websocket */
+    ngx_http_upstream_srv_conf_t *upstream; /* its argument; NULL: it has variables */
+    ngx_http_complex_value_t *name;         /* the name of an upstream then */
+    ngx_array_t *protocols;                 /* struct str: grpc_json_websocket_protocol */
+    size_t message_limit;                   /* grpc_json_websocket_message_limit */
+    ngx_flag_t deflate;                     /* grpc_json_websocket_deflate */
+    /* ms: grpc_json_websocket_..._timeout, grpc_json_websocket_ping_interval */
+    ngx_msec_t open_timeout, close_timeout, ping_interval, ping_timeout, idle_timeout;
+};
+
+struct grpc_json_ctx;
+
+void grpc_json_websocket_init(struct grpc_json_websocket *conf);
+char *grpc_json_websocket_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_websocket_set_protocols(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
+                                struct grpc_json_websocket *conf);
+ngx_int_t grpc_json_websocket_install(ngx_conf_t *cf);
+
+/* PRECONTENT phase, for a request whose RPC takes a stream of requests. Returns as a phase handler:
+ * NGX_DONE, or a status of which ctx->answer is the problem. */
+ngx_int_t grpc_json_websocket(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+
+/* What the handshake has agreed on; strings live as long as the request. */
+struct handshake {
+    ngx_str_t accept;   /* Sec-WebSocket-Accept */
+    ngx_str_t protocol; /* Sec-WebSocket-Protocol; empty: none */
+    unsigned window;    /* of the client's permessage-deflate; 0: no compression */
+};
+
+/* upgrade.c: opens the stream, and answers when it is known to work or not. Returns the same. */
+ngx_int_t grpc_json_upgrade(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                            const struct handshake *handshake);
+
+#endif
