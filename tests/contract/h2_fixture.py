@@ -311,4 +311,4 @@ def wait_streams(gateway, connections, streams):
     wait_until(lambda: gateway.stats() == (connections, streams))
 
 
-__all__ = ["H2Gateway", "H2Service", "User", "crc", "grpc_message", "wait_streams", "wait_until"]
+__all__ = ["Connection", "H2Gateway", "H2Service", "User", "crc", "grpc_message", "wait_streams", "wait_until"]
