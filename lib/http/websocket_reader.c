@@ -140,7 +140,7 @@ static int begin_payload(struct websocket_reader *r, struct websocket_event *ret
 {
     unsigned char header[sizeof(r->frame.header.bytes)];
     unsigned char *mask = header + 2;
-    uint64_t length;
+    uint64_t length = 0;
     int err;
 
     memcpy(header, r->frame.header.bytes, sizeof(header));

@@ -11,12 +11,15 @@
 
 static unsigned until_failure; /* 0: none fails */
 
-static bool fails_now(void)
+/* Called before ThreadSanitizer is ready. */
+#define BARE __attribute__((no_sanitize_thread))
+
+static BARE bool fails_now(void)
 {
     return until_failure && --until_failure == 0;
 }
 
-void *malloc(size_t n)
+BARE void *malloc(size_t n)
 {
     static void *(*real)(size_t);
 
@@ -25,7 +28,7 @@ void *malloc(size_t n)
     return fails_now() ? NULL : real(n);
 }
 
-void *realloc(void *p, size_t n)
+BARE void *realloc(void *p, size_t n)
 {
     static void *(*real)(void *, size_t);
 
