@@ -196,6 +196,11 @@ class Suite:
             [REPOSITORY / "deploy/suite", *arguments], env=self.environment(), capture_output=True, text=True, timeout=120
         )
 
+    def supervise(self, *command):
+        """Keeps a program down, or brings it back: suite.supervise("stop", "postgres")."""
+        control = ["supervisorctl", "-c", self.run_dir / "etc/supervisord.conf", *command]
+        subprocess.run(control, check=True, capture_output=True, timeout=60)
+
     def pid(self, program):
         """Of "auth", "posts", "chat", "gateway", "postgres", "redis"; 0 while it is down."""
         for line in self.command("status").stdout.splitlines():

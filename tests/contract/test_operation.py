@@ -1,13 +1,21 @@
 """What operators rely on: restarts, a database that goes away, stopping, TLS, two suites side by side."""
+import concurrent.futures
 import os
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
 
 import grpc
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
 import psycopg2
 import pytest
+from gateway_fixture import GOAWAY
 from stoa_contract import GrpcClient, HttpClient
 from stoa_suite_fixture import wait_until
 
@@ -17,6 +25,19 @@ def account(call, name="ada"):
     code, answer = call("auth", "CreateUser", request)
     assert code == "OK", answer
     return answer["user"]["token"]
+
+
+SERVING, NOT_SERVING = 1, 2  # grpc.health.v1
+
+
+def health(suite, contract, service, method, name):
+    """Asks grpc.health.v1 of a service about a name: a response (Check), or their stream (Watch)."""
+    kind = {"Check": "unary_unary", "Watch": "unary_stream"}[method]
+    method = contract.method("grpc.health.v1.Health", method)
+    call = getattr(suite.grpc(service), kind)(
+        method.path, method.request.SerializeToString, method.response.FromString
+    )
+    return call(method.request(service=name), timeout=60)
 
 
 class Load(threading.Thread):
@@ -88,19 +109,22 @@ def test_postgres_restarts_under_load(own_suite, contract):
 
 
 def test_readiness_follows_postgres(own_suite, contract):
+    """Without Postgres nobody is ready and everybody is alive; who watches is told at once; and all comes
+    back by itself."""
     suite = own_suite()
     http = HttpClient(suite.http)
+    watched = health(suite, contract, "posts", "Watch", "")
+    assert next(watched).status == SERVING
     assert http("GET", "/readyz").status == 200
-    pid = suite.pid("postgres")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        # Liveness is another question.
-        assert http("GET", "/healthz").status == 200
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    supervisor = suite.command("status")
-    assert supervisor.returncode == 0
-    suite.wait_restarted("postgres", suite.kill("postgres", signal.SIGQUIT))
+    suite.supervise("stop", "postgres")
+    assert next(watched).status == NOT_SERVING
+    assert health(suite, contract, "posts", "Check", "stoa.posts.v1.ArticleService").status == NOT_SERVING
+    assert health(suite, contract, "posts", "Check", "liveness").status == SERVING
+    unready = wait_until(lambda: (a := http("GET", "/readyz")).status == 503 and a, "not ready")
+    assert unready.headers["Content-Type"].startswith("application/problem+json")
+    assert http("GET", "/healthz").status == 200
+    suite.supervise("start", "postgres")
+    assert next(watched).status == SERVING
     wait_until(lambda: http("GET", "/readyz").status == 200, "ready again")
 
 
@@ -161,6 +185,130 @@ def test_stopping_lets_running_calls_end(own_suite, contract):
         load.end()
     assert {code: codes.count(code) for code in set(codes) - {"OK", "UNAVAILABLE"}} == {}
     assert "stopped" in suite.log("posts")
+
+
+class RawCaller:
+    """Calls on one HTTP/2 connection, to see what a gRPC library hides: GOAWAY and the end of the connection."""
+
+    def __init__(self, address):
+        host, _, port = address.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=30)
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self._h2.initiate_connection()
+        self._socket.sendall(self._h2.data_to_send())
+        self._pending = b""
+        self.goaways = []  # their error codes
+        self.ended = {}  # grpc-status by stream
+
+    def call(self, path, request):
+        stream = self._h2.get_next_available_stream_id()
+        pairs = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
+        self._h2.send_headers(stream, [*pairs, ("content-type", "application/grpc"), ("te", "trailers")])
+        self._h2.send_data(stream, struct.pack(">BI", 0, len(request)) + request, end_stream=True)
+        self._socket.sendall(self._h2.data_to_send())
+        return stream
+
+    def status(self, stream):
+        while stream not in self.ended:
+            assert self._read(), "closed in the midst"
+        return self.ended[stream]
+
+    def read_to_the_end(self):
+        try:
+            while self._read():
+                pass
+        except ConnectionError:
+            pass  # it was closed while we answered a PING
+        self._socket.close()
+
+    def _read(self):
+        data = self._socket.recv(65536)
+        for event in self._h2.receive_data(self._without_goaway(data)):
+            if isinstance(event, (h2.events.TrailersReceived, h2.events.ResponseReceived)):
+                status = dict(event.headers).get("grpc-status")
+                if status is not None:
+                    self.ended[event.stream_id] = int(status)
+        self._socket.sendall(self._h2.data_to_send())
+        return bool(data)
+
+    def _without_goaway(self, data):
+        """Whole frames; the library would refuse to read on behind a GOAWAY, where the rest of the answers are."""
+        self._pending += data
+        passed = b""
+        while len(self._pending) >= 9 and len(self._pending) >= (size := 9 + int.from_bytes(self._pending[:3], "big")):
+            frame, self._pending = self._pending[:size], self._pending[size:]
+            if frame[3] == GOAWAY:
+                self.goaways.append(int.from_bytes(frame[13:17], "big"))
+            else:
+                passed += frame
+        return passed
+
+
+def test_stop_drains_and_says_goaway(own_suite, contract):
+    """SIGTERM: the call in work is answered, one that comes later is refused with UNAVAILABLE, then the
+    connection ends with GOAWAY, and the process long before its grace is over."""
+    suite = own_suite(STOA_GRACE_MS=60000)
+    get, request = "/stoa.posts.v1.ArticleService/GetArticle", b"\x0a\x01x"
+    caller = RawCaller(suite.grpc_address("posts"))
+    watched = health(suite, contract, "posts", "Watch", "")
+    assert next(watched).status == SERVING
+    with psycopg2.connect(**suite.database("stoa_posts")) as lock, lock.cursor() as cursor:
+        cursor.execute("LOCK TABLE posts.articles IN ACCESS EXCLUSIVE MODE")
+        in_work = caller.call(get, request)
+        wait_until(lambda: waiting(cursor), "the call waits for the table")
+        pid = suite.kill("posts", signal.SIGTERM)
+        with pytest.raises(grpc.RpcError):
+            list(watched)  # ends once the service refuses calls
+        assert caller.status(caller.call(get, request)) == grpc.StatusCode.UNAVAILABLE.value[0]
+        assert not caller.goaways and in_work not in caller.ended
+    assert caller.status(in_work) == grpc.StatusCode.NOT_FOUND.value[0]
+    caller.read_to_the_end()
+    assert caller.goaways and caller.goaways[0] == h2.errors.ErrorCodes.NO_ERROR
+    suite.wait_restarted("posts", pid)
+    # Until supervisord's child has become the service, it would miss the signal to stop.
+    wait_until(lambda: HttpClient(suite.http)("GET", "/readyz").status == 200, "ready again")
+
+
+def waiting(cursor):
+    """How many statements wait for a lock."""
+    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    return cursor.fetchone()[0]
+
+
+def at_once(call, count):
+    """Calls call(i) from as many threads; what each returned."""
+    with concurrent.futures.ThreadPoolExecutor(count) as threads:
+        return list(threads.map(call, range(count)))
+
+
+def test_full_queues_refuse_at_once(own_suite, contract):
+    """More than may wait for Postgres or for a password's hash is RESOURCE_EXHAUSTED, over HTTP 429, with a
+    time to come back; what was accepted is answered; and sign-ins never hold up anything else."""
+    suite = own_suite(STOA_DATABASE_QUEUE=64, STOA_AUTH_HASH_THREADS=1, STOA_AUTH_HASH_QUEUE=1)
+    call, http = GrpcClient(contract, suite.grpc), HttpClient(suite.http)
+    token = account(call)
+
+    with psycopg2.connect(**suite.database("stoa_posts")) as lock, lock.cursor() as cursor:
+        cursor.execute("LOCK TABLE posts.articles IN ACCESS EXCLUSIVE MODE")
+        method = contract.method("posts", "GetArticle")
+        read = suite.grpc("posts").unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+        calls = [read.future(method.request(slug="x"), timeout=60) for _ in range(100)]
+        wait_until(lambda: sum(each.done() for each in calls) == 100 - 64, "what has no place is refused")
+        refused = [call_.exception() for call_ in calls if call_.done()]
+        over_http = http("GET", "/api/articles/x")
+    assert {error.code().name for error in refused} == {"RESOURCE_EXHAUSTED"}
+    problem = call.problem(refused[0])
+    assert problem.reason == "OVERLOADED" and problem.retry_after == 1
+    assert over_http.status == 429 and over_http.headers["Retry-After"] == "1"
+    assert over_http.headers["Content-Type"].startswith("application/problem+json")
+    assert {each.exception().code().name for each in calls if each.exception() not in refused} == {"NOT_FOUND"}
+
+    sign_in = {"user": {"email": "ada@example.com", "password": "password123"}}
+    flood = at_once(lambda i: call("auth", "Login", sign_in) if i % 4 else call("auth", "GetCurrentUser", {}, token), 48)
+    assert {code for code, _ in flood[::4]} == {"OK"}
+    signed_in = [answer for i, answer in enumerate(flood) if i % 4]
+    assert {code for code, _ in signed_in} == {"OK", "RESOURCE_EXHAUSTED"}
+    assert {answer.retry_after for code, answer in signed_in if code != "OK"} == {1}
 
 
 @pytest.fixture
