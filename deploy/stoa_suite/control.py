@@ -11,6 +11,10 @@ import xmlrpc.client
 BACKOFF = "BACKOFF"
 FATAL = "FATAL"
 
+# A child that supervisord has forked and that has not become its program yet misses a signal. So who does
+# not stop gets it again; a second one means nothing to programs that are stopping.
+MISSED_SECONDS = 1
+
 # States of a suite.
 NONE = "none"
 UP = "up"
@@ -74,11 +78,17 @@ class Control:
     def stop_programs(self):
         """Stops them phase by phase as recorded, which takes as long as they take: supervisord's own
         shutdown looks at the next program only once a second."""
-        for phase in self.record()["stop"]:
-            running = [each["name"] for each in self.programs() if each["name"] in phase and each["pid"]]
+        record = self.record()
+        for phase in record["stop"]:
+            running = {each["name"] for each in self.programs() if each["name"] in phase and each["pid"]}
             for name in running:
                 self._stop(name)
-            while any(each["name"] in running and each["pid"] for each in self.programs()):
+            again = time.monotonic() + MISSED_SECONDS
+            while running := running & {each["name"] for each in self.programs() if each["pid"]}:
+                if time.monotonic() > again:
+                    again += MISSED_SECONDS
+                    for name in running:
+                        self._signal(name, record["signals"][name])
                 time.sleep(0.02)
 
     def _stop(self, name):
@@ -86,6 +96,12 @@ class Control:
             self._call("stopProcess", name, False)
         except xmlrpc.client.Fault:
             pass  # it has just ended by itself
+
+    def _signal(self, name, signal_name):
+        try:
+            self._call("signalProcess", name, signal_name)
+        except xmlrpc.client.Fault:
+            pass  # it has just ended
 
     def shutdown(self):
         """Asks supervisord to stop all programs, last one first, and then itself."""
@@ -95,8 +111,8 @@ class Control:
             pass  # it is at it already
 
     def record(self):
-        """What the running suite was started with: "settings" by name, and which programs "stop" together,
-        in order."""
+        """What the running suite was started with: "settings" by name, which programs "stop" together, in
+        order, and the "signals" that stop them, by name."""
         with open(self._layout.record, encoding="utf-8") as file:
             return json.load(file)
 

@@ -102,7 +102,11 @@ class Start:
         table_of.write_redis(self.layout)
         table_of.write_nginx(self.layout, self.settings)
         table_of.write_supervisor(self.layout, self._table)
-        record = {"settings": self.settings.environment(), "stop": table_of.stop_phases(self._table)}
+        record = {
+            "settings": self.settings.environment(),
+            "stop": table_of.stop_phases(self._table),
+            "signals": {program.name: program.stop_signal for program in self._table},
+        }
         write_private(self.layout.record, json.dumps(record, indent=1) + "\n")
         self._clear_leftovers()
         if self.in_foreground:

@@ -1,15 +1,23 @@
 """deploy/suite: what it refuses and how it says so, what it keeps, what it restarts, what it leaves behind."""
+import json
 import os
 import pathlib
 import re
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 
 import psycopg2
 import pytest
 from stoa_suite_fixture import REPOSITORY, Suite, free_ports, output_folder, wait_until
+
+sys.path.insert(0, str(REPOSITORY / "deploy"))
+
+from stoa_suite.control import UP, Control  # noqa: E402
+from stoa_suite.layout import OWN, Layout, short_name  # noqa: E402
+from stoa_suite.programs import Program, stop_phases, write_supervisor  # noqa: E402
 
 
 def run_suite(command, **environment):
@@ -192,6 +200,39 @@ def test_data_outlive_a_stop_and_nothing_else_does(free_settings):
         assert sql("SELECT answer FROM auth.kept") == (42,)
     finally:
         assert run_suite("down", **free_settings)[0] == 0
+
+
+DEAF = """
+import signal, time
+heard = []
+signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+print("listening", flush=True)
+while len(heard) < 2:
+    time.sleep(0.01)
+"""
+
+
+def test_who_missed_the_signal_to_stop_gets_it_again(tmp_path):
+    """supervisord's child misses it until it has become its program. It is not waited for until it is killed."""
+    layout = Layout(short_name(str(tmp_path))[0])
+    for folder in OWN:
+        os.mkdir(f"{tmp_path}/{folder}")
+    (tmp_path / "deaf.py").write_text(DEAF)
+    deaf = Program("deaf", ["/usr/bin/python3", str(tmp_path / "deaf.py")], stop_seconds=60)
+    write_supervisor(layout, [deaf])
+    record = {"stop": stop_phases([deaf]), "signals": {deaf.name: deaf.stop_signal}}
+    pathlib.Path(layout.record).write_text(json.dumps(record))
+    supervisor = subprocess.Popen(["/usr/bin/supervisord", "--configuration", layout.supervisor_conf])
+    control = Control(layout)
+    try:
+        wait_until(lambda: control.state() == UP, "supervisord answers")
+        control.start("deaf")
+        wait_until(lambda: "listening" in pathlib.Path(f"{layout.log}/deaf.log").read_text(), "it runs")
+        control.stop_programs()
+    finally:
+        supervisor.terminate()
+        supervisor.wait(90)
+    assert "killing 'deaf'" not in pathlib.Path(f"{layout.log}/supervisord.log").read_text()
 
 
 def descendants(pid):
