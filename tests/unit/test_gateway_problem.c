@@ -420,7 +420,7 @@ static void limits_every_list(void **state)
     Google__Rpc__Help help = GOOGLE__RPC__HELP__INIT;
     Google__Rpc__Help__Link link = GOOGLE__RPC__HELP__LINK__INIT, *links[MANY];
     const ProtobufCMessage *all[] = {&info.base, &quota.base, &help.base};
-    char keys[MANY][8], *text;
+    char keys[MANY][16], *text;
     struct arena arena;
     struct problem p;
 
