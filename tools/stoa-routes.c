@@ -139,7 +139,7 @@ static int no_route(const struct schema *schema, const struct schema_match *matc
     else
         error(answer, "method_not_allowed", 405,
               STR("the path has routes, none of them for this method"));
-    put(answer, "allow", arena_printf(arena, "%s, OPTIONS", allow.p));
+    put(answer, "allow", allow);
     return print(answer, JSON_INDENT(2), EXIT_NOT_SERVED);
 }
 

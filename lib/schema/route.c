@@ -13,6 +13,7 @@
 #define ANY_METHOD STR("*")
 #define METHOD_GET 0
 #define METHOD_HEAD 1
+#define METHOD_OPTIONS 6
 
 /* The binding of one HTTP method at a leaf. */
 struct choice {
@@ -70,9 +71,9 @@ static int method_index(struct schema_routes *r, struct arena *arena, struct str
 
 struct schema_routes *routes_new(struct arena *arena)
 {
-    /* In the order of an Allow header; GET and HEAD are METHOD_GET and METHOD_HEAD. */
-    static const struct str standard[] = {STR("GET"), STR("HEAD"),  STR("POST"),
-                                          STR("PUT"), STR("PATCH"), STR("DELETE")};
+    /* In the order of an Allow header; the METHOD_... are indices of these. */
+    static const struct str standard[] = {STR("GET"),   STR("HEAD"),   STR("POST"),   STR("PUT"),
+                                          STR("PATCH"), STR("DELETE"), STR("OPTIONS")};
     struct schema_routes *r = arena_calloc(arena, 1, sizeof(*r));
     uint32_t unused;
 
@@ -401,7 +402,7 @@ struct str schema_allow(const struct schema *schema, const struct schema_match *
                         struct arena *arena)
 {
     const struct schema_routes *r = schema->routes;
-    uint32_t methods = match->allow;
+    uint32_t methods = match->allow | UINT32_C(1) << METHOD_OPTIONS;
     size_t n = 0;
     char *text;
 

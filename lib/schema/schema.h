@@ -175,8 +175,9 @@ struct schema_match {
 int schema_route(const struct schema *schema, struct str http_method, struct str path,
                  struct schema_match *ret) MUST_CHECK;
 
-/* After -EPERM: the HTTP methods that the path has, "GET, HEAD, POST", for an Allow header (RFC
- * 9110 section 10.2.1). In the arena, NUL-terminated; {NULL, 0} without memory. */
+/* After -EPERM: the HTTP methods that the path has, "GET, HEAD, POST, OPTIONS", for an Allow header
+ * (RFC 9110 section 10.2.1). OPTIONS is always among them: whoever serves routes answers it. In the
+ * arena, NUL-terminated; {NULL, 0} without memory. */
 struct str schema_allow(const struct schema *schema, const struct schema_match *match,
                         struct arena *arena);
 

@@ -107,7 +107,7 @@ static int copy_normalized(struct parser *p, struct str text, struct str *ret)
     int n = route_normalize(text, normal);
 
     if (n < 0)
-        return wrong(p, "a literal is too long or has a bad percent escape");
+        return wrong(p, "has a literal that is too long or has a bad percent escape");
     *ret = arena_copy(p->arena, (struct str){normal, (size_t)n});
     return ret->p ? 0 : -ENOMEM;
 }
@@ -144,7 +144,7 @@ static int parse_literal(struct parser *p, bool in_variable)
 
     p->at = literal_end(p, in_variable);
     if (p->at == start)
-        return wrong(p, start == p->end || *start == '/' || *start == ':'
+        return wrong(p, start == p->end || strchr("/:}", *start)
                             ? "has an empty segment"
                             : "has a character that cannot be in a path template");
     if (route_is_dots((struct str){start, (size_t)(p->at - start)}))
