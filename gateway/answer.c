@@ -55,28 +55,11 @@ ngx_int_t grpc_json_set_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
 
 /* ---- sending ---- */
 
-static ngx_int_t push_header(ngx_http_request_t *r, const char *name, ngx_str_t value)
-{
-    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
-
-    if (!h)
-        return NGX_ERROR;
-    ngx_memzero(h, sizeof(*h));
-    h->hash = 1;
-    h->key.data = (u_char *)(uintptr_t)name;
-    h->key.len = ngx_strlen(name);
-    h->value = value;
-    return NGX_OK;
-}
-
 /* Known to nginx as well: what it compresses gets a weak one (RFC 9110 section 8.8.1). */
 static ngx_int_t push_etag(ngx_http_request_t *r, ngx_str_t etag)
 {
-    if (push_header(r, "ETag", etag) != NGX_OK)
-        return NGX_ERROR;
-    r->headers_out.etag = (ngx_table_elt_t *)r->headers_out.headers.last->elts +
-                          r->headers_out.headers.last->nelts - 1;
-    return NGX_OK;
+    r->headers_out.etag = grpc_json_push_header(r, "ETag", etag);
+    return r->headers_out.etag ? NGX_OK : NGX_ERROR;
 }
 
 static bool has_metadata(const ngx_array_t *metadata, struct str name)
@@ -96,7 +79,7 @@ static ngx_int_t push_caching(ngx_http_request_t *r, const struct grpc_json_answ
     if (answer->etag.len && push_etag(r, answer->etag) != NGX_OK)
         return NGX_ERROR;
     if (answer->cache_control.len && !has_metadata(answer->metadata, STR("cache-control")) &&
-        push_header(r, "Cache-Control", answer->cache_control) != NGX_OK)
+        !grpc_json_push_header(r, "Cache-Control", answer->cache_control))
         return NGX_ERROR;
     if (answer->status == NGX_HTTP_NOT_MODIFIED) {
         r->headers_out.content_length_n = -1;
@@ -130,7 +113,7 @@ static ngx_int_t push_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
     if (!value.data)
         return NGX_ERROR;
     value.len = (size_t)(ngx_sprintf(value.data, "%ui", seconds) - value.data);
-    return push_header(r, "Retry-After", value);
+    return grpc_json_push_header(r, "Retry-After", value) ? NGX_OK : NGX_ERROR;
 }
 
 /* What to upgrade to (RFC 9110 sections 7.8 and 15.5.22, RFC 6455 section 4.4). HTTP/2 has no such
@@ -170,9 +153,9 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     r->headers_out.content_type_lowcase = NULL;
     if (!answer->open_ended)
         r->headers_out.content_length_n = (off_t)answer->body.len;
-    if (answer->allow.len && push_header(r, "Allow", answer->allow) != NGX_OK)
+    if (answer->allow.len && !grpc_json_push_header(r, "Allow", answer->allow))
         return NGX_ERROR;
-    if (answer->language.len && push_header(r, "Content-Language", answer->language) != NGX_OK)
+    if (answer->language.len && !grpc_json_push_header(r, "Content-Language", answer->language))
         return NGX_ERROR;
     if (push_caching(r, answer) != NGX_OK)
         return NGX_ERROR;
@@ -180,7 +163,7 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
         return NGX_ERROR;
     /* RFC 9110 section 15.5.2: a 401 carries a challenge. */
     if (answer->status == NGX_HTTP_UNAUTHORIZED &&
-        push_header(r, "WWW-Authenticate", challenge) != NGX_OK)
+        !grpc_json_push_header(r, "WWW-Authenticate", challenge))
         return NGX_ERROR;
     if (answer->status == 426 && push_upgrade(r) != NGX_OK)
         return NGX_ERROR;

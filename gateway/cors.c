@@ -149,41 +149,19 @@ bool grpc_json_cors_allows(const struct grpc_json_cors *cors, struct str origin)
 }
 
 /* One that the client sent, once: a name that came twice counts as not sent. */
-static ngx_str_t *client_header(ngx_http_request_t *r, struct str name)
+static struct str client_header(ngx_http_request_t *r, struct str name)
 {
-    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
-    ngx_list_t *list = ctx && ctx->headers_replaced ? &ctx->headers : &r->headers_in.headers;
-    ngx_str_t *found = NULL;
+    struct grpc_json_lines at = grpc_json_client_lines(r);
+    struct str found = STR_NULL, another;
 
-    for (ngx_list_part_t *part = &list->part; part; part = part->next) {
-        ngx_table_elt_t *h = part->elts;
-
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (!str_eq((struct str){(char *)h[i].lowcase_key, h[i].key.len}, name))
-                continue;
-            if (found)
-                return NULL;
-            found = &h[i].value;
-        }
-    }
+    if (!grpc_json_next_line(&at, name, &found) || grpc_json_next_line(&at, name, &another))
+        return STR_NULL;
     return found;
 }
 
 static ngx_int_t push(ngx_http_request_t *r, const char *name, ngx_str_t value)
 {
-    ngx_table_elt_t *h;
-
-    if (value.len == 0)
-        return NGX_OK;
-    h = ngx_list_push(&r->headers_out.headers);
-    if (!h)
-        return NGX_ERROR;
-    ngx_memzero(h, sizeof(*h));
-    h->hash = 1;
-    h->key.data = (u_char *)(uintptr_t)name;
-    h->key.len = ngx_strlen(name);
-    h->value = value;
-    return NGX_OK;
+    return value.len == 0 || grpc_json_push_header(r, name, value) ? NGX_OK : NGX_ERROR;
 }
 
 static ngx_int_t push_max_age(ngx_http_request_t *r, time_t seconds)
@@ -202,7 +180,7 @@ static ngx_int_t push_preflight(ngx_http_request_t *r, const struct grpc_json_co
     struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
 
     if (r->method != NGX_HTTP_OPTIONS || !ctx || !ctx->answer.allow.len ||
-        !client_header(r, STR("access-control-request-method")))
+        !client_header(r, STR("access-control-request-method")).p)
         return NGX_OK;
     if (push(r, "Access-Control-Allow-Methods", ctx->answer.allow) != NGX_OK ||
         push(r, "Access-Control-Allow-Headers", cors->allow_headers) != NGX_OK)
@@ -213,14 +191,15 @@ static ngx_int_t push_preflight(ngx_http_request_t *r, const struct grpc_json_co
 static ngx_int_t share(ngx_http_request_t *r, const struct grpc_json_cors *cors)
 {
     ngx_str_t vary = ngx_string("Origin"), any = ngx_string("*"), yes = ngx_string("true");
-    ngx_str_t *origin = client_header(r, STR("origin"));
+    struct str origin = client_header(r, STR("origin"));
+    ngx_str_t same = {origin.n, (u_char *)(uintptr_t)origin.p};
 
     /* Without the header as well: what a cache keeps of that answer must not serve a browser. */
     if (!cors->any && push(r, "Vary", vary) != NGX_OK)
         return NGX_ERROR;
-    if (!origin || !grpc_json_cors_allows(cors, grpc_json_str(*origin)))
+    if (!origin.p || !grpc_json_cors_allows(cors, origin))
         return NGX_OK;
-    if (push(r, "Access-Control-Allow-Origin", cors->any ? any : *origin) != NGX_OK)
+    if (push(r, "Access-Control-Allow-Origin", cors->any ? any : same) != NGX_OK)
         return NGX_ERROR;
     if (cors->credentials && push(r, "Access-Control-Allow-Credentials", yes) != NGX_OK)
         return NGX_ERROR;

@@ -211,8 +211,6 @@ ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
 
 /* ---- negotiate.c ---- */
 
-/* The first line of a header of the client's (lower case); {NULL, 0}: there is none. */
-struct str grpc_json_request_header(ngx_http_request_t *r, struct str name);
 /* How much the client wants a media type (lower case), in thousandths; 0: not at all. */
 unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type);
 /* Whether the body can be taken as it stands: raw, or JSON in UTF-8. NGX_OK, or NGX_DECLINED and

@@ -33,46 +33,6 @@ ngx_int_t grpc_json_push_metadata(ngx_list_t *list, struct str name, struct str 
 
 /* ---- what a client asks of the gateway ---- */
 
-static const ngx_list_t *client_headers(ngx_http_request_t *r)
-{
-    const struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
-
-    return ctx && ctx->headers_replaced ? &ctx->headers : &r->headers_in.headers;
-}
-
-static ngx_int_t join(ngx_http_request_t *r, struct str *all, struct str line)
-{
-    u_char *p = ngx_pnalloc(r->pool, all->n + 2 + line.n), *end;
-
-    if (!p)
-        return NGX_ERROR;
-    end = ngx_sprintf(p, "%*s, %*s", all->n, all->p, line.n, line.p);
-    *all = (struct str){(char *)p, (size_t)(end - p)};
-    return NGX_OK;
-}
-
-ngx_int_t grpc_json_client_header(ngx_http_request_t *r, struct str name, struct str *ret,
-                                  unsigned *ret_lines)
-{
-    const ngx_list_t *list = client_headers(r);
-
-    *ret = STR_NULL;
-    *ret_lines = 0;
-    for (const ngx_list_part_t *part = &list->part; part; part = part->next) {
-        ngx_table_elt_t *h = part->elts;
-
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (!str_eq(name, (struct str){(char *)h[i].lowcase_key, h[i].key.len}))
-                continue;
-            if (++*ret_lines == 1)
-                *ret = grpc_json_str(h[i].value);
-            else if (join(r, ret, grpc_json_str(h[i].value)) != NGX_OK)
-                return NGX_ERROR;
-        }
-    }
-    return NGX_OK;
-}
-
 ngx_int_t grpc_json_read_wishes(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
                                 struct problem *ret_problem)
 {
@@ -244,26 +204,24 @@ static ngx_int_t push_header(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to
 
 /* Copies what is allowed of the client's headers and counts its size. NGX_DECLINED with the name of
  * one that cannot be converted. */
-static ngx_int_t push_allowed(ngx_http_request_t *r, const ngx_list_t *from,
-                              const struct grpc_json_conf *conf, ngx_list_t *to, size_t *size,
-                              struct str *ret_name)
+static ngx_int_t push_allowed(ngx_http_request_t *r, const struct grpc_json_conf *conf,
+                              ngx_list_t *to, size_t *size, struct str *ret_name)
 {
-    for (const ngx_list_part_t *part = &from->part; part; part = part->next) {
-        ngx_table_elt_t *h = part->elts;
+    struct grpc_json_lines at = grpc_json_client_lines(r);
+    const ngx_table_elt_t *h;
 
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            ngx_str_t name = {h[i].key.len, h[i].lowcase_key};
-            const ngx_str_t *key =
-                h[i].hash ? allowed(conf->request_headers, grpc_json_str(name)) : NULL;
-            ngx_int_t rc;
+    while ((h = grpc_json_next_header_line(&at)) != NULL) {
+        ngx_str_t name = {h->key.len, h->lowcase_key};
+        const ngx_str_t *key =
+            h->hash ? allowed(conf->request_headers, grpc_json_str(name)) : NULL;
+        ngx_int_t rc;
 
-            if (!key || is_own(conf, *key))
-                continue;
-            rc = push_header(r, name, *key, grpc_json_str(h[i].value), to, size);
-            *ret_name = grpc_json_str(name);
-            if (rc != NGX_OK)
-                return rc;
-        }
+        if (!key || is_own(conf, *key))
+            continue;
+        rc = push_header(r, name, *key, grpc_json_str(h->value), to, size);
+        *ret_name = grpc_json_str(name);
+        if (rc != NGX_OK)
+            return rc;
     }
     return NGX_OK;
 }
@@ -324,7 +282,7 @@ ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *c
         grpc_json_push_conditions(r, ctx, to, &size) != NGX_OK ||
         grpc_json_push_trace(r, ctx, to) != NGX_OK)
         return NGX_ERROR;
-    rc = push_allowed(r, client_headers(r), conf, to, &size, &name);
+    rc = push_allowed(r, conf, to, &size, &name);
     if (rc == NGX_DECLINED) {
         problem_init(ret_problem, NGX_HTTP_BAD_REQUEST);
         problem_add(ret_problem, name, STR("must be base64"));
@@ -405,16 +363,15 @@ static ngx_int_t collect_values(ngx_http_request_t *r, ngx_str_t from, ngx_str_t
 static ngx_int_t collect_metadata(ngx_http_request_t *r, const ngx_list_t *from,
                                   const ngx_array_t *rules, ngx_array_t *to, size_t *size)
 {
-    for (const ngx_list_part_t *part = &from->part; part; part = part->next) {
-        ngx_table_elt_t *h = part->elts;
+    struct grpc_json_lines at = grpc_json_lines(from);
+    const ngx_table_elt_t *h;
 
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            ngx_str_t name = {h[i].key.len, h[i].lowcase_key};
-            const ngx_str_t *key = h[i].hash ? allowed(rules, grpc_json_str(name)) : NULL;
+    while ((h = grpc_json_next_header_line(&at)) != NULL) {
+        ngx_str_t name = {h->key.len, h->lowcase_key};
+        const ngx_str_t *key = h->hash ? allowed(rules, grpc_json_str(name)) : NULL;
 
-            if (key && collect_values(r, name, *key, grpc_json_str(h[i].value), to, size) != NGX_OK)
-                return NGX_ERROR;
-        }
+        if (key && collect_values(r, name, *key, grpc_json_str(h->value), to, size) != NGX_OK)
+            return NGX_ERROR;
     }
     return NGX_OK;
 }

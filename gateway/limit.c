@@ -283,38 +283,20 @@ static ngx_int_t preaccess(ngx_http_request_t *r)
 
 /* ---- telling ---- */
 
-static ngx_table_elt_t *new_header(ngx_http_request_t *r, const char *name, size_t size)
-{
-    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
-
-    if (!h)
-        return NULL;
-    ngx_memzero(h, sizeof(*h));
-    h->value.data = ngx_pnalloc(r->pool, size);
-    if (!h->value.data)
-        return NULL;
-    h->hash = 1;
-    h->key.data = (u_char *)(uintptr_t)name;
-    h->key.len = ngx_strlen(name);
-    return h;
-}
-
 /* RateLimit-Policy: "address";q=600;w=60 and RateLimit: "address";r=599;t=1 */
 static ngx_int_t push_fields(ngx_http_request_t *r, const ngx_array_t *limits)
 {
     const struct outcome *outcome = limits->elts;
-    ngx_table_elt_t *policy, *left;
+    ngx_str_t policy, left;
     size_t size = 0;
     u_char *p, *q;
 
     for (ngx_uint_t i = 0; i < limits->nelts; i++)
         size += outcome[i].zone->name.len + MAX_ITEM_EXTRA;
-    policy = new_header(r, "RateLimit-Policy", size);
-    left = new_header(r, "RateLimit", size);
-    if (!policy || !left)
+    p = policy.data = ngx_pnalloc(r->pool, size);
+    q = left.data = ngx_pnalloc(r->pool, size);
+    if (!p || !q)
         return NGX_ERROR;
-    p = policy->value.data;
-    q = left->value.data;
     for (ngx_uint_t i = 0; i < limits->nelts; i++) {
         const struct limit_zone *zone = outcome[i].zone;
         const struct rate_verdict *verdict = &outcome[i].verdict;
@@ -325,9 +307,12 @@ static ngx_int_t push_fields(ngx_http_request_t *r, const ngx_array_t *limits)
         q = ngx_sprintf(q, "%s\"%V\";r=%uL;t=%uL", comma, &zone->name, verdict->remaining,
                         verdict->reset_s);
     }
-    policy->value.len = (size_t)(p - policy->value.data);
-    left->value.len = (size_t)(q - left->value.data);
-    return NGX_OK;
+    policy.len = (size_t)(p - policy.data);
+    left.len = (size_t)(q - left.data);
+    return grpc_json_push_header(r, "RateLimit-Policy", policy) &&
+                   grpc_json_push_header(r, "RateLimit", left)
+               ? NGX_OK
+               : NGX_ERROR;
 }
 
 static ngx_int_t header_filter(ngx_http_request_t *r)

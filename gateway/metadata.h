@@ -23,12 +23,33 @@ struct grpc_json_trace {
     struct str state;             /* tracestate to pass on; {NULL, 0}: none */
 };
 
-/* ---- headers.c ---- */
+/* ---- header_list.c ---- */
 
+/* A walk over a list of headers. */
+struct grpc_json_lines {
+    const ngx_list_part_t *part;
+    ngx_uint_t next;
+};
+
+struct grpc_json_lines grpc_json_lines(const ngx_list_t *list);
+/* Over those that the client sent, also while the request has the upstream's in their place. */
+struct grpc_json_lines grpc_json_client_lines(ngx_http_request_t *r);
+/* The next header; NULL at the end. */
+const ngx_table_elt_t *grpc_json_next_header_line(struct grpc_json_lines *at);
+/* The next line of one name (lower case); false at the end. */
+bool grpc_json_next_line(struct grpc_json_lines *at, struct str name, struct str *ret);
+
+/* The first line of a header of the client's (lower case); {NULL, 0}: there is none. */
+struct str grpc_json_request_header(ngx_http_request_t *r, struct str name);
 /* All lines of a header of the client's, joined with commas (RFC 9110 section 5.3); {NULL, 0} when
  * it is not there. name: lower case. NGX_OK or NGX_ERROR. */
 ngx_int_t grpc_json_client_header(ngx_http_request_t *r, struct str name, struct str *ret,
                                   unsigned *ret_lines);
+/* Adds a header to the answer; NULL without memory. Nothing is copied. */
+ngx_table_elt_t *grpc_json_push_header(ngx_http_request_t *r, const char *name, ngx_str_t value);
+
+/* ---- headers.c ---- */
+
 /* Appends metadata to a list of headers for the upstream. Nothing is copied. NGX_OK or NGX_ERROR.
  */
 ngx_int_t grpc_json_push_metadata(ngx_list_t *list, struct str name, struct str value);

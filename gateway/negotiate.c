@@ -3,51 +3,14 @@
 #include "grpc_json.h"
 #include "http/media.h"
 
-/* A walk over the lines of one header. */
-struct lines {
-    const ngx_list_part_t *part;
-    ngx_uint_t next;
-};
-
-static struct lines lines_of(ngx_http_request_t *r)
-{
-    return (struct lines){&r->headers_in.headers.part, 0};
-}
-
-/* The next line of a header (lower case); false at the end. */
-static bool next_line(struct lines *at, struct str name, struct str *ret)
-{
-    for (; at->part; at->part = at->part->next, at->next = 0) {
-        const ngx_table_elt_t *h = at->part->elts;
-
-        while (at->next < at->part->nelts) {
-            const ngx_table_elt_t *line = &h[at->next++];
-
-            if (str_eq((struct str){(char *)line->lowcase_key, line->key.len}, name)) {
-                *ret = grpc_json_str(line->value);
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-struct str grpc_json_request_header(ngx_http_request_t *r, struct str name)
-{
-    struct lines at = lines_of(r);
-    struct str line;
-
-    return next_line(&at, name, &line) ? line : STR_NULL;
-}
-
 unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type)
 {
-    struct lines at = lines_of(r);
+    struct grpc_json_lines at = grpc_json_client_lines(r);
     struct str line;
     unsigned best = 0, quality;
     bool any = false;
 
-    while (next_line(&at, STR("accept"), &line)) {
+    while (grpc_json_next_line(&at, STR("accept"), &line)) {
         any = true;
         quality = media_accepts(line, type);
         if (quality > best)
@@ -59,13 +22,13 @@ unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type)
 /* JSON in UTF-8 (RFC 8259 section 8.1), said once or not at all. */
 static bool is_json(ngx_http_request_t *r)
 {
-    struct lines at = lines_of(r);
+    struct grpc_json_lines at = grpc_json_client_lines(r);
     struct str line, another;
     struct media_type type;
 
-    if (!next_line(&at, STR("content-type"), &line))
+    if (!grpc_json_next_line(&at, STR("content-type"), &line))
         return true;
-    if (next_line(&at, STR("content-type"), &another))
+    if (grpc_json_next_line(&at, STR("content-type"), &another))
         return false;
     if (str_is_blank(line))
         return true;
@@ -76,10 +39,10 @@ static bool is_json(ngx_http_request_t *r)
 /* Nothing here unpacks bodies. */
 static bool is_plain(ngx_http_request_t *r)
 {
-    struct lines at = lines_of(r);
+    struct grpc_json_lines at = grpc_json_client_lines(r);
     struct str line;
 
-    while (next_line(&at, STR("content-encoding"), &line)) {
+    while (grpc_json_next_line(&at, STR("content-encoding"), &line)) {
         if (!str_is_blank(line) && !str_eq_nocase(line, STR("identity")))
             return false;
     }

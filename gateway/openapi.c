@@ -160,12 +160,9 @@ ngx_int_t grpc_json_make_openapi(ngx_conf_t *cf, struct grpc_json_conf *conf)
 
 static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_openapi *o)
 {
-    ngx_table_elt_t *etag = ngx_list_push(&r->headers_out.headers);
-
-    if (!etag)
+    r->headers_out.etag = grpc_json_push_header(r, "ETag", o->etag);
+    if (!r->headers_out.etag)
         return NGX_ERROR;
-    *etag = (ngx_table_elt_t){.hash = 1, .key = ngx_string("ETag"), .value = o->etag};
-    r->headers_out.etag = etag;
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_length_n = (off_t)o->document.len;
     ngx_str_set(&r->headers_out.content_type, "application/json");

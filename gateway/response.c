@@ -19,28 +19,17 @@ ngx_http_output_body_filter_pt grpc_json_next_body;
 
 /* ---- reading the answer ---- */
 
-static struct str find_header(const ngx_list_t *list, struct str name)
-{
-    for (const ngx_list_part_t *part = &list->part; part; part = part->next) {
-        ngx_table_elt_t *h = part->elts;
-
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (str_eq(name, (struct str){(char *)h[i].lowcase_key, h[i].key.len}))
-                return grpc_json_str(h[i].value);
-        }
-    }
-    return STR_NULL;
-}
-
 struct str grpc_json_upstream_header(ngx_http_request_t *r, struct str name)
 {
     ngx_http_upstream_headers_in_t *in = &r->upstream->headers_in;
+    struct grpc_json_lines trailers = grpc_json_lines(&in->trailers);
+    struct grpc_json_lines headers = grpc_json_lines(&in->headers);
     struct str value = STR_NULL;
 
-    if (in->trailers.part.elts)
-        value = find_header(&in->trailers, name);
     /* A call that failed at once has its status in the only header block. */
-    return value.p ? value : find_header(&in->headers, name);
+    if (!in->trailers.part.elts || !grpc_json_next_line(&trailers, name, &value))
+        (void)grpc_json_next_line(&headers, name, &value);
+    return value;
 }
 
 static ngx_int_t start_message(ngx_http_request_t *r, struct grpc_json_message *m, size_t limit)
