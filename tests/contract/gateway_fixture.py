@@ -429,6 +429,14 @@ class Gateway:
         out = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True)
         return [int(pid) for pid in out.stdout.split()]
 
+    def private_kb(self):
+        """Memory of all workers that nobody shares."""
+        total = 0
+        for pid in self.worker_pids():
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total += sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
+        return total
+
     def log_entries(self):
         text = pathlib.Path(f"{self.dir}/log/nginx-access.log").read_text()
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]

@@ -1,10 +1,13 @@
 """Headers and metadata in both directions: binary ones, many of a name, limits; time-outs; traces."""
 import base64
+import contextlib
 import re
+import socket
+import threading
 
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, RawUpstream, compile_demo, wait_for_close
+from gateway_fixture import SERVICE, FakeService, Gateway, Messages, RawUpstream, compile_demo, wait_for_close, wait_until
 
 SETTINGS = """    grpc_json_timeout 10s;
     grpc_json_request_header X-Colour;
@@ -301,6 +304,30 @@ def test_lines_of_a_state_belong_together(world):
     raw_get(world, parent, b"tracestate: a=1", b"tracestate: a=2")
     assert seen[0].all("tracestate") == ["a=1,b=2"]
     assert trace_of(seen[1])[0] == TRACE and not seen[1].all("tracestate")
+
+
+def test_many_lines_of_a_header_cost_what_they_are(world):
+    """Requests that stay for long: the memory of each follows its bytes, not the square of its lines."""
+    lines = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n" + b"tracestate:abcdefghijkl\r\n" * 900
+    request = b"GET /demo/items/a HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n"
+    finish = threading.Event()
+    arrived = []
+
+    def answer(*_):
+        arrived.append(1)
+        finish.wait(30)
+        return world.messages.new("demo.v1.GetItemResponse")
+
+    world.service.answers[SERVICE + "GetItem"] = answer
+    before = world.private_kb()
+    with contextlib.ExitStack() as stack:
+        stack.callback(finish.set)
+        for _ in range(24):
+            s = stack.enter_context(socket.create_connection(("127.0.0.1", world.port)))
+            s.sendall(request)
+        wait_until(lambda: len(arrived) == 24)
+        used = world.private_kb() - before
+    assert used < 24 * 512, used
 
 
 def test_refused_requests_have_a_trace_too(world):

@@ -286,15 +286,6 @@ def test_each_message_comes_at_once(client):
 # ---- back-pressure, leaving, ending ----
 
 
-def worker_memory(gateway):
-    """Private kilobytes of all workers."""
-    total = 0
-    for pid in gateway.worker_pids():
-        with open(f"/proc/{pid}/smaps_rollup") as f:
-            total += sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
-    return total
-
-
 def open_upstream(gateway):
     """Streams that the server has in work, by its open connections: one each."""
     with open("/proc/net/unix") as f:
@@ -304,7 +295,7 @@ def open_upstream(gateway):
 def test_a_client_that_does_not_read_costs_little(test_gateway):
     """An endless stream of large messages waits in the service, not in the worker."""
     with socket.create_connection(("127.0.0.1", test_gateway.port), timeout=30) as s:
-        before = worker_memory(test_gateway)
+        before = test_gateway.private_kb()
         s.sendall(b"GET /test/count?padding=100000 HTTP/1.1\r\nHost: a\r\nAccept: application/x-ndjson\r\n\r\n")
         assert s.recv(1000)
         # Until nothing moves any more: what has come stays what it is.
@@ -312,11 +303,11 @@ def test_a_client_that_does_not_read_costs_little(test_gateway):
 
         def still():
             nonlocal state
-            last, state = state, (worker_memory(test_gateway), _unread(s))
+            last, state = state, (test_gateway.private_kb(), _unread(s))
             return last == state
 
         wait_until(still)
-        assert worker_memory(test_gateway) - before < 4096
+        assert test_gateway.private_kb() - before < 4096
         # It goes on where it was, in order.
         seen, expected, rest = 0, 1, b""
         while seen < 30_000_000:
@@ -331,7 +322,7 @@ def test_a_client_that_does_not_read_costs_little(test_gateway):
                     expected = int(head)
             rest = b'{"number":"' + rest if parts else rest
     assert expected > 100
-    wait_until(lambda: worker_memory(test_gateway) - before < 4096)
+    wait_until(lambda: test_gateway.private_kb() - before < 4096)
 
 
 def _unread(s):
@@ -359,10 +350,10 @@ def test_a_long_stream_leaves_no_memory_behind(client, test_gateway):
         lines = response.iter_lines()
         for _ in range(5000):
             next(lines)
-        before = worker_memory(test_gateway)
+        before = test_gateway.private_kb()
         for _ in range(100_000):
             next(lines)
-        assert worker_memory(test_gateway) - before < 1024
+        assert test_gateway.private_kb() - before < 1024
 
 
 def test_reload_ends_events_well():
