@@ -202,3 +202,34 @@ ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     out.next = NULL;
     return grpc_json_next_body(r, &out);
 }
+
+/* ---- OPTIONS ---- */
+
+ngx_int_t grpc_json_send_options(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    ngx_int_t rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK)
+        return rc;
+    ctx->answer.status = NGX_HTTP_NO_CONTENT;
+    return grpc_json_send(r, ctx);
+}
+
+bool grpc_json_begin_document(ngx_http_request_t *r, ngx_int_t *ret_rc)
+{
+    struct grpc_json_ctx *ctx;
+
+    if (r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD)) {
+        *ret_rc = ngx_http_discard_request_body(r);
+        return *ret_rc == NGX_OK;
+    }
+    ctx = grpc_json_ctx(r);
+    if (!ctx) {
+        *ret_rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return false;
+    }
+    ngx_str_set(&ctx->answer.allow, "GET, HEAD, OPTIONS");
+    *ret_rc =
+        r->method == NGX_HTTP_OPTIONS ? grpc_json_send_options(r, ctx) : NGX_HTTP_NOT_ALLOWED;
+    return false;
+}

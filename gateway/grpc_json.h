@@ -204,6 +204,9 @@ ngx_int_t grpc_json_refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *c
 ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
                                  struct arena *arena, enum schema_part part,
                                  const struct schema_fault *fault);
+/* Makes ctx->answer.allow, if it is not made yet: the methods of the routes that the path has, or of
+ * a file (RFC 9110 section 10.2.1). NGX_OK or NGX_ERROR. */
+ngx_int_t grpc_json_set_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* The client's request again, for answering and for the log. */
 void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* PRECONTENT phase: reads the body and turns r into the gRPC request, or refuses it. */
@@ -258,6 +261,12 @@ ngx_int_t grpc_json_set_status(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
 ngx_int_t grpc_json_send_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* Sends ctx->answer, header and body. Returns as a body filter does. */
 ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+
+/* An answer to OPTIONS with ctx->answer.allow. Returns as a content handler does. */
+ngx_int_t grpc_json_send_options(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* The beginning of a content handler that has something to be read: whether to go on. If not,
+ * OPTIONS has been answered, or the method is refused, and the handler returns *ret_rc. */
+bool grpc_json_begin_document(ngx_http_request_t *r, ngx_int_t *ret_rc);
 
 /* ---- response.c: the filters ---- */
 

@@ -177,10 +177,7 @@ ngx_int_t grpc_json_openapi_handler(ngx_http_request_t *r)
     ngx_chain_t out = {0};
     ngx_int_t rc;
 
-    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD)))
-        return NGX_HTTP_NOT_ALLOWED;
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK)
+    if (!grpc_json_begin_document(r, &rc))
         return rc;
     if (set_headers(r, o) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

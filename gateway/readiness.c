@@ -162,10 +162,7 @@ ngx_int_t grpc_json_ready_handler(ngx_http_request_t *r)
     struct grpc_json_ctx *ctx;
     ngx_int_t rc;
 
-    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD)))
-        return NGX_HTTP_NOT_ALLOWED;
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK)
+    if (!grpc_json_begin_document(r, &rc))
         return rc;
     ctx = grpc_json_ctx(r);
     if (!ctx)

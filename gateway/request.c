@@ -73,42 +73,33 @@ ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ct
     return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
 }
 
-/* The Allow header: what the schema has for the path, and OPTIONS. */
-static ngx_int_t make_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+ngx_int_t grpc_json_set_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct str allow = schema_allow(conf->schema, &ctx->match, grpc_json_scratch());
-    u_char *end;
+    struct str allow = STR("GET, HEAD"); /* a file */
+    /* nginx refuses these two before it looks for their location. */
+    bool by_route = conf->enabled || r->method & (NGX_HTTP_TRACE | NGX_HTTP_CONNECT);
 
-    if (allow.p)
-        ctx->answer.allow.data = ngx_pnalloc(r->pool, allow.n + sizeof(", OPTIONS"));
-    if (!ctx->answer.allow.data)
+    if (ctx->answer.allow.len)
+        return NGX_OK;
+    if (by_route && conf->schema && grpc_json_route(r, ctx) == -EPERM)
+        allow = schema_allow(conf->schema, &ctx->match, grpc_json_scratch());
+    if (!allow.p)
         return NGX_ERROR;
-    end = ngx_sprintf(ctx->answer.allow.data, "%*s, OPTIONS", allow.n, allow.p);
-    ctx->answer.allow.len = (size_t)(end - ctx->answer.allow.data);
-    return NGX_OK;
-}
-
-static ngx_int_t answer_options(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    ngx_int_t rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK)
-        return rc;
-    ctx->answer.status = NGX_HTTP_NO_CONTENT;
-    /* NGX_OK would mean to go on with the next phase. */
-    ngx_http_finalize_request(r, grpc_json_send(r, ctx));
-    return NGX_DONE;
+    ctx->answer.allow = grpc_json_copy(r, allow);
+    return ctx->answer.allow.data ? NGX_OK : NGX_ERROR;
 }
 
 /* The path exists, the method does not. */
 static ngx_int_t refuse_method(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
-    if (make_allow(r, ctx) != NGX_OK)
+    if (grpc_json_set_allow(r, ctx) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (r->method == NGX_HTTP_OPTIONS)
-        return answer_options(r, ctx);
-    return grpc_json_refuse_status(r, ctx, NGX_HTTP_NOT_ALLOWED);
+    if (r->method != NGX_HTTP_OPTIONS)
+        return grpc_json_refuse_status(r, ctx, NGX_HTTP_NOT_ALLOWED);
+    /* NGX_OK would mean to go on with the next phase. */
+    ngx_http_finalize_request(r, grpc_json_send_options(r, ctx));
+    return NGX_DONE;
 }
 
 /* ---- the body ---- */

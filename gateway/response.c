@@ -244,6 +244,8 @@ static ngx_int_t send_problem(ngx_http_request_t *r)
     if (ctx->answer.status != r->headers_out.status &&
         grpc_json_set_status(r, ctx, (int)r->headers_out.status) != NGX_OK)
         return NGX_ERROR;
+    if (ctx->answer.status == NGX_HTTP_NOT_ALLOWED && grpc_json_set_allow(r, ctx) != NGX_OK)
+        return NGX_ERROR;
     return grpc_json_send(r, ctx);
 }
 

@@ -88,6 +88,37 @@ def test_options(world):
     assert world.request("OPTIONS", "/nope").status == 404
 
 
+@pytest.mark.parametrize(
+    "path, allow", [("/demo/items", "GET, HEAD, POST, OPTIONS"), ("/demo/items/a", "GET, HEAD, PUT, DELETE, OPTIONS"), ("/nope", "GET, HEAD")]
+)
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+def test_methods_that_nginx_refuses_itself(world, method, path, allow):
+    answer = world.request(method, path)
+    assert answer.status == 405 and answer.headers["Allow"] == allow
+    assert answer.errors() == {"method": ["is not allowed here"]}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/readyz", "/metrics"])
+def test_methods_of_documents(world, path):
+    options = world.request("OPTIONS", path, body="x" * 100)
+    assert options.status == 204 and options.headers["Allow"] == "GET, HEAD, OPTIONS"
+    for method in ("POST", "DELETE", "BREW"):
+        answer = world.request(method, path, body="{}")
+        assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+        assert answer.errors() == {"method": ["is not allowed here"]}
+
+
+def test_methods_of_files(world):
+    for method in ("POST", "OPTIONS", "DELETE"):
+        answer = world.request(method, "/docs/")
+        assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_redirect_keeps_scheme_and_port_of_the_client(world):
+    answer = world.get("/docs", headers={"Host": "api.example.com"})
+    assert answer.status == 308 and answer.headers["Location"] == "/docs/"
+
+
 def test_options_with_a_body_keeps_the_connection(world):
     connection = world.connect()
     for _ in range(2):
