@@ -70,6 +70,7 @@ struct json_context {
     uint64_t seen;  /* reading: which of its first 64 fields the last message gave */
     struct json_scratch scratch;
     const char *start, *at, *end; /* reading: the text */
+    size_t looked_ahead;          /* reading: bytes gone over to find an "@type" */
 };
 
 void json_context_init(struct json_context *c, const struct schema *schema,

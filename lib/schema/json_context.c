@@ -33,6 +33,7 @@ void json_context_init(struct json_context *c, const struct schema *schema,
     c->scratch.current = 0;
     c->scratch.used = 0;
     c->start = c->at = c->end = NULL;
+    c->looked_ahead = 0;
 }
 
 /* ---- scratch ---- */

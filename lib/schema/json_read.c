@@ -1,8 +1,9 @@
 /* JSON text to wire: messages, fields, lists and maps.
  *
  * Recursive descent over the text, which writes wire bytes as it goes: a nested message's length is
- * filled in when it ends. Every byte of the text is looked at a bounded number of times for each
- * level of nesting (an Any whose "@type" is not first is looked at twice).
+ * filled in when it ends. Every byte of the text is looked at a bounded number of times (the
+ * members of an Any before its "@type" are gone over twice, which has a budget), and moved at most
+ * once for each level of nesting.
  */
 #include "schema/json.h"
 

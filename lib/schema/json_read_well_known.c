@@ -133,6 +133,25 @@ static int read_value(struct json_context *c, const struct schema_message *type)
 
 /* ---- Any ---- */
 
+/* "@type" may stand anywhere among the members. What is before it is gone over once to find it and
+ * then read; with an Any in an Any in an Any, once more for each. So there is a limit to it, which
+ * only what goes over more than LOOK_AHEAD_FREE bytes meets. */
+#define LOOK_AHEAD_FACTOR 4
+#define LOOK_AHEAD_FREE (256 << 10)
+
+static int look_ahead(struct json_context *c, struct json_segment *here)
+{
+    const char *begin = c->at;
+    int err = json_skip_value(c);
+
+    c->looked_ahead += (size_t)(c->at - begin);
+    if (err || c->looked_ahead <= LOOK_AHEAD_FREE ||
+        c->looked_ahead / LOOK_AHEAD_FACTOR <= (size_t)(c->end - c->start))
+        return err;
+    here->name = STR("@type");
+    return json_fault(c, "must be the first member, of so large and deep an Any");
+}
+
 /* The type that the members name, as the value of "@type"; {NULL, 0} if there are no members.
  * c->at is behind the opening brace and stays there. */
 static int find_type_url(struct json_context *c, struct json_segment *here, struct str *ret)
@@ -156,7 +175,7 @@ static int find_type_url(struct json_context *c, struct json_segment *here, stru
             c->at = begin;
             return err;
         }
-        err = json_skip_value(c);
+        err = look_ahead(c, here);
         if (err)
             return err;
     }

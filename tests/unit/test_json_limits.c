@@ -301,6 +301,58 @@ static void finds_one_doubled_key_among_many(void **state UNUSED)
     }
 }
 
+/* An Any in an Any in ... with n bytes inside, each with its "@type" before or behind its value. */
+static void nest_anys(struct buf *text, unsigned levels, size_t n, bool type_first)
+{
+    const struct str type = STR("\"@type\":\"x/google.protobuf.Any\"");
+
+    for (unsigned i = 0; i < levels; i++) {
+        buf_append_char(text, '{');
+        if (type_first)
+            buf_printf(text, "%s,", type.p);
+        buf_append_str(text, STR("\"value\":"));
+    }
+    buf_append_str(text, STR("{\"@type\":\"x/google.protobuf.Value\",\"value\":[0"));
+    for (size_t i = 0; i < n / 2; i++)
+        buf_append_str(text, STR(",0"));
+    buf_append_str(text, STR("]}"));
+    for (unsigned i = 0; i < levels; i++) {
+        if (!type_first)
+            buf_printf(text, ",%s", type.p);
+        buf_append_char(text, '}');
+    }
+}
+
+/* To find the types behind large values again and again would take the square of the text. */
+static void types_behind_much_have_a_limit(void **state UNUSED)
+{
+    static const struct {
+        unsigned levels;
+        size_t n;
+        bool type_first;
+        int err;
+    } cases[] = {
+        {90, 400, false, 0},           {3, 300000, false, 0},         {90, 300000, true, 0},
+        {90, 300000, false, -EBADMSG}, {20, 300000, false, -EBADMSG},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct conversion c;
+        struct buf text;
+
+        buf_init(&text, 1 << 20);
+        buf_append_str(&text, STR("{\"any\":"));
+        nest_anys(&text, cases[i].levels, cases[i].n, cases[i].type_first);
+        buf_append_char(&text, '}');
+        begin(&c, 16 << 20, 0);
+        assert_int_equal(read_json(&c, "WellKnown", buf_str(&text), 0), cases[i].err);
+        if (cases[i].err)
+            assert_true(str_ends(c.fault.path, STR(".@type")));
+        end(&c);
+        buf_free(&text);
+    }
+}
+
 static void merges_many_pieces_of_a_message(void **state UNUSED)
 {
     struct conversion c;
@@ -537,6 +589,7 @@ int main(void)
         cmocka_unit_test(appends_to_what_is_there),
         cmocka_unit_test(takes_absent_input),
         cmocka_unit_test(finds_one_doubled_key_among_many),
+        cmocka_unit_test(types_behind_much_have_a_limit),
         cmocka_unit_test(merges_many_pieces_of_a_message),
         cmocka_unit_test(replaces_many_map_entries),
         cmocka_unit_test(orders_many_fields),
