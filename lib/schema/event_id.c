@@ -120,13 +120,13 @@ static int check_id(const struct schema *schema, const struct schema_field *f, s
     if (f->type == SCHEMA_STRING) {
         if (utf8_valid(id) && !memchr(id.p, 0, id.n))
             return 0;
-        *ret_fault = (struct schema_fault){STR("Last-Event-ID"), STR("is not valid UTF-8")};
+        *ret_fault = (struct schema_fault){STR("lastEventId"), STR("is not valid UTF-8")};
         return -EBADMSG;
     }
     /* JSON would take 1e3 for a number. */
     if (str_to_int64(id, &unused) == -EINVAL ||
         route_check_value(schema, f, id, arena) == -EBADMSG) {
-        *ret_fault = (struct schema_fault){STR("Last-Event-ID"), STR("is no such number")};
+        *ret_fault = (struct schema_fault){STR("lastEventId"), STR("is no such number")};
         return -EBADMSG;
     }
     return 0;

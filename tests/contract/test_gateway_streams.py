@@ -139,7 +139,7 @@ def test_last_event_id_stands_above_the_query(client):
 def test_bad_last_event_id(test_gateway, value):
     answer = test_gateway.get("/test/count?count=3", headers={**EVENTS, "Last-Event-ID": value.encode("latin-1")})
     assert answer.status == 400
-    assert list(answer.errors()) == ["Last-Event-ID"]
+    assert list(answer.errors()) == ["lastEventId"]
 
 
 def test_empty_last_event_id(client):

@@ -149,7 +149,7 @@ static void refuses_bad_last_ids(void **state)
     buf_append_str(&wire, STR("\x0a\x01x"));
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         assert_int_equal(put("/a.S/Number", bad[i], &wire, &fault), -EBADMSG);
-        assert_str(fault.path, "Last-Event-ID");
+        assert_str(fault.path, "lastEventId");
         assert_int_equal(wire.n, 3);
     }
     assert_int_equal(put("/a.S/Text", STR("\xff"), &wire, &fault), -EBADMSG);
