@@ -125,15 +125,39 @@ static ngx_int_t push_upgrade(ngx_http_request_t *r)
 
     if (r->stream)
         return NGX_OK;
-    if (push_header(r, "Upgrade", protocol) != NGX_OK ||
-        push_header(r, "Connection", option) != NGX_OK)
+    if (!grpc_json_push_header(r, "Upgrade", protocol) ||
+        !grpc_json_push_header(r, "Connection", option) ||
+        !grpc_json_push_header(r, "Sec-WebSocket-Version", version))
         return NGX_ERROR;
-    return push_header(r, "Sec-WebSocket-Version", version);
+    return NGX_OK;
+}
+
+/* What the answer is, and what another request would have to be. */
+static ngx_int_t push_negotiation(ngx_http_request_t *r, const struct grpc_json_answer *answer)
+{
+    static const ngx_str_t challenge = ngx_string("Bearer");
+    const struct {
+        const char *name;
+        ngx_str_t value;
+    } headers[] = {
+        {"Allow", answer->allow},
+        {"Content-Language", answer->language},
+        {"Accept", answer->accept},
+        {"Accept-Encoding", answer->accept_encoding},
+        /* RFC 9110 section 15.5.2: a 401 carries a challenge. */
+        {"WWW-Authenticate",
+         answer->status == NGX_HTTP_UNAUTHORIZED ? challenge : (ngx_str_t)ngx_null_string},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
+        if (headers[i].value.len && !grpc_json_push_header(r, headers[i].name, headers[i].value))
+            return NGX_ERROR;
+    }
+    return NGX_OK;
 }
 
 static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answer *answer)
 {
-    ngx_str_t challenge = ngx_string("Bearer");
     struct str title = problem_title((int)answer->status);
     u_char *line;
 
@@ -153,17 +177,9 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     r->headers_out.content_type_lowcase = NULL;
     if (!answer->open_ended)
         r->headers_out.content_length_n = (off_t)answer->body.len;
-    if (answer->allow.len && !grpc_json_push_header(r, "Allow", answer->allow))
-        return NGX_ERROR;
-    if (answer->language.len && !grpc_json_push_header(r, "Content-Language", answer->language))
-        return NGX_ERROR;
-    if (push_caching(r, answer) != NGX_OK)
+    if (push_negotiation(r, answer) != NGX_OK || push_caching(r, answer) != NGX_OK)
         return NGX_ERROR;
     if (answer->retry_after && push_retry_after(r, answer->retry_after) != NGX_OK)
-        return NGX_ERROR;
-    /* RFC 9110 section 15.5.2: a 401 carries a challenge. */
-    if (answer->status == NGX_HTTP_UNAUTHORIZED &&
-        !grpc_json_push_header(r, "WWW-Authenticate", challenge))
         return NGX_ERROR;
     if (answer->status == 426 && push_upgrade(r) != NGX_OK)
         return NGX_ERROR;
@@ -229,7 +245,6 @@ bool grpc_json_begin_document(ngx_http_request_t *r, ngx_int_t *ret_rc)
         return false;
     }
     ngx_str_set(&ctx->answer.allow, "GET, HEAD, OPTIONS");
-    *ret_rc =
-        r->method == NGX_HTTP_OPTIONS ? grpc_json_send_options(r, ctx) : NGX_HTTP_NOT_ALLOWED;
+    *ret_rc = r->method == NGX_HTTP_OPTIONS ? grpc_json_send_options(r, ctx) : NGX_HTTP_NOT_ALLOWED;
     return false;
 }

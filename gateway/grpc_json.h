@@ -90,9 +90,10 @@ struct grpc_json_answer {
     ngx_uint_t retry_after; /* seconds; 0: no header */
     bool open_ended;        /* body comes later; its length is not known */
     ngx_array_t *metadata;  /* ngx_table_elt_t: headers from the upstream; NULL: none */
-    ngx_str_t etag;         /* these three: empty: no header */
+    ngx_str_t etag;         /* these: empty: no header */
     ngx_str_t cache_control;
     ngx_str_t language;
+    ngx_str_t accept, accept_encoding; /* of a 415: what would have been taken */
 };
 
 /* A gRPC message as it arrives. */
@@ -204,8 +205,8 @@ ngx_int_t grpc_json_refuse_status(ngx_http_request_t *r, struct grpc_json_ctx *c
 ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
                                  struct arena *arena, enum schema_part part,
                                  const struct schema_fault *fault);
-/* Makes ctx->answer.allow, if it is not made yet: the methods of the routes that the path has, or of
- * a file (RFC 9110 section 10.2.1). NGX_OK or NGX_ERROR. */
+/* Makes ctx->answer.allow, if it is not made yet: the methods of the routes that the path has, or
+ * of a file (RFC 9110 section 10.2.1). NGX_OK or NGX_ERROR. */
 ngx_int_t grpc_json_set_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* The client's request again, for answering and for the log. */
 void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
@@ -218,7 +219,8 @@ ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
 unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type);
 /* Whether the body can be taken as it stands: raw, or JSON in UTF-8. NGX_OK, or NGX_DECLINED and
  * the problem. */
-ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, bool raw, struct problem *problem);
+ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct grpc_json_ctx *ctx, bool raw,
+                                    struct problem *problem);
 
 /* ---- headers.c ---- */
 

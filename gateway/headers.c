@@ -212,8 +212,7 @@ static ngx_int_t push_allowed(ngx_http_request_t *r, const struct grpc_json_conf
 
     while ((h = grpc_json_next_header_line(&at)) != NULL) {
         ngx_str_t name = {h->key.len, h->lowcase_key};
-        const ngx_str_t *key =
-            h->hash ? allowed(conf->request_headers, grpc_json_str(name)) : NULL;
+        const ngx_str_t *key = h->hash ? allowed(conf->request_headers, grpc_json_str(name)) : NULL;
         ngx_int_t rc;
 
         if (!key || is_own(conf, *key))

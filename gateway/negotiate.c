@@ -5,18 +5,13 @@
 
 unsigned grpc_json_accepts(ngx_http_request_t *r, struct str type)
 {
-    struct grpc_json_lines at = grpc_json_client_lines(r);
-    struct str line;
-    unsigned best = 0, quality;
-    bool any = false;
+    struct str accept;
+    unsigned lines;
 
-    while (grpc_json_next_line(&at, STR("accept"), &line)) {
-        any = true;
-        quality = media_accepts(line, type);
-        if (quality > best)
-            best = quality;
-    }
-    return any ? best : 1000;
+    /* Without memory the answer, whatever its type, will find none either. */
+    if (grpc_json_client_header(r, STR("accept"), &accept, &lines) != NGX_OK || lines == 0)
+        return 1000;
+    return media_accepts(accept, type);
 }
 
 /* JSON in UTF-8 (RFC 8259 section 8.1), said once or not at all. */
@@ -49,14 +44,18 @@ static bool is_plain(ngx_http_request_t *r)
     return true;
 }
 
-ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, bool raw, struct problem *problem)
+/* What would have been taken is told by a header, too (RFC 9110 section 15.5.16). */
+ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct grpc_json_ctx *ctx, bool raw,
+                                    struct problem *problem)
 {
     if (!is_plain(r)) {
+        ngx_str_set(&ctx->answer.accept_encoding, "identity");
         problem_init(problem, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
         problem_add(problem, STR("contentEncoding"), STR("must be identity"));
         return NGX_DECLINED;
     }
     if (!raw && !is_json(r)) {
+        ngx_str_set(&ctx->answer.accept, "application/json");
         problem_init(problem, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
         problem_add(problem, STR("contentType"), STR("must be application/json in UTF-8"));
         return NGX_DECLINED;

@@ -269,7 +269,7 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     /* A stray body is of no interest, whatever its type. */
     if (schema_match_has_body(&ctx->match) && whole_body(r, &body) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (body.n && grpc_json_check_body_type(r, raw, &problem) != NGX_OK)
+    if (body.n && grpc_json_check_body_type(r, ctx, raw, &problem) != NGX_OK)
         return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
     wire = grpc_json_scratch_buf(WIRE_BASE + WIRE_GROWTH * (body.n + r->unparsed_uri.len));
     buf_append(wire, "\0\0\0\0", RPC_PREFIX_SIZE);

@@ -265,7 +265,8 @@ static int parse_pattern(const struct place *at, struct schema_binding *b,
     if (!text)
         return FAIL(at, "its google.api.http rule has no path");
     if (!is_method(http_method))
-        return FAIL(at, "template \"%s\": nothing serves the HTTP method \"%s\"", text, http_method);
+        return FAIL(at, "template \"%s\": nothing serves the HTTP method \"%s\"", text,
+                    http_method);
     b->http_method = arena_copy(arena, str_of(http_method));
     if (!b->http_method.p)
         return -ENOMEM;

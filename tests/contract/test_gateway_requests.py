@@ -179,6 +179,7 @@ def test_other_content_types(world, content_type):
     answer = world.post("/demo/items", "{}", headers={"Content-Type": content_type})
     assert answer.status == 415
     assert answer.errors() == {"contentType": ["must be application/json in UTF-8"]}
+    assert answer.headers["Accept"] == "application/json" and answer.headers["Accept-Encoding"] is None
     assert len(world.service.calls) == calls
 
 
@@ -198,6 +199,7 @@ def test_content_encodings(world, coding):
     answer = raw_post(world, "Content-Encoding: identity", f"Content-Encoding: {coding}")
     assert answer.status == 415
     assert answer.errors() == {"contentEncoding": ["must be identity"]}
+    assert answer.headers["Accept-Encoding"] == "identity" and answer.headers["Accept"] is None
     assert raw_post(world, "Content-Encoding: Identity").status == 201
 
 
@@ -232,6 +234,8 @@ def test_accept_on_several_lines(world):
     head = b"GET /demo/items/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\n"
     assert world.raw(head + b"\r\n")[0].status == 406
     assert world.raw(head + b"Accept: application/json\r\n\r\n")[0].status == 200
+    # One list: the range that names a type best decides, wherever it stands.
+    assert world.raw(head + b"Accept: */*\r\nAccept: application/json;q=0, application/problem+json;q=0\r\n\r\n")[0].status == 406
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])

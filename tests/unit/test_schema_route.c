@@ -246,7 +246,7 @@ static void test_malformed_templates(void **state)
     REFUSED("body: \"*\"", "Do: its google.api.http rule has no path");
 }
 
-#define REFUSED_METHOD(kind)                                    \
+#define REFUSED_METHOD(kind)                                  \
     REFUSED("custom: {kind: \"" kind "\" path: \"/v1/{a}\"}", \
             "Do: template \"/v1/{a}\": nothing serves the HTTP method \"" kind "\"")
 
@@ -337,7 +337,8 @@ static void test_many_methods(void **state)
     assert_string_equal(route_in(s, "XC", "/x2/a").p, "R2 a=a");
     assert_string_equal(route_in(s, "GET", "/x2/a").p, "405 OPTIONS, XC");
     assert_string_equal(route_in(s, "GET", "/few/a").p, "405 OPTIONS, XA, XB");
-    assert_true(str_starts(route_in(s, "GET", "/all/a"), STR("405 OPTIONS, XC, XD, XE, XF, XG, XH")));
+    assert_true(
+        str_starts(route_in(s, "GET", "/all/a"), STR("405 OPTIONS, XC, XD, XE, XF, XG, XH")));
     schema_free(s);
     buf_free(&proto);
 }
