@@ -3,20 +3,29 @@
  * received has two forms, and the one that clients send is called ...Input. */
 #include "openapi/internal.h"
 
-static struct component *find(const struct document *d, const void *type, enum direction direction)
+static struct component *find(const struct document *d, struct str full_name,
+                              enum direction direction)
 {
-    for (size_t i = 0; i < d->n_components; i++) {
-        if (d->components[i].type == type && d->components[i].direction == direction)
-            return &d->components[i];
-    }
-    return NULL;
+    uint32_t i;
+
+    return schema_names_find(&d->by_type[direction], full_name, &i) ? &d->components[i] : NULL;
 }
 
+/* NULL without memory. */
 static struct component *add(struct document *d, struct component component)
 {
-    if (!d->components)
-        d->components = arena_calloc(&d->arena, MAX_COMPONENTS, sizeof(*d->components));
-    if (!d->components || d->n_components == MAX_COMPONENTS)
+    struct component *bigger;
+
+    if (d->n_components == d->cap_components) {
+        d->cap_components = d->cap_components ? 2 * d->cap_components : 64;
+        bigger = arena_calloc(&d->arena, d->cap_components, sizeof(*bigger));
+        if (!bigger)
+            return NULL;
+        if (d->n_components)
+            memcpy(bigger, d->components, d->n_components * sizeof(*bigger));
+        d->components = bigger;
+    }
+    if (!add_name(d, &d->by_type[component.direction], component.full_name, d->n_components))
         return NULL;
     d->components[d->n_components++] = component;
     return &d->components[d->n_components - 1];
@@ -31,41 +40,43 @@ static struct str short_name(const struct document *d, struct str full_name)
     return (struct str){full_name.p + package, full_name.n - package};
 }
 
-static bool is_shared(const struct document *d, const struct component *c, struct str name)
+/* The short names that types of several packages have. */
+static void find_shared_types(struct document *d, struct shared_names *ret)
 {
+    (void)add_name(d, &ret->shared, STR("Problem"), 0);
     for (size_t i = 0; i < d->n_components; i++) {
-        if (d->components[i].type != c->type &&
-            str_eq(short_name(d, d->components[i].full_name), name))
-            return true;
-    }
-    return str_eq(name, STR("Problem"));
-}
+        struct str name = short_name(d, d->components[i].full_name);
+        uint32_t first;
 
-static bool is_taken(const struct document *d, struct str name)
-{
-    for (size_t i = 0; i < d->n_components; i++) {
-        if (d->components[i].name.p && str_eq(d->components[i].name, name))
-            return true;
+        if (!schema_names_find(&ret->first, name, &first))
+            (void)add_name(d, &ret->first, name, i);
+        else if (d->components[first].type != d->components[i].type)
+            (void)add_name(d, &ret->shared, name, 0);
     }
-    return json_object_getn(d->schemas, name.p, name.n) != NULL;
 }
 
 struct str component_name(struct document *d, struct str wanted)
 {
-    while (wanted.n && is_taken(d, wanted))
+    while (wanted.n && !d->failed && !add_name(d, &d->component_names, wanted, 0))
         wanted = text(d, "%.*s_", STR_FMT(wanted));
     return wanted;
 }
 
 void name_components(struct document *d)
 {
+    struct shared_names names = {0};
+    uint32_t unused;
+
+    find_shared_types(d, &names);
+    d->component_names = (struct schema_names){0};
+    (void)component_name(d, STR("Problem"));
     for (size_t i = 0; i < d->n_components; i++) {
         struct component *c = &d->components[i];
         struct str name = short_name(d, c->full_name);
 
-        if (is_shared(d, c, name))
+        if (schema_names_find(&names.shared, name, &unused))
             name = c->full_name;
-        if (!c->is_enum && c->direction == INPUT && find(d, c->type, OUTPUT))
+        if (!c->is_enum && c->direction == INPUT && find(d, c->full_name, OUTPUT))
             name = text(d, "%.*sInput", STR_FMT(name));
         c->name = component_name(d, name);
     }
@@ -74,7 +85,7 @@ void name_components(struct document *d)
 /* The first pass finds out which types are referred to, the second has their names. */
 static json_t *ref(struct document *d, struct component wanted)
 {
-    const struct component *c = find(d, wanted.type, wanted.direction);
+    const struct component *c = find(d, wanted.full_name, wanted.direction);
 
     if (!c)
         c = add(d, wanted);

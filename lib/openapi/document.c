@@ -78,6 +78,15 @@ struct str keep(struct document *d, const struct buf *b)
     return s.p ? s : STR("");
 }
 
+bool add_name(struct document *d, struct schema_names *names, struct str name, size_t index)
+{
+    int err = schema_names_add(names, &d->arena, name, (uint32_t)index);
+
+    if (err == -ENOMEM)
+        d->failed = true;
+    return !err;
+}
+
 void fail(struct document *d, const char *fmt, ...)
 {
     char line[512];
@@ -98,12 +107,12 @@ void fail(struct document *d, const char *fmt, ...)
 static void add_types(struct document *d)
 {
     put(d, d->schemas, "Problem", problem_schema());
-    /* Types are added while they are described. */
+    /* Types are added, and their array moves, while they are described. */
     for (size_t i = 0; i < d->n_components && !d->failed; i++) {
-        const struct component *c = &d->components[i];
+        const struct component c = d->components[i];
 
-        put(d, d->schemas, c->name.n ? c->name.p : "",
-            c->is_enum ? enum_schema(d, c->type) : message_schema(d, c->type, c->direction, NULL));
+        put(d, d->schemas, c.name.n ? c.name.p : "",
+            c.is_enum ? enum_schema(d, c.type) : message_schema(d, c.type, c.direction, NULL));
     }
 }
 
@@ -148,14 +157,10 @@ static void add_tag(struct document *d, const struct schema_method *method)
 {
     struct str name = tag_of(d, method), words = note_of(d, method->service)->comment;
     size_t package = note_of(d, method->service)->package;
-    json_t *tag, *known;
-    size_t i;
+    json_t *tag;
 
-    json_array_foreach(d->tags, i, known)
-    {
-        if (str_eq(str_of(json_string_value(json_object_get(known, "name"))), name))
-            return;
-    }
+    if (!add_name(d, &d->tag_names, name, 0))
+        return;
     if (!words.n && package)
         words = note_of(d, (struct str){method->service.p, package - 1})->comment;
     tag = json_object();
@@ -239,13 +244,15 @@ static json_t *components(struct document *d)
 /* Twice: names of types depend on which types there are. */
 static void add_everything(struct document *d)
 {
+    find_shared_names(d);
     add_paths(d);
     add_types(d);
     name_components(d);
     json_object_clear(d->schemas);
     json_object_clear(d->paths);
+    json_object_clear(d->shapes);
     json_array_clear(d->tags);
-    d->operation_ids = (struct schema_names){0};
+    d->operation_ids = d->tag_names = (struct schema_names){0};
     add_paths(d);
     add_types(d);
 }
@@ -278,6 +285,7 @@ int openapi_write(const struct schema *schema, const struct openapi_options *opt
                          .schemas = json_object(),
                          .responses = json_object(),
                          .paths = json_object(),
+                         .shapes = json_object(),
                          .tags = json_array(),
                          .error_arena = error_arena};
     json_t *root = NULL;
@@ -300,6 +308,7 @@ int openapi_write(const struct schema *schema, const struct openapi_options *opt
     json_decref(d.schemas);
     json_decref(d.responses);
     json_decref(d.paths);
+    json_decref(d.shapes);
     json_decref(d.tags);
     arena_free(&d.arena);
     return err;

@@ -48,7 +48,11 @@ struct component {
     struct str name;
 };
 
-#define MAX_COMPONENTS 10000
+/* Names, and which of them several things have. */
+struct shared_names {
+    struct schema_names first; /* what has it first, by index */
+    struct schema_names shared;
+};
 
 struct document {
     const struct schema *schema;
@@ -56,9 +60,13 @@ struct document {
     struct arena arena;
     struct notes notes;
     struct component *components;
-    size_t n_components;
-    struct schema_names operation_ids;
-    bool has_auth; /* the set has (stoa.api.v1.method), so that methods say who may call */
+    size_t n_components, cap_components;
+    struct schema_names by_type[2]; /* components by full name, for each direction */
+    struct schema_names component_names;
+    struct shared_names methods, services; /* of the served ones, without packages */
+    struct schema_names operation_ids, tag_names;
+    json_t *shapes; /* of paths, without the names of parameters: the path */
+    bool has_auth;  /* the set has (stoa.api.v1.method), so that methods say who may call */
     bool uses_bearer;
     json_t *schemas, *responses, *paths, *tags;
     bool failed; /* memory */
@@ -85,6 +93,8 @@ json_t *json_text(struct str s);
 json_t *json_ref(struct document *d, const char *kind, struct str name);
 /* An empty string, and d->failed, without memory. */
 struct str text(struct document *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Adds to a set of names, and tells whether it is new. */
+bool add_name(struct document *d, struct schema_names *names, struct str name, size_t index);
 /* Text from a buffer, for the document's life. */
 struct str keep(struct document *d, const struct buf *b);
 /* Notes the first error; the document is then not made. */
@@ -157,6 +167,8 @@ void query_parameters(struct document *d, const struct schema_binding *b, json_t
 
 json_t *operation(struct document *d, const struct schema_binding *b, unsigned nth,
                   json_t *parameters);
+/* Before any binding is described. */
+void find_shared_names(struct document *d);
 /* The service's tag. */
 struct str tag_of(struct document *d, const struct schema_method *method);
 /* Whether the gateway serves the binding at all. */

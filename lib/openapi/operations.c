@@ -29,26 +29,58 @@ bool is_served(const struct schema_binding *b)
     return !b->method->client_streaming || str_eq(b->http_method, STR("GET"));
 }
 
-/* Whether another served method has the same name, or its service has. */
-static bool is_shared(const struct document *d, const struct schema_method *method, bool service)
+static struct str service_name(const struct schema_method *method)
+{
+    return last_part(method->service, '.');
+}
+
+/* Takes up a name; full: what no two have the same of. */
+static void see_name(struct document *d, struct shared_names *names, struct str name,
+                     struct str full, struct str (*full_of)(const struct schema_method *method),
+                     size_t binding)
+{
+    uint32_t first;
+
+    if (!schema_names_find(&names->first, name, &first))
+        (void)add_name(d, &names->first, name, binding);
+    else if (!str_eq(full_of(schema_binding_at(d->schema, first)->method), full))
+        (void)add_name(d, &names->shared, name, 0);
+}
+
+static struct str path_of(const struct schema_method *method)
+{
+    return method->path;
+}
+
+static struct str service_of(const struct schema_method *method)
+{
+    return method->service;
+}
+
+void find_shared_names(struct document *d)
 {
     for (size_t i = 0; i < schema_binding_count(d->schema); i++) {
         const struct schema_binding *b = schema_binding_at(d->schema, i);
-        bool other_service = !str_eq(b->method->service, method->service);
 
-        if (!is_served(b) || b->method == method)
+        if (!is_served(b))
             continue;
-        if (service ? other_service && str_eq(last_part(b->method->service, '.'),
-                                              last_part(method->service, '.'))
-                    : str_eq(method_name(b->method), method_name(method)))
-            return true;
+        see_name(d, &d->methods, method_name(b->method), b->method->path, path_of, i);
+        see_name(d, &d->services, service_name(b->method), b->method->service, service_of, i);
     }
-    return false;
+}
+
+static bool is_shared(const struct shared_names *names, struct str name)
+{
+    uint32_t unused;
+
+    return schema_names_find(&names->shared, name, &unused);
 }
 
 struct str tag_of(struct document *d, const struct schema_method *method)
 {
-    return is_shared(d, method, true) ? method->service : last_part(method->service, '.');
+    struct str name = service_name(method);
+
+    return is_shared(&d->services, name) ? method->service : name;
 }
 
 /* "GetArticle"; "ArticleService_GetArticle" where another service has such a method. Further
@@ -57,7 +89,7 @@ static struct str operation_id(struct document *d, const struct schema_method *m
 {
     struct str id = method_name(method);
 
-    if (is_shared(d, method, false))
+    if (is_shared(&d->methods, id))
         id = text(d, "%.*s_%.*s", STR_FMT(tag_of(d, method)), STR_FMT(id));
     if (nth)
         id = text(d, "%.*s_%u", STR_FMT(id), nth + 1);
@@ -68,7 +100,7 @@ static struct str operation_id(struct document *d, const struct schema_method *m
                 ((char *)id.p)[i] = '_';
         }
     }
-    while (id.n && schema_names_add(&d->operation_ids, &d->arena, id, 0) == -EEXIST)
+    while (id.n && !d->failed && !add_name(d, &d->operation_ids, id, 0))
         id = text(d, "%.*s_", STR_FMT(id));
     return id;
 }

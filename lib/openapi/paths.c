@@ -137,25 +137,7 @@ static void take_names(struct document *d, struct str path, struct wildcard *wil
 /* The path that is there already but for the names of its parameters. */
 static struct str same_path(struct document *d, struct str shape)
 {
-    struct buf b CLEANUP(buf_free) = {.max = 1 << 16};
-    const char *path;
-    json_t *item;
-
-    json_object_foreach(d->paths, path, item)
-    {
-        bool inside = false;
-
-        b.n = 0;
-        for (const char *c = path; *c; c++) {
-            inside = inside ? *c != '}' : false;
-            if (!inside)
-                buf_append_char(&b, *c);
-            inside |= *c == '{';
-        }
-        if (str_eq(buf_str(&b), shape))
-            return str_of(path);
-    }
-    return STR_NULL;
+    return str_of(json_string_value(json_object_get(d->shapes, shape.p)));
 }
 
 /* ---- parameters ---- */
@@ -219,13 +201,15 @@ static json_t *path_parameter(struct document *d, const struct schema_binding *b
 
 json_t *path_item(struct document *d, const struct schema_binding *b, json_t *parameters)
 {
-    struct wildcard wildcards[ROUTE_MAX_SEGMENTS];
+    struct wildcard wildcards[ROUTE_MAX_SEGMENTS] = {{0}};
     unsigned n = find_wildcards(d, &b->template, wildcards);
-    struct str path = same_path(d, path_text(d, &b->template, NULL));
+    struct str shape = path_text(d, &b->template, NULL);
+    struct str path = same_path(d, shape);
 
     if (path.p)
         take_names(d, path, wildcards);
     path = path_text(d, &b->template, wildcards);
+    put_str(d, d->shapes, shape.p, path);
     for (unsigned i = 0; i < n; i++)
         append(d, parameters, path_parameter(d, b, &wildcards[i]));
     if (path.n && !json_object_get(d->paths, path.p))
