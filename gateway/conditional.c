@@ -77,11 +77,29 @@ static ngx_int_t answer_failed(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     return grpc_json_set_status(r, ctx, NGX_HTTP_PRECONDITION_FAILED);
 }
 
-static void answer_not_modified(struct grpc_json_ctx *ctx)
+/* Who has a compressed answer knows the weak form of its tag, and a cache does not find that by the
+ * strong one (RFC 9111 section 4.3.4). */
+static ngx_int_t weaken_tag(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    ngx_str_t *tag = &ctx->answer.etag;
+    u_char *weak;
+
+    if (entity_tag_is_weak(grpc_json_str(*tag)) ||
+        entity_tags_match(ctx->wishes.if_none_match, grpc_json_str(*tag), ENTITY_TAG_STRONG))
+        return NGX_OK;
+    weak = ngx_pnalloc(r->pool, tag->len + 2);
+    if (!weak)
+        return NGX_ERROR;
+    *tag = (ngx_str_t){(size_t)(ngx_sprintf(weak, "W/%V", tag) - weak), weak};
+    return NGX_OK;
+}
+
+static ngx_int_t answer_not_modified(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     ctx->answer.status = NGX_HTTP_NOT_MODIFIED;
     ngx_str_null(&ctx->answer.content_type);
     ngx_str_null(&ctx->answer.body);
+    return ctx->answer.etag.len ? weaken_tag(r, ctx) : NGX_OK;
 }
 
 ngx_int_t grpc_json_apply_conditions(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
@@ -101,8 +119,7 @@ ngx_int_t grpc_json_apply_conditions(ngx_http_request_t *r, struct grpc_json_ctx
     case ENTITY_TAG_FAILED:
         return answer_failed(r, ctx);
     case ENTITY_TAG_NOT_MODIFIED:
-        answer_not_modified(ctx);
-        return NGX_OK;
+        return answer_not_modified(r, ctx);
     default:
         return NGX_OK;
     }

@@ -95,14 +95,14 @@ bool entity_tags_valid(struct str header)
     return got == 0 && some;
 }
 
-static bool is_weak(struct str tag)
+bool entity_tag_is_weak(struct str tag)
 {
     return str_starts(tag, WEAK);
 }
 
 static struct str opaque_part(struct str tag)
 {
-    return is_weak(tag) ? str_skip(tag, WEAK.n) : tag;
+    return entity_tag_is_weak(tag) ? str_skip(tag, WEAK.n) : tag;
 }
 
 bool entity_tags_match(struct str header, struct str tag, enum entity_tag_comparison comparison)
@@ -111,7 +111,7 @@ bool entity_tags_match(struct str header, struct str tag, enum entity_tag_compar
 
     if (is_any(header))
         return true;
-    if (!tag.p || (comparison == ENTITY_TAG_STRONG && is_weak(tag)))
+    if (!tag.p || (comparison == ENTITY_TAG_STRONG && entity_tag_is_weak(tag)))
         return false;
     while (next_tag(&header, &other) == 1) {
         if (comparison == ENTITY_TAG_STRONG ? str_eq(tag, other)

@@ -16,6 +16,8 @@
  * with spaces, quotes inside or control characters), or without memory. */
 struct str entity_tag_of(struct arena *arena, struct str value) MUST_CHECK;
 
+bool entity_tag_is_weak(struct str tag);
+
 /* Whether an If-Match or If-None-Match is well-formed: "*", or a list of entity tags. */
 bool entity_tags_valid(struct str header);
 

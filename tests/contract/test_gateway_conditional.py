@@ -115,7 +115,7 @@ def test_compressed_answers_are_weakly_tagged(world):
     answer = get(world, Accept_Encoding="gzip")
     assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["ETag"] == 'W/"v1"'
     again = get(world, Accept_Encoding="gzip", If_None_Match=answer.headers["ETag"])
-    assert again.status == 304
+    assert again.status == 304 and again.headers["ETag"] == answer.headers["ETag"]
 
 
 # ---- If-None-Match ----
@@ -141,7 +141,8 @@ def test_if_none_match(world, method, condition, status):
     item_answer(world, etag="v1")
     answer = get(world, method, If_None_Match=condition)
     assert answer.status == status
-    assert answer.headers["ETag"] == '"v1"'
+    # A cache finds what it keeps by the tag that it knows.
+    assert answer.headers["ETag"] == ('W/"v1"' if "W/" in condition else '"v1"')
 
 
 def test_weak_tags_match_weakly(world):
