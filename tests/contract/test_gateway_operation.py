@@ -274,6 +274,17 @@ def test_readiness_asked_by_many(descriptor_set, messages):
         assert statuses == [200] * 80
 
 
+def test_readiness_has_a_limit(descriptor_set, messages):
+    """One request of a stranger is one to each service."""
+    changes = {"zone=readiness:1m rate=100/1s": "zone=readiness:1m rate=3/1h"}
+    with running(descriptor_set, changes=changes) as gateway, services(messages, gateway, "auth", "posts") as made:
+        answers = [gateway.get("/readyz") for _ in range(5)]
+        assert [answer.status for answer in answers] == [200] * 3 + [429] * 2
+        assert answers[3].errors() and int(answers[3].headers["Retry-After"]) > 1000
+        assert len(made["auth"].calls) == 3
+        assert gateway.get("/healthz").status == 200
+
+
 def test_readiness_client_leaves(descriptor_set, messages):
     with running(descriptor_set) as gateway, services(messages, gateway, "auth"):
         upstream = RawUpstream(gateway.socket_path("posts"), lambda connection, stream: wait_for_close(connection))
