@@ -158,8 +158,8 @@ static void histogram(const struct metrics_table *table, const struct metrics_se
         buf_printf(text, "%s_", namings[series->kind].prefix);
         buf_printf(text, "%s_bucket{%s=\"", name, namings[series->kind].label);
         label_value(text, series->name);
-        buf_printf(text, "\",le=\"%llu.%03llu\"", (unsigned long long)(ms / 1000),
-                   (unsigned long long)(ms % 1000));
+        /* As other exporters write it, 0.01 and not 0.010: labels are compared as text. */
+        buf_printf(text, "\",le=\"%g\"", (double)ms / 1000);
         end(text, value[i]);
     }
     buf_printf(text, "%s_%s_bucket{%s=\"", namings[series->kind].prefix, name,

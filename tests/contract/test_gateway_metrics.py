@@ -124,11 +124,14 @@ def test_durations(descriptor_set, messages):
         for label in ({"rpc": GET}, {"upstream": "chat"}):
             prefix = "upstream_" if "upstream" in label else ""
             assert found.get(prefix + "duration_seconds_sum", **label) >= 0.3
-            bounds = {
-                float(dict(labels)["le"]): value
+            buckets = {
+                dict(labels)["le"]: value
                 for (name, labels), value in found.samples.items()
                 if name == f"grpc_json_{prefix}duration_seconds_bucket" and set(label.items()) <= set(labels)
             }
+            # As text, since that is how queries compare them.
+            assert {"0.001", "0.01", "0.25", "1", "10", "+Inf"} <= set(buckets)
+            bounds = {float(bound): value for bound, value in buckets.items()}
             assert len(bounds) == 14 and bounds[float("inf")] == 5
             values = [bounds[bound] for bound in sorted(bounds)]
             assert values == sorted(values)
