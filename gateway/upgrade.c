@@ -52,19 +52,7 @@ static void finalize(struct upgrade *u, ngx_int_t rc)
 
 static ngx_int_t push(ngx_http_request_t *r, const char *name, ngx_str_t value)
 {
-    ngx_table_elt_t *h;
-
-    if (value.len == 0)
-        return NGX_OK;
-    h = ngx_list_push(&r->headers_out.headers);
-    if (!h)
-        return NGX_ERROR;
-    ngx_memzero(h, sizeof(*h));
-    h->hash = 1;
-    h->key.data = (u_char *)(uintptr_t)name;
-    h->key.len = ngx_strlen(name);
-    h->value = value;
-    return NGX_OK;
+    return value.len == 0 || grpc_json_push_header(r, name, value) ? NGX_OK : NGX_ERROR;
 }
 
 static ngx_int_t extensions(ngx_http_request_t *r, unsigned window, ngx_str_t *ret)
