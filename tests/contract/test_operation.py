@@ -1,10 +1,12 @@
 """What operators rely on: restarts, a database that goes away, stopping, TLS, two suites side by side."""
 import concurrent.futures
 import os
+import pathlib
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -310,17 +312,21 @@ def test_full_queues_refuse_at_once(own_suite, contract):
 
 
 @pytest.fixture
-def certificate(tmp_path):
-    """A self-signed pair for localhost that the suite's account can read."""
-    tmp_path.chmod(0o755)
-    for folder in list(tmp_path.parents)[:2]:
-        folder.chmod(0o711)
+def certificate():
+    """A self-signed pair for localhost that the suite's account can read; not in pytest's own folder, which every
+    run of pytest closes to others."""
+    with tempfile.TemporaryDirectory(prefix="stoa-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield make_certificate(pathlib.Path(folder))
+
+
+def make_certificate(folder):
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    command += ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    command += ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
     subprocess.run(command, check=True, capture_output=True)
-    (tmp_path / "key.pem").chmod(0o644)
-    return tmp_path
+    (folder / "key.pem").chmod(0o644)
+    return folder
 
 
 def test_tls(own_suite, contract, certificate):
