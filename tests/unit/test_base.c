@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/uuid.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -184,13 +185,51 @@ static void test_log_cuts_a_long_line_between_fields(void **state)
     assert_null(strstr(text, "yyy"));
 }
 
+static void test_uuid(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "00112233-4455-6677-8899-aabbccddeef",
+        "00112233-4455-6677-8899-aabbccddeeff0",
+        "001122334-455-6677-8899-aabbccddeeff",
+        "00112233-4455-6677-8899-aabbccddeefg",
+        "00112233_4455-6677-8899-aabbccddeeff",
+        "{0112233-4455-6677-8899-aabbccddeeff",
+        "00112233-4455-6677-8899-aabbccdd-eff",
+    };
+    char text[UUID_CHARS + 1];
+    struct uuid id, other;
+
+    (void)state;
+    assert_int_equal(uuid_parse(STR("00112233-4455-6677-8899-AAbbCCddEEff"), &id), 0);
+    for (size_t i = 0; i < sizeof(id.bytes); i++)
+        assert_int_equal(id.bytes[i], i * 0x11);
+    uuid_print(&id, text);
+    assert_string_equal(text, "00112233-4455-6677-8899-aabbccddeeff");
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+        assert_int_equal(uuid_parse(str_of(wrong[i]), &id), -EINVAL);
+    assert_int_equal(uuid_parse(STR_NULL, &id), -EINVAL);
+
+    assert_int_equal(uuid_new(&id), 0);
+    assert_int_equal(uuid_new(&other), 0);
+    assert_memory_not_equal(&id, &other, sizeof(id));
+    assert_true(memcmp(&id, &other, 6) <= 0); /* the time comes first */
+    assert_int_equal(id.bytes[6] >> 4, 7);
+    assert_int_equal(id.bytes[8] >> 6, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_str),   cmocka_unit_test(test_str_to_int64),
-        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_limit),
-        cmocka_unit_test(test_buf),   cmocka_unit_test(test_buf_limit_is_sticky),
-        cmocka_unit_test(test_log),   cmocka_unit_test(test_log_cuts_a_long_line_between_fields),
+        cmocka_unit_test(test_str),
+        cmocka_unit_test(test_str_to_int64),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arena_limit),
+        cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_buf_limit_is_sticky),
+        cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_log_cuts_a_long_line_between_fields),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
