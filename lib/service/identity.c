@@ -1,5 +1,7 @@
 /* Who is calling: access tokens are verified here, against the keys that auth publishes in Postgres
- * (auth.verification_keys).
+ * (auth.verification_keys) and the sessions that it has ended (revocations.h).
+ *
+ * No token is accepted before both are known.
  *
  * The key set is read at start and every few seconds. A token with an unknown key id may be signed
  * by a key that was published a moment ago, so its call is parked until the next refresh has been
@@ -11,6 +13,7 @@
  */
 #include "base/log.h"
 #include "service/internal.h"
+#include "service/revocations.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,6 +24,8 @@
 #define REFRESH_TIMEOUT (2 * NSEC_PER_SEC)
 #define MAX_PARKED 256
 #define MAX_KEYS 64
+#define LEEWAY_S 5                            /* for clocks that differ, when tokens are verified */
+#define CLOCK_DIFFERENCE_US INT64_C(60000000) /* and, more than that, until they are forgotten */
 
 struct parked {
     struct rpc_call *calls[MAX_PARKED];
@@ -30,6 +35,7 @@ struct parked {
 struct identity {
     struct service *service;
     struct jwt_verifier *verifier;
+    struct revocations *revocations;
     struct arena refresh_arena; /* of the refresh in flight */
 
     pthread_mutex_t lock;    /* guards what follows */
@@ -47,6 +53,21 @@ const struct db_statement service_keys_statement = {
 };
 
 #define KEYS_CONDITION "verification keys known"
+#define REVOCATIONS_CONDITION "revocations known"
+
+static void wake_service(void *user)
+{
+    struct identity *identity = user;
+
+    service_wake(identity->service);
+}
+
+static void on_revocations_known(void *user)
+{
+    struct identity *identity = user;
+
+    service_set_condition(identity->service, REVOCATIONS_CONDITION, true);
+}
 
 int identity_new(struct service *service, struct identity **ret)
 {
@@ -60,13 +81,19 @@ int identity_new(struct service *service, struct identity **ret)
     arena_init(&identity->refresh_arena, 1 << 20);
     r = jwt_verifier_new(&(struct jwt_verifier_options){.issuer = service->settings.issuer.p,
                                                         .audience = service->settings.audience.p,
-                                                        .leeway_s = 5},
+                                                        .leeway_s = LEEWAY_S},
                          &identity->verifier);
+    if (r == 0)
+        r = revocations_new(&(struct revocations_options){.wake = wake_service,
+                                                          .known = on_revocations_known,
+                                                          .user = identity},
+                            &identity->revocations);
     if (r < 0) {
-        free(identity);
+        identity_free(identity);
         return r;
     }
     service_set_condition(service, KEYS_CONDITION, false);
+    service_set_condition(service, REVOCATIONS_CONDITION, false);
     *ret = identity;
     return 0;
 }
@@ -76,6 +103,7 @@ void identity_free(struct identity *identity)
     if (!identity)
         return;
     jwt_verifier_free(identity->verifier);
+    revocations_free(identity->revocations);
     arena_free(&identity->refresh_arena);
     pthread_mutex_destroy(&identity->lock);
     free(identity);
@@ -108,13 +136,13 @@ static enum jwt_result set_caller(struct rpc_call *call, const struct jwt_claims
                                   struct str token)
 {
     struct service_caller *caller = arena_alloc(rpc_call_arena(call), sizeof(*caller));
-    int64_t id;
 
     if (!caller)
         return JWT_NO_MEMORY;
-    if (str_to_int64(claims->subject, &id) < 0 || id <= 0)
+    caller->token = token;
+    if (str_to_int64(claims->subject, &caller->account_id) < 0 || caller->account_id <= 0 ||
+        uuid_parse(claims->session, &caller->session) < 0)
         return JWT_MALFORMED;
-    *caller = (struct service_caller){.account_id = id, .session = claims->session, .token = token};
     rpc_call_set_context(call, caller);
     return JWT_OK;
 }
@@ -133,7 +161,10 @@ static bool judge(struct identity *identity, struct rpc_call *call)
         result = set_caller(call, &claims, token);
     switch (result) {
     case JWT_OK:
-        rpc_call_proceed(call);
+        if (revocations_have(identity->revocations, &service_caller(call)->session))
+            refuse(call, "TOKEN_REVOKED", "is invalid");
+        else
+            rpc_call_proceed(call);
         return true;
     case JWT_UNKNOWN_KEY:
         return false;
@@ -213,7 +244,7 @@ static struct parked take_refreshed(struct identity *identity, bool ok)
     int64_t wait = REFRESH_INTERVAL;
 
     if (!ok)
-        wait = RETRY_INTERVAL;
+        wait = revocations_are_known(identity->revocations) ? RETRY_INTERVAL : UNKNOWN_KEY_INTERVAL;
     else if (jwt_verifier_key_count(identity->verifier) == 0)
         wait = UNKNOWN_KEY_INTERVAL; /* a first start: auth publishes its key any moment */
     pthread_mutex_lock(&identity->lock);
@@ -244,11 +275,13 @@ static void on_keys(void *user, const struct db_result *result)
 {
     struct identity *identity = user;
 
-    if (result->error == DB_OK)
+    bool known = revocations_are_known(identity->revocations);
+
+    if (result->error == DB_OK && known)
         set_keys(identity, result);
-    else if (result->error != DB_UNAVAILABLE)
+    else if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
         log_warn("verification keys could not be read", LOG_S("cause", result->message));
-    finish_refresh(identity, result->error == DB_OK);
+    finish_refresh(identity, result->error == DB_OK && known);
 }
 
 static void refresh(struct identity *identity)
@@ -263,7 +296,7 @@ static void refresh(struct identity *identity)
         finish_refresh(identity, false);
 }
 
-int identity_tick(struct identity *identity)
+static int tick_keys(struct identity *identity)
 {
     int64_t now = clock_monotonic_ns(), wait = REFRESH_TIMEOUT;
     bool due = false;
@@ -284,6 +317,28 @@ int identity_tick(struct identity *identity)
     if (due)
         refresh(identity);
     return (int)(wait / NSEC_PER_MSEC) + 1;
+}
+
+int identity_tick(struct identity *identity)
+{
+    const struct service *service = identity->service;
+    /* The keys come second: without the revocations they do not count. */
+    int revocations =
+        revocations_tick(identity->revocations, service->db, service->definition->n_statements + 1);
+    int keys = tick_keys(identity);
+
+    return keys < revocations ? keys : revocations;
+}
+
+void identity_database_ready(struct identity *identity)
+{
+    revocations_read_again(identity->revocations);
+}
+
+void identity_session_ended(struct identity *identity, const struct uuid *session,
+                            int64_t expires_at_us)
+{
+    revocations_add(identity->revocations, session, expires_at_us + CLOCK_DIFFERENCE_US);
 }
 
 void identity_stop(struct identity *identity)

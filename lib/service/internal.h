@@ -46,7 +46,7 @@ void service_wake(struct service *service);
 
 /* ---- identity.c: who is calling, and the keys that tell ---- */
 
-/* The one statement that lib/service adds behind the service's own. */
+/* What lib/service adds behind the service's own statements; also that of revocations.h. */
 extern const struct db_statement service_keys_statement;
 
 int identity_new(struct service *service, struct identity **ret) MUST_CHECK;
@@ -55,9 +55,15 @@ void identity_free(struct identity *identity);
 /* The authenticate hook of lib/grpc; context is the struct identity. */
 void identity_authenticate(void *context, struct rpc_call *call);
 
-/* Main thread: starts a refresh of the keys when one is due. Returns milliseconds until it wants to
- * be called again. */
+/* Main thread: starts a refresh of the keys and of the revocations when one is due. Returns
+ * milliseconds until it wants to be called again. */
 int identity_tick(struct identity *identity);
+
+/* Engine thread: Postgres can be reached again. */
+void identity_database_ready(struct identity *identity);
+
+void identity_session_ended(struct identity *identity, const struct uuid *session,
+                            int64_t expires_at_us);
 
 /* Fails every call that waits for keys; no more is parked afterwards. */
 void identity_stop(struct identity *identity);

@@ -6,6 +6,7 @@
 #include "service/internal.h"
 
 #include "base/log.h"
+#include "service/revocations.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -86,6 +87,12 @@ struct str service_token_audience(const struct service *service)
     return service->settings.audience;
 }
 
+void service_session_ended(struct service *service, const struct uuid *session,
+                           int64_t expires_at_us)
+{
+    identity_session_ended(service->identity, session, expires_at_us);
+}
+
 struct arena *service_arena(struct service *service)
 {
     return &service->arena;
@@ -142,6 +149,8 @@ static void on_database(void *user, bool reachable)
     /* The engine may be quicker than db_open() returns: service->db is there once the lock is. */
     pthread_mutex_lock(&service->lock);
     pthread_mutex_unlock(&service->lock);
+    if (reachable)
+        identity_database_ready(service->identity);
     if (reachable && service->definition->database_ready)
         service->definition->database_ready(service);
     service_set_condition(service, DATABASE_CONDITION, reachable);
@@ -224,7 +233,7 @@ static int open_database(struct service *service)
 {
     const struct service_definition *definition = service->definition;
     size_t n = definition->n_statements;
-    struct db_statement *statements = arena_calloc(&service->arena, n + 1, sizeof(*statements));
+    struct db_statement *statements = arena_calloc(&service->arena, n + 2, sizeof(*statements));
     int r;
 
     if (!statements)
@@ -232,6 +241,7 @@ static int open_database(struct service *service)
     if (n > 0)
         memcpy(statements, definition->statements, n * sizeof(*statements));
     statements[n] = service_keys_statement;
+    statements[n + 1] = revocations_statement;
     pthread_mutex_lock(&service->lock);
     r = db_open(
         &(struct db_options){.conninfo = service->conninfo.p,
@@ -239,7 +249,7 @@ static int open_database(struct service *service)
                              .max_queue = (size_t)service->settings.database_queue,
                              .on_ready = on_database,
                              .on_ready_user = service},
-        statements, n + 1, &service->db);
+        statements, n + 2, &service->db);
     pthread_mutex_unlock(&service->lock);
     return r;
 }
@@ -338,6 +348,15 @@ static int check_migrations(struct service *service, bool *current)
     return 0;
 }
 
+static int tick(struct service *service)
+{
+    int ms = identity_tick(service->identity), own = ms;
+
+    if (service->definition->tick)
+        own = service->definition->tick(service);
+    return own < ms ? own : ms;
+}
+
 /* Returns 0 on a signal to stop, or a negative errno. */
 static int main_loop(struct service *service, int signal_fd)
 {
@@ -346,7 +365,7 @@ static int main_loop(struct service *service, int signal_fd)
     for (;;) {
         struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
                                {.fd = service->wake_fd, .events = POLLIN}};
-        int wait_ms = identity_tick(service->identity);
+        int wait_ms = tick(service);
         int r = check_migrations(service, &migrations_current);
 
         if (r < 0)

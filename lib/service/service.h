@@ -9,6 +9,7 @@
 #define STOA_SERVICE_SERVICE_H
 
 #include "base/config.h"
+#include "base/uuid.h"
 #include "grpc/rpc.h"
 #include "jwt/jwt.h"
 #include "pg/db.h"
@@ -34,6 +35,9 @@ struct service_definition {
     /* Runs on the database's engine thread each time the database becomes reachable, before the
      * service says it is ready. May be NULL. */
     void (*database_ready)(struct service *service);
+    /* Main thread, from time to time; starts what is due and does not wait for it. Returns
+     * milliseconds until it wants to be called again. May be NULL. */
+    int (*tick)(struct service *service);
     /* After the last call has ended. May be NULL. */
     void (*stop)(struct service *service);
 };
@@ -59,9 +63,9 @@ void service_set_condition(struct service *service, const char *reason, bool hol
 /* ---- the caller ---- */
 
 struct service_caller {
-    int64_t account_id; /* the token's sub */
-    struct str session; /* sid */
-    struct str token;   /* as sent, for answers that repeat it */
+    int64_t account_id;  /* the token's sub */
+    struct uuid session; /* sid */
+    struct str token;    /* as sent, for answers that repeat it */
 };
 
 /* NULL for an anonymous caller (only on methods with AUTH_OPTIONAL or AUTH_NONE). In the call's
@@ -69,6 +73,23 @@ struct service_caller {
 const struct service_caller *service_caller(const struct rpc_call *call);
 /* 0 for an anonymous caller; for binding to SQL. */
 int64_t service_caller_id(const struct rpc_call *call);
+
+/* Where a call comes from. The gateway, and whoever else may use the service's unix socket, says
+ * for whom it calls (metadata x-client-address and x-forwarded-user-agent); everybody else speaks
+ * for themselves, whatever metadata they send. */
+struct service_client {
+    struct str address;    /* an IP address as text; {NULL, 0}: of this machine, and not said */
+    struct str user_agent; /* at most 512 bytes of ASCII; {NULL, 0}: not said */
+};
+
+/* Strings live as the call. */
+struct service_client service_client(struct rpc_call *call);
+
+/* auth only: a session has been ended, in a transaction that has committed. Its access tokens are
+ * refused here at once; the other processes read it from Postgres. expires_at_us: when the last of
+ * them has expired. Any thread. */
+void service_session_ended(struct service *service, const struct uuid *session,
+                           int64_t expires_at_us);
 
 /* ---- answers that handlers share ---- */
 

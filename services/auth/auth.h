@@ -3,13 +3,16 @@
 #define STOA_AUTH_AUTH_H
 
 #include "password.h"
+#include "refresh_token.h"
 #include "service/service.h"
 #include "statements.h"
 #include "stoa/auth/v1/auth.pb-c.h"
+#include "stoa/auth/v1/sessions.pb-c.h"
 
 struct auth_config {
     struct str key_path;
-    int64_t token_ttl_s, hash_threads, hash_queue;
+    int64_t token_ttl_s, session_ttl_s, refresh_grace_s, young_sign_in_s;
+    int64_t hash_threads, hash_queue;
 };
 
 struct auth {
@@ -22,16 +25,33 @@ struct auth {
     struct arena publish_arena;
     bool publishing;
     unsigned publish_attempts;
+
+    struct auth_purge *purge;
 };
 
-/* ---- accounts.c: CreateUser, Login, GetCurrentUser ---- */
+/* ---- the RPCs ---- */
 
 void auth_create_user_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request);
-void auth_login_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request);
 void auth_get_current_user_rpc(void *service, struct rpc_call *call,
                                const ProtobufCMessage *request);
+void auth_login_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request);
+void auth_update_current_user_rpc(void *service, struct rpc_call *call,
+                                  const ProtobufCMessage *request);
+void auth_delete_current_user_rpc(void *service, struct rpc_call *call,
+                                  const ProtobufCMessage *request);
+void auth_get_json_web_key_set_rpc(void *service, struct rpc_call *call,
+                                   const ProtobufCMessage *request);
 
-/* ---- keys.c: the signing key and GetJsonWebKeySet ---- */
+void auth_refresh_session_rpc(void *service, struct rpc_call *call,
+                              const ProtobufCMessage *request);
+void auth_list_sessions_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request);
+void auth_end_session_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request);
+void auth_end_current_session_rpc(void *service, struct rpc_call *call,
+                                  const ProtobufCMessage *request);
+void auth_end_other_sessions_rpc(void *service, struct rpc_call *call,
+                                 const ProtobufCMessage *request);
+
+/* ---- keys.c: the signing key ---- */
 
 /* Makes the key file if there is none, and loads it. On error one line in *ret_error. */
 int auth_load_key(struct auth *auth, struct str *ret_error) MUST_CHECK;
@@ -41,20 +61,78 @@ void auth_publish_key(struct auth *auth);
 
 #define AUTH_KEY_CONDITION "signing key published"
 
-void auth_get_json_web_key_set_rpc(void *service, struct rpc_call *call,
-                                   const ProtobufCMessage *request);
+/* ---- tokens.c: what a sign-in or a refreshment gives ---- */
 
-/* ---- tokens.c ---- */
-
-struct auth_session_id {
-    uint8_t bytes[16]; /* a UUID, version 7 */
+struct auth_tokens {
+    struct refresh_token refresh; /* also says which session */
+    uint8_t family_hash[REFRESH_HASH_BYTES], refresh_hash[REFRESH_HASH_BYTES];
 };
 
-int auth_new_session_id(struct auth_session_id *ret) MUST_CHECK;
+/* For a new session. -EIO, -ENOMEM. */
+int auth_new_tokens(struct auth_tokens *ret) MUST_CHECK;
 
-/* A new access token for an account and session, NUL-terminated in the arena; {NULL, 0} on error.
- */
-struct str auth_issue_token(const struct auth *auth, int64_t account_id,
-                            const struct auth_session_id *session, struct arena *arena) MUST_CHECK;
+/* Binds the first nine parameters of a statement that makes an access token (TOKEN_PARAMS in
+ * statements.c). */
+void auth_bind_tokens(const struct auth *auth, struct rpc_call *call, struct db_query *query,
+                      const struct auth_tokens *tokens);
+
+/* A new access token for an account and session, NUL-terminated in the call's arena; NULL: the call
+ * has been failed. */
+char *auth_issue_token(const struct auth *auth, struct rpc_call *call, int64_t account_id,
+                       const struct uuid *session) MUST_CHECK;
+
+/* The refresh token's text in the call's arena; NULL: the call has been failed. */
+char *auth_refresh_token_text(struct rpc_call *call, const struct refresh_token *token) MUST_CHECK;
+
+/* ---- account_row.c: what rows and names become ---- */
+
+/* Columns email, username, bio and image, the first of them in this column. The texts are the
+ * row's, so the answer is packed before the row goes away. */
+Stoa__Auth__V1__User auth_user_of_row(const struct db_result *result, int first_column,
+                                      char *token);
+
+/* A username and an e-mail address with their keys; {NULL, 0} for one that is not given. */
+struct auth_names {
+    struct str username, username_key, email, email_key;
+    const char *fault; /* what is wrong with the username */
+};
+
+/* Fills in the keys. -EINVAL: the username is not acceptable; -ENOMEM. auth_fail_names() says
+ * either to the caller. */
+int auth_complete_names(struct auth_names *names, struct arena *arena) MUST_CHECK;
+void auth_fail_names(struct rpc_call *call, const struct auth_names *names);
+
+void auth_fail_taken(struct rpc_call *call, bool username, bool email);
+
+/* True, and the call has been failed, when a statement found a name taken. */
+bool auth_found_taken(struct rpc_call *call, const struct db_result *result) MUST_CHECK;
+
+/* ---- hashing.c: passwords of calls ---- */
+
+/* What waits for the password pool as long as the call does. */
+struct password_request auth_password_request(struct rpc_call *call, char *password,
+                                              password_done_fn *done, void *user);
+
+void auth_forget_password(char *password); /* may be NULL */
+
+/* The pool's queue is full. */
+void auth_fail_busy(struct rpc_call *call);
+
+/* Any outcome but PASSWORD_DONE and PASSWORD_WRONG. */
+void auth_fail_hashing(struct rpc_call *call, enum password_outcome outcome);
+
+/* ---- sessions.c ---- */
+
+/* The columns id and tokens_expire_at of sessions that a committed statement has ended: their
+ * access tokens count no more in this process. */
+void auth_sessions_ended(const struct auth *auth, const struct db_result *result);
+
+/* ---- purge.c: removing what has expired ---- */
+
+int auth_purge_new(struct auth *auth, struct auth_purge **ret) MUST_CHECK;
+void auth_purge_free(struct auth_purge *purge);
+
+/* Main thread. Returns milliseconds until it wants to be called again. */
+int auth_purge_tick(struct auth_purge *purge);
 
 #endif

@@ -12,6 +12,15 @@ static const struct config_setting settings[] = {
      "File of the private signing key (JWK); made at the first start. One for each instance."},
     {"STOA_AUTH_TOKEN_TTL_S", CONFIG_INT, offsetof(struct auth_config, token_ttl_s), "900", 10,
      30 * 86400, false, "How long an access token lives, in seconds."},
+    {"STOA_AUTH_SESSION_TTL_S", CONFIG_INT, offsetof(struct auth_config, session_ttl_s), "2592000",
+     60, 400 * 86400, false, "How long a session lasts that is not refreshed, in seconds."},
+    {"STOA_AUTH_REFRESH_GRACE_S", CONFIG_INT, offsetof(struct auth_config, refresh_grace_s), "10",
+     1, 60, false,
+     "How long a refresh token counts after it was exchanged, in case that the answer was lost."},
+    {"STOA_AUTH_YOUNG_SIGN_IN_S", CONFIG_INT, offsetof(struct auth_config, young_sign_in_s), "900",
+     0, 86400, false,
+     "How long after a sign-in the password may be changed, and the account deleted, without the"
+     " current password."},
     {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "2", 1, 256,
      false, "Threads that hash passwords; each takes a core and 19 MiB while it works."},
     {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "64", 1, 100000,
@@ -22,8 +31,29 @@ static const struct rpc_handler handlers[] = {
     {"CreateUser", auth_create_user_rpc, NULL},
     {"Login", auth_login_rpc, NULL},
     {"GetCurrentUser", auth_get_current_user_rpc, NULL},
+    {"UpdateCurrentUser", auth_update_current_user_rpc, NULL},
+    {"DeleteCurrentUser", auth_delete_current_user_rpc, NULL},
     {"GetJsonWebKeySet", auth_get_json_web_key_set_rpc, NULL},
 };
+
+static const struct rpc_handler session_handlers[] = {
+    {"RefreshSession", auth_refresh_session_rpc, NULL},
+    {"EndCurrentSession", auth_end_current_session_rpc, NULL},
+    {"ListSessions", auth_list_sessions_rpc, NULL},
+    {"EndSession", auth_end_session_rpc, NULL},
+    {"EndOtherSessions", auth_end_other_sessions_rpc, NULL},
+};
+
+static int add_services(struct auth *auth, struct str *ret_error)
+{
+    struct rpc_server *rpc = service_rpc(auth->service);
+    int r = rpc_server_add(rpc, &stoa__auth__v1__auth_service__descriptor, handlers,
+                           ARRAY_SIZE(handlers), auth, ret_error);
+
+    return r < 0 ? r
+                 : rpc_server_add(rpc, &stoa__auth__v1__session_service__descriptor,
+                                  session_handlers, ARRAY_SIZE(session_handlers), auth, ret_error);
+}
 
 static int start(struct service *service, struct str *ret_error)
 {
@@ -37,6 +67,10 @@ static int start(struct service *service, struct str *ret_error)
     arena_init(&auth->publish_arena, 64 * 1024);
     service_set_state(service, auth); /* from here on, stop() cleans up */
     service_set_condition(service, AUTH_KEY_CONDITION, false);
+    if (auth->config->session_ttl_s < auth->config->token_ttl_s) {
+        *ret_error = STR("STOA_AUTH_SESSION_TTL_S: set no less than STOA_AUTH_TOKEN_TTL_S");
+        return -EINVAL;
+    }
     r = auth_load_key(auth, ret_error);
     if (r < 0)
         return r;
@@ -48,8 +82,15 @@ static int start(struct service *service, struct str *ret_error)
         *ret_error = STR("no memory or threads for hashing: lower STOA_AUTH_HASH_THREADS");
         return r;
     }
-    return rpc_server_add(service_rpc(service), &stoa__auth__v1__auth_service__descriptor, handlers,
-                          ARRAY_SIZE(handlers), auth, ret_error);
+    r = auth_purge_new(auth, &auth->purge);
+    return r < 0 ? r : add_services(auth, ret_error);
+}
+
+static int tick(struct service *service)
+{
+    struct auth *auth = service_state(service);
+
+    return auth_purge_tick(auth->purge);
 }
 
 static void database_ready(struct service *service)
@@ -61,6 +102,7 @@ static void stop(struct service *service)
 {
     struct auth *auth = service_state(service);
 
+    auth_purge_free(auth->purge);
     password_pool_free(auth->passwords);
     jwt_signer_free(auth->signer);
     arena_free(&auth->publish_arena);
@@ -82,6 +124,7 @@ int main(int argc, char **argv)
         .n_migrations = n_migrations,
         .start = start,
         .database_ready = database_ready,
+        .tick = tick,
         .stop = stop,
     };
 

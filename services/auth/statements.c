@@ -2,13 +2,37 @@
 #include "statements.h"
 
 /* A session is started only together with the publication of the key that signs its tokens. The
- * first look, by signing_keys_pkey, is all that happens but once a day. */
-#define PUBLISH_KEY_ONCE_A_DAY(key_id, public_jwk)                                       \
-    "key AS ("                                                                           \
-    " INSERT INTO auth.signing_keys (key_id, public_jwk) SELECT " key_id ", " public_jwk \
-    " WHERE NOT EXISTS (SELECT FROM auth.signing_keys AS k"                              \
-    "  WHERE k.key_id = " key_id " AND k.last_used_at > now() - interval '1 day')"       \
+ * first look, by signing_keys_pkey, is all that happens but once a day.
+ * $8 key id, $9 public key. */
+#define PUBLISH_KEY_ONCE_A_DAY                                             \
+    "key AS ("                                                             \
+    " INSERT INTO auth.signing_keys (key_id, public_jwk) SELECT $8, $9"    \
+    " WHERE NOT EXISTS (SELECT FROM auth.signing_keys AS k"                \
+    "  WHERE k.key_id = $8 AND k.last_used_at > now() - interval '1 day')" \
     " ON CONFLICT (key_id) DO UPDATE SET last_used_at = now())"
+
+/* What every statement that makes an access token begins with, and binds first:
+ * $1 session id, $2 family hash, $3 refresh hash, $4 address, $5 user agent, $6 seconds that the
+ * access token lives, $7 seconds that the session lives, $8 key id, $9 public key. */
+#define TOKEN_PARAMS \
+    DB_UUID, DB_BYTEA, DB_BYTEA, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_TEXT, DB_TEXT
+#define TOKENS_EXPIRE "now() + make_interval(secs => $6)"
+#define SESSION_EXPIRES "now() + make_interval(secs => $7)"
+
+#define NEW_SESSION_OF_ACCOUNT                                                     \
+    "session AS ("                                                                 \
+    " INSERT INTO auth.sessions (id, user_id, family_hash, refresh_hash, address," \
+    "  user_agent, tokens_expire_at, expires_at)"                                  \
+    " SELECT $1, id, $2, $3, $4::inet, $5, " TOKENS_EXPIRE ", " SESSION_EXPIRES " FROM account)"
+
+/* ended: the rows of auth.sessions that a statement deletes. Those whose access tokens have expired
+ * need no revocation; the minute is for clocks that differ. */
+#define ENDED_COLUMNS "s.id, s.tokens_expire_at"
+#define REVOKE_ENDED                                                \
+    "revoked AS ("                                                  \
+    " INSERT INTO auth.revoked_sessions (session_id, expires_at)"   \
+    " SELECT id, tokens_expire_at + interval '1 minute' FROM ended" \
+    " WHERE tokens_expire_at + interval '1 minute' > now())"
 
 const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
     /* Is somebody called so already? Asked before a password is hashed; the constraints decide.
@@ -21,18 +45,16 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                            " EXISTS (SELECT FROM auth.users WHERE email_key = $2)"},
 
     /* A new account, signed in.
-     * 1 username, 2 username_key, 3 email, 4 email_key, 5 password_hash, 6 session id, 7 key id,
-     * 8 public key -> id */
+     * 1-9 TOKEN_PARAMS, 10 username, 11 username_key, 12 email, 13 email_key, 14 password_hash
+     * -> id */
     [AUTH_CREATE_ACCOUNT] =
         {.name = "create_account",
          .kind = DB_WRITE,
-         .params = {DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_UUID, DB_TEXT, DB_TEXT},
+         .params = {TOKEN_PARAMS, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT},
          .sql = "WITH account AS ("
                 " INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
-                " VALUES ($1, $2, $3, $4, $5) RETURNING id),"
-                " session AS ("
-                " INSERT INTO auth.sessions (id, user_id) SELECT $6, id FROM account),"
-                " " PUBLISH_KEY_ONCE_A_DAY("$7", "$8") " SELECT id FROM account"},
+                " VALUES ($10, $11, $12, $13, $14) RETURNING id),"
+                " " NEW_SESSION_OF_ACCOUNT ", " PUBLISH_KEY_ONCE_A_DAY " SELECT id FROM account"},
 
     /* Whom does this e-mail address belong to? users_email_key_unique.
      * 1 email_key -> id, password_hash */
@@ -41,20 +63,54 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                            .params = {DB_TEXT},
                            .sql = "SELECT id, password_hash FROM auth.users WHERE email_key = $1"},
 
-    /* Signs in, unless the password was changed since it was verified. users_pkey.
-     * 1 account id, 2 password_hash, 3 session id, 4 key id, 5 public key
-     * -> email, username, bio, image */
-    [AUTH_START_SESSION] =
-        {.name = "start_session",
+    /* Signs in, unless the password was changed since it was verified. The lock makes a change wait
+     * (see AUTH_CHANGE_ACCOUNT), so that it ends this session too. users_pkey.
+     * 1-9 TOKEN_PARAMS, 10 account id, 11 password_hash -> email, username, bio, image */
+    [AUTH_START_SESSION] = {.name = "start_session",
+                            .kind = DB_WRITE,
+                            .params = {TOKEN_PARAMS, DB_INT8, DB_TEXT},
+                            .sql = "WITH account AS ("
+                                   " SELECT id, email, username, bio, image FROM auth.users"
+                                   " WHERE id = $10 AND password_hash = $11 FOR SHARE),"
+                                   " " NEW_SESSION_OF_ACCOUNT ", " PUBLISH_KEY_ONCE_A_DAY
+                                   " SELECT email, username, bio, image FROM account"},
+
+    /* A refresh token is used: the current one is replaced, the one before counts for a few seconds
+     * more, and an older one ends the session. Who uses one at the same time waits for the lock and
+     * then sees what became of the session. sessions_pkey, users_pkey.
+     * 1-9 TOKEN_PARAMS ($3: of the token that is used), 10 hash of its successor, 11 the nonce that
+     * made it, 12 seconds that the one before counts
+     * -> enum auth_refreshment, nonce of the successor before, account id, email, username, bio,
+     * image, tokens_expire_at; no row: not a token of a session that lives */
+    [AUTH_REFRESH_SESSION] =
+        {.name = "refresh_session",
          .kind = DB_WRITE,
-         .params = {DB_INT8, DB_TEXT, DB_UUID, DB_TEXT, DB_TEXT},
-         .sql = "WITH account AS ("
-                " SELECT id, email, username, bio, image FROM auth.users"
-                " WHERE id = $1 AND password_hash = $2),"
-                " session AS ("
-                " INSERT INTO auth.sessions (id, user_id) SELECT $3, id FROM account),"
-                " " PUBLISH_KEY_ONCE_A_DAY(
-                    "$4", "$5") " SELECT email, username, bio, image FROM account"},
+         .params = {TOKEN_PARAMS, DB_BYTEA, DB_BYTEA, DB_INT8},
+         .sql = "WITH session AS ("
+                " SELECT id, user_id, successor_nonce, tokens_expire_at, CASE"
+                "  WHEN refresh_hash = $3 THEN 1"
+                "  WHEN previous_hash = $3 AND rotated_at > now() - make_interval(secs => $12)"
+                "  THEN 2 ELSE 3 END AS outcome"
+                " FROM auth.sessions"
+                " WHERE id = $1 AND family_hash = $2 AND expires_at > now() FOR UPDATE),"
+                " refreshed AS ("
+                " UPDATE auth.sessions AS s SET last_used_at = now(),"
+                "  address = $4::inet, user_agent = $5, tokens_expire_at = " TOKENS_EXPIRE ","
+                "  expires_at = CASE WHEN s.expires_at"
+                "    < " SESSION_EXPIRES " - make_interval(secs => $7 / 30)"
+                "   THEN " SESSION_EXPIRES " ELSE s.expires_at END,"
+                "  refresh_hash = CASE outcome WHEN 1 THEN $10 ELSE s.refresh_hash END,"
+                "  previous_hash = CASE outcome WHEN 1 THEN $3 ELSE s.previous_hash END,"
+                "  rotated_at = CASE outcome WHEN 1 THEN now() ELSE s.rotated_at END,"
+                "  successor_nonce = CASE outcome WHEN 1 THEN $11 ELSE s.successor_nonce END"
+                " FROM session WHERE s.id = session.id AND outcome IN (1, 2)),"
+                " ended AS ("
+                " DELETE FROM auth.sessions AS s USING session"
+                " WHERE s.id = session.id AND outcome = 3 RETURNING " ENDED_COLUMNS "),"
+                " " REVOKE_ENDED ", " PUBLISH_KEY_ONCE_A_DAY
+                " SELECT outcome, successor_nonce, a.id, email, username, bio, image,"
+                "  tokens_expire_at"
+                " FROM session JOIN auth.users AS a ON a.id = session.user_id"},
 
     /* The caller's own account. users_pkey.
      * 1 account id -> email, username, bio, image */
@@ -63,6 +119,121 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
          .kind = DB_READ,
          .params = {DB_INT8},
          .sql = "SELECT email, username, bio, image FROM auth.users WHERE id = $1"},
+
+    /* Before an account is changed. users_pkey, sessions_pkey, users_username_key_unique,
+     * users_email_key_unique.
+     * 1 account id, 2 session id, 3 seconds for which a sign-in is young, 4 username_key, 5
+     * email_key -> password_hash, young, username taken, email taken; no row: the session has
+     * ended */
+    [AUTH_BEFORE_CHANGE] =
+        {.name = "before_change",
+         .kind = DB_READ,
+         .params = {DB_INT8, DB_UUID, DB_INT8, DB_TEXT, DB_TEXT},
+         .sql = "SELECT password_hash, s.created_at > now() - make_interval(secs => $3),"
+                " EXISTS (SELECT FROM auth.users WHERE username_key = $4 AND id <> $1),"
+                " EXISTS (SELECT FROM auth.users WHERE email_key = $5 AND id <> $1)"
+                " FROM auth.users AS a JOIN auth.sessions AS s ON s.user_id = a.id"
+                " WHERE a.id = $1 AND s.id = $2"},
+
+    /* Changes what is given, while the session lives, and the password is still the one that was
+     * verified. users_pkey, sessions_pkey.
+     * 1 account id, 2 session id, 3 username, 4 username_key, 5 email, 6 email_key, 7 and 8 whether
+     * bio changes and to what, 9 and 10 image likewise, 11 password_hash, 12 the one before
+     * -> email, username, bio, image */
+    [AUTH_CHANGE_ACCOUNT] =
+        {.name = "change_account",
+         .kind = DB_WRITE,
+         .params = {DB_INT8, DB_UUID, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_BOOL, DB_TEXT, DB_BOOL,
+                    DB_TEXT, DB_TEXT, DB_TEXT},
+         .sql = "UPDATE auth.users SET username = coalesce($3, username),"
+                " username_key = coalesce($4, username_key), email = coalesce($5, email),"
+                " email_key = coalesce($6, email_key),"
+                " bio = CASE WHEN $7 THEN $8 ELSE bio END,"
+                " image = CASE WHEN $9 THEN $10 ELSE image END,"
+                " password_hash = coalesce($11, password_hash), updated_at = now()"
+                " WHERE id = $1 AND ($11 IS NULL OR password_hash = $12)"
+                " AND EXISTS (SELECT FROM auth.sessions WHERE id = $2 AND user_id = $1)"
+                " RETURNING email, username, bio, image"},
+
+    /* An account's sessions, latest sign-in first. sessions_by_user_newest.
+     * 1 account id, 2 those before this id, 3 how many
+     * -> id, user_agent, address, created_at, last_used_at */
+    [AUTH_LIST_SESSIONS] = {.name = "list_sessions",
+                            .kind = DB_READ,
+                            .params = {DB_INT8, DB_UUID, DB_INT4},
+                            .sql = "SELECT id, user_agent, host(address), created_at, last_used_at"
+                                   " FROM auth.sessions WHERE user_id = $1"
+                                   " AND id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff')"
+                                   " AND expires_at > now() ORDER BY id DESC LIMIT $3"},
+
+    /* sessions_pkey. 1 account id, 2 session id -> the ended one: id, tokens_expire_at */
+    [AUTH_END_SESSION] = {.name = "end_session",
+                          .kind = DB_WRITE,
+                          .params = {DB_INT8, DB_UUID},
+                          .sql = "WITH ended AS ("
+                                 " DELETE FROM auth.sessions AS s WHERE user_id = $1 AND id = $2"
+                                 " RETURNING " ENDED_COLUMNS "), " REVOKE_ENDED
+                                 " SELECT id, tokens_expire_at FROM ended"},
+
+    /* sessions_by_user_newest.
+     * 1 account id, 2 the session that stays -> the ended ones: id, tokens_expire_at */
+    [AUTH_END_OTHER_SESSIONS] =
+        {.name = "end_other_sessions",
+         .kind = DB_WRITE,
+         .params = {DB_INT8, DB_UUID},
+         .sql = "WITH ended AS ("
+                " DELETE FROM auth.sessions AS s WHERE user_id = $1 AND id <> $2"
+                " RETURNING " ENDED_COLUMNS "), " REVOKE_ENDED
+                " SELECT id, tokens_expire_at FROM ended"},
+
+    /* Takes the account for its deletion: a sign-in that is under way ends first, and a later one
+     * waits in vain. users_pkey, sessions_pkey. 1 account id, 2 session id -> 1, when both are
+     * there
+     */
+    [AUTH_LOCK_ACCOUNT] = {.name = "lock_account",
+                           .kind = DB_WRITE,
+                           .params = {DB_INT8, DB_UUID},
+                           .sql = "SELECT 1 FROM auth.users WHERE id = $1 AND EXISTS ("
+                                  " SELECT FROM auth.sessions WHERE id = $2 AND user_id = $1)"
+                                  " FOR UPDATE"},
+
+    /* sessions_by_user_newest. 1 account id -> the ended ones: id, tokens_expire_at */
+    [AUTH_END_ALL_SESSIONS] = {.name = "end_all_sessions",
+                               .kind = DB_WRITE,
+                               .params = {DB_INT8},
+                               .sql = "WITH ended AS ("
+                                      " DELETE FROM auth.sessions AS s WHERE user_id = $1"
+                                      " RETURNING " ENDED_COLUMNS "), " REVOKE_ENDED
+                                      " SELECT id, tokens_expire_at FROM ended"},
+
+    /* Removes the account, and what the other services have of it (migrations/0003_deletion.sql).
+     * users_pkey; sessions_by_user_newest. 1 account id */
+    [AUTH_DELETE_ACCOUNT] = {.name = "delete_account",
+                             .kind = DB_WRITE,
+                             .params = {DB_INT8},
+                             .sql = "WITH elsewhere AS MATERIALIZED ("
+                                    " SELECT auth.forget_user_elsewhere($1))"
+                                    " DELETE FROM auth.users"
+                                    " WHERE id = $1 AND EXISTS (SELECT FROM elsewhere)"},
+
+    /* Removes sessions that nobody has refreshed, some at a time; their access tokens have expired
+     * long ago. sessions_by_expiry, sessions_pkey. */
+    [AUTH_PURGE_SESSIONS] = {.name = "purge_sessions",
+                             .kind = DB_WRITE,
+                             .params = {DB_END},
+                             .sql = "DELETE FROM auth.sessions WHERE id = ANY (ARRAY("
+                                    " SELECT id FROM auth.sessions WHERE expires_at < now()"
+                                    " ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED))"},
+
+    /* Removes revocations of tokens that have expired. revoked_sessions_by_expiry,
+     * revoked_sessions_pkey. */
+    [AUTH_PURGE_REVOCATIONS] =
+        {.name = "purge_revocations",
+         .kind = DB_WRITE,
+         .params = {DB_END},
+         .sql = "DELETE FROM auth.revoked_sessions WHERE seq = ANY (ARRAY("
+                " SELECT seq FROM auth.revoked_sessions WHERE expires_at < now()"
+                " ORDER BY expires_at LIMIT 10000 FOR UPDATE SKIP LOCKED))"},
 
     /* At start: makes this instance's key known, and drops keys that can't have signed a token that
      * still lives: 31 days is the longest life (lib/jwt), 1 day the precision of last_used_at.

@@ -1,30 +1,35 @@
-/* Session ids and access tokens. Pure but for the clock and random numbers; any thread. */
+/* Access tokens, refresh tokens, and what the database gets to know of them. Any thread. */
 #include "auth.h"
+
+#include "base/log.h"
 
 #include <errno.h>
 #include <sys/random.h>
 
-/* UUID version 7 (RFC 9562 section 5.7): ordered by time, so that new sessions lie together in the
- * index. */
-int auth_new_session_id(struct auth_session_id *ret)
+int auth_new_tokens(struct auth_tokens *ret)
 {
-    uint64_t ms = (uint64_t)clock_realtime_us() / 1000;
-    uint8_t *b = ret->bytes;
+    struct uuid session;
+    int r = uuid_new(&session);
 
-    if (getrandom(b, sizeof(ret->bytes), 0) != sizeof(ret->bytes))
-        return -EIO;
-    for (int i = 0; i < 6; i++)
-        b[i] = (uint8_t)(ms >> (40 - 8 * i));
-    b[6] = (uint8_t)(0x70 | (b[6] & 0x0f));
-    b[8] = (uint8_t)(0x80 | (b[8] & 0x3f));
-    return 0;
+    if (r == 0)
+        r = refresh_token_new(&session, &ret->refresh);
+    return r < 0 ? r : refresh_token_hashes(&ret->refresh, ret->family_hash, ret->refresh_hash);
 }
 
-static struct str uuid_text(const uint8_t b[16], struct arena *arena)
+void auth_bind_tokens(const struct auth *auth, struct rpc_call *call, struct db_query *query,
+                      const struct auth_tokens *tokens)
 {
-    return arena_printf(
-        arena, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-        b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    struct service_client client = service_client(call);
+
+    db_bind_uuid(query, tokens->refresh.session.bytes);
+    db_bind_bytea(query, (struct str){(const char *)tokens->family_hash, REFRESH_HASH_BYTES});
+    db_bind_bytea(query, (struct str){(const char *)tokens->refresh_hash, REFRESH_HASH_BYTES});
+    db_bind_text(query, client.address);
+    db_bind_text(query, client.user_agent);
+    db_bind_int8(query, auth->config->token_ttl_s);
+    db_bind_int8(query, auth->config->session_ttl_s);
+    db_bind_text(query, jwt_signer_key_id(auth->signer));
+    db_bind_text(query, jwt_signer_public_jwk(auth->signer));
 }
 
 static struct str new_token_id(struct arena *arena)
@@ -37,15 +42,17 @@ static struct str new_token_id(struct arena *arena)
                         (unsigned long long)id[1]);
 }
 
-struct str auth_issue_token(const struct auth *auth, int64_t account_id,
-                            const struct auth_session_id *session, struct arena *arena)
+char *auth_issue_token(const struct auth *auth, struct rpc_call *call, int64_t account_id,
+                       const struct uuid *session)
 {
+    struct arena *arena = rpc_call_arena(call);
     int64_t now = clock_realtime_us() / 1000000;
+    char session_text[UUID_CHARS + 1];
     struct jwt_claims claims = {
         .issuer = service_token_issuer(auth->service),
         .audience = service_token_audience(auth->service),
         .subject = arena_printf(arena, "%lld", (long long)account_id),
-        .session = uuid_text(session->bytes, arena),
+        .session = {session_text, UUID_CHARS},
         .id = new_token_id(arena),
         .issued_at = now,
         .not_before = now,
@@ -53,5 +60,20 @@ struct str auth_issue_token(const struct auth *auth, int64_t account_id,
     };
     struct str token;
 
-    return jwt_sign(auth->signer, &claims, arena, &token) == 0 ? token : STR_NULL;
+    uuid_print(session, session_text);
+    if (jwt_sign(auth->signer, &claims, arena, &token) == 0)
+        return (char *)token.p;
+    log_error("a token could not be signed");
+    rpc_fail(call, RPC_INTERNAL, "internal error");
+    return NULL;
+}
+
+char *auth_refresh_token_text(struct rpc_call *call, const struct refresh_token *token)
+{
+    char *text = arena_alloc(rpc_call_arena(call), REFRESH_TOKEN_CHARS + 1);
+
+    if (text && refresh_token_print(token, text) == 0)
+        return text;
+    service_fail_memory(call);
+    return NULL;
 }

@@ -1,10 +1,12 @@
 """Fixtures of the contract tests. README.md shows how to use them."""
+import contextlib
 import itertools
 import os
 
+import psycopg2
 import pytest
 from gateway_fixture import TestGateway
-from stoa_contract import Both, Contract, GrpcClient, HttpClient
+from stoa_contract import Both, Contract, GrpcClient, HttpClient, session_of
 from stoa_suite_fixture import Suite, descriptor_set
 
 
@@ -68,14 +70,14 @@ def unique():
 
 @pytest.fixture(scope="session")
 def new_account(call_grpc, unique):
-    """new_account() -> a fresh account as CreateUser answers it, with its password added"""
+    """new_account() -> a fresh account as CreateUser answers it, with its password and refreshToken added"""
 
     def make(stem="user", password="correct horse battery"):
         name = unique(stem)
         request = {"user": {"username": name, "email": f"{name}@example.com", "password": password}}
         code, answer = call_grpc("auth", "CreateUser", request)
         assert code == "OK", answer
-        return {**answer["user"], "password": password}
+        return {**answer["user"], "password": password, "refreshToken": answer["refreshToken"]}
 
     return make
 
@@ -91,6 +93,36 @@ def publish(call_grpc, unique):
         return answer["article"]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sign_in(call_grpc):
+    """sign_in(account) -> one more session of an account: {"token": ..., "refreshToken": ..., "session": its id}"""
+
+    def make(account):
+        request = {"user": {"email": account["email"], "password": account["password"]}}
+        code, answer = call_grpc("auth", "Login", request)
+        assert code == "OK", answer
+        token = answer["user"]["token"]
+        return {"token": token, "refreshToken": answer["refreshToken"], "session": session_of(token)}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pass_time(suite):
+    """pass_time(session id, seconds): for this session so much time goes by, as far as the database knows."""
+    with contextlib.closing(psycopg2.connect(**suite.database("stoa_auth"))) as database:
+        database.autocommit = True
+
+        def make(session, seconds):
+            columns = ("created_at", "rotated_at", "last_used_at", "expires_at")
+            changes = ", ".join(f"{name} = {name} - %(time)s * interval '1 second'" for name in columns)
+            with database.cursor() as cursor:
+                cursor.execute(f"UPDATE auth.sessions SET {changes} WHERE id = %(id)s", {"time": seconds, "id": session})
+                assert cursor.rowcount == 1
+
+        yield make
 
 
 @pytest.fixture(scope="session")

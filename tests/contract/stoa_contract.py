@@ -6,6 +6,7 @@ set, so a test speaks of methods by name and of messages as (canonical proto3) J
 import base64
 import copy
 import dataclasses
+import json
 import re
 import urllib.parse
 
@@ -367,3 +368,8 @@ def token_part(token, index):
     """A decoded part of a JWT: 0 its header, 1 its claims (not verified)."""
     part = token.split(".")[index]
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def session_of(token):
+    """The id of the session that an access token belongs to."""
+    return json.loads(token_part(token, 1))["sid"]

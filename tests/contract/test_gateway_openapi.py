@@ -228,6 +228,11 @@ def test_live_answers_fit(document, call_http, unique):
     call(call_http, document, "Login", "POST", "/api/users/login", body)
     call(call_http, document, "GetCurrentUser", "GET", "/api/user", token=token)
     call(call_http, document, "GetJsonWebKeySet", "GET", "/.well-known/jwks.json")
+    change = example_body(document, "UpdateCurrentUser")
+    change["user"].update(username=unique("doc"), email=f"{unique('doc')}@example.com")
+    change["currentPassword"] = body["user"]["password"]
+    del change["updateMask"]
+    call(call_http, document, "UpdateCurrentUser", "PUT", "/api/user", change, token)
     article = example_body(document, "CreateArticle")
     article["article"]["title"] = unique("Title ")
     made = call(call_http, document, "CreateArticle", "POST", "/api/articles", article, token, 201)
@@ -240,6 +245,17 @@ def test_live_answers_fit(document, call_http, unique):
     call(call_http, document, "ListRooms", "GET", "/api/chat/rooms?pageSize=2", token=token)
     call(call_http, document, "SendMessage", "POST", f"{path}/messages", example_body(document, "SendMessage"), token, 201)
     call(call_http, document, "ListMessages", "GET", f"{path}/messages?afterSeq=0", token=token)
+    login = {"user": {name: change["user"][name] for name in ("email", "password")}}
+    other = call(call_http, document, "Login", "POST", "/api/users/login", login)
+    again = {"refreshToken": other["refreshToken"]}
+    call(call_http, document, "RefreshSession", "POST", "/api/session:refresh", again)
+    listed = call(call_http, document, "ListSessions", "GET", "/api/sessions?pageSize=1", token=token)
+    path = f"/api/sessions/{listed['sessions'][0]['id']}"
+    call(call_http, document, "EndSession", "DELETE", path, token=token, status=204)
+    call(call_http, document, "EndOtherSessions", "POST", "/api/sessions:endOthers", token=token, status=204)
+    call(call_http, document, "EndCurrentSession", "DELETE", "/api/session", token=token, status=204)
+    token = call(call_http, document, "Login", "POST", "/api/users/login", login)["user"]["token"]
+    call(call_http, document, "DeleteCurrentUser", "DELETE", "/api/user", token=token, status=204)
     tried = set(re.findall(r'call\(call_http, document, "(\w+)"', pathlib.Path(__file__).read_text()))
     assert tried >= {op["operationId"] for _, _, op in operations(document)}, "an operation is not tried"
 

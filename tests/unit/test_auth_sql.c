@@ -1,6 +1,6 @@
 /* The statements of auth on a real Postgres: names and addresses are unique, a session comes with
- * its account and its published key or not at all, and the other services see two views and no
- * more. */
+ * its account and its published key or not at all, what ends leaves a revocation exactly while its
+ * tokens live, and the other services see three views and no more. */
 #include "sql_fixture.h"
 
 #include "../../services/auth/statements.h"
@@ -26,7 +26,8 @@ static int teardown(void **state)
 
 static int empty_tables(void **state UNUSED)
 {
-    pg_sql("TRUNCATE auth.users, auth.sessions, auth.signing_keys RESTART IDENTITY");
+    pg_sql("TRUNCATE auth.users, auth.sessions, auth.signing_keys, auth.revoked_sessions"
+           " RESTART IDENTITY");
     return 0;
 }
 
@@ -40,19 +41,31 @@ static const uint8_t *next_session(void)
     return id;
 }
 
+/* What a statement that makes an access token begins with. The refresh token's hash is a word. */
+static void bind_tokens(struct db_query *q, const uint8_t *session, const char *refresh)
+{
+    db_bind_uuid(q, session);
+    db_bind_bytea(q, STR("family"));
+    db_bind_bytea(q, str_of(refresh));
+    db_bind_text(q, STR("192.0.2.7"));
+    db_bind_text(q, STR("browser"));
+    db_bind_int8(q, 900);
+    db_bind_int8(q, 3600);
+    db_bind_text(q, STR("k1"));
+    db_bind_text(q, STR("jwk1"));
+}
+
 static void submit_account(struct answer *a, const char *name, const char *email,
                            const uint8_t *session)
 {
     struct db_query *q = db_query(db, &arena, AUTH_CREATE_ACCOUNT);
 
+    bind_tokens(q, session, "first");
     db_bind_text(q, str_of(name));
     db_bind_text(q, str_of(name));
     db_bind_text(q, str_of(email));
     db_bind_text(q, str_of(email));
     db_bind_text(q, STR("hash"));
-    db_bind_uuid(q, session);
-    db_bind_text(q, STR("k1"));
-    db_bind_text(q, STR("jwk1"));
     answer_submit(a, q, SECONDS(30));
 }
 
@@ -81,11 +94,9 @@ static int start_session(int64_t account, const char *hash)
     struct answer a;
     int rows;
 
+    bind_tokens(q, next_session(), "first");
     db_bind_int8(q, account);
     db_bind_text(q, str_of(hash));
-    db_bind_uuid(q, next_session());
-    db_bind_text(q, STR("k1"));
-    db_bind_text(q, STR("jwk1"));
     assert_int_equal(answer_run(&a, q), DB_OK);
     rows = db_rows(&a.result);
     answer_free(&a);
@@ -188,6 +199,184 @@ static void sessions_end_with_their_account(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 0);
 }
 
+/* ---- refreshing ---- */
+
+static const uint8_t the_session[16] = {9, 9};
+
+static int refresh_by(const char *family, const char *token, const char *successor)
+{
+    struct db_query *q = db_query(db, &arena, AUTH_REFRESH_SESSION);
+    struct answer a;
+    int outcome;
+
+    db_bind_uuid(q, the_session);
+    db_bind_bytea(q, str_of(family));
+    db_bind_bytea(q, str_of(token));
+    db_bind_text(q, STR_NULL);
+    db_bind_text(q, STR_NULL);
+    db_bind_int8(q, 900);
+    db_bind_int8(q, 3600);
+    db_bind_text(q, STR("k1"));
+    db_bind_text(q, STR("jwk1"));
+    db_bind_bytea(q, str_of(successor));
+    db_bind_bytea(q, STR("nonce"));
+    db_bind_int8(q, 10);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    outcome = db_rows(&a.result) ? db_get_int4(&a.result, 0, 0) : 0;
+    answer_free(&a);
+    return outcome;
+}
+
+static int refresh(const char *token, const char *successor)
+{
+    return refresh_by("family", token, successor);
+}
+
+static void pass_time(const char *interval)
+{
+    char sql[512];
+
+    snprintf(sql, sizeof(sql),
+             "UPDATE auth.sessions SET created_at = created_at - t, rotated_at = rotated_at - t,"
+             " tokens_expire_at = tokens_expire_at - t, expires_at = expires_at - t"
+             " FROM (SELECT interval '%s') AS x (t)",
+             interval);
+    pg_sql(sql);
+}
+
+static void start_the_session(void)
+{
+    struct answer a;
+
+    submit_account(&a, "ada", "ada@x", the_session);
+    assert_int_equal(answer_wait(&a), DB_OK);
+    answer_free(&a);
+}
+
+static void refresh_tokens_follow_one_another(void **state UNUSED)
+{
+    start_the_session();
+    assert_int_equal(refresh("first", "second"), AUTH_ROTATED);
+    assert_int_equal(refresh("first", "other"), AUTH_ROTATED_BEFORE);
+    pass_time("9 seconds");
+    assert_int_equal(refresh("first", "other"), AUTH_ROTATED_BEFORE);
+    assert_int_equal(refresh("second", "third"), AUTH_ROTATED);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions WHERE refresh_hash = 'third'"
+                            " AND previous_hash = 'second' AND successor_nonce = 'nonce'"),
+                     1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.revoked_sessions"), 0);
+}
+
+static void old_refresh_token_ends_the_session(void **state UNUSED)
+{
+    start_the_session();
+    assert_int_equal(refresh("first", "second"), AUTH_ROTATED);
+    pass_time("11 seconds");
+    assert_int_equal(refresh("first", "third"), AUTH_USED_TWICE);
+    assert_int_equal(refresh("second", "third"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.revocations WHERE seq = 1"
+                            " AND expires_at > now() + interval '15 minutes'"),
+                     1);
+}
+
+static void guessed_refresh_token_ends_nothing(void **state UNUSED)
+{
+    start_the_session();
+    assert_int_equal(refresh_by("guessed", "first", "second"), 0);
+    assert_int_equal(refresh_by("guessed", "guessed", "second"), 0);
+    assert_int_equal(refresh("first", "second"), AUTH_ROTATED);
+}
+
+static void session_that_nobody_uses_expires(void **state UNUSED)
+{
+    start_the_session();
+    pass_time("59 minutes");
+    assert_int_equal(refresh("first", "second"), AUTH_ROTATED);
+    pass_time("59 minutes");
+    assert_int_equal(refresh("second", "third"), AUTH_ROTATED);
+    pass_time("61 minutes");
+    assert_int_equal(refresh("third", "fourth"), 0);
+}
+
+/* ---- ending ---- */
+
+static int end_with(enum auth_statement statement, int64_t account, const uint8_t *session)
+{
+    struct db_query *q = db_query(db, &arena, statement);
+    struct answer a;
+    int rows;
+
+    db_bind_int8(q, account);
+    if (session)
+        db_bind_uuid(q, session);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    rows = db_rows(&a.result);
+    answer_free(&a);
+    return rows;
+}
+
+static void ending_revokes_what_still_has_tokens(void **state UNUSED)
+{
+    int64_t ada = create("ada", "ada@x", NULL), bob = create("bob", "bob@x", NULL);
+
+    assert_int_equal(start_session(ada, "hash"), 1);
+    pass_time("20 minutes"); /* their tokens have expired */
+    assert_int_equal(start_session(ada, "hash"), 1);
+    assert_int_equal(end_with(AUTH_END_OTHER_SESSIONS, ada, the_session), 3);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.revoked_sessions"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 1);
+    assert_int_equal(end_with(AUTH_END_ALL_SESSIONS, bob, NULL), 1);
+    assert_int_equal(end_with(AUTH_END_ALL_SESSIONS, bob, NULL), 0);
+}
+
+static void only_ones_own_session_is_ended(void **state UNUSED)
+{
+    int64_t bob;
+
+    start_the_session();
+    bob = create("bob", "bob@x", NULL);
+    assert_int_equal(end_with(AUTH_END_SESSION, bob, the_session), 0);
+    assert_int_equal(end_with(AUTH_END_SESSION, 1, the_session), 1);
+}
+
+/* The version before makes rows without the new columns. */
+static void sessions_of_the_version_before(void **state UNUSED)
+{
+    int64_t ada = create("ada", "ada@x", NULL);
+
+    pg_sql("DELETE FROM auth.sessions");
+    pg_sql("INSERT INTO auth.sessions (id, user_id)"
+           " VALUES ('09090000-0000-0000-0000-000000000000', 1)");
+    assert_int_equal(refresh("first", "second"), 0);
+    assert_int_equal(end_with(AUTH_END_SESSION, ada, the_session), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.revocations"
+                            " WHERE expires_at > now() + interval '30 days'"),
+                     1);
+}
+
+static void purge(enum auth_statement statement)
+{
+    struct answer a;
+
+    assert_int_equal(answer_run(&a, db_query(db, &arena, statement)), DB_OK);
+    answer_free(&a);
+}
+
+static void only_what_has_expired_is_purged(void **state UNUSED)
+{
+    create("ada", "ada@x", NULL);
+    pass_time("2 hours");
+    create("bob", "bob@x", NULL);
+    purge(AUTH_PURGE_SESSIONS);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 1);
+    pg_sql("INSERT INTO auth.revoked_sessions (session_id, expires_at) VALUES"
+           " (gen_random_uuid(), now() - interval '1 second'),"
+           " (gen_random_uuid(), now() + interval '1 minute')");
+    purge(AUTH_PURGE_REVOCATIONS);
+    assert_int_equal(pg_sql("SELECT max(seq) FROM auth.revoked_sessions"), 2);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.revoked_sessions"), 1);
+}
+
 /* ---- keys ---- */
 
 static void key_is_marked_as_used_once_a_day(void **state UNUSED)
@@ -250,7 +439,7 @@ static void expect_refused(const char *role, const char *sql)
     PQfinish(pg);
 }
 
-static void other_services_see_two_views_and_no_more(void **state UNUSED)
+static void other_services_see_three_views_and_no_more(void **state UNUSED)
 {
     static const char *const roles[] = {"stoa_posts", "stoa_chat"};
     static const char *const refused[] = {
@@ -263,6 +452,9 @@ static void other_services_see_two_views_and_no_more(void **state UNUSED)
         "DELETE FROM auth.profiles",
         "INSERT INTO auth.verification_keys VALUES ('mine', '{}')",
         "DELETE FROM auth.verification_keys",
+        "SELECT * FROM auth.revoked_sessions",
+        "DELETE FROM auth.revocations",
+        "INSERT INTO auth.revocations (session_id, expires_at) VALUES (gen_random_uuid(), now())",
         "CREATE TABLE auth.x ()",
         "DROP VIEW auth.profiles",
     };
@@ -274,6 +466,8 @@ static void other_services_see_two_views_and_no_more(void **state UNUSED)
         PGconn *pg = PQconnectdb(conninfo.p);
         PQclear(sql_exec(pg, "SELECT id, username, username_key, bio, image FROM auth.profiles"));
         PQclear(sql_exec(pg, "SELECT key_id, public_jwk FROM auth.verification_keys"));
+        PQclear(
+            sql_exec(pg, "SELECT seq, session_id, revoked_at, expires_at FROM auth.revocations"));
         PQfinish(pg);
         for (size_t j = 0; j < ARRAY_SIZE(refused); j++)
             expect_refused(roles[i], refused[j]);
@@ -281,6 +475,9 @@ static void other_services_see_two_views_and_no_more(void **state UNUSED)
 }
 
 /* ---- cost ---- */
+
+#define SESSION "'00000000-0000-7000-8000-000000000000'"
+#define TOKENS "gen_random_uuid(), 'f', 'r', '192.0.2.7', 'b', 900, 3600, 'k1', 'j'"
 
 static void nothing_grows_with_the_tables(void **state UNUSED)
 {
@@ -290,12 +487,21 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         long max_pages;
     } cases[] = {
         {AUTH_TAKEN, "'u7', 'u8@x'", 10},
-        {AUTH_CREATE_ACCOUNT,
-         "'new', 'new', 'new@x', 'new@x', 'h', '00000000-0000-7000-8000-000000000000', 'k1', 'j'",
-         60},
+        {AUTH_CREATE_ACCOUNT, TOKENS ", 'new', 'new', 'new@x', 'new@x', 'h'", 80},
         {AUTH_FIND_ACCOUNT, "'u7@x'", 6},
-        {AUTH_START_SESSION, "7, 'h', '00000000-0000-7000-8000-000000000000', 'k1', 'j'", 40},
+        {AUTH_START_SESSION, TOKENS ", 7, 'h'", 60},
+        {AUTH_REFRESH_SESSION, TOKENS ", 'second', 'nonce', 10", 60},
         {AUTH_CURRENT_ACCOUNT, "7", 6},
+        {AUTH_BEFORE_CHANGE, "1, " SESSION ", 900, 'u7', 'u8@x'", 20},
+        {AUTH_CHANGE_ACCOUNT,
+         "1, " SESSION ", 'new', 'new', 'new@x', 'new@x', true, 'b', true, 'i', 'h2', 'h'", 60},
+        {AUTH_LIST_SESSIONS, "7, NULL, 20", 10},
+        {AUTH_END_SESSION, "1, " SESSION, 30},
+        {AUTH_END_OTHER_SESSIONS, "7, " SESSION, 40},
+        {AUTH_LOCK_ACCOUNT, "1, " SESSION, 15},
+        {AUTH_END_ALL_SESSIONS, "7", 40},
+        {AUTH_PURGE_SESSIONS, NULL, 10},
+        {AUTH_PURGE_REVOCATIONS, NULL, 10},
     };
 
     pg_sql("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
@@ -303,6 +509,9 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
            " FROM generate_series(1, 20000) i");
     pg_sql("INSERT INTO auth.sessions (id, user_id)"
            " SELECT gen_random_uuid(), 1 + i % 20000 FROM generate_series(1, 40000) i");
+    pg_sql("INSERT INTO auth.sessions (id, user_id) VALUES (" SESSION ", 1)");
+    pg_sql("INSERT INTO auth.revoked_sessions (session_id, expires_at)"
+           " SELECT gen_random_uuid(), now() + interval '1 hour' FROM generate_series(1, 40000)");
     publish("k1");
     sql_as_admin("VACUUM ANALYZE");
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) /* a row in signing_keys for each instance */
@@ -318,10 +527,18 @@ int main(void)
         cmocka_unit_test_setup(account_comes_with_session_and_key_or_not_at_all, empty_tables),
         cmocka_unit_test_setup(session_needs_the_password_that_was_verified, empty_tables),
         cmocka_unit_test_setup(sessions_end_with_their_account, empty_tables),
+        cmocka_unit_test_setup(refresh_tokens_follow_one_another, empty_tables),
+        cmocka_unit_test_setup(old_refresh_token_ends_the_session, empty_tables),
+        cmocka_unit_test_setup(guessed_refresh_token_ends_nothing, empty_tables),
+        cmocka_unit_test_setup(session_that_nobody_uses_expires, empty_tables),
+        cmocka_unit_test_setup(ending_revokes_what_still_has_tokens, empty_tables),
+        cmocka_unit_test_setup(only_ones_own_session_is_ended, empty_tables),
+        cmocka_unit_test_setup(sessions_of_the_version_before, empty_tables),
+        cmocka_unit_test_setup(only_what_has_expired_is_purged, empty_tables),
         cmocka_unit_test_setup(key_is_marked_as_used_once_a_day, empty_tables),
         cmocka_unit_test_setup(session_brings_a_dropped_key_back, empty_tables),
         cmocka_unit_test_setup(only_keys_without_living_tokens_are_dropped, empty_tables),
-        cmocka_unit_test_setup(other_services_see_two_views_and_no_more, empty_tables),
+        cmocka_unit_test_setup(other_services_see_three_views_and_no_more, empty_tables),
         cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,0 +1,115 @@
+/* Login: find the account -> verify the password -> session and key in one statement. Each step
+ * runs where the answer of the one before arrives; accounts.c says where that is. */
+#include "auth.h"
+
+/* A sign-in on its way; in the call's arena. */
+struct sign_in {
+    struct auth *auth;
+    struct rpc_call *call;
+    char *password;     /* the request's; wiped when it has been handed on */
+    int64_t account_id; /* 0: there is no such account */
+    struct str password_hash;
+    struct auth_tokens tokens;
+};
+
+/* The same words whether the account or the password is wrong. */
+static void fail_credentials(struct rpc_call *call)
+{
+    service_fail_field(call, RPC_UNAUTHENTICATED, "CREDENTIALS_INVALID", "credentials", "invalid");
+}
+
+static void on_session_started(void *user, const struct db_result *result)
+{
+    struct sign_in *s = user;
+    Stoa__Auth__V1__LoginResponse response = STOA__AUTH__V1__LOGIN_RESPONSE__INIT;
+    Stoa__Auth__V1__User account;
+    char *token;
+
+    if (service_query_failed(s->call, result))
+        return;
+    if (db_rows(result) == 0) { /* the password was changed while we verified the old one */
+        fail_credentials(s->call);
+        return;
+    }
+    token = auth_issue_token(s->auth, s->call, s->account_id, &s->tokens.refresh.session);
+    if (!token)
+        return;
+    response.refresh_token = auth_refresh_token_text(s->call, &s->tokens.refresh);
+    if (!response.refresh_token)
+        return;
+    account = auth_user_of_row(result, 0, token);
+    response.user = &account;
+    rpc_reply(s->call, &response.base);
+}
+
+static void start_session(struct sign_in *s)
+{
+    struct db_query *query =
+        db_query(service_db(s->auth->service), rpc_call_arena(s->call), AUTH_START_SESSION);
+
+    if (query) {
+        auth_bind_tokens(s->auth, s->call, query, &s->tokens);
+        db_bind_int8(query, s->account_id);
+        db_bind_text(query, s->password_hash);
+    }
+    service_query_with(s->call, query, on_session_started, s);
+}
+
+static void on_verified(void *user, enum password_outcome outcome, const char *encoded)
+{
+    struct sign_in *s = user;
+
+    (void)encoded;
+    if (outcome == PASSWORD_WRONG)
+        fail_credentials(s->call);
+    else if (outcome != PASSWORD_DONE || auth_new_tokens(&s->tokens) < 0)
+        auth_fail_hashing(s->call, outcome);
+    else
+        start_session(s);
+}
+
+static void on_account_found(void *user, const struct db_result *result)
+{
+    struct sign_in *s = user;
+    struct arena *arena = rpc_call_arena(s->call);
+    struct password_request request = auth_password_request(s->call, s->password, on_verified, s);
+
+    if (result->error != DB_OK)
+        auth_forget_password(s->password);
+    if (service_query_failed(s->call, result))
+        return;
+    if (db_rows(result) == 1) {
+        s->account_id = db_get_int8(result, 0, 0);
+        s->password_hash = arena_copy(arena, db_get_text(result, 0, 1));
+        if (!s->password_hash.p) {
+            auth_forget_password(s->password);
+            service_fail_memory(s->call);
+            return;
+        }
+    }
+    if (password_verify(s->auth->passwords, arena, &request, s->password_hash) < 0)
+        auth_fail_busy(s->call);
+}
+
+static void login(struct auth *auth, struct rpc_call *call,
+                  const Stoa__Auth__V1__LoginRequest *request)
+{
+    struct sign_in *s = arena_calloc(rpc_call_arena(call), 1, sizeof(*s));
+    struct auth_names names = {.email = str_of(request->user->email)};
+    struct db_query *query;
+
+    if (!s || auth_complete_names(&names, rpc_call_arena(call)) < 0) {
+        service_fail_memory(call);
+        return;
+    }
+    *s = (struct sign_in){.auth = auth, .call = call, .password = request->user->password};
+    query = db_query(service_db(auth->service), rpc_call_arena(call), AUTH_FIND_ACCOUNT);
+    if (query)
+        db_bind_text(query, names.email_key);
+    service_query_with(call, query, on_account_found, s);
+}
+
+void auth_login_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)
+{
+    login(service, call, (const Stoa__Auth__V1__LoginRequest *)request);
+}

@@ -1,0 +1,136 @@
+/* RefreshSession: a refresh token is exchanged for new tokens, in one statement that decides what
+ * becomes of the session (AUTH_REFRESH_SESSION). */
+#include "auth.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+
+enum column {
+    COLUMN_OUTCOME,
+    COLUMN_NONCE,
+    COLUMN_ACCOUNT,
+    COLUMN_USER, /* four */
+    COLUMN_TOKENS_EXPIRE = COLUMN_USER + 4,
+};
+
+/* A refreshment on its way; in the call's arena. */
+struct refreshment {
+    struct auth *auth;
+    struct rpc_call *call;
+    struct auth_tokens tokens; /* what is used */
+    struct refresh_token successor;
+    uint8_t successor_hash[REFRESH_HASH_BYTES], nonce[REFRESH_NONCE_BYTES];
+};
+
+/* The same words whether a token is made up, ended, expired or used twice. */
+static void fail_token(struct rpc_call *call)
+{
+    service_fail_field(call, RPC_UNAUTHENTICATED, "REFRESH_TOKEN_INVALID", "refresh_token",
+                       "is invalid");
+}
+
+static void on_used_twice(struct refreshment *r, const struct db_result *result)
+{
+    log_warn("a refresh token was used again after its time: its session is ended",
+             LOG_I("account_id", db_get_int8(result, 0, COLUMN_ACCOUNT)));
+    service_session_ended(r->auth->service, &r->tokens.refresh.session,
+                          db_get_timestamp(result, 0, COLUMN_TOKENS_EXPIRE));
+    fail_token(r->call);
+}
+
+/* The token was replaced a moment ago: its successor is made again, of the same parts. */
+static int remake_successor(struct refreshment *r, const struct db_result *result)
+{
+    struct str nonce = db_get_text(result, 0, COLUMN_NONCE);
+
+    if (nonce.n != REFRESH_NONCE_BYTES)
+        return -EBADMSG;
+    return refresh_token_successor(&r->tokens.refresh, (const uint8_t *)nonce.p, &r->successor);
+}
+
+static void reply(struct refreshment *r, const struct db_result *result)
+{
+    Stoa__Auth__V1__RefreshSessionResponse response =
+        STOA__AUTH__V1__REFRESH_SESSION_RESPONSE__INIT;
+    Stoa__Auth__V1__User account;
+    char *token = auth_issue_token(r->auth, r->call, db_get_int8(result, 0, COLUMN_ACCOUNT),
+                                   &r->tokens.refresh.session);
+
+    if (!token)
+        return;
+    response.refresh_token = auth_refresh_token_text(r->call, &r->successor);
+    if (!response.refresh_token)
+        return;
+    account = auth_user_of_row(result, COLUMN_USER, token);
+    response.user = &account;
+    rpc_reply(r->call, &response.base);
+}
+
+static void on_decided(void *user, const struct db_result *result)
+{
+    struct refreshment *r = user;
+    int32_t outcome;
+
+    if (service_query_failed(r->call, result))
+        return;
+    outcome = db_rows(result) > 0 ? db_get_int4(result, 0, COLUMN_OUTCOME) : 0;
+    if (outcome == AUTH_USED_TWICE) {
+        on_used_twice(r, result);
+    } else if (outcome != AUTH_ROTATED && outcome != AUTH_ROTATED_BEFORE) {
+        fail_token(r->call);
+    } else if (outcome == AUTH_ROTATED_BEFORE && remake_successor(r, result) < 0) {
+        log_error("a refresh token's successor can't be made again");
+        rpc_fail(r->call, RPC_INTERNAL, "internal error");
+    } else {
+        reply(r, result);
+    }
+}
+
+static int prepare(struct refreshment *r, struct str text)
+{
+    uint8_t family[REFRESH_HASH_BYTES];
+    int err = refresh_token_parse(text, &r->tokens.refresh);
+
+    if (!err)
+        err =
+            refresh_token_hashes(&r->tokens.refresh, r->tokens.family_hash, r->tokens.refresh_hash);
+    if (!err)
+        err = refresh_token_nonce(r->nonce);
+    if (!err)
+        err = refresh_token_successor(&r->tokens.refresh, r->nonce, &r->successor);
+    return err ? err : refresh_token_hashes(&r->successor, family, r->successor_hash);
+}
+
+static void refresh_session(struct auth *auth, struct rpc_call *call,
+                            const Stoa__Auth__V1__RefreshSessionRequest *request)
+{
+    struct arena *arena = rpc_call_arena(call);
+    struct refreshment *r = arena_calloc(arena, 1, sizeof(*r));
+    struct db_query *query;
+    int err = r ? prepare(r, str_of(request->refresh_token)) : -ENOMEM;
+
+    if (err == -EINVAL) {
+        fail_token(call);
+        return;
+    }
+    if (err < 0) {
+        service_fail_memory(call);
+        return;
+    }
+    r->auth = auth;
+    r->call = call;
+    query = db_query(service_db(auth->service), arena, AUTH_REFRESH_SESSION);
+    if (query) {
+        auth_bind_tokens(auth, call, query, &r->tokens);
+        db_bind_bytea(query, (struct str){(const char *)r->successor_hash, REFRESH_HASH_BYTES});
+        db_bind_bytea(query, (struct str){(const char *)r->nonce, REFRESH_NONCE_BYTES});
+        db_bind_int8(query, auth->config->refresh_grace_s);
+    }
+    service_query_with(call, query, on_decided, r);
+}
+
+void auth_refresh_session_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)
+{
+    refresh_session(service, call, (const Stoa__Auth__V1__RefreshSessionRequest *)request);
+}
