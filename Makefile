@@ -129,9 +129,27 @@ $(OUT)/gateway/place.o: $(NGINX_BUILD)/.configured
 $(OUT)/gateway/lib.a: $(GATEWAY_LIB_O)
 	@mkdir -p $(@D)
 	rm -f $@ && ar rcs $@ $^
-$(NGINX_MODULE): $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a gateway/module.map
+NGINX_MODULE_O := $(GATEWAY_C:%.c=$(OUT)/%.o) $(OUT)/gateway/place.o $(OUT)/gateway/lib.a
+NGINX_MODULE_LIBS = $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson libnghttp2 zlib)
+$(NGINX_MODULE): $(NGINX_MODULE_O) gateway/module.map
 	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
-	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libprotobuf-c libpcre2-8 libcrypto jansson libnghttp2 zlib)
+	    $(OUT)/gateway/lib.a $(NGINX_MODULE_LIBS)
+
+# ---- failing allocations, for tests (tests/faults) ----
+
+FAULTS := $(BUILD)/release/tests/faults.so
+FAULT_MODULE := $(OUT)/tests/$(notdir $(NGINX_MODULE))
+FAULT_WRAP_O := $(OUT)/gateway/tests/faults/wrap.o
+# For the linker: what wrap.o stands in front of.
+FAULT_WRAP = $$(nm $(FAULT_WRAP_O) | sed -n 's/.* T __wrap_/-Wl,--wrap=/p')
+
+$(OUT)/tests/faults.so: $(OUT)/tests/faults/faults.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -o $@ $<
+$(FAULT_MODULE): $(FAULT_WRAP_O) $(NGINX_MODULE_O) gateway/module.map
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map $(FAULT_WRAP) -o $@ $(filter %.o,$^) \
+	    $(OUT)/gateway/lib.a $(NGINX_MODULE_LIBS)
 
 # A user of gateway/h2.h for the contract tests, with its own copy of what is behind it.
 H2_MODULE := $(BUILD)/release/tests/ngx_http_h2_test_module.so
@@ -141,9 +159,9 @@ H2_MODULE_O := $(OUT)/gateway/tests/h2module/module.o \
 $(OUT)/gateway/tests/%.o: tests/%.c $(NGINX_BUILD)/.configured
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Igateway $(NGINX_CPPFLAGS) $(CFLAGS) $(HARDEN) $(WARNINGS) -MMD -MP -c $< -o $@
-$(OUT)/tests/ngx_http_h2_test_module.so: $(H2_MODULE_O) $(OUT)/gateway/lib.a gateway/module.map
+$(OUT)/tests/ngx_http_h2_test_module.so: $(FAULT_WRAP_O) $(H2_MODULE_O) $(OUT)/gateway/lib.a gateway/module.map
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map -o $@ $(filter %.o,$^) \
+	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map $(FAULT_WRAP) -o $@ $(filter %.o,$^) \
 	    $(OUT)/gateway/lib.a $(shell pkg-config --libs libnghttp2 libprotobuf-c)
 
 # ---- unit tests ----

@@ -38,8 +38,12 @@ ngx_int_t grpc_json_set_problem(ngx_http_request_t *r, struct grpc_json_ctx *ctx
     }
     answer->status = (ngx_uint_t)problem->status;
     answer->retry_after = problem->retry_after;
-    answer->language =
-        problem->language.n ? grpc_json_copy(r, problem->language) : (ngx_str_t)ngx_null_string;
+    ngx_str_null(&answer->language);
+    if (problem->language.n) {
+        answer->language = grpc_json_copy(r, problem->language);
+        if (!answer->language.data)
+            return NGX_ERROR;
+    }
     ngx_str_set(&answer->content_type, "application/problem+json");
     answer->body = grpc_json_copy(r, buf_str(json));
     return answer->body.data && !json->failed ? NGX_OK : NGX_ERROR;

@@ -4,6 +4,8 @@
 #include "grpc_json.h"
 #include "http/entity_tag.h"
 
+#include <errno.h>
+
 static bool is_read(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
 {
     ngx_uint_t method = ctx->line_replaced ? ctx->method : r->method;
@@ -59,8 +61,12 @@ static ngx_int_t find_tag(ngx_http_request_t *r, struct grpc_json_ctx *ctx, stru
         value = schema_entity_tag(ctx->match.method, message);
     if (value.n == 0)
         return NGX_OK;
-    tag = entity_tag_of(arena, value);
-    if (!tag.p) {
+    switch (entity_tag_of(arena, value, &tag)) {
+    case 0:
+        break;
+    case -ENOMEM:
+        return NGX_ERROR;
+    default:
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "grpc_json: what %*s gives as entity tag cannot be one",
                       ctx->match.method->path.n, ctx->match.method->path.p);

@@ -179,7 +179,7 @@ struct arena *grpc_json_scratch(void);
 struct buf *grpc_json_scratch_buf(size_t max);
 /* When the worker ends. */
 void grpc_json_free_scratch(ngx_cycle_t *cycle);
-/* A copy in the request's pool; data is NULL without memory. */
+/* A copy in the request's pool; data is NULL without memory, and len 0. */
 ngx_str_t grpc_json_copy(ngx_http_request_t *r, struct str s);
 
 static inline struct str grpc_json_str(ngx_str_t s)

@@ -71,7 +71,9 @@ static void tell_end(struct grpc_h2_stream *s)
         end.message = str_of(s->reason);
     } else {
         end.message = rpc_percent_decode(&arena, s->result.message);
-        end.details = rpc_base64_decode(&arena, s->result.details);
+        /* Damaged ones, and those that there is no memory for, are left out: the code stands. */
+        if (rpc_base64_decode(&arena, s->result.details, &end.details))
+            end.details = STR_NULL;
     }
     s->callbacks->ended(s->data, &end);
     arena_free(&arena);
@@ -446,7 +448,7 @@ ngx_int_t grpc_h2_send(struct grpc_h2_stream *s, struct str message)
         s->out_at = 0;
     }
     if (!buf_reserve(&s->out, sizeof(prefix) + message.n)) {
-        s->out.failed = false; /* nothing was added: what waits is still whole */
+        s->out.failed = s->out.no_memory = false; /* nothing was added: what waits is still whole */
         return NGX_ERROR;
     }
     rpc_prefix_write(prefix, (uint32_t)message.n);

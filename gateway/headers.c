@@ -146,9 +146,10 @@ static ngx_int_t convert(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to, ng
     if (!is_binary(from) && !is_binary(to))
         return clean_value(r, value);
     if (is_binary(from)) {
-        bytes = rpc_base64_decode(arena, bytes);
-        if (!bytes.p)
-            return NGX_DECLINED;
+        int err = rpc_base64_decode(arena, bytes, &bytes);
+
+        if (err)
+            return err == -ENOMEM ? NGX_ERROR : NGX_DECLINED;
     }
     if (is_binary(to))
         bytes = rpc_base64_encode(arena, bytes);

@@ -7,6 +7,7 @@
 #include "grpc_json.h"
 #include "rate.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 #define MIN_ZONE_SIZE (8 * 4096)
@@ -186,9 +187,7 @@ void grpc_json_limit_exit(void)
     digest_ctx = NULL;
 }
 
-/* What rate.c counts by: nobody finds another's place in the table, and the table holds no
- * credential. */
-static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
+static bool digest(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
 {
     /* OpenSSL looks an algorithm up by name each time that it is told one: more work than hashing.
      */
@@ -197,15 +196,24 @@ static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
     if (!digest_ctx)
         digest_ctx = EVP_MD_CTX_new();
     if (!digest_ctx)
-        return NGX_ERROR;
+        return false;
     if (EVP_DigestInit_ex(digest_ctx, algorithm, NULL) != 1) {
         grpc_json_limit_exit();
-        return NGX_ERROR;
+        return false;
     }
-    if (EVP_DigestUpdate(digest_ctx, key.data, key.len) != 1 ||
-        EVP_DigestFinal_ex(digest_ctx, ret, NULL) != 1)
-        return NGX_ERROR;
-    return NGX_OK;
+    return EVP_DigestUpdate(digest_ctx, key.data, key.len) == 1 &&
+           EVP_DigestFinal_ex(digest_ctx, ret, NULL) == 1;
+}
+
+/* What rate.c counts by: nobody finds another's place in the table, and the table holds no
+ * credential. What goes wrong here must not be found by a connection with TLS, which asks the same queue of
+ * errors. */
+static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
+{
+    if (digest(key, ret))
+        return NGX_OK;
+    ERR_clear_error();
+    return NGX_ERROR;
 }
 
 /* NGX_OK: *ret holds the verdict; NGX_DECLINED: the zone does not count this request. */

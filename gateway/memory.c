@@ -19,7 +19,7 @@ struct buf *grpc_json_scratch_buf(size_t max)
     if (buf.cap > SCRATCH_KEPT)
         buf_free(&buf);
     buf.n = 0;
-    buf.failed = false;
+    buf.failed = buf.no_memory = false;
     buf.max = max > buf.cap ? max : buf.cap;
     return &buf;
 }
@@ -28,7 +28,9 @@ ngx_str_t grpc_json_copy(ngx_http_request_t *r, struct str s)
 {
     ngx_str_t copy = {s.n, ngx_pnalloc(r->pool, s.n ? s.n : 1)};
 
-    if (copy.data && s.n)
+    if (!copy.data)
+        copy.len = 0;
+    else if (s.n)
         ngx_memcpy(copy.data, s.p, s.n);
     return copy;
 }

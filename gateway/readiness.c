@@ -22,6 +22,7 @@ struct grpc_json_ready {
     ngx_uint_t waiting; /* probes without an answer */
     ngx_uint_t n_probes;
     struct grpc_json_probe *probes;
+    ngx_http_posted_request_t posted; /* of the request, once all probes have ended */
 };
 
 const ngx_str_t *grpc_json_probe_upstream(ngx_http_request_t *r)
@@ -87,7 +88,7 @@ static ngx_int_t probe_ended(ngx_http_request_t *r, void *data, ngx_int_t rc)
         probe->serving = rpc_health_serving((struct str){(char *)m->bytes, m->size});
     if (--ready->waiting == 0) {
         ready->request->write_event_handler = answer;
-        (void)ngx_http_post_request(ready->request, NULL);
+        (void)ngx_http_post_request(ready->request, &ready->posted); /* takes no memory */
     }
     return NGX_OK;
 }

@@ -113,15 +113,18 @@ static ngx_int_t answer_json(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     struct grpc_json_message *m = &ctx->message;
     struct buf *json = grpc_json_scratch_buf(JSON_BASE + JSON_GROWTH * m->size);
     struct schema_fault fault = {STR_NULL, STR_NULL};
+    int err;
 
     ctx->answer.status = (ngx_uint_t)ctx->match.method->http_status;
     if (ctx->answer.status == NGX_HTTP_NO_CONTENT)
         return NGX_OK;
     if (schema_match_raw_response(&ctx->match))
         return answer_raw(r, ctx);
-    if (schema_response(conf->schema, &ctx->match, (struct str){(char *)m->bytes, m->size},
-                        &options, json, grpc_json_scratch(), &fault) ||
-        json->failed) {
+    err = schema_response(conf->schema, &ctx->match, (struct str){(char *)m->bytes, m->size},
+                          &options, json, grpc_json_scratch(), &fault);
+    if (err == -ENOMEM)
+        return grpc_json_set_status(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    if (err) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "grpc_json: answer of %*s is no such message: %*s: %*s",
                       ctx->match.method->path.n, ctx->match.method->path.p, fault.path.n,
@@ -149,8 +152,10 @@ static ngx_int_t answer_rpc_error(ngx_http_request_t *r, struct grpc_json_ctx *c
 {
     struct problem problem;
 
-    rpc_problem(&problem, ctx->grpc_status, grpc_json_upstream_header(r, STR("grpc-message")),
-                grpc_json_upstream_header(r, STR("grpc-status-details-bin")), grpc_json_scratch());
+    if (rpc_problem(&problem, ctx->grpc_status, grpc_json_upstream_header(r, STR("grpc-message")),
+                    grpc_json_upstream_header(r, STR("grpc-status-details-bin")),
+                    grpc_json_scratch()))
+        return grpc_json_set_status(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
     return grpc_json_set_problem(r, ctx, &problem);
 }
 

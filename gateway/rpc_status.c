@@ -120,23 +120,26 @@ static int base64_value(char c)
     return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
 }
 
-struct str rpc_base64_decode(struct arena *arena, struct str s)
+int rpc_base64_decode(struct arena *arena, struct str s, struct str *ret)
 {
     char *out;
     size_t n = 0;
     uint32_t bits = 0;
     unsigned held = 0;
 
+    *ret = STR_NULL;
     for (unsigned padding = 0; padding < 2 && s.n && s.p[s.n - 1] == '='; padding++)
         s.n--;
-    out = s.n % 4 != 1 ? arena_alloc(arena, s.n + 1) : NULL;
+    if (s.n % 4 == 1)
+        return -EBADMSG;
+    out = arena_alloc(arena, s.n + 1);
     if (!out)
-        return STR_NULL;
+        return -ENOMEM;
     for (size_t i = 0; i < s.n; i++) {
         int v = base64_value(s.p[i]);
 
         if (v < 0)
-            return STR_NULL;
+            return -EBADMSG;
         bits = bits << 6 | (uint32_t)v;
         held += 6;
         if (held >= 8) {
@@ -144,7 +147,8 @@ struct str rpc_base64_decode(struct arena *arena, struct str s)
             out[n++] = (char)(bits >> held & 0xff);
         }
     }
-    return (struct str){out, n};
+    *ret = (struct str){out, n};
+    return 0;
 }
 
 struct str rpc_base64_encode(struct arena *arena, struct str s)

@@ -41,9 +41,9 @@ int rpc_code_read(struct str value, int *ret_code) MUST_CHECK;
 /* A grpc-message as it was meant. What is no valid escape stays as it is: a message is never lost
  * over its encoding. {NULL, 0} without memory. */
 struct str rpc_percent_decode(struct arena *arena, struct str s) MUST_CHECK;
-/* The bytes of a "-bin" header, in either alphabet of RFC 4648. Padding may be missing. {NULL, 0}
- * when it is not base64, or without memory. */
-struct str rpc_base64_decode(struct arena *arena, struct str s) MUST_CHECK;
+/* The bytes of a "-bin" header, in either alphabet of RFC 4648. Padding may be missing. 0, -EBADMSG
+ * (it is not base64) or -ENOMEM, with *ret {NULL, 0}. */
+int rpc_base64_decode(struct arena *arena, struct str s, struct str *ret) MUST_CHECK;
 /* The standard alphabet, padded. {NULL, 0} without memory. */
 struct str rpc_base64_encode(struct arena *arena, struct str s) MUST_CHECK;
 
@@ -61,11 +61,12 @@ bool rpc_health_serving(struct str wire);
 /* rpc_details.c: fills *p from a failed call. message: grpc-message as sent (percent-encoded);
  * details: grpc-status-details-bin as sent (base64 of a google.rpc.Status), or {NULL, 0}. What a
  * service says about its own failures (5xx) stays inside, but for when to try again; so does
- * DebugInfo always. Strings are in the arena. */
-void rpc_problem(struct problem *p, int code, struct str message, struct str details,
-                 struct arena *arena);
+ * DebugInfo always. Strings are in the arena. 0 or -ENOMEM: what is left of the problem would say
+ * something else. */
+int rpc_problem(struct problem *p, int code, struct str message, struct str details,
+                struct arena *arena) MUST_CHECK;
 /* The same of what is decoded already: the message, and the bytes of the google.rpc.Status. */
-void rpc_problem_decoded(struct problem *p, int code, struct str message, struct str details,
-                         struct arena *arena);
+int rpc_problem_decoded(struct problem *p, int code, struct str message, struct str details,
+                        struct arena *arena) MUST_CHECK;
 
 #endif

@@ -55,9 +55,11 @@ static bool read_message(struct session *s, struct str payload, struct str type,
     int err =
         schema_stream_request(s->conf->schema, &match, payload, &options, wire, arena, &fault);
 
-    if (err == 0)
+    if (err == 0) {
         buf_append_str(wire, s->first);
-    if (err == 0 && !wire->failed)
+        err = buf_error(wire);
+    }
+    if (err == 0)
         return true;
     if (err == -EBADMSG)
         refuse_json(s, payload, arena, &fault);
@@ -143,8 +145,8 @@ static int print_message(const struct session *s, struct str wire, struct str *r
     json = grpc_json_scratch_buf(TEXT_BASE + JSON_GROWTH * wire.n);
     err =
         schema_response(s->conf->schema, &match, wire, &options, json, grpc_json_scratch(), fault);
-    if (!err && json->failed)
-        err = -ENOMEM;
+    if (!err)
+        err = buf_error(json);
     *ret = buf_str(json);
     return err;
 }
@@ -230,11 +232,13 @@ static void on_opened(void *data)
 static struct str reason_of(const struct grpc_h2_end *end)
 {
     struct problem problem;
+    int err;
 
     if (!end->from_upstream)
         return end->message;
-    rpc_problem_decoded(&problem, end->status, end->message, end->details, grpc_json_scratch());
-    return problem.detail.n ? problem.detail : problem_title(problem.status);
+    err =
+        rpc_problem_decoded(&problem, end->status, end->message, end->details, grpc_json_scratch());
+    return !err && problem.detail.n ? problem.detail : problem_title(problem.status);
 }
 
 /* What is not the service's own word, but about it. */

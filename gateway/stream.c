@@ -183,8 +183,14 @@ static ngx_int_t take_message(ngx_http_request_t *r, struct grpc_json_ctx *ctx, 
         return NGX_ERROR;
     if (s->ended)
         return NGX_OK;
-    return grpc_json_stream_message(s, wire) == NGX_OK ? NGX_OK
-                                                       : fail_with(r, ctx, NGX_HTTP_BAD_GATEWAY);
+    switch (grpc_json_stream_message(s, wire)) {
+    case NGX_OK:
+        return NGX_OK;
+    case NGX_DECLINED:
+        return fail_with(r, ctx, NGX_HTTP_BAD_GATEWAY);
+    default:
+        return fail_with(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    }
 }
 
 static ngx_int_t refuse_message(ngx_http_request_t *r, struct grpc_json_ctx *ctx)

@@ -42,7 +42,8 @@ ngx_int_t grpc_json_stream_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx
 
 /* ---- stream_text.c: what of a message the client sees ---- */
 
-/* Appends a message to the text. NGX_OK, or NGX_DECLINED: it is none of its type. */
+/* Appends a message to the text. NGX_OK, NGX_DECLINED: it is none of its type, or NGX_ERROR: there
+ * is no memory. */
 ngx_int_t grpc_json_stream_message(struct grpc_json_stream *s, struct str wire);
 /* Appends ctx->answer, a problem, as the end of the text. NGX_DECLINED: the form has no way. */
 ngx_int_t grpc_json_stream_error(struct grpc_json_stream *s);

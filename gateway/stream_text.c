@@ -3,6 +3,8 @@
 
 #include "sse.h"
 
+#include <errno.h>
+
 /* JSON can be larger than its wire: names, and "false," for one byte of a packed list. */
 #define JSON_GROWTH 16
 #define JSON_BASE 65536
@@ -24,10 +26,11 @@ static ngx_int_t append_json(struct grpc_json_stream *s, struct str wire)
         .long_fractions = (conf->print & GRPC_JSON_PRINT_LONG_FRACTIONS) != 0,
     };
     struct schema_fault fault = {STR_NULL, STR_NULL};
+    int err = schema_response(conf->schema, &s->ctx->match, wire, &options, &s->text,
+                              grpc_json_scratch(), &fault);
 
-    if (schema_response(conf->schema, &s->ctx->match, wire, &options, &s->text, grpc_json_scratch(),
-                        &fault))
-        return broken(s, &fault);
+    if (err)
+        return err == -ENOMEM ? NGX_ERROR : broken(s, &fault);
     return NGX_OK;
 }
 
@@ -67,8 +70,12 @@ ngx_int_t grpc_json_stream_message(struct grpc_json_stream *s, struct str wire)
     rc = raw ? append_raw(s, wire) : append_json(s, wire);
     if (rc == NGX_OK && !raw)
         buf_append_str(&s->text, s->form == GRPC_JSON_EVENTS ? STR("\n\n") : STR("\n"));
-    if (rc != NGX_OK)
-        s->text.n = before;
+    if (rc == NGX_OK && s->text.failed)
+        rc = NGX_ERROR;
+    if (rc != NGX_OK) {
+        s->text.n = before; /* what was there is whole */
+        s->text.failed = s->text.no_memory = false;
+    }
     return rc;
 }
 

@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,13 @@ void buf_free(struct buf *b)
 {
     free(b->p);
     buf_init(b, b->max);
+}
+
+int buf_error(const struct buf *b)
+{
+    if (!b->failed)
+        return 0;
+    return b->no_memory ? -ENOMEM : -EMSGSIZE;
 }
 
 char *buf_reserve(struct buf *b, size_t n)
@@ -33,7 +41,7 @@ char *buf_reserve(struct buf *b, size_t n)
         cap = b->max;
     p = realloc(b->p, cap ? cap : 1);
     if (!p) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return NULL;
     }
     b->p = p;
@@ -72,7 +80,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     if (n < 0) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return;
     }
     /* One more byte for vsnprintf's NUL, which does not count as content. */

@@ -10,10 +10,11 @@
 
 struct buf {
     char *p;
-    size_t n;    /* bytes used */
-    size_t cap;  /* bytes allocated */
-    size_t max;  /* bytes that may ever be used */
-    bool failed; /* an append did not fit, or memory ran out */
+    size_t n;       /* bytes used */
+    size_t cap;     /* bytes allocated */
+    size_t max;     /* bytes that may ever be used */
+    bool failed;    /* an append did not fit, or memory ran out */
+    bool no_memory; /* which of the two, when failed */
 };
 
 void buf_init(struct buf *b, size_t max);
@@ -27,6 +28,9 @@ void buf_append(struct buf *b, const void *p, size_t n);
 void buf_append_str(struct buf *b, struct str s);
 void buf_append_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* 0, or why appends failed: -EMSGSIZE, the limit, or -ENOMEM. */
+int buf_error(const struct buf *b) MUST_CHECK;
 
 static inline struct str buf_str(const struct buf *b)
 {

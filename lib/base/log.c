@@ -63,7 +63,7 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
         else
             append_json_string(&b, f->s);
         if (b.failed || b.n + 2 > b.max) { /* too long: the line ends before this field */
-            b.failed = false;
+            b.failed = b.no_memory = false;
             b.n = before;
             break;
         }

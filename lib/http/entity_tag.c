@@ -1,5 +1,7 @@
 #include "http/entity_tag.h"
 
+#include <errno.h>
+
 #define WEAK STR("W/")
 
 /* etagc: what may stand between the quotes. */
@@ -33,15 +35,18 @@ static size_t tag_length(struct str s)
     return n < s.n && s.p[n] == '"' ? n + 1 : 0;
 }
 
-struct str entity_tag_of(struct arena *arena, struct str value)
+int entity_tag_of(struct arena *arena, struct str value, struct str *ret)
 {
+    *ret = STR_NULL;
     if (value.n == 0 || value.n > ENTITY_TAG_MAX)
-        return STR_NULL;
+        return -EBADMSG;
     if (tag_length(value) == value.n)
-        return arena_copy(arena, value);
-    if (opaque_length(value) < value.n)
-        return STR_NULL;
-    return arena_printf(arena, "\"%.*s\"", STR_FMT(value));
+        *ret = arena_copy(arena, value);
+    else if (opaque_length(value) == value.n)
+        *ret = arena_printf(arena, "\"%.*s\"", STR_FMT(value));
+    else
+        return -EBADMSG;
+    return ret->p ? 0 : -ENOMEM;
 }
 
 /* ---- lists ---- */

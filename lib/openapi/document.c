@@ -302,7 +302,7 @@ int openapi_write(const struct schema *schema, const struct openapi_options *opt
     if (!err && d.error.n)
         err = -EINVAL;
     if (!err && json_dump_callback(root, dump, json, JSON_INDENT(1)))
-        err = json->failed ? -EFBIG : -ENOMEM;
+        err = buf_error(json) == -EMSGSIZE ? -EFBIG : -ENOMEM;
     *ret_error = err == -EINVAL ? d.error : STR("out of memory");
     json_decref(root);
     json_decref(d.schemas);

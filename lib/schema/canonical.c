@@ -308,8 +308,8 @@ int schema_canonical_wire(const struct schema_message *type, struct str bytes, s
         return err;
     json_context_init(&c, NULL, NULL, to, arena, ret_fault);
     err = put_message(&c, type, bytes);
-    if (!err && to->failed)
-        err = json_no_room(&c, JSON_SHORT);
+    if (!err)
+        err = buf_error(to);
     if (err)
         to->n = before;
     return err;

@@ -150,8 +150,8 @@ int schema_put_last_event_id(const struct schema *schema, const struct schema_me
     err = route_put_value(schema, way->fields[way->n - 1], id, wire, arena);
     for (size_t i = way->n - 1; i-- > 0;)
         schema_put_end(wire, marks[i]);
-    if (!err && wire->failed)
-        err = -EMSGSIZE;
+    if (!err)
+        err = buf_error(wire);
     if (err)
         wire->n = before;
     return err;

@@ -88,8 +88,6 @@ int json_unexpected(struct json_context *c);
 int json_wrong_kind(struct json_context *c, const char *message);
 /* The message type that the URL of an Any names; NULL if there is none. */
 const struct schema_message *json_type_of_url(const struct json_context *c, struct str url);
-/* Why the output buffer has no room for n more bytes. */
-int json_no_room(const struct json_context *c, size_t n);
 
 /* NULL without memory. */
 void *json_scratch_alloc(struct json_context *c, size_t n) MUST_CHECK;

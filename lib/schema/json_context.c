@@ -178,11 +178,6 @@ int json_too_deep(struct json_context *c)
         arena_printf(c->arena, "is nested too deeply (maximum is %u levels)", c->max_depth));
 }
 
-int json_no_room(const struct json_context *c, size_t n)
-{
-    return n > c->out->max - c->out->n ? -EMSGSIZE : -ENOMEM;
-}
-
 const struct schema_message *json_type_of_url(const struct json_context *c, struct str url)
 {
     const char *slash = url.n ? memrchr(url.p, '/', url.n) : NULL;

@@ -246,7 +246,7 @@ static int read_string(struct json_context *c, const struct schema_field *f, boo
     json_put_short(c, head, (size_t)(to - head));
     to = json_room(c, s.size);
     if (!to)
-        return json_no_room(c, s.size);
+        return buf_error(c->out);
     if (s.size == s.raw.n)
         memcpy(to, s.raw.p, s.size);
     else
@@ -271,7 +271,7 @@ static int read_bytes(struct json_context *c, const struct schema_field *f, bool
     start = schema_put_begin(c->out, f->number);
     to = json_room(c, text.n / 4 * 3 + 2);
     if (!to)
-        return json_no_room(c, text.n / 4 * 3 + 2);
+        return buf_error(c->out);
     size = json_decode_base64(text, to);
     if (size < 0)
         return json_fault(c, "must be a string of base64");
@@ -732,15 +732,15 @@ int schema_json_read(const struct schema *schema, const struct schema_message *t
     c.end = c.start + json.n;
     /* Wire is mostly shorter than JSON. */
     if (!buf_reserve(wire, guess))
-        return json_no_room(&c, guess);
+        return buf_error(wire);
     json_skip_space(&c);
     err = json_read_message(&c, type);
     json_skip_space(&c);
     if (!err && c.at < c.end)
         err = json_unexpected(&c);
     /* Lengths on the wire end at INT32_MAX. */
-    if (!err && wire->failed)
-        err = json_no_room(&c, JSON_SHORT);
+    if (!err)
+        err = buf_error(wire);
     if (!err && wire->n - before > INT32_MAX)
         err = -EMSGSIZE;
     if (err)

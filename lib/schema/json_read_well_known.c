@@ -54,7 +54,7 @@ static int put_mask_path(struct json_context *c, struct str path)
     char *to = json_room(c, path.n * 2);
 
     if (!to)
-        return json_no_room(c, path.n * 2);
+        return buf_error(c->out);
     for (size_t i = 0; i < path.n; i++) {
         char ch = path.p[i];
 

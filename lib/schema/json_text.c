@@ -417,7 +417,7 @@ int json_write_string(struct json_context *c, struct str s)
             return json_fault(c, "is not valid UTF-8");
         to = json_room(c, (size_t)(stop - at) + 1);
         if (!to)
-            return json_no_room(c, (size_t)(stop - at) + 1);
+            return buf_error(c->out);
         memcpy(to, at, (size_t)(stop - at));
         c->out->n += (size_t)(stop - at);
         at = stop;
@@ -443,7 +443,7 @@ int json_write_base64(struct json_context *c, struct str s)
     size = (s.n + 2) / 3 * 4 + 2;
     to = json_room(c, size);
     if (!to)
-        return json_no_room(c, size);
+        return buf_error(c->out);
     *to++ = '"';
     for (; left >= 3; p += 3, left -= 3, to += 4) {
         uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];

@@ -501,10 +501,10 @@ int schema_json_write(const struct schema *schema, const struct schema_message *
     if (guess > left)
         guess = left;
     if (!buf_reserve(json, guess))
-        return json_no_room(&c, guess);
+        return buf_error(json);
     err = json_write_message(&c, type, wire.p ? wire : STR(""));
-    if (!err && json->failed)
-        err = json_no_room(&c, JSON_SHORT);
+    if (!err)
+        err = buf_error(json);
     if (err)
         json->n = before;
     return err;

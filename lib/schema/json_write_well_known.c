@@ -43,7 +43,7 @@ static int write_mask_path(struct json_context *c, struct str path)
     char *to = json_room(c, path.n);
 
     if (!to)
-        return json_no_room(c, path.n);
+        return buf_error(c->out);
     for (size_t i = 0; i < path.n; i++) {
         char ch = path.p[i];
 

@@ -556,7 +556,7 @@ static int read_whole(int fd, struct buf *to)
     do {
         room = buf_reserve(to, 65536);
         if (!room)
-            return -EFBIG;
+            return buf_error(to) == -ENOMEM ? -ENOMEM : -EFBIG;
         n = read(fd, room, 65536);
         if (n < 0 && errno != EINTR)
             return -errno;

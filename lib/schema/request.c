@@ -585,8 +585,8 @@ int schema_request(const struct schema *schema, const struct schema_match *match
         *ret_part = SCHEMA_PART_FIELD;
         err = -EBADMSG;
     }
-    if (!err && wire->failed)
-        err = -EMSGSIZE;
+    if (!err)
+        err = buf_error(wire);
     if (err)
         wire->n = before;
     return err;
@@ -609,8 +609,8 @@ int schema_stream_request(const struct schema *schema, const struct schema_match
                   ? put_body_field(&r, body, 0, 0)
                   : read_message(&r, match->method->input, body);
 
-    if (!err && wire->failed)
-        err = -EMSGSIZE;
+    if (!err)
+        err = buf_error(wire);
     if (err)
         wire->n = before;
     return err;
@@ -667,8 +667,8 @@ int schema_response(const struct schema *schema, const struct schema_match *matc
         err = json_fields_next(&c, &at);
     if (!err)
         err = at.field ? write_field(&c, &at) : write_absent(&c, f);
-    if (!err && json->failed)
-        err = json_no_room(&c, JSON_SHORT);
+    if (!err)
+        err = buf_error(json);
     if (err)
         json->n = before;
     return err;

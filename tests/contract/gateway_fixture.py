@@ -347,6 +347,9 @@ class Answer:
 class Gateway:
     """nginx with the module. changes: replacements in the rendered configuration."""
 
+    nginx = NGINX
+    module = MODULE
+
     def __init__(self, descriptor_set, changes=None, workers=1):
         self.dir = tempfile.mkdtemp(prefix="gw-")
         os.chmod(self.dir, 0o755)
@@ -366,7 +369,7 @@ class Gateway:
             "@RUN_DIR@": self.dir,
             "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
             "@TLS_LISTEN@": "",
-            "@MODULE@": MODULE,
+            "@MODULE@": self.module,
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WEB_DIR@": str(ROOT / "web"),
             "@WORKERS@": str(self.workers),
@@ -391,11 +394,11 @@ class Gateway:
         return f"{self.dir}/sock/{name}.sock"
 
     def test_config(self):
-        command = NGINX + ["-e", "stderr", "-p", self.dir, "-c", self.config, "-t", "-q"]
+        command = self.nginx + ["-e", "stderr", "-p", self.dir, "-c", self.config, "-t", "-q"]
         return subprocess.run(command, capture_output=True, text=True)
 
     def start(self):
-        command = NGINX + ["-e", "stderr", "-p", self.dir, "-c", self.config, "-g", "daemon off;"]
+        command = self.nginx + ["-e", "stderr", "-p", self.dir, "-c", self.config, "-g", "daemon off;"]
         self.output = open(f"{self.dir}/log/output", "wb")
         self.process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
         deadline = time.monotonic() + 30
@@ -420,10 +423,14 @@ class Gateway:
         trouble = [
             line
             for line in (log.read_text(errors="replace") if log.exists() else "").splitlines()
-            if "[alert]" in line or "[emerg]" in line or "exited on signal" in line
+            if self.is_trouble(line)
         ]
         shutil.rmtree(self.dir, ignore_errors=True)
         assert not trouble, trouble
+
+    def is_trouble(self, line):
+        """Whether this line of the error log should never be there."""
+        return "[alert]" in line or "[emerg]" in line or "exited on signal" in line
 
     def worker_pids(self):
         out = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True)
@@ -496,7 +503,7 @@ class TestGateway(Gateway):
         values = {
             "@RUN_DIR@": self.dir,
             "@HTTP_LISTEN@": f"127.0.0.1:{self.port}",
-            "@MODULE@": MODULE,
+            "@MODULE@": self.module,
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WORKERS@": str(self.workers),
         }
