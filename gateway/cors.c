@@ -6,7 +6,7 @@
  * preflight is a plain OPTIONS request, answered by request.c with the methods that the path's
  * routes have; here it gets the headers that a browser looks for. */
 #include "grpc_json.h"
-#include "origin.h"
+#include "http/origin.h"
 
 static ngx_http_output_header_filter_pt next_header;
 

@@ -4,8 +4,8 @@
  * that a call that fails at once is answered by a problem with its status. Runs in a worker. */
 #include "stream.h"
 
+#include "http/sse.h"
 #include "rpc_status.h"
-#include "sse.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* A stream's messages and its end as the client sees them. */
 #include "stream.h"
 
-#include "sse.h"
+#include "http/sse.h"
 
 #include <errno.h>
 

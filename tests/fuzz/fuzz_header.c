@@ -1,6 +1,9 @@
-/* libFuzzer target for headers that callers write: entity tags and conditions, trace contexts and
- * time-outs. What is made of a text is well-formed, and the same when it is read again. */
+/* libFuzzer target for headers that callers write: entity tags and conditions, trace contexts,
+ * time-outs and origins; and for the text of events, which is made of what services write. What is
+ * made of a text is well-formed, and the same when it is read again. */
 #include "http/entity_tag.h"
+#include "http/origin.h"
+#include "http/sse.h"
 #include "http/timeout.h"
 #include "http/trace_context.h"
 
@@ -41,6 +44,31 @@ static void check_trace(struct arena *arena, struct str text)
         check(state.n <= TRACE_STATE_SIZE && str_eq(trace_state(arena, state), state));
 }
 
+/* A pattern without wildcards allows itself; one of all hosts below a domain not the domain. */
+static void check_origin(struct str text)
+{
+    (void)origin_matches(STR("https://*.example.com:*"), text);
+    if (origin_pattern_valid(text) && !memchr(text.p, '*', text.n))
+        check(origin_matches(text, text));
+}
+
+/* Each line is one of ours: nothing in the text begins one of its own. */
+static void check_event(struct str text)
+{
+    struct buf event CLEANUP(buf_free) = {.max = SIZE_MAX};
+    struct str rest;
+    const char *end;
+
+    (void)sse_id(&event, text);
+    sse_data(&event, text);
+    check(!event.failed && str_ends(buf_str(&event), STR("\n\n")));
+    for (rest = buf_str(&event); rest.n > 1; rest = str_skip(rest, (size_t)(end - rest.p) + 1)) {
+        check(str_starts(rest, STR("id: ")) || str_starts(rest, STR("data: ")));
+        end = memchr(rest.p, '\n', rest.n);
+        check(end && !memchr(rest.p, '\r', (size_t)(end - rest.p)));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str text = {(const char *)data, size};
@@ -51,6 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena, 0);
     check_tags(&arena, text);
     check_trace(&arena, text);
+    check_origin(text);
+    check_event(text);
     if (request_timeout_read(text, &ms) == 0) {
         check(ms >= 1 && ms <= REQUEST_TIMEOUT_MAX_MS);
         check(grpc_timeout_print(timeout, ms) <= 9);

@@ -1,5 +1,5 @@
-/* gateway/origin.c: which web origins a pattern allows. */
-#include "../../gateway/origin.h"
+/* lib/http/origin.c: which web origins a pattern allows. */
+#include "http/origin.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "origin.h"
+#include "http/origin.h"
 
 #define MAX_PORT_DIGITS 5
 

@@ -1,5 +1,5 @@
-/* gateway/sse.c: the text of server-sent events. */
-#include "../../gateway/sse.h"
+/* lib/http/sse.c: the text of server-sent events. */
+#include "http/sse.h"
 
 #include <stdarg.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* Server-sent events, as text. Free of nginx. */
-#include "sse.h"
+/* Server-sent events, as text. */
+#include "http/sse.h"
 
 #include "base/utf8.h"
 

@@ -1,10 +1,10 @@
 /* Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), as text.
  *
- * Free of nginx. An event is: sse_id(), perhaps; then sse_data(), or sse_begin_data(), one line of
+ * An event is: sse_id(), perhaps; then sse_data(), or sse_begin_data(), one line of
  * text that the caller appends, and sse_end().
  */
-#ifndef STOA_GATEWAY_SSE_H
-#define STOA_GATEWAY_SSE_H
+#ifndef STOA_HTTP_SSE_H
+#define STOA_HTTP_SSE_H
 
 #include "base/buf.h"
 
