@@ -63,6 +63,7 @@ struct grpc_json_conf {
     ngx_msec_t stream_timeout;            /* grpc_json_stream_timeout */
     ngx_msec_t heartbeat;                 /* grpc_json_heartbeat; 0: none */
     size_t response_limit;                /* grpc_json_response_limit */
+    ngx_int_t array_limit;                /* grpc_json_array_limit; 0: none */
     ngx_flag_t trace;                     /* grpc_json_trace */
     size_t request_header_limit;          /* grpc_json_request_header_limit */
     size_t response_header_limit;         /* grpc_json_response_header_limit */

@@ -3,6 +3,7 @@
 #include "h2.h"
 
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
+#define DEFAULT_ARRAY_LIMIT 65536
 #define DEFAULT_HEARTBEAT 15000 /* ms; HTML's server-sent events, section 9.2.7 */
 /* gRPC C core refuses more than 8 KB of metadata; some of it is added by ngx_http_grpc_module. */
 #define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
@@ -236,6 +237,8 @@ static ngx_command_t commands[] = {
               NULL),
     DIRECTIVE("grpc_json_response_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
               response_limit, NULL),
+    DIRECTIVE("grpc_json_array_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
+              array_limit, NULL),
     DIRECTIVE("grpc_json_request_header_limit", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
               request_header_limit, NULL),
     DIRECTIVE("grpc_json_request_header", EVERYWHERE | NGX_CONF_TAKE12, set_header, request_headers,
@@ -326,6 +329,7 @@ static void *create_conf(ngx_conf_t *cf)
     conf->trace = NGX_CONF_UNSET;
     conf->response_limit = conf->request_header_limit = NGX_CONF_UNSET_SIZE;
     conf->response_header_limit = NGX_CONF_UNSET_SIZE;
+    conf->array_limit = NGX_CONF_UNSET;
     conf->request_headers = conf->response_headers = NGX_CONF_UNSET_PTR;
     conf->set_headers = NGX_CONF_UNSET_PTR;
     conf->schema = NGX_CONF_UNSET_PTR;
@@ -348,6 +352,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->stream_timeout, prev->stream_timeout, 0);
     ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, DEFAULT_HEARTBEAT);
     ngx_conf_merge_size_value(conf->response_limit, prev->response_limit, DEFAULT_RESPONSE_LIMIT);
+    ngx_conf_merge_value(conf->array_limit, prev->array_limit, DEFAULT_ARRAY_LIMIT);
     ngx_conf_merge_size_value(conf->request_header_limit, prev->request_header_limit,
                               DEFAULT_REQUEST_HEADER_LIMIT);
     ngx_conf_merge_size_value(conf->response_header_limit, prev->response_header_limit,

@@ -253,7 +253,8 @@ static ngx_int_t refuse_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
 static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct schema_json_options options = {.refuse_unknown = conf->refuse_unknown != 0};
+    struct schema_json_options options = {.refuse_unknown = conf->refuse_unknown != 0,
+                                          .max_items = (size_t)conf->array_limit};
     struct arena *arena = grpc_json_scratch();
     struct schema_fault fault = {STR_NULL, STR_NULL};
     enum schema_part part = SCHEMA_PART_BODY;

@@ -48,6 +48,7 @@ static void refuse_json(struct session *s, struct str json, struct arena *arena,
 static bool read_message(struct session *s, struct str payload, struct str type, struct buf *wire)
 {
     struct schema_json_options options = {.refuse_unknown = s->conf->refuse_unknown != 0,
+                                          .max_items = (size_t)s->conf->array_limit,
                                           .content_type = type};
     struct schema_match match = match_of(s);
     struct schema_fault fault = {STR_NULL, STR_NULL};

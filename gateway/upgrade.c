@@ -245,7 +245,8 @@ static int read_first(ngx_http_request_t *r, struct upgrade *u, struct arena *ar
                       enum schema_part *part, struct schema_fault *fault)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct schema_json_options options = {.refuse_unknown = conf->refuse_unknown != 0};
+    struct schema_json_options options = {.refuse_unknown = conf->refuse_unknown != 0,
+                                          .max_items = (size_t)conf->array_limit};
     struct buf *wire = grpc_json_scratch_buf(FIRST_MAX);
     int err = schema_request(conf->schema, &u->ctx->match, grpc_json_str(r->args), STR_NULL,
                              &options, wire, arena, part, fault);

@@ -71,6 +71,7 @@ struct json_context {
     struct json_scratch scratch;
     const char *start, *at, *end; /* reading: the text */
     size_t looked_ahead;          /* reading: bytes gone over to find an "@type" */
+    size_t items, max_items;      /* reading: of all lists and maps */
 };
 
 void json_context_init(struct json_context *c, const struct schema *schema,
@@ -109,6 +110,15 @@ int json_too_deep(struct json_context *c);
 static inline int json_enter(struct json_context *c)
 {
     return c->depth++ < c->max_depth ? 0 : json_too_deep(c);
+}
+
+int json_too_many(struct json_context *c);
+
+/* One more item of a list or map. Memory of whoever unpacks them follows their number, not the bytes
+ * of the text. */
+static inline int json_count_item(struct json_context *c)
+{
+    return c->items++ < c->max_items ? 0 : json_too_many(c);
 }
 
 static inline void json_leave(struct json_context *c)

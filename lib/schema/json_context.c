@@ -33,7 +33,8 @@ void json_context_init(struct json_context *c, const struct schema *schema,
     c->scratch.current = 0;
     c->scratch.used = 0;
     c->start = c->at = c->end = NULL;
-    c->looked_ahead = 0;
+    c->looked_ahead = c->items = 0;
+    c->max_items = options && options->max_items ? options->max_items : SIZE_MAX;
 }
 
 /* ---- scratch ---- */
@@ -176,6 +177,13 @@ int json_too_deep(struct json_context *c)
     return set_fault(
         c, STR(""),
         arena_printf(c->arena, "is nested too deeply (maximum is %u levels)", c->max_depth));
+}
+
+int json_too_many(struct json_context *c)
+{
+    return set_fault(c, STR(""),
+                     arena_printf(c->arena, "has too many items in lists and maps (maximum is %zu)",
+                                  c->max_items));
 }
 
 const struct schema_message *json_type_of_url(const struct json_context *c, struct str url)

@@ -333,7 +333,9 @@ static int read_elements(struct json_context *c, const struct schema_field *f,
     int more, err;
 
     for (more = json_first(c, ']'); more > 0; more = json_next(c, ']')) {
-        err = json_read_value(c, f, f->packed, true);
+        err = json_count_item(c);
+        if (!err)
+            err = json_read_value(c, f, f->packed, true);
         if (err < 0)
             return err;
         here->index++;
@@ -464,7 +466,9 @@ static int read_entries(struct json_context *c, const struct schema_field *f,
     int more, err;
 
     for (more = json_first(c, '}'); more > 0; more = json_next(c, '}')) {
-        err = json_scan_name(c, &here->name);
+        err = json_count_item(c);
+        if (!err)
+            err = json_scan_name(c, &here->name);
         if (!err)
             err = read_map_entry(c, f, here->name);
         if (err < 0)

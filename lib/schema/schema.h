@@ -129,6 +129,7 @@ struct schema_json_options {
     bool long_fractions;     /* time stamps always have at least three fraction digits */
     bool refuse_unknown;     /* reading: an unknown member is an error instead of ignored */
     unsigned max_depth;      /* levels of nesting, 0: 100 */
+    size_t max_items;        /* reading: items of all lists and maps together, 0: any */
     struct str content_type; /* schema_request(): of a body that is a google.api.HttpBody */
 };
 

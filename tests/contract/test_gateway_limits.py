@@ -166,6 +166,22 @@ def test_bad_configuration(descriptor_set, old, new, says):
     assert result.returncode != 0 and says in result.stderr
 
 
+# ---- sizes ----
+
+
+def test_items_of_lists(descriptor_set, messages):
+    """A few bytes of text each, but dozens in the memory of whoever unpacks them."""
+    with running(descriptor_set, messages) as (gateway, service):
+        answer = gateway.post("/demo/items", {"item": {"tagList": [""] * 65536}})
+        assert answer.status == 201 and len(service.calls[-1][1].item.tag_list) == 65536
+        answer = gateway.post("/demo/items", {"item": {"tagList": [""] * 65537}})
+        assert answer.status == 400
+        assert answer.errors() == {"body": ["has too many items in lists and maps (maximum is 65536)"]}
+        assert len(service.calls) == 1
+    with running(descriptor_set, messages, {"grpc_json_trace on;": "grpc_json_trace on; grpc_json_array_limit 0;"}) as (gateway, _):
+        assert gateway.post("/demo/items", {"item": {"tagList": [""] * 65537}}).status == 201
+
+
 # ---- who asks ----
 
 

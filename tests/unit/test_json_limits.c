@@ -353,6 +353,31 @@ static void types_behind_much_have_a_limit(void **state UNUSED)
     }
 }
 
+/* Items count in lists and maps of all levels together, known members only. */
+static void items_have_a_limit(void **state UNUSED)
+{
+    static const char six[] =
+        "{\"unknown\":[1,2,3,4,5,6,7],\"wellKnown\":{\"value\":[[1,2],{\"a\":null}]},"
+        "\"maps\":{\"strings\":{\"a\":\"b\"}}}";
+    static const struct {
+        size_t max;
+        int err;
+    } cases[] = {{0, 0}, {6, 0}, {5, -EBADMSG}, {1, -EBADMSG}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const struct schema_json_options options = {.max_items = cases[i].max};
+        struct conversion c;
+
+        begin(&c, 1 << 20, 0);
+        assert_int_equal(schema_json_read(schema, json_test_type(schema, "All"), str_of(six),
+                                          &options, &c.out, &c.arena, &c.fault),
+                         cases[i].err);
+        if (cases[i].err)
+            assert_true(str_starts(c.fault.message, STR("has too many items")));
+        end(&c);
+    }
+}
+
 static void merges_many_pieces_of_a_message(void **state UNUSED)
 {
     struct conversion c;
@@ -590,6 +615,7 @@ int main(void)
         cmocka_unit_test(takes_absent_input),
         cmocka_unit_test(finds_one_doubled_key_among_many),
         cmocka_unit_test(types_behind_much_have_a_limit),
+        cmocka_unit_test(items_have_a_limit),
         cmocka_unit_test(merges_many_pieces_of_a_message),
         cmocka_unit_test(replaces_many_map_entries),
         cmocka_unit_test(orders_many_fields),
