@@ -150,7 +150,7 @@ def test_killed_service_is_restarted(own_suite, contract):
 
 
 def test_gateway_without_service(own_suite):
-    """A stopped service gives problem+json at once, and the others go on."""
+    """A service that hangs or is down gives problem+json, and the others go on."""
     suite = own_suite()
     http = HttpClient(suite.http)
     pid = suite.pid("posts")
@@ -162,6 +162,12 @@ def test_gateway_without_service(own_suite):
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: http("GET", "/readyz").status == 200, "ready again")
+    suite.supervise("stop", "posts")
+    answer = http("GET", "/api/articles")
+    assert answer.status == 502 and answer.headers["Content-Type"].startswith("application/problem+json")
+    assert http("GET", "/.well-known/jwks.json").status == 200
+    suite.supervise("start", "posts")
+    wait_until(lambda: http("GET", "/api/articles").status == 200, "articles again")
 
 
 def test_stopping_lets_running_calls_end(own_suite, contract):
