@@ -9,7 +9,7 @@ import threading
 
 import grpc
 import pytest
-from gateway_fixture import TEST_DESCRIPTOR_SET, Messages, TestGateway, free_port, wait_until
+from gateway_fixture import OUT, TEST_DESCRIPTOR_SET, Messages, TestGateway, free_port, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -254,7 +254,7 @@ def serve_until_interrupted(folder):
     http, rpc = free_port(), free_port()
     environment = {
         **os.environ,
-        "STOA_OUT": str(TEST_DESCRIPTOR_SET.parent / "release"),
+        "STOA_OUT": str(OUT),
         "STOA_HTTP_PORT": str(http),
         "STOA_TEST_PORT": str(rpc),
         "TMPDIR": folder,
