@@ -78,7 +78,7 @@ typedef void db_done_fn(void *user, const struct db_result *result);
 struct db_options {
     const char *conninfo;         /* libpq connection string; a password comes by PGPASSFILE or
                                      passfile= */
-    unsigned connections;         /* pipelined; 0: 4 */
+    unsigned connections;         /* pipelined; 0: 16 */
     unsigned pool_threads;        /* blocking, for transactions; 0: 2 */
     size_t max_queue;             /* queries waiting or in flight; 0: 4096 */
     size_t max_pool_queue;        /* transactions waiting; 0: 256 */

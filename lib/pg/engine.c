@@ -4,9 +4,11 @@
  * db_submit() and db_ready().
  *
  * Routing. A connection answers in order, so a read behind a write that waits for a lock waits for
- * that lock too. Hence reads go where no write is pending, and writes leave at least a quarter of
- * the connections alone, as long as there are two; the others they share evenly, because each
- * connection can take part in one group commit. */
+ * that lock too. Hence a quarter of the connections is the reads', and they go elsewhere only when
+ * those take no more. They are few so that many reads share a sync. The writes share the others
+ * evenly, and those are many, because each connection can take part in one group commit: as many
+ * writes are made durable by one fsync as there are connections.
+ */
 #include "pg/internal.h"
 
 #include "base/log.h"
@@ -67,30 +69,29 @@ void engine_fail(struct engine *e, struct db_query *q, enum db_error error)
 
 /* ---- routing ---- */
 
-static unsigned count_idle_of_writes(const struct engine *e, unsigned *ret_ready)
+/* How many connections are the reads': a quarter, and two as soon as there are four. */
+static unsigned count_readers(const struct engine *e, unsigned *ret_ready)
 {
-    unsigned idle = 0;
+    unsigned ready = 0, quarter;
 
-    *ret_ready = 0;
-    for (unsigned i = 0; i < e->n_conns; i++) {
-        if (e->conns[i].state == CONN_READY) {
-            ++*ret_ready;
-            idle += e->conns[i].writes == 0;
-        }
-    }
-    return idle;
+    for (unsigned i = 0; i < e->n_conns; i++)
+        ready += e->conns[i].state == CONN_READY;
+    *ret_ready = ready;
+    quarter = (ready + 3) / 4;
+    return quarter == 1 && ready >= 4 ? 2 : quarter;
 }
 
 static struct db_conn *pick_for_write(struct engine *e)
 {
     struct db_conn *best = NULL;
-    unsigned ready, idle = count_idle_of_writes(e, &ready);
-    unsigned reserved = ready > 1 ? (ready + 3) / 4 : 0;
+    unsigned ready, readers = count_readers(e, &ready), nth = 0;
 
     for (unsigned i = 0; i < e->n_conns; i++) {
         struct db_conn *c = &e->conns[i];
 
-        if (!conn_can_take(c) || (c->writes == 0 && idle <= reserved))
+        if (c->state == CONN_READY && nth++ < readers && ready > 1)
+            continue;
+        if (!conn_can_take(c))
             continue;
         if (!best || c->writes < best->writes ||
             (c->writes == best->writes && c->in_flight < best->in_flight))
@@ -101,20 +102,26 @@ static struct db_conn *pick_for_write(struct engine *e)
 
 static struct db_conn *pick_for_read(struct engine *e)
 {
-    struct db_conn *best = NULL;
-    unsigned ready, idle = count_idle_of_writes(e, &ready);
+    struct db_conn *best = NULL, *behind_writes = NULL;
+    unsigned ready, readers = count_readers(e, &ready);
 
-    for (unsigned i = 0; i < e->n_conns; i++) {
+    for (unsigned i = 0, n = 0; i < e->n_conns && n < readers; i++) {
         struct db_conn *c = &e->conns[i];
 
-        if (!conn_can_take(c) || (c->writes > 0 && idle > 0))
+        if (!conn_can_take(c))
             continue;
+        if (c->writes > 0) {
+            if (!behind_writes || c->in_flight < behind_writes->in_flight)
+                behind_writes = c;
+            continue;
+        }
         if (c->unsynced > 0 && c->unsynced < READ_RUN)
             return c;
         if (!best || c->in_flight < best->in_flight)
             best = c;
+        n++;
     }
-    return best;
+    return best ? best : behind_writes;
 }
 
 static void dispatch_list(struct engine *e, struct query_list *list, int64_t now,
@@ -379,7 +386,7 @@ static int set_options(struct db *db, const struct db_options *options)
     struct db_options *o = &db->options;
 
     *o = *options;
-    o->connections = o->connections ? o->connections : 4;
+    o->connections = o->connections ? o->connections : 16;
     o->pool_threads = o->pool_threads ? o->pool_threads : 2;
     o->max_queue = o->max_queue ? o->max_queue : 4096;
     o->max_pool_queue = o->max_pool_queue ? o->max_pool_queue : 256;
