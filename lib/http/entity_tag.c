@@ -126,6 +126,19 @@ bool entity_tags_match(struct str header, struct str tag, enum entity_tag_compar
     return false;
 }
 
+bool entity_tags_match_prefix(struct str header, struct str prefix)
+{
+    struct str tag;
+
+    if (is_any(header))
+        return true;
+    while (next_tag(&header, &tag) == 1) {
+        if (str_starts(opaque_part(tag), prefix))
+            return true;
+    }
+    return false;
+}
+
 enum entity_tag_verdict entity_tag_judge(struct str if_match, struct str if_none_match,
                                          struct str tag)
 {

@@ -30,6 +30,11 @@ enum entity_tag_comparison {
  * {NULL, 0}: none. */
 bool entity_tags_match(struct str header, struct str tag, enum entity_tag_comparison comparison);
 
+/* Whether a tag of a well-formed list, weak or not, begins with prefix, which includes the first
+ * quote. "*" is any. For tags that say first what a condition is about, and behind it what is not
+ * its concern. */
+bool entity_tags_match_prefix(struct str header, struct str prefix);
+
 enum entity_tag_verdict {
     ENTITY_TAG_SEND,         /* the conditions hold */
     ENTITY_TAG_NOT_MODIFIED, /* 304 */

@@ -1,5 +1,6 @@
 /* CreateArticle, GetArticle: each binds one statement on a poller thread and answers from its
  * outcome on the database's engine thread. */
+#include "etag.h"
 #include "input.h"
 #include "posts.h"
 #include "rows.h"
@@ -56,7 +57,8 @@ static void reply_created(const struct creation *creation, const struct db_resul
     article.message._body_case = STOA__POSTS__V1__ARTICLE___BODY_BODY;
     article.message.body = creation->article->body;
     response.article = &article.message;
-    rpc_reply(creation->call, &response.base);
+    if (tag_article(creation->call, &article))
+        rpc_reply(creation->call, &response.base);
 }
 
 static void on_created(void *user, const struct db_result *result)
@@ -128,7 +130,8 @@ static void on_article(void *user, const struct db_result *result)
         return;
     }
     response.article = &article.message;
-    rpc_reply(call, &response.base);
+    if (tag_article(call, &article))
+        rpc_reply(call, &response.base);
 }
 
 static void get_article(struct service *service, struct rpc_call *call,

@@ -1,5 +1,6 @@
 /* CreateComment, ListComments, DeleteComment: each binds one statement on a poller thread and
  * answers from its outcome on the database's engine thread. */
+#include "etag.h"
 #include "posts.h"
 #include "rows.h"
 
@@ -8,6 +9,7 @@ struct request {
     struct rpc_call *call;
     struct str slug;
     uint32_t comment; /* DeleteComment */
+    bool may_go;      /* likewise: its conditions hold */
 };
 
 /* {NULL}: the call has been failed. */
@@ -42,7 +44,7 @@ static void on_created(void *user, const struct db_result *result)
         service_fail_not_found(call, "article", request->slug);
     } else if (comment_from_row(&row, &comment) < 0) {
         service_fail_memory(call);
-    } else {
+    } else if (tag_comment(call, &comment)) {
         response.comment = &comment.message;
         rpc_reply(call, &response.base);
     }
@@ -141,6 +143,8 @@ static void on_deleted(void *user, const struct db_result *result)
         service_fail_not_found(call, "comment", id);
     else if (!db_get_bool(result, 0, DELETED_MINE))
         fail_forbidden(call, "comment", id);
+    else if (!request->may_go)
+        fail_changed(call, "comment", id);
     else
         rpc_reply(call, &response.base);
 }
@@ -151,16 +155,18 @@ static void delete_comment(struct service *service, struct rpc_call *call,
     struct db_query *query = db_query(service_db(service), rpc_call_arena(call), DELETE_COMMENT);
     struct request *request = begin(call, message->slug);
 
-    if (!request)
+    if (!request || !read_conditions(call))
         return;
     if (!query) {
         service_fail_memory(call);
         return;
     }
     request->comment = message->id;
+    request->may_go = conditions_hold(call, (struct version){.id = message->id});
     db_bind_int8(query, service_caller_id(call));
     db_bind_text(query, request->slug);
     db_bind_int8(query, message->id);
+    db_bind_bool(query, request->may_go);
     (void)service_query_with(call, query, on_deleted, request);
 }
 RPC_UNARY(delete_comment, struct service, Stoa__Posts__V1__DeleteCommentRequest)

@@ -1,5 +1,6 @@
 /* UpdateArticle, DeleteArticle: a transaction each, on a thread of the database's pool. It locks
  * the article, decides whether the caller may change it, and changes it. */
+#include "etag.h"
 #include "input.h"
 #include "posts.h"
 #include "rows.h"
@@ -7,7 +8,13 @@
 #include <errno.h>
 
 /* What came of looking at the article. */
-enum verdict { MAY_CHANGE, NOT_FOUND, FORBIDDEN, FAILED /* the database said no */ };
+enum verdict {
+    MAY_CHANGE,
+    NOT_FOUND,
+    FORBIDDEN,
+    CHANGED /* a condition fails */,
+    FAILED /* the database said no */
+};
 
 /* Changes of an article; {NULL, 0}: stays. */
 struct changes {
@@ -46,6 +53,9 @@ static enum verdict lock(struct edit *edit, struct db_tx *tx, struct db_result *
     if (db_get_int8(ret, 0, LOCKED_AUTHOR_ID) != service_caller_id(edit->call))
         return FORBIDDEN;
     edit->id = db_get_int8(ret, 0, LOCKED_ID);
+    if (!conditions_hold(edit->call,
+                         (struct version){edit->id, db_get_timestamp(ret, 0, LOCKED_UPDATED_AT)}))
+        return CHANGED;
     return MAY_CHANGE;
 }
 
@@ -64,6 +74,9 @@ static bool edit_failed(const struct edit *edit, const struct db_result *outcome
         return true;
     case FORBIDDEN:
         fail_forbidden(call, "article", edit->slug);
+        return true;
+    case CHANGED:
+        fail_changed(call, "article", edit->slug);
         return true;
     case FAILED: /* without a database error: no memory for the query */
         break;
@@ -236,13 +249,17 @@ static void on_updated(void *user, const struct db_result *outcome, int verdict)
     if (edit_failed(edit, outcome, verdict))
         return;
     response.article = &edit->article.message;
-    rpc_reply(edit->call, &response.base);
+    if (tag_article(edit->call, &edit->article))
+        rpc_reply(edit->call, &response.base);
 }
 
 static struct edit *begin(struct service *service, struct rpc_call *call, const char *slug)
 {
-    struct edit *edit = arena_calloc(rpc_call_arena(call), 1, sizeof(*edit));
+    struct edit *edit;
 
+    if (!read_conditions(call))
+        return NULL;
+    edit = arena_calloc(rpc_call_arena(call), 1, sizeof(*edit));
     if (!edit) {
         service_fail_memory(call);
         return NULL;

@@ -1,5 +1,6 @@
 /* FavoriteArticle, UnfavoriteArticle: each binds one statement on a poller thread and answers from
  * its outcome on the database's engine thread. */
+#include "etag.h"
 #include "posts.h"
 #include "rows.h"
 
@@ -26,7 +27,7 @@ static void on_changed(void *user, const struct db_result *result)
         service_fail_not_found(call, "article", change->slug);
     else if (article_from_row_in_full(&row, &article) < 0)
         service_fail_memory(call);
-    else
+    else if (tag_article(call, &article))
         change->reply(call, &article.message);
 }
 

@@ -1,5 +1,6 @@
 /* GetProfile, FollowProfile, UnfollowProfile: each binds one statement on a poller thread and
  * answers from its outcome on the database's engine thread. */
+#include "etag.h"
 #include "posts.h"
 #include "rows.h"
 #include "text/username_key.h"
@@ -27,7 +28,7 @@ static void on_profile(void *user, const struct db_result *result)
         service_fail_not_found(call, "profile", lookup->username);
     else if (profile_from_row(&row, 0, &profile) < 0)
         service_fail_memory(call);
-    else
+    else if (tag_profile(call, &profile))
         lookup->reply(call, &profile);
 }
 

@@ -71,6 +71,8 @@ int article_from_row(const struct row *row, struct article *ret)
     int r;
 
     stoa__posts__v1__article__init(article);
+    ret->version = (struct version){db_get_int8(row->result, row->number, ARTICLE_ID),
+                                    timestamp(row, ARTICLE_UPDATED_AT)};
     article->slug = text(row, ARTICLE_SLUG);
     article->title = text(row, ARTICLE_TITLE);
     article->description = text(row, ARTICLE_DESCRIPTION);
@@ -104,6 +106,8 @@ int comment_from_row(const struct row *row, struct comment *ret)
 
     stoa__posts__v1__comment__init(comment);
     comment->id = (uint32_t)db_get_int8(row->result, row->number, COMMENT_ID);
+    ret->version.id = comment->id; /* a comment never changes */
+    ret->version.changed_us = 0;
     comment->body = text(row, COMMENT_BODY);
     if (!comment->body)
         return -ENOMEM;

@@ -16,8 +16,14 @@ struct row {
     bool keep;
 };
 
+/* Which state of an article or comment a row shows: no two states share one. */
+struct version {
+    int64_t id, changed_us;
+};
+
 /* An article and the messages in it, in one piece. */
 struct article {
+    struct version version;
     Stoa__Posts__V1__Article message;
     Stoa__Posts__V1__Profile author;
     Google__Protobuf__Timestamp created_at, updated_at;
@@ -25,6 +31,7 @@ struct article {
 
 /* A comment likewise. */
 struct comment {
+    struct version version;
     Stoa__Posts__V1__Comment message;
     Stoa__Posts__V1__Profile author;
     Google__Protobuf__Timestamp created_at, updated_at;

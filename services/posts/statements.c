@@ -113,7 +113,7 @@ static const char get_article[] =
 
 /* articles_slug_key. $1: slug. */
 static const char lock_article[] =
-    "SELECT id, author_id, title FROM posts.articles WHERE slug = $1 FOR UPDATE";
+    "SELECT id, author_id, title, updated_at FROM posts.articles WHERE slug = $1 FOR UPDATE";
 
 /* articles_pkey, articles_slug_key, article_tags_pkey; counters by their primary keys. For an
  * article that is locked. $2: article, $3: slug, $4: slug if that is taken, $5: title, $6:
@@ -317,14 +317,14 @@ static const char list_comments[] =
     "                    WHERE id = c.author_id OFFSET 0) p ON true"
     " ORDER BY c.id DESC";
 
-/* articles_slug_key, comments_pkey. $1: caller, $2: slug, $3: comment. No row: there is no such
- * article. */
+/* articles_slug_key, comments_pkey. $1: caller, $2: slug, $3: comment, $4: whether it may go. No
+ * row: there is no such article. */
 static const char delete_comment[] =
     "WITH found AS ("
     "  SELECT c.id, c.author_id FROM posts.articles a"
     "  LEFT JOIN posts.comments c ON c.id = $3 AND c.article_id = a.id WHERE a.slug = $2"
     "), gone AS ("
-    "  DELETE FROM posts.comments c USING found WHERE c.id = found.id AND c.author_id = $1"
+    "  DELETE FROM posts.comments c USING found WHERE c.id = found.id AND c.author_id = $1 AND $4"
     ") SELECT id IS NOT NULL, author_id IS NOT DISTINCT FROM $1 FROM found";
 
 /* ---- profiles ---- */
@@ -395,7 +395,10 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                        list_comments,
                        DB_READ,
                        {DB_INT8, DB_TEXT, DB_INT4, DB_INT8}},
-    [DELETE_COMMENT] = {"delete_comment", delete_comment, DB_WRITE, {DB_INT8, DB_TEXT, DB_INT8}},
+    [DELETE_COMMENT] = {"delete_comment",
+                        delete_comment,
+                        DB_WRITE,
+                        {DB_INT8, DB_TEXT, DB_INT8, DB_BOOL}},
     [GET_PROFILE] = {"get_profile", get_profile, DB_READ, {DB_INT8, DB_TEXT}},
     [FOLLOW_PROFILE] = {"follow_profile", follow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
     [UNFOLLOW_PROFILE] = {"unfollow_profile", unfollow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},

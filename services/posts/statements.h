@@ -50,7 +50,7 @@ enum article_column {
 };
 
 /* LOCK_ARTICLE */
-enum locked_column { LOCKED_ID, LOCKED_AUTHOR_ID, LOCKED_TITLE };
+enum locked_column { LOCKED_ID, LOCKED_AUTHOR_ID, LOCKED_TITLE, LOCKED_UPDATED_AT };
 
 /* A profile: username, bio, image, followed; those of an article begin at ARTICLE_AUTHOR_USERNAME.
  */

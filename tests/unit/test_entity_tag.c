@@ -100,6 +100,25 @@ static void compares(void **state)
     assert_true(entity_tags_match(STR("*"), STR_NULL, ENTITY_TAG_STRONG));
 }
 
+static void a_prefix_is_of_a_tag(void **state)
+{
+    static const struct {
+        const char *list, *prefix;
+        bool matches;
+    } cases[] = {
+        {"\"7.a.x\"", "\"7.a.", true},        {"W/\"7.a.x\"", "\"7.a.", true},
+        {"\"1\", \"7.a.x\"", "\"7.a.", true}, {"*", "\"7.a.", true},
+        {"\"17.a.x\"", "\"7.a.", false},      {"\"7.ab.x\"", "\"7.a.", false},
+        {"\"7.a\"", "\"7.a.", false},         {"\"x,7.a.x\"", "\"7.a.", false},
+        {"\"*\"", "\"7.a.", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        assert_int_equal(entity_tags_match_prefix(str_of(cases[i].list), str_of(cases[i].prefix)),
+                         cases[i].matches);
+}
+
 static void judges_in_order(void **state)
 {
     static const struct {
@@ -131,9 +150,8 @@ static void judges_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(makes_tags),
-        cmocka_unit_test(knows_well_formed_lists),
-        cmocka_unit_test(compares),
+        cmocka_unit_test(makes_tags),      cmocka_unit_test(knows_well_formed_lists),
+        cmocka_unit_test(compares),        cmocka_unit_test(a_prefix_is_of_a_tag),
         cmocka_unit_test(judges_in_order),
     };
 

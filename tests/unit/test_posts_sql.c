@@ -376,7 +376,7 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {CREATE_ARTICLE, "1, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
         {CREATE_COMMENT, "9, 'article-777', 'B'", 60},
         {LIST_COMMENTS, "9, 'article-777', 20, 999999999", 200},
-        {DELETE_COMMENT, "1, 'article-777', 777", 30},
+        {DELETE_COMMENT, "1, 'article-777', 777, true", 30},
         {GET_PROFILE, "9, 'ada'", 20},
         {FOLLOW_PROFILE, "9, 'ada'", 40},
         {UNFOLLOW_PROFILE, "9, 'ada'", 40},

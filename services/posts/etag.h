@@ -1,0 +1,34 @@
+/* Entity tags: which state of an article, comment or profile an answer shows.
+ *
+ * A tag is "VERSION.VIEW". The version changes when the resource itself is changed, and is all that
+ * If-Match and If-None-Match of a change are judged by: whoever edits an article does not lose to
+ * somebody who likes it. The view is a hash of what else the answer shows, such as the author's
+ * picture and whether the caller follows the author, so that a cached answer is never called
+ * current when it is not. A profile has a view alone.
+ *
+ * Over gRPC the tag is the answer's metadata `etag`, and conditions are the request's metadata
+ * `if-match` and `if-none-match`; over HTTP they are the headers of these names. */
+#ifndef STOA_POSTS_ETAG_H
+#define STOA_POSTS_ETAG_H
+
+#include "rows.h"
+#include "service/service.h"
+
+/* Add the tag to an answer that is about to be given. On a fault these end the call and return
+ * false. Any thread. */
+bool tag_article(struct rpc_call *call, const struct article *article) MUST_CHECK;
+bool tag_comment(struct rpc_call *call, const struct comment *comment) MUST_CHECK;
+bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile) MUST_CHECK;
+
+/* ---- conditions of a change ---- */
+
+/* Ends the call and returns false when its conditions are damaged. */
+bool read_conditions(struct rpc_call *call) MUST_CHECK;
+
+/* Whether its conditions let it change what has this version. Any thread. */
+bool conditions_hold(struct rpc_call *call, struct version version);
+
+/* FAILED_PRECONDITION, which is 412 over HTTP: errors: {type: ["has been changed meanwhile"]}. */
+void fail_changed(struct rpc_call *call, const char *type, struct str name);
+
+#endif

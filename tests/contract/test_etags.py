@@ -1,0 +1,168 @@
+"""Entity tags of articles, comments and profiles, and the conditions of reads and changes."""
+import concurrent.futures
+
+import pytest
+
+
+@pytest.fixture
+def tag_over_grpc(suite, contract, call_grpc):
+    """tag_over_grpc("GetArticle", {"slug": slug}, token): the metadata `etag` of a success."""
+
+    def run(name, request, token=None):
+        method = contract.method("posts", name)
+        call = call_grpc.channel(method).unary_unary(
+            method.path, method.request.SerializeToString, method.response.FromString)
+        _, answer = call.with_call(method.request(**request), timeout=10, metadata=call_grpc.metadata(token))
+        return dict(answer.initial_metadata())["etag"]
+
+    return run
+
+
+@pytest.fixture
+def tag(call_http):
+    """tag(path, token): what a GET of it says."""
+    return lambda path, token=None: call_http("GET", path, None, token).headers["ETag"]
+
+
+# ---- reads ----
+
+
+def test_the_same_tag_over_grpc_and_http(tag, tag_over_grpc, new_account, publish):
+    account = new_account()
+    slug = publish(account)["slug"]
+    for token in (None, account["token"]):
+        assert tag(f"/api/articles/{slug}", token) == tag_over_grpc("GetArticle", {"slug": slug}, token)
+        name = account["username"]
+        assert tag(f"/api/profiles/{name}", token) == tag_over_grpc("GetProfile", {"username": name}, token)
+
+
+def test_what_has_not_changed_is_not_sent_again(call_http, tag, new_account, publish):
+    account = new_account()
+    for path in (f"/api/articles/{publish(account)['slug']}", f"/api/profiles/{account['username']}"):
+        seen = tag(path)
+        assert seen == tag(path)
+        for header in (seen, f"W/{seen}", f'"other", {seen}', "*"):
+            answer = call_http("GET", path, headers={"If-None-Match": header})
+            assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", seen)
+        assert call_http("GET", path, headers={"If-None-Match": '"other"'}).status == 200
+        assert call_http("GET", path, headers={"If-Match": '"other"'}).status == 412
+
+
+def test_a_tag_follows_all_that_the_answer_shows(call_http, tag, new_account, publish):
+    """Whatever a reader would see differently gives another tag, and its return gives the old one back."""
+    author, reader = new_account(), new_account()
+    path, profile = f"/api/articles/{publish(author)['slug']}", f"/api/profiles/{author['username']}"
+    first = tag(path, reader["token"])
+    for change in (f"{path}/favorite", f"{profile}/follow"):
+        call_http("POST", change, None, reader["token"])
+        assert tag(path, reader["token"]) != first
+        call_http("DELETE", change, None, reader["token"])
+        assert tag(path, reader["token"]) == first
+    call_http("POST", f"{path}/favorite", None, author["token"])
+    assert tag(path, reader["token"]) != first, "the count"
+    anonymous = tag(profile)
+    call_http("POST", f"{profile}/follow", None, reader["token"])
+    assert tag(profile, reader["token"]) != anonymous == tag(profile)
+
+
+def test_every_answer_with_an_article_has_its_tag(call_http, tag, new_account, publish):
+    account = new_account()
+    path, token = f"/api/articles/{publish(account)['slug']}", account["token"]
+    body = {"article": {"title": "t", "description": "d", "body": "b"}}
+    made = call_http("POST", "/api/articles", body, token)
+    assert made.headers["ETag"] == tag(f"/api/articles/{made.json['article']['slug']}", token)
+    for method, to, sent in (("PUT", path, {"article": {"body": "new"}}), ("POST", f"{path}/favorite", None),
+                             ("DELETE", f"{path}/favorite", None)):
+        assert call_http(method, to, sent, token).headers["ETag"] == tag(path, token)
+
+
+# ---- changes ----
+
+CHANGES = [("PUT", {"article": {"body": "new"}}), ("PATCH", {"article": {"body": "new"}}), ("DELETE", None)]
+
+
+@pytest.mark.parametrize("method, body", CHANGES)
+def test_a_stale_change_is_refused(call_http, tag, new_account, publish, method, body):
+    account = new_account()
+    path = f"/api/articles/{publish(account)['slug']}"
+    stale = tag(path)
+    call_http("PUT", path, {"article": {"body": "somebody was quicker"}}, account["token"])
+    answer = call_http(method, path, body, account["token"], {"If-Match": stale})
+    assert answer.status == 412 and answer.json["errors"] == {"article": ["has been changed meanwhile"]}
+    assert answer.json["reason"] == "ETAG_MISMATCH"
+    assert call_http("GET", path).json["article"]["body"] == "somebody was quicker", "nothing is lost"
+    fresh = tag(path)
+    assert call_http(method, path, body, account["token"], {"If-Match": f'"x", {fresh}'}).status in (200, 204)
+
+
+@pytest.mark.parametrize("method, body", CHANGES)
+def test_conditions_of_changes(call_http, tag, new_account, publish, method, body):
+    account = new_account()
+
+    def change(headers, expected):
+        path = f"/api/articles/{publish(account)['slug']}"
+        headers = {name: value.format(tag=tag(path)) for name, value in headers.items()}
+        assert call_http(method, path, body, account["token"], headers).status == expected
+
+    done = 204 if method == "DELETE" else 200
+    change({"If-Match": "*"}, done)
+    change({"If-Match": "W/{tag}"}, done)  # compression weakens tags
+    change({"If-Match": '"other"'}, 412)
+    change({"If-None-Match": "*"}, 412)
+    change({"If-None-Match": "{tag}"}, 412)
+    change({"If-None-Match": '"other"'}, done)
+    change({"If-Match": "{tag}", "If-None-Match": "{tag}"}, 412)
+    change({"If-Match": "tag without quotes"}, 400)
+
+
+@pytest.mark.parametrize("method, body", CHANGES)
+def test_a_favourite_does_not_stop_an_edit(call_http, tag, new_account, publish, method, body):
+    account = new_account()
+    path = f"/api/articles/{publish(account)['slug']}"
+    seen = tag(path, account["token"])
+    call_http("POST", f"{path}/favorite", None, new_account()["token"])
+    assert call_http(method, path, body, account["token"], {"If-Match": seen}).status in (200, 204)
+
+
+def test_whose_it_is_comes_before_its_state(call_http, new_account, publish, unique):
+    path, headers = f"/api/articles/{publish(new_account())['slug']}", {"If-Match": '"other"'}
+    assert call_http("DELETE", path, None, None, headers).status == 401
+    assert call_http("DELETE", path, None, new_account()["token"], headers).status == 403
+    assert call_http("DELETE", f"/api/articles/{unique('none')}", None, new_account()["token"], headers).status == 404
+
+
+def test_of_changes_at_once_one_wins(call_http, tag, new_account, publish):
+    account = new_account()
+    path = f"/api/articles/{publish(account)['slug']}"
+    seen = {"If-Match": tag(path)}
+
+    def change(i):
+        return i, call_http("PUT", path, {"article": {"body": f"by {i}"}}, account["token"], seen).status
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        outcomes = dict(pool.map(change, range(20)))
+    winners = [i for i, status in outcomes.items() if status == 200]
+    assert len(winners) == 1 and set(outcomes.values()) == {200, 412}
+    assert call_http("GET", path).json["article"]["body"] == f"by {winners[0]}"
+
+
+def test_a_damaged_condition_over_grpc(call_grpc, new_account, publish):
+    account = new_account()
+    slug = publish(account)["slug"]
+    for name, request in (("UpdateArticle", {"slug": slug, "article": {"body": "b"}}), ("DeleteArticle", {"slug": slug}),
+                          ("DeleteComment", {"slug": slug, "id": 1})):
+        code, problem = call_grpc("posts", name, request, account["token"], metadata=(("if-match", "x"),))
+        assert code == "INVALID_ARGUMENT" and problem.reason == "INVALID_CONDITION"
+
+
+def test_a_comment_is_deleted_by_its_tag(call_http, new_account, publish):
+    account = new_account()
+    path = f"/api/articles/{publish(account)['slug']}/comments"
+    made, other = (call_http("POST", path, {"comment": {"body": "!"}}, account["token"]) for _ in range(2))
+    one = f"{path}/{made.json['comment']['id']}"
+    answer = call_http("DELETE", one, None, account["token"], {"If-Match": other.headers["ETag"]})
+    assert answer.status == 412 and answer.json["errors"] == {"comment": ["has been changed meanwhile"]}
+    assert len(call_http("GET", path).json["comments"]) == 2
+    assert call_http("DELETE", one, None, new_account()["token"], {"If-Match": '"x"'}).status == 403
+    assert call_http("DELETE", one, None, account["token"], {"If-Match": made.headers["ETag"]}).status == 204
+    assert call_http("DELETE", one, None, account["token"], {"If-Match": made.headers["ETag"]}).status == 404
