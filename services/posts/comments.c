@@ -1,6 +1,7 @@
 /* CreateComment, ListComments, DeleteComment: each binds one statement on a poller thread and
  * answers from its outcome on the database's engine thread. */
 #include "etag.h"
+#include "page.h"
 #include "posts.h"
 #include "rows.h"
 
@@ -10,6 +11,7 @@ struct request {
     struct str slug;
     uint32_t comment; /* DeleteComment */
     bool may_go;      /* likewise: its conditions hold */
+    struct page page; /* ListComments */
 };
 
 /* {NULL}: the call has been failed. */
@@ -77,8 +79,10 @@ static void on_comments(void *user, const struct db_result *result)
     struct rpc_call *call = request->call;
     struct arena *arena = rpc_call_arena(call);
     Stoa__Posts__V1__ListCommentsResponse response = STOA__POSTS__V1__LIST_COMMENTS_RESPONSE__INIT;
+    const struct page *page = &request->page;
     struct comment *comments;
-    int n;
+    struct str token;
+    int rows, n;
 
     if (service_query_failed(call, result))
         return;
@@ -87,7 +91,8 @@ static void on_comments(void *user, const struct db_result *result)
         return;
     }
     /* An article without comments is one row with nothing in it. */
-    n = db_is_null(result, 0, COMMENT_ID) ? 0 : db_rows(result);
+    rows = db_is_null(result, 0, COMMENT_ID) ? 0 : db_rows(result);
+    n = rows < page->size ? rows : page->size;
     comments = arena_alloc(arena, (size_t)n * sizeof(*comments));
     response.comments = arena_alloc(arena, (size_t)n * sizeof(*response.comments));
     if (!comments || !response.comments) {
@@ -102,6 +107,15 @@ static void on_comments(void *user, const struct db_result *result)
         response.comments[i] = &comments[i].message;
     }
     response.n_comments = (size_t)n;
+    if (rows > n) {
+        if (!page_has_next(call, page, (struct cursor){.id = comments[n - 1].message.id}, &token))
+            return;
+        if (page->by_token) {
+            response._next_page_token_case =
+                STOA__POSTS__V1__LIST_COMMENTS_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
+            response.next_page_token = (char *)token.p;
+        }
+    }
     rpc_reply(call, &response.base);
 }
 
@@ -110,17 +124,26 @@ static void list_comments(struct service *service, struct rpc_call *call,
 {
     struct db_query *query = db_query(service_db(service), rpc_call_arena(call), LIST_COMMENTS);
     struct request *request = begin(call, message->slug);
+    const struct page_request page = {
+        .page_size = message->page_size,
+        .page_token = message->page_token,
+        .default_size = POSTS_MAX_PAGE,
+    };
 
     if (!request)
         return;
-    if (!query) {
+    request->page.list = arena_printf(rpc_call_arena(call), "comments/%s", message->slug);
+    request->page.query = STR("");
+    if (!query || !request->page.list.p) {
         service_fail_memory(call);
         return;
     }
+    if (!page_read(call, &page, &request->page))
+        return;
     db_bind_int8(query, service_caller_id(call));
     db_bind_text(query, request->slug);
-    db_bind_int4(query, POSTS_MAX_PAGE);
-    db_bind_int8(query, INT64_MAX);
+    db_bind_int4(query, request->page.size + 1);
+    db_bind_int8(query, request->page.after.id);
     (void)service_query_with(call, query, on_comments, request);
 }
 RPC_UNARY(list_comments, struct service, Stoa__Posts__V1__ListCommentsRequest)

@@ -1,5 +1,6 @@
 /* ListArticles, ListFeed, ListTags: each binds one statement on a poller thread and answers from
  * its outcome on the database's engine thread. */
+#include "page.h"
 #include "posts.h"
 #include "rows.h"
 #include "tags.h"
@@ -11,22 +12,22 @@
 
 /* ---- pages ---- */
 
-static int32_t page_limit(bool is_set, int32_t asked)
-{
-    if (!is_set)
-        return DEFAULT_PAGE;
-    return asked > POSTS_MAX_PAGE ? POSTS_MAX_PAGE : asked;
-}
+/* A list on its way, in its call's arena. */
+struct listing {
+    struct rpc_call *call;
+    struct page page;
+};
 
 /* The parameters that all lists begin with. */
-static void bind_page(struct db_query *query, const struct rpc_call *call, int32_t limit,
-                      int32_t offset)
+static void bind_page(struct db_query *query, const struct listing *listing)
 {
-    db_bind_int8(query, service_caller_id(call));
-    db_bind_int4(query, limit);
-    db_bind_int4(query, offset);
-    db_bind_timestamp(query, INT64_MAX);
-    db_bind_int8(query, INT64_MAX);
+    const struct page *page = &listing->page;
+
+    db_bind_int8(query, service_caller_id(listing->call));
+    db_bind_int4(query, page->rows);
+    db_bind_int4(query, page->offset);
+    db_bind_timestamp(query, page->after.time_us);
+    db_bind_int8(query, page->after.id);
 }
 
 /* A list of articles, as both answers have it. */
@@ -34,26 +35,76 @@ struct list {
     Stoa__Posts__V1__Article **articles;
     size_t n;
     int32_t total;
+    struct str next; /* token of the next page; {NULL, 0}: not to be told */
 };
 
-static int list_from_result(const struct db_result *result, struct arena *arena, struct list *ret)
+static bool has_next(const struct page *page, int rows, int64_t total)
 {
+    if (page->by_token)
+        return rows > page->size;
+    return rows > 0 && (int64_t)page->offset + rows < total;
+}
+
+/* What the answer says of the next page. */
+static bool add_next(const struct listing *listing, const struct db_result *result, int rows,
+                     struct list *list)
+{
+    const struct page *page = &listing->page;
+    int last = rows < page->size ? rows - 1 : page->size - 1;
+    struct str token;
+
+    if (!has_next(page, rows, db_get_int8(result, 0, LIST_TOTAL)))
+        return true;
+    if (!page_has_next(listing->call, page,
+                       (struct cursor){db_get_timestamp(result, last, ARTICLE_CREATED_AT),
+                                       db_get_int8(result, last, ARTICLE_ID)},
+                       &token))
+        return false;
+    if (page->by_token)
+        list->next = token;
+    return true;
+}
+
+/* False: the call has been failed. */
+static bool list_from_result(const struct listing *listing, const struct db_result *result,
+                             struct list *ret)
+{
+    struct rpc_call *call = listing->call;
+    struct arena *arena = rpc_call_arena(call);
     /* An empty page is one row with nothing but the total. */
-    int n = db_is_null(result, 0, ARTICLE_SLUG) ? 0 : db_rows(result);
+    int rows = db_is_null(result, 0, ARTICLE_SLUG) ? 0 : db_rows(result);
+    int n = rows < listing->page.size ? rows : listing->page.size;
     int64_t total = db_get_int8(result, 0, LIST_TOTAL);
     struct article *articles = arena_alloc(arena, (size_t)n * sizeof(*articles));
+    int r = 0;
 
-    ret->articles = arena_alloc(arena, (size_t)n * sizeof(struct article *));
+    *ret = (struct list){
+        .articles = arena_alloc(arena, (size_t)n * sizeof(struct article *)),
+        .n = (size_t)n,
+        .total = total > INT32_MAX ? INT32_MAX : (int32_t)total,
+    };
     if (!articles || !ret->articles)
-        return -ENOMEM;
-    for (int i = 0; i < n; i++) {
-        if (article_from_row(&(struct row){result, i, arena, false}, &articles[i]) < 0)
-            return -ENOMEM;
+        r = -ENOMEM;
+    for (int i = 0; r == 0 && i < n; i++) {
+        r = article_from_row(&(struct row){result, i, arena, false}, &articles[i]);
         ret->articles[i] = &articles[i].message;
     }
-    ret->n = (size_t)n;
-    ret->total = total > INT32_MAX ? INT32_MAX : (int32_t)total;
-    return 0;
+    if (r < 0) {
+        service_fail_memory(call);
+        return false;
+    }
+    return add_next(listing, result, rows, ret);
+}
+
+static struct listing *begin(struct rpc_call *call)
+{
+    struct listing *listing = arena_calloc(rpc_call_arena(call), 1, sizeof(*listing));
+
+    if (listing)
+        listing->call = call;
+    else
+        service_fail_memory(call);
+    return listing;
 }
 
 /* ---- ListArticles ---- */
@@ -66,20 +117,21 @@ struct filters {
 
 static void on_articles(void *user, const struct db_result *result)
 {
-    struct rpc_call *call = user;
+    const struct listing *listing = user;
     Stoa__Posts__V1__ListArticlesResponse response = STOA__POSTS__V1__LIST_ARTICLES_RESPONSE__INIT;
     struct list list;
 
-    if (service_query_failed(call, result))
+    if (service_query_failed(listing->call, result) || !list_from_result(listing, result, &list))
         return;
-    if (list_from_result(result, rpc_call_arena(call), &list) < 0) {
-        service_fail_memory(call);
-        return;
-    }
     response.articles = list.articles;
     response.n_articles = list.n;
     response.articles_count = list.total;
-    rpc_reply(call, &response.base);
+    if (list.next.p) {
+        response._next_page_token_case =
+            STOA__POSTS__V1__LIST_ARTICLES_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
+        response.next_page_token = (char *)list.next.p;
+    }
+    rpc_reply(listing->call, &response.base);
 }
 
 static int read_filters(const Stoa__Posts__V1__ListArticlesRequest *request, struct arena *arena,
@@ -95,6 +147,26 @@ static int read_filters(const Stoa__Posts__V1__ListArticlesRequest *request, str
     if (r == 0 && *request->favorited)
         r = username_key(str_of(request->favorited), arena, &ret->favorited);
     return r;
+}
+
+/* What the page's token and link say of the filters. */
+static int name_list(struct page *page, const struct filters *filters, struct arena *arena)
+{
+    const struct {
+        const char *name;
+        struct str value;
+    } parts[] = {
+        {"tag", filters->tag}, {"author", filters->author}, {"favorited", filters->favorited}};
+
+    page->query = STR("");
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        if (parts[i].value.p)
+            page->query = page_query_add(arena, page->query, parts[i].name, parts[i].value);
+        if (!page->query.p)
+            return -ENOMEM;
+    }
+    page->list = arena_printf(arena, "articles?%.*s", STR_FMT(page->query));
+    return page->list.p ? 0 : -ENOMEM;
 }
 
 /* The statement that serves these filters; its parameters after the page are bound by
@@ -128,25 +200,39 @@ static void bind_filters(struct db_query *query, enum posts_statement statement,
 static void list_articles(struct service *service, struct rpc_call *call,
                           const Stoa__Posts__V1__ListArticlesRequest *request)
 {
+    const struct page_request page = {
+        .has_limit =
+            request->_limit_case != STOA__POSTS__V1__LIST_ARTICLES_REQUEST___LIMIT__NOT_SET,
+        .limit = request->limit,
+        .offset = request->offset,
+        .page_size = request->page_size,
+        .page_token = request->page_token,
+        .default_size = DEFAULT_PAGE,
+    };
     struct arena *arena = rpc_call_arena(call);
-    bool limited = request->_limit_case != STOA__POSTS__V1__LIST_ARTICLES_REQUEST___LIMIT__NOT_SET;
+    struct listing *listing = begin(call);
     enum posts_statement statement;
     struct filters filters;
     struct db_query *query;
 
-    if (read_filters(request, arena, &filters) < 0) {
+    if (!listing)
+        return;
+    if (read_filters(request, arena, &filters) < 0 ||
+        name_list(&listing->page, &filters, arena) < 0) {
         service_fail_memory(call);
         return;
     }
+    if (!page_read(call, &page, &listing->page))
+        return;
     statement = list_statement(&filters);
     query = db_query(service_db(service), arena, statement);
     if (!query) {
         service_fail_memory(call);
         return;
     }
-    bind_page(query, call, page_limit(limited, request->limit), request->offset);
+    bind_page(query, listing);
     bind_filters(query, statement, &filters);
-    service_query(call, query, on_articles);
+    (void)service_query_with(call, query, on_articles, listing);
 }
 RPC_UNARY(list_articles, struct service, Stoa__Posts__V1__ListArticlesRequest)
 
@@ -154,34 +240,49 @@ RPC_UNARY(list_articles, struct service, Stoa__Posts__V1__ListArticlesRequest)
 
 static void on_feed(void *user, const struct db_result *result)
 {
-    struct rpc_call *call = user;
+    const struct listing *listing = user;
     Stoa__Posts__V1__ListFeedResponse response = STOA__POSTS__V1__LIST_FEED_RESPONSE__INIT;
     struct list list;
 
-    if (service_query_failed(call, result))
+    if (service_query_failed(listing->call, result) || !list_from_result(listing, result, &list))
         return;
-    if (list_from_result(result, rpc_call_arena(call), &list) < 0) {
-        service_fail_memory(call);
-        return;
-    }
     response.articles = list.articles;
     response.n_articles = list.n;
     response.articles_count = list.total;
-    rpc_reply(call, &response.base);
+    if (list.next.p) {
+        response._next_page_token_case =
+            STOA__POSTS__V1__LIST_FEED_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
+        response.next_page_token = (char *)list.next.p;
+    }
+    rpc_reply(listing->call, &response.base);
 }
 
 static void list_feed(struct service *service, struct rpc_call *call,
                       const Stoa__Posts__V1__ListFeedRequest *request)
 {
+    const struct page_request page = {
+        .has_limit = request->_limit_case != STOA__POSTS__V1__LIST_FEED_REQUEST___LIMIT__NOT_SET,
+        .limit = request->limit,
+        .offset = request->offset,
+        .page_size = request->page_size,
+        .page_token = request->page_token,
+        .default_size = DEFAULT_PAGE,
+    };
     struct db_query *query = db_query(service_db(service), rpc_call_arena(call), LIST_FEED);
-    bool limited = request->_limit_case != STOA__POSTS__V1__LIST_FEED_REQUEST___LIMIT__NOT_SET;
+    struct listing *listing = begin(call);
 
+    if (!listing)
+        return;
+    listing->page.list = STR("feed");
+    listing->page.query = STR("");
+    if (!page_read(call, &page, &listing->page))
+        return;
     if (!query) {
         service_fail_memory(call);
         return;
     }
-    bind_page(query, call, page_limit(limited, request->limit), request->offset);
-    service_query(call, query, on_feed);
+    bind_page(query, listing);
+    (void)service_query_with(call, query, on_feed, listing);
 }
 RPC_UNARY(list_feed, struct service, Stoa__Posts__V1__ListFeedRequest)
 

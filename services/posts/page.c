@@ -1,0 +1,140 @@
+#include "page.h"
+
+#include "statements.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+
+/* ---- tokens ---- */
+
+/* A token for this list and place. The check is no signature: it keeps apart what was not meant. */
+struct str page_token_make(struct arena *arena, struct str list, struct cursor cursor)
+{
+    struct str text = arena_printf(arena, "%016" PRIx64 "%016" PRIx64 "%.*s",
+                                   (uint64_t)cursor.time_us, (uint64_t)cursor.id, STR_FMT(list));
+    uint8_t hash[EVP_MAX_MD_SIZE];
+
+    if (!text.p || EVP_Digest(text.p, text.n, hash, NULL, EVP_sha256(), NULL) != 1)
+        return STR_NULL;
+    return arena_printf(arena, "%.32s%02x%02x%02x%02x", text.p, hash[0], hash[1], hash[2], hash[3]);
+}
+
+static int read_hex(struct str s, uint64_t *ret)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    *ret = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        const char *digit = memchr(digits, s.p[i], 16);
+
+        if (!digit)
+            return -EINVAL;
+        *ret = *ret << 4 | (uint64_t)(digit - digits);
+    }
+    return 0;
+}
+
+int page_token_read(struct arena *arena, struct str list, struct str token, struct cursor *ret)
+{
+    uint64_t time_us, id;
+    struct str made;
+
+    if (token.n != PAGE_TOKEN_CHARS || read_hex((struct str){token.p, 16}, &time_us) < 0 ||
+        read_hex((struct str){token.p + 16, 16}, &id) < 0)
+        return -EINVAL;
+    *ret = (struct cursor){(int64_t)time_us, (int64_t)id};
+    made = page_token_make(arena, list, *ret);
+    if (!made.p)
+        return -ENOMEM;
+    return str_eq(made, token) ? 0 : -EINVAL;
+}
+
+/* ---- a request's page ---- */
+
+static int32_t at_most_a_page(int32_t n)
+{
+    return n > POSTS_MAX_PAGE ? POSTS_MAX_PAGE : n;
+}
+
+static bool fail_token(struct rpc_call *call, const char *why)
+{
+    service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", "page_token", why);
+    return false;
+}
+
+bool page_read(struct rpc_call *call, const struct page_request *request, struct page *page)
+{
+    struct str token = str_of(request->page_token);
+    int r;
+
+    page->offset = request->offset;
+    page->after = (struct cursor){INT64_MAX, INT64_MAX};
+    page->by_token = token.n > 0 || request->page_size > 0;
+    if (!page->by_token) {
+        page->size = page->rows =
+            request->has_limit ? at_most_a_page(request->limit) : request->default_size;
+        return true;
+    }
+    page->size =
+        request->page_size > 0 ? at_most_a_page(request->page_size) : request->default_size;
+    page->rows = page->size + 1;
+    if (request->has_limit || request->offset > 0)
+        return fail_token(call, "can't be combined with limit or offset");
+    if (token.n == 0)
+        return true;
+    r = page_token_read(rpc_call_arena(call), page->list, token, &page->after);
+    if (r == -ENOMEM) {
+        service_fail_memory(call);
+        return false;
+    }
+    return r == 0 || fail_token(call, "is not a token of this list");
+}
+
+/* ---- where the next one is ---- */
+
+bool page_has_next(struct rpc_call *call, const struct page *page, struct cursor last,
+                   struct str *ret_token)
+{
+    struct arena *arena = rpc_call_arena(call);
+    struct str token = page_token_make(arena, page->list, last), link;
+
+    /* Without a path the reference means the one of the request (RFC 3986 section 5.2.2). */
+    link = token.p
+               ? arena_printf(arena, "<?%.*spage_size=%" PRId32 "&page_token=%.*s>; rel=\"next\"",
+                              STR_FMT(page->query), page->size, STR_FMT(token))
+               : STR_NULL;
+    if (!link.p || rpc_call_add_header(call, STR("link"), link) < 0) {
+        service_fail_memory(call);
+        return false;
+    }
+    *ret_token = token;
+    return true;
+}
+
+static bool is_unreserved(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("-._~", c));
+}
+
+struct str page_query_add(struct arena *arena, struct str query, const char *name, struct str value)
+{
+    char *encoded = arena_alloc(arena, 3 * value.n + 1), *at = encoded;
+    static const char digits[] = "0123456789ABCDEF";
+
+    if (!encoded)
+        return STR_NULL;
+    for (size_t i = 0; i < value.n; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+
+        if (is_unreserved(value.p[i])) {
+            *at++ = value.p[i];
+        } else {
+            *at++ = '%';
+            *at++ = digits[c >> 4];
+            *at++ = digits[c & 15];
+        }
+    }
+    return arena_printf(arena, "%.*s%s=%.*s&", STR_FMT(query), name, (int)(at - encoded), encoded);
+}
