@@ -9,6 +9,7 @@
 #include "service/revocations.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -348,30 +349,41 @@ static int check_migrations(struct service *service, bool *current)
     return 0;
 }
 
-static int tick(struct service *service)
+/* Calls the service's tick when it is due. Returns milliseconds until it is. */
+static int tick_own(struct service *service, int64_t *due_ns)
 {
-    int ms = identity_tick(service->identity), own = ms;
+    int64_t now = clock_monotonic_ns();
 
-    if (service->definition->tick)
-        own = service->definition->tick(service);
-    return own < ms ? own : ms;
+    if (!service->definition->tick)
+        return INT_MAX;
+    if (now >= *due_ns) {
+        if (!db_ready(service->db))
+            return INT_MAX; /* on_database() wakes this thread */
+        *due_ns = now + service->definition->tick(service) * NSEC_PER_MSEC;
+    }
+    return (int)((*due_ns - now) / NSEC_PER_MSEC) + 1;
 }
 
 /* Returns 0 on a signal to stop, or a negative errno. */
 static int main_loop(struct service *service, int signal_fd)
 {
     bool migrations_current = false;
+    int64_t tick_ns = 0;
 
     for (;;) {
         struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
                                {.fd = service->wake_fd, .events = POLLIN}};
-        int wait_ms = tick(service);
+        int wait_ms = identity_tick(service->identity);
         int r = check_migrations(service, &migrations_current);
 
         if (r < 0)
             return r;
         if (!migrations_current && wait_ms > 250)
             wait_ms = 250;
+        if (migrations_current) {
+            int own_ms = tick_own(service, &tick_ns);
+            wait_ms = own_ms < wait_ms ? own_ms : wait_ms;
+        }
         if (poll(fds, ARRAY_SIZE(fds), wait_ms) < 0 && errno != EINTR)
             return -errno;
         if (fds[0].revents) {

@@ -35,8 +35,9 @@ struct service_definition {
     /* Runs on the database's engine thread each time the database becomes reachable, before the
      * service says it is ready. May be NULL. */
     void (*database_ready)(struct service *service);
-    /* Main thread, from time to time; starts what is due and does not wait for it. Returns
-     * milliseconds until it wants to be called again. May be NULL. */
+    /* Main thread, while the database is reachable and migrations are current, from time to time:
+     * starts what is due and does not wait for it. Returns milliseconds until it wants to be called
+     * again. May be NULL. */
     int (*tick)(struct service *service);
     /* After the last call has ended. May be NULL. */
     void (*stop)(struct service *service);

@@ -83,7 +83,7 @@ int auth_purge_tick(struct auth_purge *p)
     pthread_mutex_lock(&p->lock);
     due = !p->running && p->next_ns <= now;
     p->running = p->running || due;
-    wait = p->running ? TIMEOUT : p->next_ns - now;
+    wait = p->running ? BUSY_INTERVAL : p->next_ns - now;
     pthread_mutex_unlock(&p->lock);
     if (due) {
         arena_reset(&p->arena);

@@ -1,6 +1,7 @@
 /* CreateArticle, GetArticle: each binds one statement on a poller thread and answers from its
  * outcome on the database's engine thread. */
 #include "etag.h"
+#include "idempotency.h"
 #include "input.h"
 #include "posts.h"
 #include "rows.h"
@@ -14,6 +15,7 @@ struct creation {
     const Stoa__Posts__V1__CreateArticleRequest__NewArticle *article;
     struct tag_list tags;
     struct slug slug;
+    struct idempotency idempotency;
     int tries;
 };
 
@@ -40,6 +42,7 @@ static void try_create(struct creation *creation)
     db_bind_text(query, str_of(creation->article->description));
     db_bind_text(query, str_of(creation->article->body));
     db_bind_text_array(query, creation->tags.tags, creation->tags.n);
+    bind_idempotency(query, &creation->idempotency);
     (void)service_query_with(call, query, on_created, creation);
 }
 
@@ -61,16 +64,57 @@ static void reply_created(const struct creation *creation, const struct db_resul
         rpc_reply(creation->call, &response.base);
 }
 
+static void create_again(struct creation *creation)
+{
+    if (creation->tries < MAX_SLUG_TRIES)
+        try_create(creation);
+    else
+        fail_slug_taken(creation->call);
+}
+
+static void on_replayed(void *user, const struct db_result *result)
+{
+    struct creation *creation = user;
+
+    if (service_query_failed(creation->call, result))
+        return;
+    if (db_rows(result) == 0) /* it had served, and is gone */
+        create_again(creation);
+    else if (!db_get_bool(result, 0, REPLAY_ARTICLE_IS_SAME))
+        fail_key_used(creation->call);
+    else
+        reply_created(creation, result);
+}
+
+static void replay(struct creation *creation)
+{
+    struct rpc_call *call = creation->call;
+    struct db_query *query =
+        db_query(service_db(creation->service), rpc_call_arena(call), REPLAY_ARTICLE);
+
+    if (!query) {
+        service_fail_memory(call);
+        return;
+    }
+    db_bind_int8(query, service_caller_id(call));
+    bind_idempotency(query, &creation->idempotency);
+    db_bind_text(query, str_of(creation->article->title));
+    db_bind_text(query, str_of(creation->article->description));
+    db_bind_text_array(query, creation->tags.tags, creation->tags.n);
+    (void)service_query_with(call, query, on_replayed, creation);
+}
+
 static void on_created(void *user, const struct db_result *result)
 {
     struct creation *creation = user;
     struct rpc_call *call = creation->call;
 
+    if (key_was_used(result)) {
+        replay(creation);
+        return;
+    }
     if (slug_was_taken(result)) {
-        if (creation->tries < MAX_SLUG_TRIES)
-            try_create(creation);
-        else
-            fail_slug_taken(call);
+        create_again(creation);
         return;
     }
     if (service_query_failed(call, result))
@@ -94,7 +138,8 @@ static void create_article(struct service *service, struct rpc_call *call,
     creation->service = service;
     creation->call = call;
     creation->article = article; /* there, by the contract's rules */
-    if (!read_tags(call, article->tag_list, article->n_tag_list, &creation->tags))
+    if (!read_idempotency(call, &request->base, &creation->idempotency) ||
+        !read_tags(call, article->tag_list, article->n_tag_list, &creation->tags))
         return;
     if (slug_from_title(str_of(article->title), rpc_call_arena(call), &creation->slug) < 0) {
         service_fail_memory(call);

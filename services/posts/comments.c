@@ -1,26 +1,35 @@
 /* CreateComment, ListComments, DeleteComment: each binds one statement on a poller thread and
- * answers from its outcome on the database's engine thread. */
+ * answers from its outcome on the database's engine thread. (A create that is a replay is one more
+ * statement.) */
 #include "etag.h"
+#include "idempotency.h"
 #include "page.h"
 #include "posts.h"
 #include "rows.h"
 
+/* A comment whose idempotency key goes while it is looked at, again and again, is given up. */
+#define MAX_TRIES 5
+
 /* A call on its way, in its arena. */
 struct request {
+    struct service *service;
     struct rpc_call *call;
     struct str slug;
+    struct str body; /* CreateComment, with the two that follow */
+    struct idempotency idempotency;
+    int tries;
     uint32_t comment; /* DeleteComment */
     bool may_go;      /* likewise: its conditions hold */
     struct page page; /* ListComments */
 };
 
-/* {NULL}: the call has been failed. */
-static struct request *begin(struct rpc_call *call, const char *slug)
+/* NULL: the call has been failed. */
+static struct request *begin(struct service *service, struct rpc_call *call, const char *slug)
 {
     struct request *request = arena_alloc(rpc_call_arena(call), sizeof(*request));
 
     if (request)
-        *request = (struct request){.call = call, .slug = str_of(slug)};
+        *request = (struct request){.service = service, .call = call, .slug = str_of(slug)};
     else
         service_fail_memory(call);
     return request;
@@ -28,23 +37,17 @@ static struct request *begin(struct rpc_call *call, const char *slug)
 
 /* ---- CreateComment ---- */
 
-static void on_created(void *user, const struct db_result *result)
+static void try_create(struct request *request);
+
+static void reply_created(const struct request *request, const struct db_result *result)
 {
-    const struct request *request = user;
     struct rpc_call *call = request->call;
     const struct row row = {.result = result, .arena = rpc_call_arena(call)};
     Stoa__Posts__V1__CreateCommentResponse response =
         STOA__POSTS__V1__CREATE_COMMENT_RESPONSE__INIT;
     struct comment comment;
 
-    /* DB_FOREIGN_KEY: the article was deleted meanwhile. */
-    if (result->error != DB_FOREIGN_KEY && service_query_failed(call, result))
-        return;
-    if (result->error == DB_OK && db_rows(result) == 0) {
-        fail_no_account(call);
-    } else if (result->error != DB_OK || db_is_null(result, 0, COMMENT_ID)) {
-        service_fail_not_found(call, "article", request->slug);
-    } else if (comment_from_row(&row, &comment) < 0) {
+    if (comment_from_row(&row, &comment) < 0) {
         service_fail_memory(call);
     } else if (tag_comment(call, &comment)) {
         response.comment = &comment.message;
@@ -52,22 +55,85 @@ static void on_created(void *user, const struct db_result *result)
     }
 }
 
-static void create_comment(struct service *service, struct rpc_call *call,
-                           const Stoa__Posts__V1__CreateCommentRequest *message)
+static void on_replayed(void *user, const struct db_result *result)
 {
-    struct db_query *query = db_query(service_db(service), rpc_call_arena(call), CREATE_COMMENT);
-    struct request *request = begin(call, message->slug);
+    struct request *request = user;
 
-    if (!request)
+    if (service_query_failed(request->call, result))
         return;
+    if (db_rows(result) > 0 && db_get_bool(result, 0, REPLAY_COMMENT_IS_SAME))
+        reply_created(request, result);
+    else if (db_rows(result) > 0)
+        fail_key_used(request->call);
+    else if (request->tries < MAX_TRIES) /* the key had served, and is gone */
+        try_create(request);
+    else
+        rpc_fail(request->call, RPC_ABORTED, "the idempotency key is being removed; try again");
+}
+
+static void replay(struct request *request)
+{
+    struct rpc_call *call = request->call;
+    struct db_query *query =
+        db_query(service_db(request->service), rpc_call_arena(call), REPLAY_COMMENT);
+
+    if (!query) {
+        service_fail_memory(call);
+        return;
+    }
+    db_bind_int8(query, service_caller_id(call));
+    bind_idempotency(query, &request->idempotency);
+    db_bind_text(query, request->body);
+    (void)service_query_with(call, query, on_replayed, request);
+}
+
+static void on_created(void *user, const struct db_result *result)
+{
+    struct request *request = user;
+    struct rpc_call *call = request->call;
+
+    if (key_was_used(result)) {
+        replay(request);
+        return;
+    }
+    /* DB_FOREIGN_KEY: the article was deleted meanwhile. */
+    if (result->error != DB_FOREIGN_KEY && service_query_failed(call, result))
+        return;
+    if (result->error == DB_OK && db_rows(result) == 0)
+        fail_no_account(call);
+    else if (result->error != DB_OK || db_is_null(result, 0, COMMENT_ID))
+        service_fail_not_found(call, "article", request->slug);
+    else
+        reply_created(request, result);
+}
+
+static void try_create(struct request *request)
+{
+    struct rpc_call *call = request->call;
+    struct db_query *query =
+        db_query(service_db(request->service), rpc_call_arena(call), CREATE_COMMENT);
+
+    request->tries++;
     if (!query) {
         service_fail_memory(call);
         return;
     }
     db_bind_int8(query, service_caller_id(call));
     db_bind_text(query, request->slug);
-    db_bind_text(query, str_of(message->comment->body));
+    db_bind_text(query, request->body);
+    bind_idempotency(query, &request->idempotency);
     (void)service_query_with(call, query, on_created, request);
+}
+
+static void create_comment(struct service *service, struct rpc_call *call,
+                           const Stoa__Posts__V1__CreateCommentRequest *message)
+{
+    struct request *request = begin(service, call, message->slug);
+
+    if (!request || !read_idempotency(call, &message->base, &request->idempotency))
+        return;
+    request->body = str_of(message->comment->body);
+    try_create(request);
 }
 RPC_UNARY(create_comment, struct service, Stoa__Posts__V1__CreateCommentRequest)
 
@@ -123,7 +189,7 @@ static void list_comments(struct service *service, struct rpc_call *call,
                           const Stoa__Posts__V1__ListCommentsRequest *message)
 {
     struct db_query *query = db_query(service_db(service), rpc_call_arena(call), LIST_COMMENTS);
-    struct request *request = begin(call, message->slug);
+    struct request *request = begin(service, call, message->slug);
     const struct page_request page = {
         .page_size = message->page_size,
         .page_token = message->page_token,
@@ -176,7 +242,7 @@ static void delete_comment(struct service *service, struct rpc_call *call,
                            const Stoa__Posts__V1__DeleteCommentRequest *message)
 {
     struct db_query *query = db_query(service_db(service), rpc_call_arena(call), DELETE_COMMENT);
-    struct request *request = begin(call, message->slug);
+    struct request *request = begin(service, call, message->slug);
 
     if (!request || !read_conditions(call))
         return;

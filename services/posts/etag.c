@@ -86,13 +86,15 @@ static struct str if_none_match(const struct rpc_call *call)
 
 bool read_conditions(struct rpc_call *call)
 {
-    static const char *const names[] = {"if-match", "if-none-match"};
+    static const struct {
+        const char *header, *field;
+    } names[] = {{"if-match", "if_match"}, {"if-none-match", "if_none_match"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        struct str header = rpc_call_metadata(call, names[i]);
+        struct str header = rpc_call_metadata(call, names[i].header);
 
         if (header.p && !entity_tags_valid(header)) {
-            service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_CONDITION", names[i],
+            service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_CONDITION", names[i].field,
                                "must be * or a list of entity tags");
             return false;
         }

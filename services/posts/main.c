@@ -1,10 +1,21 @@
 /* The posts service: articles and what belongs to them. */
+#include "idempotency.h"
 #include "posts.h"
 
 #include "stoa/posts/v1/posts.pb-c.h"
 
 extern const struct db_migration migrations[]; /* made from migrations/ */
 extern const size_t n_migrations;
+
+struct posts_config {
+    int64_t purge_interval_s;
+};
+
+static const struct config_setting settings[] = {
+    {"STOA_POSTS_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct posts_config, purge_interval_s),
+     "60", 1, 86400, false,
+     "How often idempotency keys of more than a day are removed, in seconds."},
+};
 
 static int start(struct service *service, struct str *ret_error)
 {
@@ -17,7 +28,9 @@ static int start(struct service *service, struct str *ret_error)
                                            delete_comment_handler};
     const struct rpc_handler profiles[] = {get_profile_handler, follow_profile_handler,
                                            unfollow_profile_handler};
+    const struct posts_config *config = service_config(service);
     struct rpc_server *rpc = service_rpc(service);
+    struct purge *purge;
     int r = rpc_server_add(rpc, &stoa__posts__v1__article_service__descriptor, articles,
                            ARRAY_SIZE(articles), service, ret_error);
 
@@ -27,11 +40,29 @@ static int start(struct service *service, struct str *ret_error)
     if (r == 0)
         r = rpc_server_add(rpc, &stoa__posts__v1__profile_service__descriptor, profiles,
                            ARRAY_SIZE(profiles), service, ret_error);
+    if (r == 0) {
+        r = purge_new(service, config->purge_interval_s, &purge);
+        if (r == 0)
+            service_set_state(service, purge);
+        else
+            *ret_error = STR("out of memory");
+    }
     return r;
+}
+
+static int tick(struct service *service)
+{
+    return purge_tick(service_state(service));
+}
+
+static void stop(struct service *service)
+{
+    purge_free(service_state(service));
 }
 
 int main(int argc, char **argv)
 {
+    static struct posts_config config;
     const struct service_definition definition = {
         .name = "posts",
         .about = "articles and what belongs to them",
@@ -40,6 +71,11 @@ int main(int argc, char **argv)
         .migrations = migrations,
         .n_migrations = n_migrations,
         .start = start,
+        .tick = tick,
+        .stop = stop,
+        .settings = settings,
+        .n_settings = ARRAY_SIZE(settings),
+        .config = &config,
     };
 
     return service_main(&definition, argc, argv);

@@ -25,6 +25,7 @@
 #define STRINGIFY(x) STRINGIFY_(x)
 #define MAX_ROWS STRINGIFY(POSTS_MAX_ROWS)
 #define MAX_FILTERED STRINGIFY(POSTS_MAX_FILTERED)
+#define PURGE_BATCH STRINGIFY(POSTS_PURGE_BATCH)
 #define MAX_TAGS STRINGIFY(POSTS_MAX_TAGS)
 
 /* ---- parts ---- */
@@ -74,10 +75,39 @@
 /* The caller, while its account exists: the primary key behind auth.profiles. */
 #define ME "WITH me AS (SELECT id FROM auth.profiles WHERE id = $1)"
 
+/* ---- idempotency keys ---- */
+
+/* Beside a create: idempotency_keys_pkey is broken when the key was used. */
+#define STORE_KEY(key, hash, slug, from)                                                        \
+    "  INSERT INTO posts.idempotency_keys"                                                      \
+    "    (account_id, key, request_hash, resource_id, slug, created_at)"                        \
+    "  SELECT $1, " key ", " hash ", id, " slug ", created_at FROM " from " WHERE " key         \
+    " IS NOT NULL"
+
+/* What was stored for key $2 of account $1, k, with its author's profile, p; $3: the request's
+ * hash. A key that has served is removed, and is no row. idempotency_keys_pkey. */
+#define REPLAY(columns)                                                                   \
+    "WITH served AS ("                                                                    \
+    "  DELETE FROM posts.idempotency_keys WHERE account_id = $1 AND key = $2"             \
+    "  AND created_at < now() - interval '24 hours'"                                      \
+    ") SELECT " columns ", p.username, p.bio, p.image, " FOLLOWED("k.account_id")
+#define REPLAYED                                                                          \
+    ", k.request_hash = $3 FROM posts.idempotency_keys k" PROFILE_OF("k.account_id")      \
+    " WHERE k.account_id = $1 AND k.key = $2 AND k.created_at >= now() - interval '24 hours'"
+
+/* idempotency_keys_oldest. Rows are locked and never updated, so each is where it was seen. */
+static const char purge_keys[] =
+    "WITH gone AS ("
+    "  DELETE FROM posts.idempotency_keys WHERE ctid = ANY (ARRAY("
+    "    SELECT ctid FROM posts.idempotency_keys WHERE created_at < now() - interval '24 hours'"
+    "    ORDER BY created_at LIMIT " PURGE_BATCH " FOR UPDATE SKIP LOCKED))"
+    "  RETURNING 1) SELECT count(*) FROM gone";
+
 /* ---- one article ---- */
 
 /* auth.profiles by id, articles_slug_key; counters by their primary keys.
- * $1: author, $2: slug, $3: slug if that is taken, $4: title, $5: description, $6: body, $7: tags.
+ * $1: author, $2: slug, $3: slug if that is taken, $4: title, $5: description, $6: body, $7: tags,
+ * $8: idempotency key or NULL, $9: the request's hash.
  * No row: there is no such account. */
 static const char create_article[] =
     "WITH author AS ("
@@ -102,9 +132,14 @@ static const char create_article[] =
     "  INSERT INTO posts.account_counts AS c (account_id, shard, articles)"
     "  SELECT author_id, posts.shard(), 1 FROM article"
     "  ON CONFLICT (account_id, shard) DO UPDATE SET articles = c.articles + 1"
+    "), kept AS (" STORE_KEY("$8", "$9", "slug", "article")
     ") SELECT a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at,"
     "         a.favorites_count, p.username, p.bio, p.image, " FOLLOWED("a.author_id") ", false"
     "  FROM article a, author p";
+
+/* $4: title, $5: description, $6: tags, of the request. */
+static const char replay_article[] =
+    REPLAY("k.resource_id, k.slug, $4, $5, $6, k.created_at, k.created_at, 0") ", false" REPLAYED;
 
 /* articles_slug_key. $2: slug. */
 static const char get_article[] =
@@ -297,14 +332,19 @@ static const char list_tags[] =
     " c.id, c.created_at, c.updated_at, c.body, p.username, p.bio, p.image, " \
     FOLLOWED("c.author_id")
 
-/* articles_slug_key. $2: slug, $3: body.
+/* articles_slug_key. $2: slug, $3: body, $4: idempotency key or NULL, $5: the request's hash.
  * No row: the caller has no account; a row of NULLs: there is no such article. */
 static const char create_comment[] =
     ME ", c AS ("
        "  INSERT INTO posts.comments (article_id, author_id, body)"
        "  SELECT a.id, me.id, $3 FROM me, posts.articles a WHERE a.slug = $2"
        "  RETURNING id, created_at, updated_at, body, author_id"
+       "), kept AS (" STORE_KEY("$4", "$5", "NULL", "c")
        ") SELECT" COMMENT_COLUMNS " FROM me LEFT JOIN (c" PROFILE_OF("c.author_id") ") ON true";
+
+/* $4: body of the request. */
+static const char replay_comment[] =
+    REPLAY("k.resource_id, k.created_at, k.created_at, $4") REPLAYED;
 
 /* articles_slug_key, comments_by_article. $2: slug, $3: limit, $4: only comments before this one.
  * No row: there is no such article; a row of NULLs: it has no comments. */
@@ -360,7 +400,12 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
     [CREATE_ARTICLE] = {"create_article",
                         create_article,
                         DB_WRITE,
-                        {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
+                        {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY,
+                         DB_TEXT, DB_BYTEA}},
+    [REPLAY_ARTICLE] = {"replay_article",
+                        replay_article,
+                        DB_WRITE,
+                        {DB_INT8, DB_TEXT, DB_BYTEA, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
     [GET_ARTICLE] = {"get_article", get_article, DB_READ, {DB_INT8, DB_TEXT}},
     [LOCK_ARTICLE] = {"lock_article", lock_article, DB_WRITE, {DB_TEXT}},
     [UPDATE_ARTICLE] = {"update_article",
@@ -390,7 +435,14 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                                 {PAGE_PARAMS, DB_TEXT, DB_TEXT, DB_TEXT}},
     [LIST_FEED] = {"list_feed", list_feed, DB_READ, {PAGE_PARAMS}},
     [LIST_TAGS] = {"list_tags", list_tags, DB_READ, {DB_END}},
-    [CREATE_COMMENT] = {"create_comment", create_comment, DB_WRITE, {DB_INT8, DB_TEXT, DB_TEXT}},
+    [CREATE_COMMENT] = {"create_comment",
+                        create_comment,
+                        DB_WRITE,
+                        {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA}},
+    [REPLAY_COMMENT] = {"replay_comment",
+                        replay_comment,
+                        DB_WRITE,
+                        {DB_INT8, DB_TEXT, DB_BYTEA, DB_TEXT}},
     [LIST_COMMENTS] = {"list_comments",
                        list_comments,
                        DB_READ,
@@ -401,5 +453,6 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         {DB_INT8, DB_TEXT, DB_INT8, DB_BOOL}},
     [GET_PROFILE] = {"get_profile", get_profile, DB_READ, {DB_INT8, DB_TEXT}},
     [FOLLOW_PROFILE] = {"follow_profile", follow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [PURGE_KEYS] = {"purge_keys", purge_keys, DB_WRITE, {DB_END}},
     [UNFOLLOW_PROFILE] = {"unfollow_profile", unfollow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
 };

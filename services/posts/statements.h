@@ -6,6 +6,7 @@
 
 enum posts_statement {
     CREATE_ARTICLE,
+    REPLAY_ARTICLE,
     GET_ARTICLE,
     LOCK_ARTICLE,
     UPDATE_ARTICLE,
@@ -20,11 +21,13 @@ enum posts_statement {
     LIST_FEED,
     LIST_TAGS,
     CREATE_COMMENT,
+    REPLAY_COMMENT,
     LIST_COMMENTS,
     DELETE_COMMENT,
     GET_PROFILE,
     FOLLOW_PROFILE,
     UNFOLLOW_PROFILE,
+    PURGE_KEYS,
     POSTS_STATEMENTS
 };
 
@@ -45,8 +48,9 @@ enum article_column {
     ARTICLE_AUTHOR_IMAGE,
     ARTICLE_AUTHOR_FOLLOWED,
     ARTICLE_FAVORITED,
-    ARTICLE_BODY,              /* of statements about one article */
-    LIST_TOTAL = ARTICLE_BODY, /* of lists; int8, in every row */
+    ARTICLE_BODY,                          /* of statements about one article */
+    LIST_TOTAL = ARTICLE_BODY,             /* of lists; int8, in every row */
+    REPLAY_ARTICLE_IS_SAME = ARTICLE_BODY, /* whether it was this request */
 };
 
 /* LOCK_ARTICLE */
@@ -68,6 +72,7 @@ enum comment_column {
     COMMENT_UPDATED_AT,
     COMMENT_BODY,
     COMMENT_AUTHOR, /* a profile */
+    REPLAY_COMMENT_IS_SAME = COMMENT_AUTHOR + PROFILE_FOLLOWED + 1,
 };
 
 /* DELETE_COMMENT */
@@ -80,6 +85,9 @@ enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
  * it. */
 #define POSTS_MAX_PAGE 100
 #define POSTS_MAX_ROWS 101
+
+/* Keys that PURGE_KEYS removes at once; it answers with how many it did remove. */
+#define POSTS_PURGE_BATCH 1000
 
 /* The most tags that LIST_TAGS gives. */
 #define POSTS_MAX_TAGS 1000

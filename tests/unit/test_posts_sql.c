@@ -30,7 +30,7 @@ static int teardown(void **state)
 static int empty_tables(void **state UNUSED)
 {
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
-           "posts.comments,"
+           "posts.comments, posts.idempotency_keys,"
            " posts.article_counts, posts.tag_counts, posts.account_counts RESTART IDENTITY");
     return 0;
 }
@@ -50,6 +50,8 @@ static void submit_create(struct answer *a, int64_t author, struct str slug, str
     db_bind_text(q, STR("Description"));
     db_bind_text(q, STR(" body\r\n"));
     db_bind_text_array(q, tags, n_tags);
+    db_bind_null(q);
+    db_bind_null(q);
     answer_submit(a, q, SECONDS(30));
 }
 
@@ -150,6 +152,45 @@ static void creates_at_once_count_exactly(void **state UNUSED)
     assert_true(stored > 0);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"), stored);
     expect_exact_counts();
+}
+
+/* ---- idempotency keys ---- */
+
+static void keys_go_after_a_day_in_batches(void **state UNUSED)
+{
+    static const int64_t removed[] = {POSTS_PURGE_BATCH, POSTS_PURGE_BATCH, 500, 0};
+
+    pg_sql("INSERT INTO posts.idempotency_keys"
+           " SELECT 1, 'key-' || i, 'h', i, NULL, now() - interval '23 hours 59 minutes'"
+           "        - (i > 10)::int * interval '2 minutes' FROM generate_series(1, 2510) i");
+    for (size_t i = 0; i < ARRAY_SIZE(removed); i++) {
+        struct answer a;
+
+        assert_int_equal(answer_run(&a, db_query(db, &arena, PURGE_KEYS)), DB_OK);
+        assert_int_equal(db_get_int8(&a.result, 0, 0), removed[i]);
+        answer_free(&a);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.idempotency_keys"), 10);
+}
+
+/* A key that has served is no row, and is gone for the create that follows. */
+static void a_served_key_is_free(void **state UNUSED)
+{
+    struct db_query *q = db_query(db, &arena, REPLAY_COMMENT);
+    struct answer a;
+
+    pg_sql(
+        "INSERT INTO posts.idempotency_keys VALUES"
+        " (1, 'old', 'h', 1, NULL, now() - interval '25 hours'), (1, 'new', 'h', 1, NULL, now())");
+    db_bind_int8(q, ADA);
+    db_bind_text(q, STR("old"));
+    db_bind_bytea(q, STR("h"));
+    db_bind_text(q, STR("body"));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.idempotency_keys WHERE key = 'new'"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.idempotency_keys"), 1);
 }
 
 /* ---- lists ---- */
@@ -334,6 +375,9 @@ static void seed(void)
         "INSERT INTO posts.tag_counts SELECT tag, 0, count(*) FROM posts.article_tags GROUP BY 1");
     pg_sql("INSERT INTO posts.account_counts (account_id, shard, articles)"
            " SELECT author_id, 0, count(*) FROM posts.articles GROUP BY 1");
+    pg_sql("INSERT INTO posts.idempotency_keys"
+           " SELECT 1 + i % 5000, 'key-' || i, 'h', i, 's', now() - i * interval '1 second'"
+           " FROM generate_series(1, 100000) i");
     sql_as_admin("VACUUM ANALYZE");
 }
 
@@ -373,8 +417,11 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_FEED, DEEP_PAGE(9), 900},
         {LIST_FEED, FIRST_PAGE(999999), 20},
         {LIST_TAGS, NULL, 5000}, /* 1,000 tags */
-        {CREATE_ARTICLE, "1, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
-        {CREATE_COMMENT, "9, 'article-777', 'B'", 60},
+        {CREATE_ARTICLE, "1, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}', 'k', 'h'", 130},
+        {REPLAY_ARTICLE, "1, 'key-777', 'h', 'T', 'D', '{tag0}'", 30},
+        {CREATE_COMMENT, "9, 'article-777', 'B', 'k', 'h'", 70},
+        {REPLAY_COMMENT, "1, 'key-777', 'h', 'B'", 30},
+        {PURGE_KEYS, NULL, 12000}, /* 1,000 keys */
         {LIST_COMMENTS, "9, 'article-777', 20, 999999999", 200},
         {DELETE_COMMENT, "1, 'article-777', 777, true", 30},
         {GET_PROFILE, "9, 'ada'", 20},
@@ -395,6 +442,8 @@ int main(void)
         cmocka_unit_test_setup(a_taken_slug_gives_the_other, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
+        cmocka_unit_test_setup(keys_go_after_a_day_in_batches, empty_tables),
+        cmocka_unit_test_setup(a_served_key_is_free, empty_tables),
         cmocka_unit_test_setup(each_filter_finds_and_counts, empty_tables),
         cmocka_unit_test_setup(filters_combine, empty_tables),
         cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),

@@ -1,0 +1,46 @@
+/* Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a create that is sent again, because
+ * its answer was lost, gets the first answer and makes nothing.
+ *
+ * The statement that creates also stores the key, so both are there or neither. A key that is there
+ * already breaks its primary key and takes the rest of the statement back; of doubles at once the
+ * second waits for the first there. Then the handler asks for what was stored. A key is the
+ * account's own, and good for a day. */
+#ifndef STOA_POSTS_IDEMPOTENCY_H
+#define STOA_POSTS_IDEMPOTENCY_H
+
+#include "service/service.h"
+
+#define IDEMPOTENCY_KEY_MAX 255
+#define REQUEST_HASH_BYTES 32
+
+struct idempotency {
+    struct str key; /* {NULL, 0}: none was sent */
+    uint8_t request_hash[REQUEST_HASH_BYTES];
+};
+
+/* Reads the metadata `idempotency-key`. On a fault it ends the call and returns false. */
+bool read_idempotency(struct rpc_call *call, const ProtobufCMessage *request,
+                      struct idempotency *ret) MUST_CHECK;
+
+/* The two parameters of a statement: key and hash. */
+void bind_idempotency(struct db_query *query, const struct idempotency *idempotency);
+
+/* Whether a create failed because its key had been used. */
+bool key_was_used(const struct db_result *result);
+
+/* INVALID_ARGUMENT: it had been used for another request. */
+void fail_key_used(struct rpc_call *call);
+
+/* ---- keys that have served ---- */
+
+struct purge;
+
+/* For start() and stop() of the service. */
+int purge_new(struct service *service, int64_t interval_s, struct purge **ret) MUST_CHECK;
+void purge_free(struct purge *purge);
+
+/* Main thread: removes what is older than a day, in batches. Returns milliseconds until it wants to
+ * be called again. */
+int purge_tick(struct purge *purge);
+
+#endif

@@ -1,0 +1,150 @@
+"""Idempotency-Key on what creates: articles and comments."""
+import concurrent.futures
+import contextlib
+
+import psycopg2
+import pytest
+from stoa_suite_fixture import wait_until
+
+
+@pytest.fixture
+def kind(request, call_http, new_account, publish, unique):
+    """What is created: kind.create(key, **changes) -> HttpAnswer, kind.count() -> how many there are."""
+    account = new_account()
+
+    class Article:
+        path, token = "/api/articles", account["token"]
+        name, title = account["username"], unique("Once ")
+
+        def body(self, **changes):
+            return {"article": {"title": self.title, "description": "d", "body": "b", "tagList": ["z", "a"], **changes}}
+
+        def count(self):
+            return call_http("GET", f"/api/articles?author={self.name}").json["articlesCount"]
+
+    class Comment:
+        path, token = f"/api/articles/{publish(account)['slug']}/comments", account["token"]
+
+        def body(self, **changes):
+            return {"comment": {"body": "Once", **changes}}
+
+        def count(self):
+            return len(call_http("GET", self.path).json["comments"])
+
+    made = (Article if request.param == "article" else Comment)()
+    made.create = lambda key, token=None, **changes: call_http(
+        "POST", made.path, made.body(**changes), token or made.token, {"Idempotency-Key": key} if key is not None else {})
+    before = made.count()
+    made.made = lambda: made.count() - before
+    return made
+
+
+both_kinds = pytest.mark.parametrize("kind", ["article", "comment"], indirect=True)
+
+
+@both_kinds
+def test_a_replay_gets_the_first_answer(kind):
+    first, second = kind.create('"key-1"'), kind.create('"key-1"')
+    assert first.status == 201 == second.status, second.text
+    assert first.json == second.json and first.headers["ETag"] == second.headers["ETag"]
+    assert kind.made() == 1
+    assert kind.create('"key-2"').json != first.json and kind.create(None).json != first.json
+    assert kind.made() == 3
+
+
+@both_kinds
+def test_another_request_under_the_same_key(kind):
+    first = kind.create("key")
+    answer = kind.create("key", body="Something else")
+    assert answer.status == 422 and answer.json["errors"] == {"idempotencyKey": ["has been used for another request"]}
+    assert answer.json["reason"] == "IDEMPOTENCY_KEY_USED"
+    assert kind.create("key").json == first.json and kind.made() == 1
+
+
+@both_kinds
+def test_doubles_at_once_do_the_work_once(kind):
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: kind.create("key"), range(20)))
+    assert {answer.status for answer in answers} == {201}, [answer.text for answer in answers if answer.status != 201]
+    assert all(answer.json == answers[0].json for answer in answers) and kind.made() == 1
+
+
+@both_kinds
+def test_a_key_is_the_accounts_own(kind, new_account):
+    first = kind.create("key")
+    assert kind.create("key", new_account()["token"]).status == 201
+    assert kind.create("key").json == first.json
+
+
+@both_kinds
+@pytest.mark.parametrize("key", ["two words", "x" * 256])
+def test_keys_that_are_none(kind, key):
+    answer = kind.create(key)
+    assert answer.status == 422 and list(answer.json["errors"]) == ["idempotencyKey"]
+    assert kind.made() == 0
+    assert kind.create("~" * 255).status == 201
+
+
+@both_kinds
+def test_what_failed_can_be_tried_again(kind):
+    assert kind.create("key", body="").status == 422
+    assert kind.create("key").status == 201, "nothing had been made under the key"
+
+
+def test_a_comment_and_an_article_do_not_share_a_key(call_http, new_account, publish):
+    account = new_account()
+    path, key = f"/api/articles/{publish(account)['slug']}/comments", {"Idempotency-Key": "k"}
+    assert call_http("POST", path, {"comment": {"body": "!"}}, account["token"], key).status == 201
+    body = {"article": {"title": "t", "description": "d", "body": "b"}}
+    assert call_http("POST", "/api/articles", body, account["token"], key).status == 422
+
+
+@pytest.mark.parametrize("kind", ["article"], indirect=True)
+def test_the_answer_outlives_what_was_made(kind, call_http):
+    first = kind.create("key")
+    path = f"/api/articles/{first.json['article']['slug']}"
+    call_http("PUT", path, {"article": {"body": "new"}}, kind.token)
+    assert kind.create("key").json == first.json
+    call_http("DELETE", path, None, kind.token)
+    assert kind.create("key").json == first.json and kind.made() == 0
+
+
+@pytest.mark.parametrize("kind", ["article"], indirect=True)
+def test_a_failed_create_leaves_no_counter_behind(kind, call_http, unique):
+    tag = unique("tag")
+    for _ in range(3):
+        assert kind.create("key", tagList=[tag]).status == 201
+    assert call_http("GET", f"/api/articles?tag={tag}").json["articlesCount"] == 1
+
+
+def test_keys_go_after_a_day(suite, unique):
+    """All of them, though a batch is 1,000."""
+    old, new = unique("old"), unique("new")
+    with contextlib.closing(psycopg2.connect(**suite.database("stoa_posts"))) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO posts.idempotency_keys SELECT -1, %s || i, 'h', i, NULL, now() - interval '25 hours'"
+            " FROM generate_series(1, 2500) i", (old,))
+        cursor.execute("INSERT INTO posts.idempotency_keys VALUES (-1, %s, 'h', 1, NULL, now() - interval '23 hours')",
+                       (new,))
+        connection.commit()
+
+        def left():
+            connection.rollback()
+            cursor.execute("SELECT count(*) FROM posts.idempotency_keys WHERE account_id = -1")
+            return cursor.fetchone()[0]
+
+        wait_until(lambda: left() == 1, "only what is younger than a day is left")
+        cursor.execute("DELETE FROM posts.idempotency_keys WHERE account_id = -1 RETURNING key")
+        assert cursor.fetchall() == [(new,)]
+        connection.commit()
+
+
+def test_over_grpc(call_grpc, new_account, publish):
+    account = new_account()
+    slug, key = publish(account)["slug"], (("idempotency-key", "k"),)
+    request = {"slug": slug, "comment": {"body": "!"}}
+    first, second = (call_grpc("posts", "CreateComment", request, account["token"], metadata=key) for _ in range(2))
+    assert first == second and first[0] == "OK"
+    code, problem = call_grpc("posts", "CreateComment", {"slug": slug, "comment": {"body": "?"}}, account["token"],
+                              metadata=key)
+    assert code == "INVALID_ARGUMENT" and problem.fields == ["idempotency_key"]
