@@ -407,13 +407,15 @@ test-docs: ## the page /docs/ in Chromium
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
 
 .PHONY: bench bench-codec
-bench: ## one table of requests a second, latency and CPU a request (bench/README.md)
+bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
-	@$(BIG_MAKE) $(BENCH)/codec $(BENCH_SETS)
+	@$(BIG_MAKE) $(BENCH)/codec $(BENCH_SETS) $(OUT)/bin/testserver
 	@$(BENCH)/codec $(BENCH_SETS)
 	@echo
-	@env STOA_OUT=$(abspath $(OUT)) bench/bench.py
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/gateway.py
+	@echo
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/bench.py
 
 bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
 	@deploy/install-packages build bench

@@ -250,49 +250,6 @@ class Suite:
             fail(f"seeding: {ran.stdout}{ran.stderr}")
 
 
-class Passthrough:
-    """nginx alone between a gRPC client and posts: HTTP/2 in, its own grpc_pass out. No log, no limits:
-    the least that a call through nginx can cost."""
-
-    def __init__(self, suite, scratch):
-        self.home = scratch / "passthrough"
-        self.home.mkdir()
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        user = "user root;" if os.geteuid() == 0 else ""
-        temporary = "".join(
-            f"{name}_temp_path {self.home}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (self.home / "nginx.conf").write_text(
-            f"""{user} worker_processes 1; pid {self.home}/nginx.pid; error_log {self.home}/error.log;
-            events {{ worker_connections 1024; }}
-            http {{
-                {temporary}
-                access_log off;
-                keepalive_requests 100000000;
-                upstream posts {{ server unix:{suite.run_dir}/sock/posts.sock; keepalive 64; keepalive_requests 100000; }}
-                server {{ listen 127.0.0.1:{self.port} http2; location / {{ grpc_pass grpc://posts; }} }}
-            }}"""
-        )
-
-    def __enter__(self):
-        self.process = subprocess.Popen(
-            ["nginx", "-p", self.home, "-c", self.home / "nginx.conf", "-e", self.home / "error.log", "-g", "daemon off;"]
-        )
-        for _ in range(100):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        fail(f"nginx does not start: {(self.home / 'error.log').read_text()}")
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-
-
 class Peer:
     """The Fastify peer with two workers and pipelined pg, from STOA_BENCH_PEERS (copied, since it
     installs modules beside itself)."""
@@ -346,9 +303,6 @@ LOADS = [
 ]
 
 
-PASSTHROUGH = "gRPC GetArticle, nginx grpc_pass"
-
-
 def main():
     for tool in ("wrk", "h2load", f"{PG_BIN}/pgbench"):
         if not shutil.which(tool):
@@ -379,12 +333,6 @@ def run(scratch):
             roots,
             h2load(f"http://127.0.0.1:{suite.posts}", "/stoa.posts.v1.ArticleService/GetArticle", message, scratch),
         )
-        with Passthrough(suite, scratch) as passthrough:
-            table.measure(
-                PASSTHROUGH,
-                roots + [passthrough.process.pid],
-                h2load(passthrough.url, "/stoa.posts.v1.ArticleService/GetArticle", message, scratch),
-            )
         for name, script, path in LOADS:
             table.measure(name, roots, wrk(script, suite.url + path, token))
         if PEERS:
@@ -393,12 +341,9 @@ def run(scratch):
                     table.measure(f"Fastify peer, {name}", peer.roots(), wrk(script, peer.url + path, peer.token()))
     print()
     static = table.rows["nginx, return 200"]
-    plain = table.rows[PASSTHROUGH]["split"].get("nginx", 0)
     for name, _, _ in LOADS:
         ours = table.rows[name]
         line = f"{name}: {ours['cpu']:.0f} µs of CPU; worker {ours['split'].get('nginx', 0) / static['split']['nginx']:.1f} times a static answer"
-        if name == "GET article":
-            line += f", {ours['split'].get('nginx', 0) / plain:.2f} times plain grpc_pass of the same call"
         theirs = table.rows.get(f"Fastify peer, {name}")
         if theirs:
             line += (
