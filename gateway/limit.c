@@ -206,8 +206,8 @@ static bool digest(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
 }
 
 /* What rate.c counts by: nobody finds another's place in the table, and the table holds no
- * credential. What goes wrong here must not be found by a connection with TLS, which asks the same queue of
- * errors. */
+ * credential. What goes wrong here must not be found by a connection with TLS, which asks the same
+ * queue of errors. */
 static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
 {
     if (digest(key, ret))

@@ -12,8 +12,8 @@
 #define ENTITY_TAG_MAX 512
 
 /* The entity tag that a service means: a value that is one already ("v1" or W/"v1", quotes
- * included) is itself, other text gets quotes. 0, -EBADMSG when it cannot be a tag (empty, too long,
- * with spaces, quotes inside or control characters), or -ENOMEM, with *ret {NULL, 0}. */
+ * included) is itself, other text gets quotes. 0, -EBADMSG when it cannot be a tag (empty, too
+ * long, with spaces, quotes inside or control characters), or -ENOMEM, with *ret {NULL, 0}. */
 int entity_tag_of(struct arena *arena, struct str value, struct str *ret) MUST_CHECK;
 
 bool entity_tag_is_weak(struct str tag);

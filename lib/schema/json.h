@@ -114,8 +114,8 @@ static inline int json_enter(struct json_context *c)
 
 int json_too_many(struct json_context *c);
 
-/* One more item of a list or map. Memory of whoever unpacks them follows their number, not the bytes
- * of the text. */
+/* One more item of a list or map. Memory of whoever unpacks them follows their number, not the
+ * bytes of the text. */
 static inline int json_count_item(struct json_context *c)
 {
     return c->items++ < c->max_items ? 0 : json_too_many(c);

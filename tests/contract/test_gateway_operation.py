@@ -312,7 +312,8 @@ def test_packages_lead_to_their_services(descriptor_set, messages):
         answer = gateway.post("/api/users/login", {"user": {"email": "a@b.c", "password": "x"}})
         assert answer.status == 200
         assert answer.json() == {
-            "user": {"email": "a@b.c", "token": "", "username": "", "bio": "", "image": None}
+            "user": {"email": "a@b.c", "token": "", "username": "", "bio": "", "image": None},
+            "refreshToken": "",
         }
         answer = gateway.get("/api/articles/my-slug")
         article = answer.json()["article"]

@@ -1,5 +1,5 @@
-/* malloc and its kin, with places that fail (faults.h). What comes next in the order of libraries, libc or a
- * checker, does the work. */
+/* malloc and its kin, with places that fail (faults.h). What comes next in the order of libraries,
+ * libc or a checker, does the work. */
 #include "faults.h"
 
 #include <dlfcn.h>

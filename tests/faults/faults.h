@@ -1,9 +1,9 @@
-/* Makes allocations fail, for tests. faults.c stands in front of malloc and its kin, as a library that is
- * preloaded (nginx) or as an object that is linked into a program (unit tests); wrap.c does the same for what
- * the gateway's module asks of nginx's pools and of lib/base.
+/* Makes allocations fail, for tests. faults.c stands in front of malloc and its kin, as a library
+ * that is preloaded (nginx) or as an object that is linked into a program (unit tests); wrap.c does
+ * the same for what the gateway's module asks of nginx's pools and of lib/base.
  *
- * Every call that may fail for want of memory is a place. Places are counted from 1 while a process is
- * watched; the one with the number fail_at fails, as if memory had run out there.
+ * Every call that may fail for want of memory is a place. Places are counted from 1 while a process
+ * is watched; the one with the number fail_at fails, as if memory had run out there.
  */
 #ifndef STOA_TESTS_FAULTS_H
 #define STOA_TESTS_FAULTS_H
@@ -17,8 +17,8 @@ enum fault_mode {
     FAULT_EACH, /* at each place a child process is made, in which that one fails, and waited for */
 };
 
-/* Shared with whoever drives it: the file that STOA_FAULTS names, or this process alone. All 64 bits wide, so
- * that Python finds them: faults_fixture.py. */
+/* Shared with whoever drives it: the file that STOA_FAULTS names, or this process alone. All 64
+ * bits wide, so that Python finds them: faults_fixture.py. */
 struct fault_control {
     int64_t pid; /* whose places count; 0: nobody's, -1: this process, without asking */
     int64_t mode;

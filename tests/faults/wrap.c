@@ -1,7 +1,7 @@
-/* What the gateway's module asks of nginx and of lib/base, with places that fail (faults.h). nginx takes most
- * of its memory from pools and lib/base from blocks that it keeps, so that a failing malloc alone would reach
- * few of the callers. The linker leads their calls here (--wrap, in the Makefile); without faults.c beside it
- * nothing ever fails. */
+/* What the gateway's module asks of nginx and of lib/base, with places that fail (faults.h). nginx
+ * takes most of its memory from pools and lib/base from blocks that it keeps, so that a failing
+ * malloc alone would reach few of the callers. The linker leads their calls here (--wrap, in the
+ * Makefile); without faults.c beside it nothing ever fails. */
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>

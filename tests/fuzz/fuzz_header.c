@@ -25,7 +25,8 @@ static void check_tags(struct arena *arena, struct str text)
     (void)entity_tag_judge(text, text, tag);
     if (!err) {
         check(entity_tags_valid(tag) && entity_tags_match(tag, tag, ENTITY_TAG_WEAK));
-        check(tag.n > ENTITY_TAG_MAX || (entity_tag_of(arena, tag, &again) == 0 && str_eq(again, tag)));
+        check(tag.n > ENTITY_TAG_MAX ||
+              (entity_tag_of(arena, tag, &again) == 0 && str_eq(again, tag)));
     }
 }
 

@@ -51,7 +51,8 @@ static void makes_tags(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        assert_int_equal(entity_tag_of(&arena, str_of(cases[i][0]), &tag), cases[i][1] ? 0 : -EBADMSG);
+        assert_int_equal(entity_tag_of(&arena, str_of(cases[i][0]), &tag),
+                         cases[i][1] ? 0 : -EBADMSG);
         assert_true(str_eq(tag, str_of(cases[i][1])));
     }
     memset(large, 'a', sizeof(large));
