@@ -1,11 +1,7 @@
 #include "idempotency.h"
 
-#include "base/log.h"
-#include "statements.h"
-
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 
 /* ---- the key of a request ---- */
 
@@ -71,70 +67,4 @@ void fail_key_used(struct rpc_call *call)
 {
     service_fail_field(call, RPC_INVALID_ARGUMENT, "IDEMPOTENCY_KEY_USED", "idempotency_key",
                        "has been used for another request");
-}
-
-/* ---- keys that have served ---- */
-
-struct purge {
-    struct service *service;
-    int interval_ms;
-    struct arena arena; /* of the batch on its way */
-    atomic_bool busy;
-};
-
-int purge_new(struct service *service, int64_t interval_s, struct purge **ret)
-{
-    struct purge *purge = calloc(1, sizeof(*purge));
-
-    if (!purge)
-        return -ENOMEM;
-    purge->service = service;
-    purge->interval_ms = (int)(interval_s * 1000);
-    arena_init(&purge->arena, 64 * 1024);
-    *ret = purge;
-    return 0;
-}
-
-void purge_free(struct purge *purge)
-{
-    arena_free(&purge->arena);
-    free(purge);
-}
-
-static void on_purged(void *user, const struct db_result *result);
-
-/* Submits a batch; the purge is busy, and is not any more when that fails. */
-static void purge_batch(struct purge *purge)
-{
-    struct db_query *query;
-    int r;
-
-    arena_free(&purge->arena);
-    query = db_query(service_db(purge->service), &purge->arena, PURGE_KEYS);
-    r = query ? db_submit(query, INT64_MAX, NULL, on_purged, purge) : -ENOMEM;
-    if (r == 0)
-        return;
-    atomic_store(&purge->busy, false);
-    log_warn("idempotency keys are not purged; trying again", LOG_C("error", strerror(-r)));
-}
-
-/* The next batch goes when this one was full. */
-static void on_purged(void *user, const struct db_result *result)
-{
-    struct purge *purge = user;
-
-    if (result->error == DB_OK && db_get_int8(result, 0, 0) == POSTS_PURGE_BATCH) {
-        purge_batch(purge);
-        return;
-    }
-    if (result->error != DB_OK)
-        log_warn("idempotency keys are not purged; trying again", LOG_S("cause", result->message));
-    atomic_store(&purge->busy, false);
-}
-
-int purge_tick(struct purge *purge)
-{
-    if (!atomic_exchange(&purge->busy, true))
-        purge_batch(purge);
-    return purge->interval_ms;
 }

@@ -31,16 +31,4 @@ bool key_was_used(const struct db_result *result);
 /* INVALID_ARGUMENT: it had been used for another request. */
 void fail_key_used(struct rpc_call *call);
 
-/* ---- keys that have served ---- */
-
-struct purge;
-
-/* For start() and stop() of the service. */
-int purge_new(struct service *service, int64_t interval_s, struct purge **ret) MUST_CHECK;
-void purge_free(struct purge *purge);
-
-/* Main thread: removes what is older than a day, in batches. Returns milliseconds until it wants to
- * be called again. */
-int purge_tick(struct purge *purge);
-
 #endif

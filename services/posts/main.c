@@ -1,6 +1,6 @@
 /* The posts service: articles and what belongs to them. */
-#include "idempotency.h"
 #include "posts.h"
+#include "purge.h"
 
 #include "stoa/posts/v1/posts.pb-c.h"
 
@@ -14,7 +14,7 @@ struct posts_config {
 static const struct config_setting settings[] = {
     {"STOA_POSTS_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct posts_config, purge_interval_s),
      "60", 1, 86400, false,
-     "How often idempotency keys of more than a day are removed, in seconds."},
+     "How often old idempotency keys and remains of accounts are removed, in seconds."},
 };
 
 static int start(struct service *service, struct str *ret_error)

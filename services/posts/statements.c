@@ -103,6 +103,18 @@ static const char purge_keys[] =
     "    ORDER BY created_at LIMIT " PURGE_BATCH " FOR UPDATE SKIP LOCKED))"
     "  RETURNING 1) SELECT count(*) FROM gone";
 
+/* Erases once more an account that was forgotten so long ago that no statement can have seen it
+ * since: statements end after 30 seconds. Answers with how many, one or none. forgotten_accounts is
+ * as small as the accounts deleted in these minutes. */
+static const char purge_account[] =
+    "WITH due AS ("
+    "  DELETE FROM posts.forgotten_accounts WHERE account_id = ("
+    "    SELECT account_id FROM posts.forgotten_accounts"
+    "    WHERE forgotten_at < now() - interval '5 minutes' LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    "  RETURNING account_id"
+    "), erased AS MATERIALIZED (SELECT posts.erase_account(account_id) FROM due)"
+    " SELECT count(*) FROM (SELECT * FROM erased OFFSET 0) each";
+
 /* ---- one article ---- */
 
 /* auth.profiles by id, articles_slug_key; counters by their primary keys.
@@ -453,6 +465,7 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         {DB_INT8, DB_TEXT, DB_INT8, DB_BOOL}},
     [GET_PROFILE] = {"get_profile", get_profile, DB_READ, {DB_INT8, DB_TEXT}},
     [FOLLOW_PROFILE] = {"follow_profile", follow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [PURGE_ACCOUNT] = {"purge_account", purge_account, DB_WRITE, {DB_END}},
     [PURGE_KEYS] = {"purge_keys", purge_keys, DB_WRITE, {DB_END}},
     [UNFOLLOW_PROFILE] = {"unfollow_profile", unfollow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
 };

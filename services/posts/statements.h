@@ -28,6 +28,7 @@ enum posts_statement {
     FOLLOW_PROFILE,
     UNFOLLOW_PROFILE,
     PURGE_KEYS,
+    PURGE_ACCOUNT,
     POSTS_STATEMENTS
 };
 

@@ -41,17 +41,31 @@ static UNUSED int sql_group_setup(const char *service)
     return 0;
 }
 
-/* SQL as the superuser. */
-static UNUSED long sql_as_admin(const char *sql)
+static long sql_with(const char *conninfo, const char *sql)
 {
     char own[sizeof(pg_conninfo)];
     long value;
 
     memcpy(own, pg_conninfo, sizeof(own));
-    memcpy(pg_conninfo, sql_admin, sizeof(own));
+    snprintf(pg_conninfo, sizeof(pg_conninfo), "%s", conninfo);
     value = pg_sql(sql);
     memcpy(pg_conninfo, own, sizeof(own));
     return value;
+}
+
+/* SQL as the superuser. */
+static UNUSED long sql_as_admin(const char *sql)
+{
+    return sql_with(sql_admin, sql);
+}
+
+/* SQL with the role of a service. */
+static UNUSED long sql_as(const char *service, const char *sql)
+{
+    char conninfo[sizeof(sql_admin) + 32];
+
+    snprintf(conninfo, sizeof(conninfo), "%s user=stoa_%s", sql_admin, service);
+    return sql_with(conninfo, sql);
 }
 
 /* ---- plans ---- */

@@ -30,7 +30,7 @@ static int teardown(void **state)
 static int empty_tables(void **state UNUSED)
 {
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
-           "posts.comments, posts.idempotency_keys,"
+           "posts.comments, posts.idempotency_keys, posts.forgotten_accounts,"
            " posts.article_counts, posts.tag_counts, posts.account_counts RESTART IDENTITY");
     return 0;
 }
@@ -193,6 +193,125 @@ static void a_served_key_is_free(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.idempotency_keys"), 1);
 }
 
+/* ---- accounts that are deleted ---- */
+
+/* Whether favourites are counted as they are. */
+static void expect_exact_favorites(void)
+{
+    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT a.id, count(f.account_id) FROM"
+                            " posts.articles a LEFT JOIN posts.favorites f ON f.article_id = a.id"
+                            " GROUP BY a.id EXCEPT SELECT id, favorites_count FROM posts.articles)"
+                            " wrong"),
+                     0);
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM (SELECT account_id, sum(favorites) FROM posts.account_counts"
+               " GROUP BY 1 HAVING sum(favorites) <> 0 EXCEPT"
+               " SELECT account_id, count(*) FROM posts.favorites GROUP BY 1) wrong"),
+        0);
+}
+
+static void favorite(int64_t account, const char *slug)
+{
+    struct db_query *q = db_query(db, &arena, FAVORITE_ARTICLE);
+    struct answer a;
+
+    db_bind_int8(q, account);
+    db_bind_text(q, str_of(slug));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    answer_free(&a);
+}
+
+/* Everybody writes, likes, follows and comments on everything. */
+static void mingle(void)
+{
+    static const char *const slugs[] = {"a1", "a2", "b1", "c1"};
+
+    create(ADA, "a1", "x", "y");
+    create(ADA, "a2", "x", NULL);
+    create(BOB, "b1", "x", "y");
+    create(CYD, "c1", "y", NULL);
+    for (int64_t account = ADA; account <= CYD; account++) {
+        for (size_t i = 0; i < ARRAY_SIZE(slugs); i++)
+            favorite(account, slugs[i]);
+    }
+    pg_sql("INSERT INTO posts.follows SELECT a, b FROM generate_series(1, 3) a,"
+           " generate_series(1, 3) b WHERE a <> b");
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT id, account, '!' FROM posts.articles, generate_series(1, 3) account");
+    pg_sql("INSERT INTO posts.idempotency_keys SELECT a, 'k', 'h', 1, NULL, now()"
+           " FROM generate_series(1, 3) a");
+}
+
+#define OF_ADA                                                                         \
+    "SELECT (SELECT count(*) FROM posts.articles WHERE author_id = 1)"                 \
+    " + (SELECT count(*) FROM posts.comments WHERE author_id = 1)"                     \
+    " + (SELECT count(*) FROM posts.favorites WHERE account_id = 1)"                   \
+    " + (SELECT count(*) FROM posts.follows WHERE follower_id = 1 OR followee_id = 1)" \
+    " + (SELECT count(*) FROM posts.account_counts WHERE account_id = 1)"              \
+    " + (SELECT count(*) FROM posts.idempotency_keys WHERE account_id = 1)"
+
+static void a_forgotten_account_leaves_nothing(void **state UNUSED)
+{
+    mingle();
+    sql_as("auth", "SELECT posts.forget_account(1)");
+    assert_int_equal(pg_sql(OF_ADA), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"), 2);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 4);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.favorites"), 4);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.follows"), 2);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.idempotency_keys"), 2);
+    assert_int_equal(pg_sql("SELECT sum(n) FROM posts.article_counts"), 2);
+    assert_int_equal(pg_sql("SELECT sum(n) FROM posts.tag_counts WHERE tag = 'x'"), 1);
+    expect_exact_counts();
+    expect_exact_favorites();
+    sql_as("auth", "SELECT posts.forget_account(1)"); /* again, and one that never wrote */
+    sql_as("auth", "SELECT posts.forget_account(99)");
+    expect_exact_counts();
+}
+
+static void what_comes_late_is_erased_later(void **state UNUSED)
+{
+    static const int64_t purged[] = {1, 0};
+
+    mingle();
+    sql_as("auth", "SELECT posts.forget_account(1)");
+    create(ADA, "late", "x", NULL); /* its account is still there, as for a statement on its way */
+    favorite(ADA, "b1");
+    pg_sql("UPDATE posts.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
+    sql_as("auth", "SELECT posts.forget_account(2)"); /* not yet due */
+    for (size_t i = 0; i < ARRAY_SIZE(purged); i++) {
+        struct answer a;
+
+        assert_int_equal(answer_run(&a, db_query(db, &arena, PURGE_ACCOUNT)), DB_OK);
+        assert_int_equal(db_get_int8(&a.result, 0, 0), purged[i]);
+        answer_free(&a);
+    }
+    assert_int_equal(pg_sql(OF_ADA), 0);
+    assert_int_equal(pg_sql("SELECT account_id FROM posts.forgotten_accounts"), 2);
+    expect_exact_counts();
+    expect_exact_favorites();
+}
+
+/* Others can neither forget nor erase, and auth can do nothing else here. */
+static void only_auth_may_forget(void **state UNUSED)
+{
+    static const char privileges[] =
+        "SELECT count(*) FROM unnest(ARRAY['stoa_auth', 'stoa_chat']) role,"
+        " unnest(ARRAY['posts.erase_account(bigint)', 'posts.forget_account(bigint)']) f"
+        " WHERE has_function_privilege(role, f, 'EXECUTE')";
+
+    assert_int_equal(pg_sql(privileges), 1);
+    assert_int_equal(pg_sql("SELECT has_function_privilege('stoa_auth',"
+                            " 'posts.forget_account(bigint)', 'EXECUTE')::int"),
+                     1);
+    assert_int_equal(pg_sql("SELECT has_schema_privilege('stoa_chat', 'posts', 'USAGE')::int"), 0);
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM pg_class, unnest(ARRAY['stoa_auth', 'stoa_chat']) role"
+               " WHERE relnamespace = 'posts'::regnamespace AND relkind = 'r'"
+               " AND has_table_privilege(role, oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')"),
+        0);
+}
+
 /* ---- lists ---- */
 
 struct list_case {
@@ -353,9 +472,9 @@ static void seed(void)
     sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
                  " SELECT 'u' || i, 'u' || i, i, i, '' FROM generate_series(4, 5000) i");
     pg_sql("INSERT INTO posts.articles"
-           " (slug, author_id, title, description, body, tag_list, created_at)"
+           " (slug, author_id, title, description, body, favorites_count, tag_list, created_at)"
            " SELECT 'article-' || i, 1 + floor(5000 * power(random(), 3)), 'Title ' || i,"
-           "  'Description', repeat('Lorem ipsum ', 60),"
+           "  'Description', repeat('Lorem ipsum ', 60), 2,"
            "  ARRAY(SELECT DISTINCT 'tag' || floor(1000 * power(random(), 4))"
            "        FROM generate_series(0, i % 4)),"
            "  now() - (100000 - i) * interval '1 minute' FROM generate_series(1, 100000) i");
@@ -375,6 +494,7 @@ static void seed(void)
         "INSERT INTO posts.tag_counts SELECT tag, 0, count(*) FROM posts.article_tags GROUP BY 1");
     pg_sql("INSERT INTO posts.account_counts (account_id, shard, articles)"
            " SELECT author_id, 0, count(*) FROM posts.articles GROUP BY 1");
+    pg_sql("INSERT INTO posts.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
     pg_sql("INSERT INTO posts.idempotency_keys"
            " SELECT 1 + i % 5000, 'key-' || i, 'h', i, 's', now() - i * interval '1 second'"
            " FROM generate_series(1, 100000) i");
@@ -433,6 +553,8 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         sql_expect_plan(&posts_statements[cases[i].statement], cases[i].arguments, "article_counts",
                         cases[i].max_pages);
+    /* An account with 7 articles, 40 favourites, 20 comments. */
+    sql_expect_plan(&posts_statements[PURGE_ACCOUNT], NULL, "forgotten_accounts", 3000);
 }
 
 int main(void)
@@ -444,6 +566,9 @@ int main(void)
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
         cmocka_unit_test_setup(keys_go_after_a_day_in_batches, empty_tables),
         cmocka_unit_test_setup(a_served_key_is_free, empty_tables),
+        cmocka_unit_test_setup(a_forgotten_account_leaves_nothing, empty_tables),
+        cmocka_unit_test_setup(what_comes_late_is_erased_later, empty_tables),
+        cmocka_unit_test_setup(only_auth_may_forget, empty_tables),
         cmocka_unit_test_setup(each_filter_finds_and_counts, empty_tables),
         cmocka_unit_test_setup(filters_combine, empty_tables),
         cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),

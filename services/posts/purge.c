@@ -1,0 +1,88 @@
+#include "purge.h"
+
+#include "base/log.h"
+#include "statements.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* One after the other, each again as long as its batches are full. */
+static const struct {
+    enum posts_statement statement; /* answers with how many it removed */
+    int64_t batch;
+} steps[] = {{PURGE_KEYS, POSTS_PURGE_BATCH}, {PURGE_ACCOUNT, 1}};
+
+struct purge {
+    struct service *service;
+    int interval_ms;
+    atomic_bool busy;
+    /* Of whoever has made it busy: the main thread, then the database's engine thread. */
+    struct arena arena; /* of the statement on its way */
+    size_t step;
+};
+
+int purge_new(struct service *service, int64_t interval_s, struct purge **ret)
+{
+    struct purge *purge = calloc(1, sizeof(*purge));
+
+    if (!purge)
+        return -ENOMEM;
+    purge->service = service;
+    purge->interval_ms = (int)(interval_s * 1000);
+    arena_init(&purge->arena, 64 * 1024);
+    *ret = purge;
+    return 0;
+}
+
+void purge_free(struct purge *purge)
+{
+    arena_free(&purge->arena);
+    free(purge);
+}
+
+static void on_purged(void *user, const struct db_result *result);
+
+static void give_up(struct purge *purge, struct str cause)
+{
+    log_warn("old rows are not purged; trying again later",
+             LOG_C("statement", posts_statements[steps[purge->step].statement].name),
+             LOG_S("cause", cause));
+    atomic_store(&purge->busy, false);
+}
+
+static void purge_batch(struct purge *purge)
+{
+    struct db_query *query;
+    int r;
+
+    arena_free(&purge->arena);
+    query = db_query(service_db(purge->service), &purge->arena, steps[purge->step].statement);
+    r = query ? db_submit(query, INT64_MAX, NULL, on_purged, purge) : -ENOMEM;
+    if (r < 0)
+        give_up(purge, str_of(strerror(-r)));
+}
+
+static void on_purged(void *user, const struct db_result *result)
+{
+    struct purge *purge = user;
+
+    if (result->error != DB_OK) {
+        give_up(purge, result->message);
+        return;
+    }
+    if (db_get_int8(result, 0, 0) < steps[purge->step].batch)
+        purge->step++;
+    if (purge->step < ARRAY_SIZE(steps))
+        purge_batch(purge);
+    else
+        atomic_store(&purge->busy, false);
+}
+
+int purge_tick(struct purge *purge)
+{
+    if (!atomic_exchange(&purge->busy, true)) {
+        purge->step = 0;
+        purge_batch(purge);
+    }
+    return purge->interval_ms;
+}
