@@ -212,7 +212,7 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                              .kind = DB_WRITE,
                              .params = {DB_INT8},
                              .sql = "WITH elsewhere AS MATERIALIZED ("
-                                    " SELECT auth.forget_user_elsewhere($1))"
+                                    " SELECT auth.forget_account_elsewhere($1))"
                                     " DELETE FROM auth.users"
                                     " WHERE id = $1 AND EXISTS (SELECT FROM elsewhere)"},
 

@@ -309,6 +309,23 @@ def test_delete_after_a_young_sign_in(call_http, call_grpc, new_account, sign_in
     assert call_grpc("auth", "CreateUser", again)[0] == "OK", "the names are free"
 
 
+def test_delete_takes_what_was_written(both, call_grpc, new_account, publish):
+    account, reader = new_account(), new_account()
+    article = publish(account, tagList=["left behind"])
+    theirs = publish(reader)
+    assert call_grpc("posts", "FavoriteArticle", {"slug": theirs["slug"]}, account["token"])[0] == "OK"
+    comment = {"slug": theirs["slug"], "comment": {"body": "Mine."}}
+    assert call_grpc("posts", "CreateComment", comment, account["token"])[0] == "OK"
+    assert call_grpc("auth", "DeleteCurrentUser", {}, account["token"])[0] == "OK"
+    assert both("posts", "GetArticle", {"slug": article["slug"]})[0] == "NOT_FOUND"
+    _, answer, _ = both("posts", "GetArticle", {"slug": theirs["slug"]})
+    assert answer["article"]["favoritesCount"] == 0
+    _, answer, _ = both("posts", "ListComments", {"slug": theirs["slug"]})
+    assert answer["comments"] == []
+    _, answer, _ = both("posts", "ListArticles", {"tag": "left behind"})
+    assert answer["articles"] == [] and answer["articlesCount"] == 0
+
+
 def test_delete_later_needs_the_password(both, call_grpc, new_account, pass_time):
     account = new_account()
     pass_time(session_of(account["token"]), QUARTER_OF_AN_HOUR + 1)
