@@ -139,6 +139,7 @@ $(NGINX_MODULE): $(NGINX_MODULE_O) gateway/module.map
 
 FAULTS := $(BUILD)/release/tests/faults.so
 FAULT_MODULE := $(OUT)/tests/$(notdir $(NGINX_MODULE))
+FAULT_PARTS := $(FAULTS) $(BUILD)/release/tests/$(notdir $(NGINX_MODULE))
 FAULT_WRAP_O := $(OUT)/gateway/tests/faults/wrap.o
 # For the linker: what wrap.o stands in front of.
 FAULT_WRAP = $$(nm $(FAULT_WRAP_O) | sed -n 's/.* T __wrap_/-Wl,--wrap=/p')
@@ -360,7 +361,7 @@ test: ## unit tests and contract tests
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
 	@$(BIG_MAKE) $(UNIT_TESTS) $(CONFORMANCE_TESTEE) $(OUT)/bin/testserver
-	@$(BIG_MAKE) SANITIZE= $(H2_MODULE) $(CLIENTS)/.installed
+	@$(BIG_MAKE) SANITIZE= $(H2_MODULE) $(FAULT_PARTS) $(CLIENTS)/.installed
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
 
 ADDRESS := $(BUILD)/address
@@ -368,9 +369,17 @@ ADDRESS := $(BUILD)/address
 test-gateway: ## the gateway's contract tests, with nginx's module under AddressSanitizer and UBSan
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory SANITIZE= build
-	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(CLIENTS)/.installed
+	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(FAULT_PARTS) $(CLIENTS)/.installed
 	@$(BIG_MAKE) SANITIZE=address $(addprefix $(ADDRESS)/,gateway/$(notdir $(NGINX_MODULE)) tests/$(notdir $(H2_MODULE)))
 	@tests/run-sanitized $(abspath $(BUILD)/release) $(abspath $(ADDRESS))
+
+.PHONY: test-faults
+test-faults: ## each allocation of the gateway fails once (make test takes some of them)
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory SANITIZE= build
+	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(H2_MODULE) $(FAULT_PARTS)
+	@STOA_OUT=$(abspath $(BUILD))/release STOA_FAULT_STRIDE=1 /usr/bin/python3 -B -m pytest -p no:cacheprovider -q \
+	    tests/contract/test_gateway_faults.py tests/contract/test_gateway_h2_faults.py
 
 .PHONY: testserver
 testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C

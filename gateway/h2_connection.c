@@ -186,6 +186,8 @@ static void set_timer(struct h2_connection *conn)
 /* Why the connection has come to its end; NULL: it has not. */
 static const char *end_of(const struct h2_connection *conn)
 {
+    if (conn->broken)
+        return "out of memory";
     if (conn->out.n)
         return NULL;
     if (conn->state == H2_DRAINING && !busy(conn))

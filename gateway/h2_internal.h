@@ -60,6 +60,7 @@ struct h2_connection {
     ngx_queue_t waiting, open; /* streams */
     ngx_uint_t n_open;         /* those that nghttp2 has, cancelled ones that linger included */
     bool greeted, goaway;      /* SETTINGS, GOAWAY received */
+    bool broken;               /* there was no memory to tell the peer something */
     bool timed_busy;           /* what the timer was set for: a ping; else: idle */
     bool ping_sent;
     ngx_msec_t heard_at; /* when bytes last came */

@@ -55,7 +55,8 @@ static void deliver_messages(struct grpc_h2_stream *s)
             h2_stream_fail(s, RPC_INTERNAL, "the message is compressed, which was not offered");
     }
     if (!s->paused && s->conn && s->unconsumed) {
-        nghttp2_session_consume_stream(s->conn->session, s->id, s->unconsumed);
+        if (nghttp2_session_consume_stream(s->conn->session, s->id, s->unconsumed))
+            s->conn->broken = true;
         s->unconsumed = 0;
         h2_connection_touch(s->conn);
     }
@@ -172,10 +173,12 @@ static void detach(struct grpc_h2_stream *s)
     s->id = 0;
 }
 
+/* A stream that the service was not told of would go on there: better none of the connection. */
 static void reset(struct grpc_h2_stream *s, uint32_t error)
 {
-    if (s->conn && s->id)
-        nghttp2_submit_rst_stream(s->conn->session, NGHTTP2_FLAG_NONE, s->id, error);
+    if (s->conn && s->id &&
+        nghttp2_submit_rst_stream(s->conn->session, NGHTTP2_FLAG_NONE, s->id, error))
+        s->conn->broken = true;
 }
 
 static void finish(struct grpc_h2_stream *s, int code, bool from_upstream, const char *reason)
@@ -429,8 +432,9 @@ static void resume_data(struct grpc_h2_stream *s)
 {
     if (!s->conn || !s->id)
         return;
-    /* An error says that the stream was not waiting for data. */
-    (void)nghttp2_session_resume_data(s->conn->session, s->id);
+    /* An error that is not fatal says that the stream was not waiting for data. */
+    if (nghttp2_is_fatal(nghttp2_session_resume_data(s->conn->session, s->id)))
+        s->conn->broken = true;
     h2_connection_touch(s->conn);
 }
 

@@ -79,7 +79,9 @@ class User:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.reader = self.socket.makefile("rb")
         self.socket.sendall(f"GET /{upstream} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        assert self.reader.readline() == b"HTTP/1.1 200 OK\r\n" and self.reader.readline() == b"\r\n"
+        if self.reader.readline() != b"HTTP/1.1 200 OK\r\n" or self.reader.readline() != b"\r\n":
+            self.close()
+            raise ConnectionError("the gateway does not answer")
 
     def __enter__(self):
         return self

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* Seconds that a child of FAULT_EACH has. */
-#define CHILD_SECONDS 60
+#define CHILD_SECONDS 10
 
 #define TRACE_DEPTH 24
 
@@ -151,12 +151,19 @@ static bool try_in_child(int64_t place)
     return false;
 }
 
+static bool begun;
+
+void stoa_fault_begin(void)
+{
+    begun = true;
+}
+
 bool stoa_fault(void)
 {
     struct fault_control *c = fault_control;
     int64_t place;
 
-    if (!watched())
+    if (!watched() || (c->mode == FAULT_EACH && !begun))
         return false;
     place = ++c->seen;
     if (c->mode == FAULT_EACH)

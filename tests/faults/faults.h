@@ -14,7 +14,8 @@
 enum fault_mode {
     FAULT_ONCE, /* place fail_at fails */
     FAULT_FROM, /* fail_at and all after it */
-    FAULT_EACH, /* at each place a child process is made, in which that one fails, and waited for */
+    FAULT_EACH, /* at each place a child process is made, in which that one fails, and waited for;
+                 * from fault_begin() on */
 };
 
 /* Shared with whoever drives it: the file that STOA_FAULTS names, or this process alone. All 64
@@ -38,5 +39,7 @@ extern struct fault_control *fault_control;
 
 /* A place is reached. True: it has to fail. */
 bool stoa_fault(void);
+/* The module has been loaded: FAULT_EACH may begin. What libraries do before is theirs. */
+void stoa_fault_begin(void);
 
 #endif

@@ -11,6 +11,13 @@
 #include "base/buf.h"
 
 bool stoa_fault(void) __attribute__((weak));
+void stoa_fault_begin(void) __attribute__((weak));
+
+__attribute__((constructor)) static void begin(void)
+{
+    if (stoa_fault_begin)
+        stoa_fault_begin();
+}
 
 static bool due(void)
 {
@@ -73,33 +80,45 @@ static char *fail_buf(struct buf *b)
     return NULL;
 }
 
-/* An append to a buffer that has failed asks for nothing any more. */
-static bool buf_due(const struct buf *b)
+/* The room that was last reserved. */
+static const struct buf *roomy;
+static size_t roomy_to;
+
+/* An append to a buffer that has failed, or into room that is there, asks for nothing. */
+static bool buf_due(const struct buf *b, size_t n)
 {
-    return !b->failed && due();
+    if (b->failed || (b == roomy && b->n + n <= roomy_to))
+        return false;
+    return due();
 }
 
-#define WRAP_APPEND(name, parameters, arguments) \
-    void __real_##name parameters;               \
-    void __wrap_##name parameters;               \
-    void __wrap_##name parameters                \
-    {                                            \
-        if (buf_due(b))                          \
-            fail_buf(b);                         \
-        else                                     \
-            __real_##name arguments;             \
+#define WRAP_APPEND(name, size, parameters, arguments) \
+    void __real_##name parameters;                     \
+    void __wrap_##name parameters;                     \
+    void __wrap_##name parameters                      \
+    {                                                  \
+        if (buf_due(b, size))                          \
+            fail_buf(b);                               \
+        else                                           \
+            __real_##name arguments;                   \
     }
 
-WRAP_APPEND(buf_append, (struct buf *b, const void *p, size_t n), (b, p, n))
-WRAP_APPEND(buf_append_str, (struct buf *b, struct str s), (b, s))
-WRAP_APPEND(buf_append_char, (struct buf *b, char c), (b, c))
+WRAP_APPEND(buf_append, n, (struct buf *b, const void *p, size_t n), (b, p, n))
+WRAP_APPEND(buf_append_str, s.n, (struct buf *b, struct str s), (b, s))
+WRAP_APPEND(buf_append_char, 1, (struct buf *b, char c), (b, c))
 /* clang-format on */
 
 char *__real_buf_reserve(struct buf *b, size_t n);
 char *__wrap_buf_reserve(struct buf *b, size_t n);
 char *__wrap_buf_reserve(struct buf *b, size_t n)
 {
-    return buf_due(b) ? fail_buf(b) : __real_buf_reserve(b, n);
+    char *to = buf_due(b, n) ? fail_buf(b) : __real_buf_reserve(b, n);
+
+    if (to) {
+        roomy = b;
+        roomy_to = b->n + n;
+    }
+    return to;
 }
 
 /* These two are written again: what has "..." cannot be handed on. */
