@@ -43,7 +43,9 @@ def test_what_has_not_changed_is_not_sent_again(call_http, tag, new_account, pub
         assert seen == tag(path)
         for header in (seen, f"W/{seen}", f'"other", {seen}', "*"):
             answer = call_http("GET", path, headers={"If-None-Match": header})
-            assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", seen)
+            # Weak for who has only the tag of a compressed answer.
+            known = f"W/{seen}" if header == f"W/{seen}" else seen
+            assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", known)
         assert call_http("GET", path, headers={"If-None-Match": '"other"'}).status == 200
         assert call_http("GET", path, headers={"If-Match": '"other"'}).status == 412
 
