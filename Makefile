@@ -381,6 +381,13 @@ test-faults: ## each allocation of the gateway fails once (make test takes some 
 	@STOA_OUT=$(abspath $(BUILD))/release STOA_FAULT_STRIDE=1 /usr/bin/python3 -B -m pytest -p no:cacheprovider -q \
 	    tests/contract/test_gateway_faults.py tests/contract/test_gateway_h2_faults.py
 
+.PHONY: soak
+soak: ## 1,000 clients of the gateway that go at any moment, for a minute; counts before and after
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(OUT)/bin/testserver
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/contract/soak_gateway.py
+
 .PHONY: testserver
 testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C
 	@deploy/install-packages build run
