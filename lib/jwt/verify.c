@@ -7,6 +7,8 @@
  */
 #include "jwt/internal.h"
 
+#include "base/rwlock.h"
+
 #include <errno.h>
 #include <jose/jws.h>
 #include <pthread.h>
@@ -179,7 +181,7 @@ int jwt_verifier_new(const struct jwt_verifier_options *options, struct jwt_veri
     verifier = calloc(1, sizeof(*verifier));
     if (!verifier)
         return -ENOMEM;
-    pthread_rwlock_init(&verifier->lock, NULL);
+    rwlock_init(&verifier->lock);
     pthread_mutex_init(&verifier->set_lock, NULL);
     verifier->leeway_s = options->leeway_s;
     verifier->next_serial = 1;

@@ -10,6 +10,7 @@
 #include "service/revocations.h"
 
 #include "base/log.h"
+#include "base/rwlock.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -261,7 +262,7 @@ int revocations_new(const struct revocations_options *options, struct revocation
     if (!r)
         return -ENOMEM;
     r->options = *options;
-    pthread_rwlock_init(&r->lock, NULL);
+    rwlock_init(&r->lock);
     pthread_mutex_init(&r->reading_lock, NULL);
     arena_init(&r->arena, 64 * 1024);
     *ret = r;

@@ -195,38 +195,50 @@ static void a_lost_server_is_come_back_to(void **state UNUSED)
     await(1);
 }
 
+struct reader {
+    pthread_barrier_t started;
+    atomic_bool stop;
+};
+
+/* Looks once more after the last one was added: it has to see what was added by then. */
 static void *look(void *arg)
 {
-    atomic_bool *stop = arg;
-    long found = 0;
+    struct reader *reader = arg;
+    bool stop, found;
 
-    while (!atomic_load(stop)) {
+    pthread_barrier_wait(&reader->started);
+    do {
+        stop = atomic_load(&reader->stop);
+        found = false;
         for (unsigned n = 1; n <= 100; n++)
-            found += has(n);
-    }
-    return (void *)(found > 0 ? arg : NULL);
+            found |= has(n);
+    } while (!stop);
+    return found ? arg : NULL;
 }
 
 static void readers_and_writers_at_once(void **state UNUSED)
 {
     int64_t now = clock_realtime_us();
-    atomic_bool stop = false;
+    struct reader reader = {.stop = false};
     pthread_t threads[3];
     void *saw;
 
+    assert_int_equal(pthread_barrier_init(&reader.started, NULL, ARRAY_SIZE(threads) + 1), 0);
     for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, look, &stop), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, look, &reader), 0);
+    pthread_barrier_wait(&reader.started);
     for (unsigned n = 1; n <= 20000; n++) {
         struct uuid id = session(n);
         revocations_add(revocations, &id, now + (n % 2 ? 20000 : 60000000));
         if (n % 1000 == 0)
             tick();
     }
-    atomic_store(&stop, true);
+    atomic_store(&reader.stop, true);
     for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
         assert_int_equal(pthread_join(threads[i], &saw), 0);
         assert_non_null(saw);
     }
+    assert_int_equal(pthread_barrier_destroy(&reader.started), 0);
     for (unsigned n = 2; n <= 20000; n += 2)
         assert_true(has(n));
 }
