@@ -293,7 +293,11 @@ def test_cut_anywhere(gateway, messages, upstream, cut):
 
 @pytest.mark.parametrize("status, expected", [(503, 503), (504, 504), (429, 429), (401, 502), (404, 502)])
 def test_http_status_of_a_proxy_between(gateway, upstream, status, expected):
-    upstream(lambda connection, stream: connection.sendall(headers_frame(stream, ((":status", str(status)),), end=True)))
+    def script(connection, stream):
+        connection.sendall(headers_frame(stream, ((":status", str(status)),), end=True))
+        wait_for_close(connection)  # closing with bytes unread would be a reset
+
+    upstream(script)
     assert gateway.get("/demo/items/a").status == expected
 
 
