@@ -15,8 +15,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -178,6 +178,14 @@ static void connect_failed(struct engine *e, struct db_conn *c, const char *caus
     log_warn("cannot connect to postgres; trying again", LOG_C("cause", cause));
 }
 
+static int watch(struct engine *e, struct db_conn *c, const PGconn *pg)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+
+    c->watches_write = false;
+    return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, PQsocket(pg), &event) < 0 ? -errno : 0;
+}
+
 static void tend_connection(struct engine *e, struct db_conn *c, int64_t now)
 {
     if (c->state == CONN_READY && c->check_ns <= now) {
@@ -188,9 +196,16 @@ static void tend_connection(struct engine *e, struct db_conn *c, int64_t now)
     } else if (c->state == CONN_CONNECTING) {
         char cause[CAUSE_BYTES];
         PGconn *pg;
+        int error;
 
         if (!connector_take(e->db, c, &pg, cause))
             return;
+        error = pg ? watch(e, c, pg) : 0;
+        if (error < 0) {
+            copy_cause(cause, strerror(-error));
+            PQfinish(pg);
+            pg = NULL;
+        }
         if (pg)
             conn_opened(c, pg);
         else
@@ -270,29 +285,42 @@ static bool fall_asleep(struct engine *e)
     return idle;
 }
 
+/* Few connections ever wait for their socket to take more, so most wake-ups change nothing. */
+static void watch_writes(struct engine *e)
+{
+    for (unsigned i = 0; i < e->n_conns; i++) {
+        struct db_conn *c = &e->conns[i];
+        struct epoll_event event = {.events = c->wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN,
+                                    .data.ptr = c};
+
+        if (c->state != CONN_READY || c->watches_write == c->wants_write)
+            continue;
+        c->watches_write = c->wants_write;
+        if (epoll_ctl(e->epoll_fd, EPOLL_CTL_MOD, PQsocket(c->pg), &event) < 0)
+            conn_lost(c, strerror(errno));
+    }
+}
+
 static void wait_for_events(struct engine *e)
 {
-    struct pollfd fds[MAX_CONNECTIONS + 1];
-    int ms = fall_asleep(e) ? wait_ms(e, clock_monotonic_ns()) : 0;
+    struct epoll_event events[MAX_CONNECTIONS + 1];
+    int ms, n;
 
-    for (unsigned i = 0; i < e->n_conns; i++) {
-        const struct db_conn *c = &e->conns[i];
+    watch_writes(e);
+    ms = fall_asleep(e) ? wait_ms(e, clock_monotonic_ns()) : 0;
+    n = epoll_wait(e->epoll_fd, events, ARRAY_SIZE(events), ms);
+    for (int i = 0; i < n; i++) {
+        struct db_conn *c = events[i].data.ptr;
 
-        fds[i] = (struct pollfd){.fd = c->state == CONN_READY ? PQsocket(c->pg) : -1,
-                                 .events = (short)(c->wants_write ? POLLIN | POLLOUT : POLLIN)};
-    }
-    fds[e->n_conns] = (struct pollfd){.fd = e->db->doorbell_fd, .events = POLLIN};
-    if (poll(fds, e->n_conns + 1, ms) <= 0)
-        return;
-    if (fds[e->n_conns].revents) {
-        uint64_t rings;
-        ssize_t n UNUSED = read(e->db->doorbell_fd, &rings, sizeof(rings));
-    }
-    for (unsigned i = 0; i < e->n_conns; i++) {
-        if (fds[i].revents & ~POLLOUT)
-            conn_receive(&e->conns[i]);
-        if (fds[i].revents & POLLOUT)
-            conn_flush(&e->conns[i]);
+        if (!c) {
+            uint64_t rings;
+            ssize_t got UNUSED = read(e->db->doorbell_fd, &rings, sizeof(rings));
+            continue;
+        }
+        if (c->state == CONN_READY && (events[i].events & ~(uint32_t)EPOLLOUT))
+            conn_receive(c);
+        if (c->state == CONN_READY && (events[i].events & EPOLLOUT))
+            conn_flush(c);
     }
 }
 
@@ -420,6 +448,7 @@ static int engine_init(struct db *db)
 
 static int prepare(struct db *db, const struct db_options *options)
 {
+    struct epoll_event doorbell = {.events = EPOLLIN, .data.ptr = NULL};
     int error = set_options(db, options);
 
     if (error == 0)
@@ -428,7 +457,11 @@ static int prepare(struct db *db, const struct db_options *options)
         return error;
     db->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     db->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return db->doorbell_fd < 0 || db->stop_fd < 0 ? -errno : 0;
+    db->engine.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (db->doorbell_fd < 0 || db->stop_fd < 0 || db->engine.epoll_fd < 0 ||
+        epoll_ctl(db->engine.epoll_fd, EPOLL_CTL_ADD, db->doorbell_fd, &doorbell) < 0)
+        return -errno;
+    return 0;
 }
 
 static void release(struct db *db)
@@ -437,6 +470,8 @@ static void release(struct db *db)
         close(db->doorbell_fd);
     if (db->stop_fd >= 0)
         close(db->stop_fd);
+    if (db->engine.epoll_fd >= 0)
+        close(db->engine.epoll_fd);
     pthread_mutex_destroy(&db->lock);
     free(db->engine.conns);
     free(db->engine.deadlines.items);
@@ -485,7 +520,7 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
         return -ENOMEM;
     db->statements = statements;
     db->n_statements = n;
-    db->doorbell_fd = db->stop_fd = -1;
+    db->doorbell_fd = db->stop_fd = db->engine.epoll_fd = -1;
     pthread_mutex_init(&db->lock, NULL);
     TAILQ_INIT(&db->incoming);
     error = prepare(db, options);

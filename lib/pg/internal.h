@@ -100,6 +100,7 @@ struct db_conn {
     PGconn *pg;
     const char *retire; /* why it takes nothing more and is reopened when empty; NULL */
     bool wants_write;   /* libpq has bytes that the socket did not take */
+    bool watches_write; /* the engine is woken when it takes more */
     struct slot ring[RING_SLOTS];
     unsigned head, tail;  /* ring positions, taken modulo its size */
     unsigned in_flight;   /* reads and writes in the ring */
@@ -182,6 +183,7 @@ void canceller_ask(struct canceller *canceller, PGconn *pg);
 struct engine {
     struct db *db;
     pthread_t thread;
+    int epoll_fd; /* a connection leaves it when PQfinish() closes its socket */
     struct db_conn *conns;
     unsigned n_conns;
     struct query_list reads, writes; /* WAITING */
