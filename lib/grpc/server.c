@@ -79,6 +79,8 @@ static grpc_server *core_server(const struct rpc_server_options *options)
         int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0),
         /* Compressed requests are refused: the core inflates them before it looks at their size. */
         int_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1),
+        int_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION,
+                0), /* or each call has a filter for it */
         int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
         /* Its pings reach nginx's idle connections, and nginx closes those: measured, one request
          * in three then needs a new connection. */
