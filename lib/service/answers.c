@@ -51,6 +51,14 @@ bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_f
                                  : -ENOMEM);
 }
 
+bool service_group(struct rpc_call *call, struct db_group *group, struct db *db,
+                   struct db_group_item *item)
+{
+    item->deadline_ns = rpc_call_deadline_ns(call);
+    item->cancelled = rpc_call_cancelled(call);
+    return is_queued(call, db_group_submit(group, db, item));
+}
+
 bool service_transaction(struct rpc_call *call, struct db *db, db_tx_fn *body,
                          void (*done)(void *user, const struct db_result *outcome, int body_result),
                          void *user)

@@ -12,7 +12,7 @@
 #include "base/uuid.h"
 #include "grpc/rpc.h"
 #include "jwt/jwt.h"
-#include "pg/db.h"
+#include "pg/group.h"
 
 #include "google/protobuf/timestamp.pb-c.h"
 
@@ -102,6 +102,11 @@ void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *do
  * has been failed, and done will not run. */
 bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done,
                         void *user);
+
+/* db_group_submit() for a call; fills in the item's deadline and cancelled. False: the call has
+ * been failed, and the group's done() will not run. */
+bool service_group(struct rpc_call *call, struct db_group *group, struct db *db,
+                   struct db_group_item *item);
 
 /* db_transaction() for a call: done gets user. False: the call has been failed, and done will not
  * run. */

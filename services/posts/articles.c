@@ -1,12 +1,17 @@
-/* CreateArticle, GetArticle: each binds one statement on a poller thread and answers from its
- * outcome on the database's engine thread. */
+/* CreateArticle, GetArticle: each is one statement, submitted on a poller thread and answered on
+ * the database's engine thread. Creates without an idempotency key go together when there are many.
+ */
 #include "etag.h"
 #include "idempotency.h"
 #include "input.h"
 #include "posts.h"
 #include "rows.h"
 
-/* ---- CreateArticle ---- */
+/* ---- CreateArticle: the statements ---- */
+
+#define MAX_CREATE_STATEMENTS 3 /* as many backends commit beside each other */
+#define MAX_CREATES 32          /* in one statement */
+#define MAX_CREATE_BYTES (256 * 1024)
 
 /* A create on its way, in its call's arena. */
 struct creation {
@@ -15,40 +20,119 @@ struct creation {
     const Stoa__Posts__V1__CreateArticleRequest__NewArticle *article;
     struct tag_list tags;
     struct slug slug;
+    struct slugs slugs;
     struct idempotency idempotency;
     int tries;
+    struct db_group_item item;
 };
 
-static void on_created(void *user, const struct db_result *result);
-
-static void try_create(struct creation *creation)
+static void bind_creation(struct db_query *query, const struct creation *creation)
 {
-    struct rpc_call *call = creation->call;
-    struct db_query *query =
-        db_query(service_db(creation->service), rpc_call_arena(call), CREATE_ARTICLE);
-    struct slugs slugs;
-
-    creation->tries++;
-    if (!make_slugs(call, &creation->slug, &slugs))
-        return;
-    if (!query) {
-        service_fail_memory(call);
-        return;
-    }
-    db_bind_int8(query, service_caller_id(call));
-    db_bind_text(query, slugs.preferred);
-    db_bind_text(query, slugs.unique);
+    db_bind_int8(query, service_caller_id(creation->call));
+    db_bind_text(query, creation->slugs.preferred);
+    db_bind_text(query, creation->slugs.unique);
     db_bind_text(query, str_of(creation->article->title));
     db_bind_text(query, str_of(creation->article->description));
     db_bind_text(query, str_of(creation->article->body));
     db_bind_text_array(query, creation->tags.tags, creation->tags.n);
     bind_idempotency(query, &creation->idempotency);
+}
+
+static const struct creation *creation_of(const struct db_group_item *item)
+{
+    return CONTAINER_OF(item, struct creation, item);
+}
+
+static void bind_one(struct db_query *query, const struct db_group_item *item)
+{
+    bind_creation(query, creation_of(item));
+}
+
+/* CREATE_ARTICLES has a text array for each of these. */
+static struct str text_of(const struct creation *creation, int param)
+{
+    switch (param) {
+    case 0:
+        return creation->slugs.preferred;
+    case 1:
+        return creation->slugs.unique;
+    case 2:
+        return str_of(creation->article->title);
+    case 3:
+        return str_of(creation->article->description);
+    default:
+        return str_of(creation->article->body);
+    }
+}
+
+static void bind_many(struct db_query *query, struct db_group_item *const *items, size_t n)
+{
+    int64_t numbers[MAX_CREATES * ARTICLE_MAX_TAGS];
+    struct str texts[MAX_CREATES * ARTICLE_MAX_TAGS];
+    size_t n_tags = 0;
+
+    for (size_t i = 0; i < n; i++)
+        numbers[i] = service_caller_id(creation_of(items[i])->call);
+    db_bind_int8_array(query, numbers, n);
+    for (int param = 0; param < 5; param++) {
+        for (size_t i = 0; i < n; i++)
+            texts[i] = text_of(creation_of(items[i]), param);
+        db_bind_text_array(query, texts, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct tag_list *tags = &creation_of(items[i])->tags;
+
+        for (size_t t = 0; t < tags->n; t++, n_tags++) {
+            numbers[n_tags] = (int64_t)i + 1;
+            texts[n_tags] = tags->tags[t];
+        }
+    }
+    db_bind_int8_array(query, numbers, n_tags);
+    db_bind_text_array(query, texts, n_tags);
+}
+
+static void on_created(void *user, const struct db_result *result);
+
+/* By itself. */
+static void try_create(struct creation *creation)
+{
+    struct rpc_call *call = creation->call;
+    struct db_query *query =
+        db_query(service_db(creation->service), rpc_call_arena(call), CREATE_ARTICLE);
+
+    creation->tries++;
+    if (!make_slugs(call, &creation->slug, &creation->slugs))
+        return;
+    if (!query) {
+        service_fail_memory(call);
+        return;
+    }
+    bind_creation(query, creation);
     (void)service_query_with(call, query, on_created, creation);
 }
 
-static void reply_created(const struct creation *creation, const struct db_result *result)
+/* With others, if there are any. */
+static void create_in_group(struct creation *creation)
 {
-    const struct row row = {.result = result, .arena = rpc_call_arena(creation->call)};
+    const Stoa__Posts__V1__CreateArticleRequest__NewArticle *article = creation->article;
+    const struct posts *posts = service_state(creation->service);
+
+    creation->tries++;
+    if (!make_slugs(creation->call, &creation->slug, &creation->slugs))
+        return;
+    creation->item.bytes =
+        strlen(article->title) + strlen(article->description) + strlen(article->body);
+    (void)service_group(creation->call, posts->creations, service_db(creation->service),
+                        &creation->item);
+}
+
+/* ---- CreateArticle: the answer ---- */
+
+static void reply_created(const struct creation *creation, const struct db_result *result,
+                          int number)
+{
+    const struct row row = {
+        .result = result, .number = number, .arena = rpc_call_arena(creation->call)};
     Stoa__Posts__V1__CreateArticleResponse response =
         STOA__POSTS__V1__CREATE_ARTICLE_RESPONSE__INIT;
     struct article article;
@@ -83,7 +167,7 @@ static void on_replayed(void *user, const struct db_result *result)
     else if (!db_get_bool(result, 0, REPLAY_ARTICLE_IS_SAME))
         fail_key_used(creation->call);
     else
-        reply_created(creation, result);
+        reply_created(creation, result, 0);
 }
 
 static void replay(struct creation *creation)
@@ -104,9 +188,9 @@ static void replay(struct creation *creation)
     (void)service_query_with(call, query, on_replayed, creation);
 }
 
-static void on_created(void *user, const struct db_result *result)
+/* row: its own, -1: there is none. */
+static void created(struct creation *creation, const struct db_result *result, int row)
 {
-    struct creation *creation = user;
     struct rpc_call *call = creation->call;
 
     if (key_was_used(result)) {
@@ -119,10 +203,34 @@ static void on_created(void *user, const struct db_result *result)
     }
     if (service_query_failed(call, result))
         return;
-    if (db_rows(result) == 0)
+    if (row < 0)
         fail_no_account(call);
     else
-        reply_created(creation, result);
+        reply_created(creation, result, row);
+}
+
+static void on_created(void *user, const struct db_result *result)
+{
+    created(user, result, db_rows(result) - 1);
+}
+
+static void on_created_in_group(struct db_group_item *item, const struct db_result *result, int row)
+{
+    created(CONTAINER_OF(item, struct creation, item), result, row);
+}
+
+int creations_new(struct db_group **ret)
+{
+    return db_group_new(&(struct db_group_options){.one = CREATE_ARTICLE,
+                                                   .many = CREATE_ARTICLES,
+                                                   .max_statements = MAX_CREATE_STATEMENTS,
+                                                   .max_items = MAX_CREATES,
+                                                   .max_bytes = MAX_CREATE_BYTES,
+                                                   .number_column = CREATED_NUMBER,
+                                                   .bind_one = bind_one,
+                                                   .bind_many = bind_many,
+                                                   .done = on_created_in_group},
+                        ret);
 }
 
 static void create_article(struct service *service, struct rpc_call *call,
@@ -145,7 +253,10 @@ static void create_article(struct service *service, struct rpc_call *call,
         service_fail_memory(call);
         return;
     }
-    try_create(creation);
+    if (creation->idempotency.key.p)
+        try_create(creation);
+    else
+        create_in_group(creation);
 }
 RPC_UNARY(create_article, struct service, Stoa__Posts__V1__CreateArticleRequest)
 

@@ -5,7 +5,9 @@
 #include "service/service.h"
 #include "slug.h"
 
-/* Tags as they are stored; the array is in the call's arena. */
+#define ARTICLE_MAX_TAGS 32 /* by the contract's rules */
+
+/* Tags as they are stored, ARTICLE_MAX_TAGS at most; the array is in the call's arena. */
 struct tag_list {
     struct str *tags;
     size_t n;

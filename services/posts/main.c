@@ -1,6 +1,5 @@
 /* The posts service: articles and what belongs to them. */
 #include "posts.h"
-#include "purge.h"
 
 #include "stoa/posts/v1/posts.pb-c.h"
 
@@ -30,7 +29,7 @@ static int start(struct service *service, struct str *ret_error)
                                            unfollow_profile_handler};
     const struct posts_config *config = service_config(service);
     struct rpc_server *rpc = service_rpc(service);
-    struct purge *purge;
+    static struct posts posts;
     int r = rpc_server_add(rpc, &stoa__posts__v1__article_service__descriptor, articles,
                            ARRAY_SIZE(articles), service, ret_error);
 
@@ -41,10 +40,11 @@ static int start(struct service *service, struct str *ret_error)
         r = rpc_server_add(rpc, &stoa__posts__v1__profile_service__descriptor, profiles,
                            ARRAY_SIZE(profiles), service, ret_error);
     if (r == 0) {
-        r = purge_new(service, config->purge_interval_s, &purge);
+        service_set_state(service, &posts);
+        r = purge_new(service, config->purge_interval_s, &posts.purge);
         if (r == 0)
-            service_set_state(service, purge);
-        else
+            r = creations_new(&posts.creations);
+        if (r < 0)
             *ret_error = STR("out of memory");
     }
     return r;
@@ -52,12 +52,17 @@ static int start(struct service *service, struct str *ret_error)
 
 static int tick(struct service *service)
 {
-    return purge_tick(service_state(service));
+    const struct posts *posts = service_state(service);
+
+    return purge_tick(posts->purge);
 }
 
 static void stop(struct service *service)
 {
-    purge_free(service_state(service));
+    const struct posts *posts = service_state(service);
+
+    db_group_free(posts->creations);
+    purge_free(posts->purge);
 }
 
 int main(int argc, char **argv)

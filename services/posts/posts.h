@@ -2,11 +2,19 @@
 #ifndef STOA_POSTS_POSTS_H
 #define STOA_POSTS_POSTS_H
 
-#include "service/service.h"
+#include "purge.h"
 #include "statements.h"
+
+/* The service's state. */
+struct posts {
+    struct purge *purge;
+    struct db_group *creations;
+};
 
 /* articles.c */
 extern const struct rpc_handler create_article_handler, get_article_handler;
+/* Creates that go together, for struct posts. -ENOMEM. */
+int creations_new(struct db_group **ret) MUST_CHECK;
 /* lists.c */
 extern const struct rpc_handler list_articles_handler, list_feed_handler, list_tags_handler;
 /* edits.c */

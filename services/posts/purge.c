@@ -36,6 +36,8 @@ int purge_new(struct service *service, int64_t interval_s, struct purge **ret)
 
 void purge_free(struct purge *purge)
 {
+    if (!purge)
+        return;
     arena_free(&purge->arena);
     free(purge);
 }

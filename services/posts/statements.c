@@ -117,7 +117,36 @@ static const char purge_account[] =
 
 /* ---- one article ---- */
 
-/* auth.profiles by id, articles_slug_key; counters by their primary keys.
+/* What else a new article, or several, needs: its tags, and one more in each counter. Counters by
+ * their primary keys, in the order of these. */
+#define WITH_TAGS_AND_COUNTS                                                                   \
+    ", tags AS ("                                                                              \
+    "  INSERT INTO posts.article_tags (tag, created_at, article_id)"                           \
+    "  SELECT tag, created_at, id FROM article, unnest(tag_list) tag"                          \
+    "), all_count AS ("                                                                        \
+    "  INSERT INTO posts.article_counts AS c (shard, n)"                                       \
+    "  SELECT posts.shard(), count(*) FROM article HAVING count(*) > 0"                        \
+    "  ON CONFLICT (shard) DO UPDATE SET n = c.n + excluded.n"                                 \
+    "), tags_count AS ("                                                                       \
+    "  INSERT INTO posts.tag_counts AS c (tag, shard, n)"                                      \
+    "  SELECT tag, posts.shard(), count(*) FROM article, unnest(tag_list) tag"                 \
+    "  GROUP BY tag ORDER BY tag"                                                              \
+    "  ON CONFLICT (tag, shard) DO UPDATE SET n = c.n + excluded.n"                            \
+    "), author_count AS ("                                                                     \
+    "  INSERT INTO posts.account_counts AS c (account_id, shard, articles)"                    \
+    "  SELECT author_id, posts.shard(), count(*) FROM article"                                 \
+    "  GROUP BY author_id ORDER BY author_id"                                                  \
+    "  ON CONFLICT (account_id, shard) DO UPDATE SET articles = c.articles + excluded.articles" \
+    ")"
+
+/* In the order of enum article_column, of what was inserted; p: the author. */
+#define NEW_ARTICLE_COLUMNS                                                             \
+    " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at,"    \
+    " a.favorites_count, p.username, p.bio, p.image,"                                   \
+    " (SELECT true FROM posts.follows f WHERE f.follower_id = a.author_id"              \
+    "  AND f.followee_id = a.author_id) IS NOT NULL, false"
+
+/* auth.profiles by id, articles_slug_key.
  * $1: author, $2: slug, $3: slug if that is taken, $4: title, $5: description, $6: body, $7: tags,
  * $8: idempotency key or NULL, $9: the request's hash.
  * No row: there is no such account. */
@@ -130,24 +159,36 @@ static const char create_article[] =
     "         id, $4, $5, $6, $7 FROM author"
     "  RETURNING id, slug, author_id, title, description, tag_list, created_at, updated_at,"
     "            favorites_count"
-    "), tags AS ("
-    "  INSERT INTO posts.article_tags (tag, created_at, article_id)"
-    "  SELECT tag, created_at, id FROM article, unnest(tag_list) tag"
-    "), all_count AS ("
-    "  INSERT INTO posts.article_counts AS c (shard, n) SELECT posts.shard(), 1 FROM article"
-    "  ON CONFLICT (shard) DO UPDATE SET n = c.n + 1"
-    "), tags_count AS ("
-    "  INSERT INTO posts.tag_counts AS c (tag, shard, n)"
-    "  SELECT tag, posts.shard(), 1 FROM article, unnest(tag_list) tag"
-    "  ON CONFLICT (tag, shard) DO UPDATE SET n = c.n + 1"
-    "), author_count AS ("
-    "  INSERT INTO posts.account_counts AS c (account_id, shard, articles)"
-    "  SELECT author_id, posts.shard(), 1 FROM article"
-    "  ON CONFLICT (account_id, shard) DO UPDATE SET articles = c.articles + 1"
-    "), kept AS (" STORE_KEY("$8", "$9", "slug", "article")
-    ") SELECT a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at,"
-    "         a.favorites_count, p.username, p.bio, p.image, " FOLLOWED("a.author_id") ", false"
-    "  FROM article a, author p";
+    ")" WITH_TAGS_AND_COUNTS
+    ", kept AS (" STORE_KEY("$8", "$9", "slug", "article")
+    ") SELECT" NEW_ARTICLE_COLUMNS " FROM article a, author p";
+
+/* Several at once, without idempotency keys; arrays, an element for each article: $1: authors, $2:
+ * slugs, $3: slugs if those are taken, $4: titles, $5: descriptions, $6: bodies. Then, an element
+ * for each tag: $7: the article's place in those arrays, from 1; $8: the tag.
+ * A row for each article, with its place; none where there is no such account. An article is known
+ * by its slug until it has an id. */
+static const char create_articles[] =
+    "WITH tag_lists AS ("
+    "  SELECT n, array_agg(tag ORDER BY at) AS tag_list"
+    "  FROM unnest($7, $8) WITH ORDINALITY t (n, tag, at) GROUP BY n"
+    "), chosen AS MATERIALIZED ("
+    "  SELECT n, p.id AS author_id, p.username, p.bio, p.image, title, description, body,"
+    "         coalesce(tag_list, '{}') AS tag_list,"
+    "         CASE WHEN row_number() OVER (PARTITION BY slug ORDER BY n) > 1"
+    "              OR EXISTS (SELECT FROM posts.articles a WHERE a.slug = i.slug)"
+    "              THEN unique_slug ELSE slug END AS slug"
+    "  FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY"
+    "       i (author_id, slug, unique_slug, title, description, body, n)"
+    "  CROSS JOIN LATERAL (SELECT * FROM auth.profiles WHERE id = i.author_id OFFSET 0) p"
+    "  LEFT JOIN tag_lists USING (n)"
+    "), article AS ("
+    "  INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
+    "  SELECT slug, author_id, title, description, body, tag_list FROM chosen ORDER BY n"
+    "  RETURNING id, slug, author_id, title, description, tag_list, created_at, updated_at,"
+    "            favorites_count"
+    ")" WITH_TAGS_AND_COUNTS
+    " SELECT" NEW_ARTICLE_COLUMNS ", p.n FROM article a JOIN chosen p USING (slug)";
 
 /* $4: title, $5: description, $6: tags, of the request. */
 static const char replay_article[] =
@@ -414,6 +455,11 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         DB_WRITE,
                         {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY,
                          DB_TEXT, DB_BYTEA}},
+    [CREATE_ARTICLES] = {"create_articles",
+                         create_articles,
+                         DB_WRITE,
+                         {DB_INT8_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY,
+                          DB_TEXT_ARRAY, DB_INT8_ARRAY, DB_TEXT_ARRAY}},
     [REPLAY_ARTICLE] = {"replay_article",
                         replay_article,
                         DB_WRITE,

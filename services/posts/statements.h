@@ -6,6 +6,7 @@
 
 enum posts_statement {
     CREATE_ARTICLE,
+    CREATE_ARTICLES,
     REPLAY_ARTICLE,
     GET_ARTICLE,
     LOCK_ARTICLE,
@@ -52,6 +53,7 @@ enum article_column {
     ARTICLE_BODY,                          /* of statements about one article */
     LIST_TOTAL = ARTICLE_BODY,             /* of lists; int8, in every row */
     REPLAY_ARTICLE_IS_SAME = ARTICLE_BODY, /* whether it was this request */
+    CREATED_NUMBER = ARTICLE_BODY,         /* CREATE_ARTICLES: which of them, from 1 */
 };
 
 /* LOCK_ARTICLE */

@@ -1,4 +1,5 @@
 """Articles: publish, read, list."""
+import concurrent.futures
 import re
 
 import pytest
@@ -82,6 +83,29 @@ def test_equal_titles_get_different_slugs(new_account, publish, unique):
     assert len(set(slugs)) == 3
     assert slugs[0] == title.lower().replace(", ", "-").replace("! ", "-").replace(" ", "-")
     assert all(slug.startswith(slugs[0]) for slug in slugs)
+
+
+def test_many_at_once_are_each_their_own(new_account, publish, unique, call_http):
+    """Creates that come while others commit go together: nobody gets somebody else's article."""
+    accounts, tag, same = [new_account() for _ in range(4)], unique("t"), unique("Same ")
+    titles = [same if i % 5 == 0 else f"{same} {i}" for i in range(200)]
+
+    def create(i):
+        tags = sorted([tag, f"{tag}-{i % 7}"])
+        made = publish(accounts[i % 4], title=titles[i], body=f"Body {i}", tagList=tags)
+        assert made["title"] == titles[i] and made["tagList"] == tags and made["body"] == f"Body {i}"
+        assert made["author"]["username"] == accounts[i % 4]["username"]
+        return made["slug"]
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        slugs = list(pool.map(create, range(200)))
+    assert len(set(slugs)) == 200
+    for i in range(0, 200, 13):
+        read = call_http("GET", f"/api/articles/{slugs[i]}").json["article"]
+        assert read["body"] == f"Body {i}" and read["author"]["username"] == accounts[i % 4]["username"]
+    counts = {f"tag={tag}": 200, f"tag={tag}-3": 29, **{f"author={account['username']}": 50 for account in accounts}}
+    for filter, count in counts.items():
+        assert call_http("GET", f"/api/articles?limit=1&{filter}").json["articlesCount"] == count
 
 
 def test_text_is_kept_to_the_byte(both, new_account, publish, unique):

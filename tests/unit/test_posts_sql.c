@@ -117,6 +117,61 @@ static void a_taken_slug_gives_the_other(void **state UNUSED)
     expect_exact_counts();
 }
 
+/* One wants the slug of an old one, two want the same, one has no account, and tags differ. */
+static void several_at_once_are_as_one_by_one(void **state UNUSED)
+{
+    enum { N = 5 };
+    static const int64_t authors[N] = {BOB, ADA, 999, BOB, ADA};
+    static const int64_t places[] = {1, 1, 3, 5, 5, 5};
+    struct str slugs[N] = {STR("old"), STR("new"), STR("nobody"), STR("new"), STR("last")};
+    struct str others[N] = {STR("old-2"), STR("new-2"), STR("no-2"), STR("new-3"), STR("last-2")};
+    struct str texts[N] = {STR("T1"), STR("T2"), STR("T3"), STR("T4"), STR("T5")};
+    struct str tags[] = {STR("b"), STR("a"), STR("x"), STR("c"), STR("a"), STR("b")}, *stored;
+    static const struct {
+        struct str slug, author, title;
+        int n_tags;
+    } expected[N] = {{STR("old-2"), STR("Bob"), STR("T1"), 2},
+                     {STR("new"), STR("Ada"), STR("T2"), 0},
+                     {.slug = STR_NULL},
+                     {STR("new-3"), STR("Bob"), STR("T4"), 0},
+                     {STR("last"), STR("Ada"), STR("T5"), 3}};
+    bool seen[N] = {false};
+    struct db_query *q = db_query(db, &arena, CREATE_ARTICLES);
+    struct answer a;
+
+    create(ADA, "old", "a", NULL);
+    assert_non_null(q);
+    db_bind_int8_array(q, authors, N);
+    db_bind_text_array(q, slugs, N);
+    db_bind_text_array(q, others, N);
+    for (int i = 0; i < 3; i++)
+        db_bind_text_array(q, texts, N);
+    db_bind_int8_array(q, places, ARRAY_SIZE(places));
+    db_bind_text_array(q, tags, ARRAY_SIZE(tags));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    assert_int_equal(db_rows(&a.result), N - 1);
+    for (int row = 0; row < N - 1; row++) {
+        int64_t i = db_get_int8(&a.result, row, CREATED_NUMBER) - 1;
+        int n_tags = db_get_text_array(&a.result, row, ARTICLE_TAG_LIST, &arena, &stored);
+
+        assert_in_range(i, 0, N - 1);
+        assert_false(seen[i]);
+        seen[i] = true;
+        assert_true(str_eq(db_get_text(&a.result, row, ARTICLE_SLUG), expected[i].slug));
+        assert_true(str_eq(db_get_text(&a.result, row, ARTICLE_TITLE), expected[i].title));
+        assert_true(
+            str_eq(db_get_text(&a.result, row, ARTICLE_AUTHOR_USERNAME), expected[i].author));
+        assert_int_equal(n_tags, expected[i].n_tags);
+        if (i == 0)
+            assert_true(str_eq(stored[0], STR("b")) && str_eq(stored[1], STR("a")));
+    }
+    assert_false(seen[2]);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"), N);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_tags"), 6);
+    expect_exact_counts();
+}
+
 static void without_an_account_nothing_is_stored(void **state UNUSED)
 {
     struct str tag = STR("tag");
@@ -538,6 +593,9 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_FEED, FIRST_PAGE(999999), 20},
         {LIST_TAGS, NULL, 5000}, /* 1,000 tags */
         {CREATE_ARTICLE, "1, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}', 'k', 'h'", 130},
+        {CREATE_ARTICLES,
+         "'{1,2}', '{s,t}', '{s-1,t-1}', '{T,T}', '{D,D}', '{B,B}', '{1,1,2}', '{tag0,tag1,tag0}'",
+         250},
         {REPLAY_ARTICLE, "1, 'key-777', 'h', 'T', 'D', '{tag0}'", 30},
         {CREATE_COMMENT, "9, 'article-777', 'B', 'k', 'h'", 70},
         {REPLAY_COMMENT, "1, 'key-777', 'h', 'B'", 30},
@@ -562,6 +620,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_create_answers_with_what_it_stored, empty_tables),
         cmocka_unit_test_setup(a_taken_slug_gives_the_other, empty_tables),
+        cmocka_unit_test_setup(several_at_once_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
         cmocka_unit_test_setup(keys_go_after_a_day_in_batches, empty_tables),

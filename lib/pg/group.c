@@ -1,0 +1,262 @@
+/* Items wait in one list. pump() makes statements of them as long as there may be another one; it
+ * is called when an item comes and when a statement is back. */
+#include "pg/group.h"
+
+#include "pg/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+TAILQ_HEAD(item_list, db_group_item);
+
+struct db_group {
+    struct db_group_options options;
+    pthread_mutex_t lock; /* guards what follows */
+    struct item_list waiting;
+    size_t n_waiting;
+    unsigned n_statements;
+};
+
+/* A statement on its way. */
+struct batch {
+    struct db_group *group;
+    struct db *db;
+    struct arena arena;
+    size_t n;
+    struct db_group_item *items[];
+};
+
+/* ---- answers ---- */
+
+static void batch_free(struct batch *batch)
+{
+    arena_free(&batch->arena);
+    free(batch);
+}
+
+static void fail(struct db_group *group, struct db_group_item *item, enum db_error error)
+{
+    group->options.done(item, &(struct db_result){.error = error}, -1);
+}
+
+/* Whether Postgres has certainly taken the statement back for a reason that may be one item's. */
+static bool may_be_of_one(enum db_error error)
+{
+    return error == DB_UNIQUE || error == DB_FOREIGN_KEY || error == DB_CHECK ||
+           error == DB_CONFLICT || error == DB_INTERNAL;
+}
+
+static void deliver(const struct batch *batch, const struct db_result *result)
+{
+    const struct db_group_options *options = &batch->group->options;
+
+    for (size_t i = 0; i < batch->n; i++)
+        batch->items[i]->row = -1;
+    for (int row = 0; row < db_rows(result); row++) {
+        int64_t number = batch->n > 1 ? db_get_int8(result, row, options->number_column) : 1;
+
+        assert(number >= 1 && (uint64_t)number <= batch->n);
+        batch->items[number - 1]->row = row;
+    }
+    for (size_t i = 0; i < batch->n; i++)
+        options->done(batch->items[i], result, batch->items[i]->row);
+}
+
+static void on_done(void *user, const struct db_result *result);
+
+/* ---- sending ---- */
+
+static struct batch *batch_new(struct db_group *group, struct db *db, size_t max_items)
+{
+    struct batch *batch = malloc(sizeof(*batch) + max_items * sizeof(struct db_group_item *));
+
+    if (!batch)
+        return NULL;
+    batch->group = group;
+    batch->db = db;
+    batch->n = 0;
+    arena_init(&batch->arena, 0); /* the items are bounded */
+    return batch;
+}
+
+static int bind_and_submit(struct batch *batch)
+{
+    const struct db_group_options *options = &batch->group->options;
+    bool many = batch->n > 1;
+    struct db_query *query =
+        db_query(batch->db, &batch->arena, many ? options->many : options->one);
+    int64_t deadline_ns = 0;
+
+    if (!query)
+        return -ENOMEM;
+    for (size_t i = 0; i < batch->n; i++) {
+        if (batch->items[i]->deadline_ns > deadline_ns)
+            deadline_ns = batch->items[i]->deadline_ns;
+    }
+    if (many)
+        options->bind_many(query, batch->items, batch->n);
+    else
+        options->bind_one(query, batch->items[0]);
+    return db_submit(query, deadline_ns, many ? NULL : batch->items[0]->cancelled, on_done, batch);
+}
+
+/* Those whose caller has gone need not be sent. */
+static void drop_cancelled(struct batch *batch)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < batch->n; i++) {
+        struct db_group_item *item = batch->items[i];
+
+        if (item->cancelled && atomic_load_explicit(item->cancelled, memory_order_relaxed))
+            fail(batch->group, item, DB_CANCELLED);
+        else
+            batch->items[kept++] = item;
+    }
+    batch->n = kept;
+}
+
+/* False: it did not go, and its items have been told. Counts as a statement on its way until then.
+ */
+static bool send_batch(struct batch *batch)
+{
+    int r;
+
+    drop_cancelled(batch);
+    r = batch->n > 0 ? bind_and_submit(batch) : -ECANCELED;
+    if (r == 0)
+        return true;
+    for (size_t i = 0; i < batch->n; i++)
+        fail(batch->group, batch->items[i], r == -ESHUTDOWN ? DB_UNAVAILABLE : DB_OVERLOADED);
+    batch_free(batch);
+    return false;
+}
+
+static void count(struct db_group *group, int statements)
+{
+    pthread_mutex_lock(&group->lock);
+    group->n_statements += (unsigned)statements;
+    pthread_mutex_unlock(&group->lock);
+}
+
+/* Takes what may go as one statement; NULL: there is nothing, or enough is on its way. Called under
+ * the lock. Without memory the first of those that wait is left in *ret_failed. */
+static struct batch *take(struct db_group *group, struct db *db, struct db_group_item **ret_failed)
+{
+    const struct db_group_options *options = &group->options;
+    size_t bytes = 0, max = options->max_items;
+    struct db_group_item *item = TAILQ_FIRST(&group->waiting);
+    struct batch *batch;
+
+    *ret_failed = NULL;
+    if (!item || group->n_statements >= options->max_statements)
+        return NULL;
+    batch = batch_new(group, db, group->n_waiting < max ? group->n_waiting : max);
+    if (!batch) {
+        TAILQ_REMOVE(&group->waiting, item, next);
+        group->n_waiting--;
+        *ret_failed = item;
+        return NULL;
+    }
+    while ((item = TAILQ_FIRST(&group->waiting)) != NULL && batch->n < max) {
+        bytes += item->bytes;
+        if (batch->n > 0 && bytes > options->max_bytes)
+            break;
+        TAILQ_REMOVE(&group->waiting, item, next);
+        group->n_waiting--;
+        batch->items[batch->n++] = item;
+    }
+    group->n_statements++;
+    return batch;
+}
+
+static void pump(struct db_group *group, struct db *db)
+{
+    for (;;) {
+        struct db_group_item *failed;
+        struct batch *batch;
+
+        pthread_mutex_lock(&group->lock);
+        batch = take(group, db, &failed);
+        pthread_mutex_unlock(&group->lock);
+        if (failed)
+            fail(group, failed, DB_OVERLOADED);
+        else if (!batch)
+            return;
+        else if (!send_batch(batch))
+            count(group, -1);
+    }
+}
+
+/* ---- the end of a statement ---- */
+
+static void send_each(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->n; i++) {
+        struct batch *alone = batch_new(batch->group, batch->db, 1);
+
+        if (!alone) {
+            fail(batch->group, batch->items[i], DB_OVERLOADED);
+            continue;
+        }
+        alone->items[alone->n++] = batch->items[i];
+        count(batch->group, 1);
+        if (!send_batch(alone))
+            count(batch->group, -1);
+    }
+}
+
+static void on_done(void *user, const struct db_result *result)
+{
+    struct batch *batch = user;
+
+    count(batch->group, -1);
+    pump(batch->group, batch->db); /* first: Postgres works while these are answered */
+    if (batch->n > 1 && may_be_of_one(result->error))
+        send_each(batch);
+    else
+        deliver(batch, result);
+    batch_free(batch);
+}
+
+/* ---- life ---- */
+
+int db_group_submit(struct db_group *group, struct db *db, struct db_group_item *item)
+{
+    bool full;
+
+    pthread_mutex_lock(&group->lock);
+    full = group->n_waiting >= db->options.max_queue;
+    if (!full) {
+        TAILQ_INSERT_TAIL(&group->waiting, item, next);
+        group->n_waiting++;
+    }
+    pthread_mutex_unlock(&group->lock);
+    if (full)
+        return -ENOBUFS;
+    pump(group, db);
+    return 0;
+}
+
+int db_group_new(const struct db_group_options *options, struct db_group **ret)
+{
+    struct db_group *group = calloc(1, sizeof(*group));
+
+    if (!group)
+        return -ENOMEM;
+    group->options = *options;
+    pthread_mutex_init(&group->lock, NULL);
+    TAILQ_INIT(&group->waiting);
+    *ret = group;
+    return 0;
+}
+
+void db_group_free(struct db_group *group)
+{
+    if (!group)
+        return;
+    pthread_mutex_destroy(&group->lock);
+    free(group);
+}

@@ -1,0 +1,398 @@
+/* lib/pg/group: writes that wait go together, and each has an end of its own. */
+#include "pg_fixture.h"
+
+#include "pg/group.h"
+
+#include <stdatomic.h>
+
+#define MAX_ITEMS 16
+#define MAX_BYTES 1000
+#define N_WRITES 400
+
+enum { ONE, MANY };
+
+/* A row says which transaction wrote it. A number below zero is refused without an error. */
+static const struct db_statement statements[] = {
+    [ONE] = {"one",
+             "INSERT INTO numbers (n) SELECT $1 WHERE $1 >= 0 RETURNING n",
+             DB_WRITE,
+             {DB_INT8}},
+    [MANY] = {"many",
+              "WITH given AS (SELECT * FROM unnest($1) WITH ORDINALITY g (n, place)),"
+              " written AS (INSERT INTO numbers (n) SELECT n FROM given WHERE n >= 0 RETURNING n)"
+              " SELECT n, place FROM written JOIN given USING (n) ORDER BY place DESC",
+              DB_WRITE,
+              {DB_INT8_ARRAY}},
+};
+
+/* What came of a write. */
+struct write {
+    int64_t n;
+    struct db_group_item item;
+    atomic_int ended;
+    enum db_error error;
+    bool has_row;
+    int64_t answer;
+};
+
+static struct write writes[N_WRITES];
+static struct db *db;
+static struct db_group *group;
+static PGconn *locker;
+
+static int64_t number_of(const struct db_group_item *item)
+{
+    return CONTAINER_OF(item, struct write, item)->n;
+}
+
+static void bind_one(struct db_query *query, const struct db_group_item *item)
+{
+    db_bind_int8(query, number_of(item));
+}
+
+static void bind_many(struct db_query *query, struct db_group_item *const *items, size_t n)
+{
+    int64_t numbers[MAX_ITEMS];
+
+    assert_in_range(n, 2, MAX_ITEMS);
+    for (size_t i = 0; i < n; i++)
+        numbers[i] = number_of(items[i]);
+    db_bind_int8_array(query, numbers, n);
+}
+
+static void done(struct db_group_item *item, const struct db_result *result, int row)
+{
+    struct write *write = CONTAINER_OF(item, struct write, item);
+
+    write->error = result->error;
+    write->has_row = row >= 0;
+    if (row >= 0)
+        write->answer = db_get_int8(result, row, 0);
+    atomic_fetch_add(&write->ended, 1);
+}
+
+static void open_with(unsigned max_statements, size_t max_queue)
+{
+    db = pg_open_db(&(struct db_options){.connections = 4, .max_queue = max_queue}, statements,
+                    ARRAY_SIZE(statements));
+    assert_int_equal(db_group_new(&(struct db_group_options){.one = ONE,
+                                                             .many = MANY,
+                                                             .max_statements = max_statements,
+                                                             .max_items = MAX_ITEMS,
+                                                             .max_bytes = MAX_BYTES,
+                                                             .number_column = 1,
+                                                             .bind_one = bind_one,
+                                                             .bind_many = bind_many,
+                                                             .done = done},
+                                  &group),
+                     0);
+}
+
+static int submit(struct write *write, int64_t n, size_t bytes, const atomic_bool *cancelled)
+{
+    *write = (struct write){
+        .n = n,
+        .item = {.deadline_ns = clock_monotonic_ns() + SECONDS(30),
+                 .cancelled = cancelled,
+                 .bytes = bytes},
+    };
+    return db_group_submit(group, db, &write->item);
+}
+
+static void await(const struct write *write)
+{
+    int64_t until = clock_monotonic_ns() + SECONDS(60);
+
+    while (atomic_load(&write->ended) == 0) {
+        assert_true(clock_monotonic_ns() < until);
+        usleep(200);
+    }
+}
+
+/* Every one has ended, and none twice. */
+static void await_all(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        await(&writes[i]);
+    usleep(1000);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(atomic_load(&writes[i].ended), 1);
+}
+
+static void hold(void)
+{
+    PQclear(PQexec(locker, "BEGIN; LOCK TABLE numbers IN SHARE MODE"));
+    assert_int_equal(PQtransactionStatus(locker), PQTRANS_INTRANS);
+}
+
+static void release(void)
+{
+    PQclear(PQexec(locker, "COMMIT"));
+}
+
+/* Submits the first, and when that waits for the lock the others. */
+static void submit_behind_a_lock(size_t n, size_t bytes)
+{
+    hold();
+    assert_int_equal(submit(&writes[0], 0, bytes, NULL), 0);
+    pg_await_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    for (size_t i = 1; i < n; i++)
+        assert_int_equal(submit(&writes[i], (int64_t)i, bytes, NULL), 0);
+}
+
+static int start(void **state)
+{
+    if (pg_group_setup(state) != 0)
+        return -1;
+    pg_sql("CREATE TABLE numbers (n bigint CONSTRAINT numbers_n UNIQUE,"
+           " by xid8 DEFAULT pg_current_xact_id())");
+    locker = PQconnectdb(pg_conninfo);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    PQfinish(locker);
+    return pg_group_teardown(state);
+}
+
+static int reset(void **state UNUSED)
+{
+    pg_sql("TRUNCATE numbers");
+    open_with(1, 0);
+    return 0;
+}
+
+static int end(void **state UNUSED)
+{
+    if (db)
+        db_close(db);
+    db = NULL;
+    db_group_free(group);
+    return 0;
+}
+
+/* ---- tests ---- */
+
+static void test_alone(void **state UNUSED)
+{
+    assert_int_equal(submit(&writes[0], 7, 1, NULL), 0);
+    await_all(1);
+    assert_int_equal(writes[0].error, DB_OK);
+    assert_true(writes[0].has_row);
+    assert_int_equal(writes[0].answer, 7);
+    assert_int_equal(submit(&writes[0], -7, 1, NULL), 0);
+    await_all(1);
+    assert_int_equal(writes[0].error, DB_OK);
+    assert_false(writes[0].has_row);
+}
+
+static void test_together(void **state UNUSED)
+{
+    submit_behind_a_lock(100, 1);
+    release();
+    await_all(100);
+    for (size_t i = 0; i < 100; i++) {
+        assert_int_equal(writes[i].error, DB_OK);
+        assert_true(writes[i].has_row);
+        assert_int_equal(writes[i].answer, i);
+    }
+    /* The first alone; 99 behind it, 16 at a time. */
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 100);
+    assert_int_equal(pg_sql("SELECT count(DISTINCT by) FROM numbers"), 8);
+    assert_int_equal(pg_sql("SELECT max(n) FROM (SELECT count(*) n FROM numbers GROUP BY by) t"),
+                     MAX_ITEMS);
+}
+
+static void test_no_more_bytes_than(void **state UNUSED)
+{
+    submit_behind_a_lock(5, MAX_BYTES / 2);
+    release();
+    await_all(5);
+    assert_int_equal(pg_sql("SELECT count(DISTINCT by) FROM numbers"), 3);
+    pg_sql("TRUNCATE numbers");
+    submit_behind_a_lock(3, 2 * MAX_BYTES); /* too large to go with others, but not to go */
+    release();
+    await_all(3);
+    assert_int_equal(pg_sql("SELECT count(DISTINCT by) FROM numbers"), 3);
+}
+
+static void test_without_a_row(void **state UNUSED)
+{
+    submit_behind_a_lock(1, 1);
+    for (size_t i = 1; i < 10; i++)
+        assert_int_equal(submit(&writes[i], i % 3 == 0 ? -(int64_t)i : (int64_t)i, 1, NULL), 0);
+    release();
+    await_all(10);
+    for (size_t i = 1; i < 10; i++) {
+        assert_int_equal(writes[i].error, DB_OK);
+        assert_int_equal(writes[i].has_row, i % 3 != 0);
+        if (writes[i].has_row)
+            assert_int_equal(writes[i].answer, i);
+    }
+}
+
+static void test_the_error_of_one(void **state UNUSED)
+{
+    pg_sql("INSERT INTO numbers (n) VALUES (5), (40)");
+    submit_behind_a_lock(60, 1);
+    release();
+    await_all(60);
+    for (size_t i = 0; i < 60; i++) {
+        bool taken = i == 5 || i == 40;
+
+        assert_int_equal(writes[i].error, taken ? DB_UNIQUE : DB_OK);
+        assert_int_equal(writes[i].has_row, !taken);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 60);
+}
+
+static void test_the_same_twice(void **state UNUSED)
+{
+    submit_behind_a_lock(1, 1);
+    for (size_t i = 1; i < 11; i++)
+        assert_int_equal(submit(&writes[i], 1, 1, NULL), 0);
+    release();
+    await_all(11);
+    for (size_t i = 1, ok = 0; i < 11; i++) {
+        ok += writes[i].error == DB_OK;
+        assert_true(writes[i].error == DB_OK || writes[i].error == DB_UNIQUE);
+        if (i == 10)
+            assert_int_equal(ok, 1);
+    }
+}
+
+static void test_whose_caller_has_gone(void **state UNUSED)
+{
+    atomic_bool gone = false;
+
+    submit_behind_a_lock(1, 1);
+    for (size_t i = 1; i < 6; i++)
+        assert_int_equal(submit(&writes[i], (int64_t)i, 1, i % 2 ? &gone : NULL), 0);
+    atomic_store(&gone, true);
+    release();
+    await_all(6);
+    for (size_t i = 1; i < 6; i++)
+        assert_int_equal(writes[i].error, i % 2 ? DB_CANCELLED : DB_OK);
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers WHERE n > 0"), 2);
+}
+
+static void test_the_latest_deadline(void **state UNUSED)
+{
+    hold();
+    assert_int_equal(submit(&writes[0], 0, 1, NULL), 0);
+    pg_await_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    for (size_t i = 1; i < 4; i++) {
+        writes[i] = (struct write){
+            .n = (int64_t)i,
+            .item.deadline_ns = clock_monotonic_ns() + SECONDS(i == 2 ? 60 : 0),
+        };
+        assert_int_equal(db_group_submit(group, db, &writes[i].item), 0);
+    }
+    release();
+    await_all(4);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(writes[i].error, DB_OK);
+}
+
+static void test_too_many(void **state UNUSED)
+{
+    end(NULL);
+    open_with(1, 10);
+    submit_behind_a_lock(11, 1);
+    assert_int_equal(submit(&writes[11], 11, 1, NULL), -ENOBUFS);
+    assert_int_equal(atomic_load(&writes[11].ended), 0);
+    release();
+    await_all(11);
+    assert_int_equal(submit(&writes[11], 11, 1, NULL), 0);
+    await_all(12);
+}
+
+/* What was acknowledged is there, what was not told is not, and everything ends. */
+static void test_lost_server(void **state UNUSED)
+{
+    size_t acknowledged = 0;
+
+    end(NULL);
+    open_with(3, 0);
+    for (size_t i = 0; i < N_WRITES; i++) {
+        assert_int_equal(submit(&writes[i], (int64_t)i, 1, NULL), 0);
+        if (i == N_WRITES / 2)
+            pg_script("restart", NULL, 0);
+    }
+    await_all(N_WRITES);
+    PQreset(locker);
+    for (size_t i = 0; i < N_WRITES; i++) {
+        char sql[64];
+
+        assert_true(writes[i].error == DB_OK || writes[i].error == DB_UNAVAILABLE);
+        if (writes[i].error != DB_OK)
+            continue;
+        acknowledged++;
+        snprintf(sql, sizeof(sql), "SELECT count(*) FROM numbers WHERE n = %zu", i);
+        assert_int_equal(pg_sql(sql), 1);
+    }
+    assert_in_range(acknowledged, 1, N_WRITES);
+}
+
+static void test_close(void **state UNUSED)
+{
+    submit_behind_a_lock(50, 1);
+    db_close(db);
+    db = NULL;
+    for (size_t i = 0; i < 50; i++) {
+        assert_int_equal(atomic_load(&writes[i].ended), 1);
+        assert_int_equal(writes[i].error, DB_UNAVAILABLE);
+    }
+    release();
+}
+
+static void *submit_some(void *from)
+{
+    struct write *write = from;
+
+    for (size_t i = 0; i < N_WRITES / 4; i++)
+        assert_int_equal(submit(&write[i], write + i - writes, 1, NULL), 0);
+    return NULL;
+}
+
+static void test_many_threads(void **state UNUSED)
+{
+    pthread_t threads[4];
+
+    end(NULL);
+    open_with(2, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, submit_some, &writes[i * (N_WRITES / 4)]), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    await_all(N_WRITES);
+    for (size_t i = 0; i < N_WRITES; i++) {
+        assert_int_equal(writes[i].error, DB_OK);
+        assert_int_equal(writes[i].answer, i);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), N_WRITES);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_alone),
+        TEST(test_together),
+        TEST(test_no_more_bytes_than),
+        TEST(test_without_a_row),
+        TEST(test_the_error_of_one),
+        TEST(test_the_same_twice),
+        TEST(test_whose_caller_has_gone),
+        TEST(test_the_latest_deadline),
+        TEST(test_too_many),
+        TEST(test_lost_server),
+        TEST(test_close),
+        TEST(test_many_threads),
+    };
+
+    return cmocka_run_group_tests_name("pg_group", tests, start, stop);
+}
