@@ -176,7 +176,6 @@ $(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
 $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o \
                                    $(OUT)/gateway/rpc_details.o
 $(OUT)/tests/test_gateway_frame_queue: $(OUT)/gateway/frame_queue.o
-$(OUT)/tests/test_gateway_rate: $(OUT)/gateway/rate.o
 $(OUT)/tests/test_gateway_rpc_stream: $(OUT)/gateway/rpc_stream.o $(OUT)/gateway/rpc_status.o \
                                     $(OUT)/gateway/problem.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o

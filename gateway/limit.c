@@ -1,11 +1,13 @@
-/* Rate limits, each a zone of shared memory in which rate.c counts callers by a key of the
- * configuration's choice: an address, a credential. The key itself is not kept, only a hash of it.
+/* Rate limits, each a zone of shared memory in which lib/base/rate.h counts callers by a key of
+ * the configuration's choice: an address, a credential. The key itself is not kept, only a hash of
+ * it.
  *
  * What a caller has left is told with every answer, in the fields of
  * draft-ietf-httpapi-ratelimit-headers (revision 09: RateLimit and RateLimit-Policy as lists of
  * policies); a request too many gets 429 with Retry-After. */
 #include "grpc_json.h"
-#include "rate.h"
+
+#include "base/rate.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -205,7 +207,7 @@ static bool digest(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
            EVP_DigestFinal_ex(digest_ctx, ret, NULL) == 1;
 }
 
-/* What rate.c counts by: nobody finds another's place in the table, and the table holds no
+/* What is counted by: nobody finds another's place in the table, and the table holds no
  * credential. What goes wrong here must not be found by a connection with TLS, which asks the same
  * queue of errors. */
 static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])

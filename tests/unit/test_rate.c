@@ -1,5 +1,5 @@
-/* gateway/rate.c: how many requests a caller has, and what a full table forgets. */
-#include "../../gateway/rate.h"
+/* lib/base/rate.c: how many requests a caller has, and what a full table forgets. */
+#include "base/rate.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,16 +1,16 @@
 /* Rate limits for very many callers in a fixed piece of memory.
  *
- * Free of nginx. Each caller has one number, the theoretical arrival time of the generic cell rate
- * algorithm (ITU-T I.371): a token bucket that needs no timer. A caller whose time has passed is as
- * good as unknown, so that a table forgets nothing by giving its place to another.
+ * Each caller has one number, the theoretical arrival time of the generic cell rate algorithm
+ * (ITU-T I.371): a token bucket that needs no timer. A caller whose time has passed is as good as
+ * unknown, so that a table forgets nothing by giving its place to another.
  *
  * A table is a cache of sets: a caller's key names its set, and a full set gives up the member with
  * the earliest time, which is the one that loses least. So a flood of new keys never frees one that
  * is being held back. No pointers inside: several processes may map it at different addresses. The
  * caller serialises access.
  */
-#ifndef STOA_GATEWAY_RATE_H
-#define STOA_GATEWAY_RATE_H
+#ifndef STOA_BASE_RATE_H
+#define STOA_BASE_RATE_H
 
 #include "base/base.h"
 
