@@ -28,7 +28,7 @@ endif
 
 # Looked up when a recipe first wants it, so that `make help` and `make deps` work before anything is
 # installed, and once: pkg-config takes as long as a small compilation.
-PKGS = libprotobuf-c grpc libpq jose jansson libargon2 libcrypto libpcre2-8 zlib
+PKGS = libprotobuf-c grpc libpq jose jansson libargon2 libcrypto libpcre2-8 zlib hiredis libevent_core
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lunistring)$(PKG_LIBS)
 CPPFLAGS = -Ilib -I$(GEN) -D_GNU_SOURCE

@@ -1,0 +1,76 @@
+/* Private to lib/redis.
+ *
+ *   client.c   what any thread may call, and opening and closing
+ *   engine.c   the engine thread: its connection, what is in flight, time; owns struct engine
+ *
+ * States of the connection (enum connection_state):
+ *
+ *   DOWN --retry time--> GREETING --PING answered--> READY
+ *    ^                       |                         |
+ *    `----refused, late------'-----lost, late----------'
+ */
+#ifndef STOA_REDIS_INTERNAL_H
+#define STOA_REDIS_INTERNAL_H
+
+#include "redis/redis.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+struct event;
+struct event_base;
+struct redisAsyncContext;
+
+struct redis_command {
+    struct redis *redis;
+    struct str wire; /* as it is sent */
+    redis_done_fn *done;
+    void *user;
+    int64_t due_ns;
+    TAILQ_ENTRY(redis_command) next;
+};
+TAILQ_HEAD(command_list, redis_command);
+
+enum connection_state { CONNECTION_DOWN, CONNECTION_GREETING, CONNECTION_READY };
+
+/* The engine thread's alone. */
+struct engine {
+    struct redis *redis;
+    struct event_base *base;
+    struct event *doorbell, *timer;
+    enum connection_state state;
+    struct redisAsyncContext *context; /* NULL when down */
+    struct command_list in_flight;     /* in the order of their answers */
+    bool late;                         /* the connection is given up since an answer is late */
+    int64_t due_ns;                    /* of the greeting; when down, of the next try */
+    int64_t backoff_ns, logged_ns;
+};
+
+struct redis {
+    struct redis_options options; /* with copies of the strings, in the arena */
+    struct arena arena;
+    const char *path; /* of a unix socket; NULL: host and port */
+    const char *host;
+    int port;
+    int doorbell_fd; /* eventfd */
+    pthread_t thread;
+    struct engine engine;
+    atomic_bool ready;
+    atomic_size_t n_commands; /* waiting or in flight */
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct command_list incoming;
+    bool closing;
+};
+
+/* Writes words as Redis wants them, to be freed with redisFreeCommand(). Returns the length, or
+ * -ENOMEM. */
+int redis_format(const struct str *words, size_t n, char **ret) MUST_CHECK;
+
+/* -ENOMEM. */
+int redis_engine_init(struct redis *redis) MUST_CHECK;
+void redis_engine_free(struct engine *e);
+void *redis_engine_main(void *redis); /* the thread */
+
+#endif

@@ -1,0 +1,70 @@
+/* Redis: one connection, driven by one engine thread, on hiredis and libevent.
+ *
+ * Commands go out in the order in which they were submitted; each one's completion runs on the
+ * engine thread, which may finish an RPC there and then. Completions must not block.
+ *
+ * What is kept in Redis is a help and never the truth, so nobody waits for a Redis that is not
+ * there: the caller is told at once, or in bounded time, and does what it does without it.
+ *   not connected           -> redis_submit() returns -ENOTCONN at once
+ *   queue full              -> redis_submit() returns -ENOBUFS at once
+ *   Redis says an error     -> REDIS_REFUSED, with its words
+ *   no answer in time       -> REDIS_TIMED_OUT. Answers come in order, so those behind would be
+ * late too: the connection is given up with all that is in flight connection lost         ->
+ * REDIS_LOST; nobody knows whether the command ran. Nothing is sent twice Then it connects again,
+ * with a back-off that grows to a second. A connection counts when Redis has answered a PING on it:
+ * a stopped process also accepts connections, and one that is still loading its data is of no use.
+ */
+#ifndef STOA_REDIS_REDIS_H
+#define STOA_REDIS_REDIS_H
+
+#include "base/arena.h"
+
+struct redis;
+struct redisReply; /* hiredis' */
+
+struct redis_options {
+    struct str address;            /* "unix:/run/redis.sock", "HOST:PORT", "[::1]:PORT" */
+    struct str username, password; /* for AUTH; without a password there is none */
+    int64_t timeout_ms;            /* for an answer, and for a connection; 0: 250 */
+    size_t max_queue;              /* commands waiting or in flight; 0: 1024 */
+    /* Called on the engine thread when Redis comes into reach and goes out of it; also once at
+     * redis_close() if it was there. May be NULL. */
+    void (*on_ready)(void *user, bool ready);
+    void *on_ready_user;
+};
+
+enum redis_outcome { REDIS_ANSWERED, REDIS_REFUSED, REDIS_TIMED_OUT, REDIS_LOST };
+
+/* What became of a command; valid during the completion. */
+struct redis_result {
+    enum redis_outcome outcome;
+    struct str message; /* REDIS_REFUSED: Redis' own words, "NOSCRIPT ..."; for the log */
+    const struct redisReply *reply; /* REDIS_ANSWERED */
+};
+
+struct redis_command;
+typedef void redis_done_fn(void *user, const struct redis_result *result);
+
+/* Starts the engine thread, which connects in the background and again after every loss. Strings
+ * are copied. -EINVAL (address, limits), -ENOMEM, -EAGAIN (thread). */
+int redis_open(const struct redis_options *options, struct redis **ret) MUST_CHECK;
+
+/* Fails what is queued with REDIS_LOST, ends the thread. */
+void redis_close(struct redis *redis);
+
+/* Any thread: whether redis_submit() would send now. */
+bool redis_ready(const struct redis *redis);
+
+/* A command of n words (bytes, any), in the arena, to be submitted once. The arena must outlive the
+ * completion. NULL without memory. */
+struct redis_command *redis_command(struct redis *redis, struct arena *arena,
+                                    const struct str *words, size_t n) MUST_CHECK;
+
+/* Any thread. done runs exactly once, on the engine thread, unless an error is returned: -ENOTCONN,
+ * -ENOBUFS. */
+int redis_submit(struct redis_command *command, redis_done_fn *done, void *user) MUST_CHECK;
+
+/* The integer at an index of a list; false when the answer is no list, or has none there. */
+bool redis_get_int(const struct redis_result *result, size_t index, int64_t *ret) MUST_CHECK;
+
+#endif
