@@ -1,7 +1,8 @@
 /* grpc.health.v1 (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
  *
  * "" and the services are ready or not as the program says; "liveness" is SERVING as long as the
- * process answers. Watches are sent to from whatever thread changes readiness. */
+ * process answers; parts have names of their own. Watches are sent to from whatever thread changes
+ * something. */
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/internal.h"
 
@@ -16,7 +17,15 @@ typedef Grpc__Health__V1__HealthCheckResponse__ServingStatus serving_status;
 
 #define STATUS(name) GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__##name
 
-enum subject { SUBJECT_READINESS, SUBJECT_LIVENESS, SUBJECT_UNKNOWN };
+#define MAX_PARTS 4
+
+/* The part with an index is SUBJECT_PARTS + index. */
+enum subject { SUBJECT_READINESS, SUBJECT_LIVENESS, SUBJECT_UNKNOWN, SUBJECT_PARTS };
+
+struct part {
+    const char *name;
+    bool serving;
+};
 
 struct watch {
     struct watch *prev, *next;
@@ -30,10 +39,27 @@ struct rpc_health {
     pthread_mutex_t lock;
     bool ready, stopped;
     struct watch *watches;
+    struct part parts[MAX_PARTS];
+    size_t n_parts;
 };
 
-static enum subject subject_of(const struct rpc_health *health, const char *service)
+/* Under the lock. */
+static struct part *find_part(struct rpc_health *health, const char *name)
 {
+    for (size_t i = 0; i < health->n_parts; i++) {
+        if (strcmp(health->parts[i].name, name) == 0)
+            return &health->parts[i];
+    }
+    return NULL;
+}
+
+/* Under the lock. */
+static enum subject subject_of(struct rpc_health *health, const char *service)
+{
+    const struct part *part = find_part(health, service);
+
+    if (part)
+        return SUBJECT_PARTS + (enum subject)(part - health->parts);
     if (strcmp(service, LIVENESS) == 0)
         return SUBJECT_LIVENESS;
     if (service[0] == '\0' || server_has_service(health->server, service))
@@ -49,9 +75,11 @@ static serving_status status_of(const struct rpc_health *health, enum subject su
     case SUBJECT_READINESS:
         return health->ready ? STATUS(SERVING) : STATUS(NOT_SERVING);
     case SUBJECT_UNKNOWN:
+        return STATUS(SERVICE_UNKNOWN);
+    default:
         break;
     }
-    return STATUS(SERVICE_UNKNOWN);
+    return health->parts[subject - SUBJECT_PARTS].serving ? STATUS(SERVING) : STATUS(NOT_SERVING);
 }
 
 /* ---- Check ---- */
@@ -59,16 +87,16 @@ static serving_status status_of(const struct rpc_health *health, enum subject su
 static void check(struct rpc_health *health, struct rpc_call *call, const health_request *request)
 {
     health_response response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
-    enum subject subject = subject_of(health, request->service);
+    enum subject subject;
 
-    if (subject == SUBJECT_UNKNOWN) {
-        rpc_fail(call, RPC_NOT_FOUND, "unknown service");
-        return;
-    }
     pthread_mutex_lock(&health->lock);
+    subject = subject_of(health, request->service);
     response.status = status_of(health, subject);
     pthread_mutex_unlock(&health->lock);
-    rpc_reply(call, &response.base);
+    if (subject == SUBJECT_UNKNOWN)
+        rpc_fail(call, RPC_NOT_FOUND, "unknown service");
+    else
+        rpc_reply(call, &response.base);
 }
 
 RPC_UNARY(check, struct rpc_health, health_request)
@@ -106,9 +134,9 @@ static void watch_open(void *service, struct rpc_call *call, const ProtobufCMess
         return;
     }
     watch->call = call;
-    watch->subject = subject_of(health, request->service);
     rpc_call_set_context(call, watch);
     pthread_mutex_lock(&health->lock);
+    watch->subject = subject_of(health, request->service);
     watch->next = health->watches;
     if (watch->next)
         watch->next->prev = watch;
@@ -138,7 +166,15 @@ static const struct rpc_stream_handler watch_handler = {
     .closed = watch_closed,
 };
 
-/* ---- readiness ---- */
+/* ---- what changes ---- */
+
+static void tell_all(struct rpc_health *health, enum subject subject)
+{
+    for (struct watch *watch = health->watches; watch; watch = watch->next) {
+        if (watch->subject == subject)
+            tell(health, watch);
+    }
+}
 
 void rpc_server_set_ready(struct rpc_server *server, bool ready)
 {
@@ -147,9 +183,27 @@ void rpc_server_set_ready(struct rpc_server *server, bool ready)
     pthread_mutex_lock(&health->lock);
     if (health->ready != ready && !health->stopped) {
         health->ready = ready;
-        for (struct watch *watch = health->watches; watch; watch = watch->next)
-            if (watch->subject == SUBJECT_READINESS)
-                tell(health, watch);
+        tell_all(health, SUBJECT_READINESS);
+    }
+    pthread_mutex_unlock(&health->lock);
+}
+
+void rpc_server_set_part(struct rpc_server *server, const char *name, bool serving)
+{
+    struct rpc_health *health = server->health;
+    struct part *part;
+
+    pthread_mutex_lock(&health->lock);
+    part = find_part(health, name);
+    if (!part) {
+        if (health->n_parts == MAX_PARTS)
+            abort(); /* a fixed list, written by the services' authors */
+        part = &health->parts[health->n_parts++];
+        *part = (struct part){.name = name};
+    }
+    if (part->serving != serving && !health->stopped) {
+        part->serving = serving;
+        tell_all(health, subject_of(health, name));
     }
     pthread_mutex_unlock(&health->lock);
 }

@@ -198,6 +198,10 @@ void rpc_call_proceed(struct rpc_call *call);
  * thread. A server starts not ready. */
 void rpc_server_set_ready(struct rpc_server *server, bool ready);
 
+/* Something that the program can do without (a cache, ...), by a name of its own in grpc.health.v1:
+ * SERVING or NOT_SERVING, without a say in readiness. name: static; four at most. Any thread. */
+void rpc_server_set_part(struct rpc_server *server, const char *name, bool serving);
+
 /* Graceful stop: not ready; new calls are refused with UNAVAILABLE, which means that nothing was
  * done; calls in work may end within grace_ms, then they are cancelled; GOAWAY, and the connections
  * end. Returns when no call is left and all threads have ended. */
