@@ -4,7 +4,7 @@ import resource
 from dataclasses import dataclass, field
 
 from .postgres import connection, password_file, write_private
-from .settings import SuiteError
+from .settings import OF_AUTH, SuiteError
 
 
 @dataclass
@@ -33,24 +33,29 @@ class Service:
     environment: dict
 
 
-def services(layout):
+def auth_environment(layout, settings):
+    own = {name: settings[name] for name in OF_AUTH}
+    return {"STOA_AUTH_KEY": f"{layout.keys}/auth.jwk", "STOA_REDIS": f"unix:{socket_of(layout, 'redis')}", **own}
+
+
+def services(layout, settings):
     """The services that were built, in the order in which they migrate and start: posts and chat read
     views that auth makes."""
     table = (
-        Service("auth", "STOA_AUTH_PORT", {"STOA_AUTH_KEY": f"{layout.keys}/auth.jwk"}),
+        Service("auth", "STOA_AUTH_PORT", auth_environment(layout, settings)),
         Service("posts", "STOA_POSTS_PORT", {}),
         Service("chat", "STOA_CHAT_PORT", {}),
     )
     return [service for service in table if os.path.exists(f"{layout.bin}/{service.name}")]
 
 
-def socket_of(layout, service):
-    return f"{layout.sock}/{service.name}.sock"
+def socket_of(layout, name):
+    return f"{layout.sock}/{name}.sock"
 
 
 def service_environment(layout, settings, service):
     return {
-        "STOA_LISTEN": f"unix:{socket_of(layout, service)},{settings.endpoint(service.port_setting)}",
+        "STOA_LISTEN": f"unix:{socket_of(layout, service.name)},{settings.endpoint(service.port_setting)}",
         "STOA_DATABASE": connection(layout, service.name),
         "STOA_DATABASE_PASSWORD_FILE": password_file(layout, service.name),
         "STOA_GRACE_MS": str(settings["STOA_GRACE_MS"]),
@@ -65,7 +70,7 @@ def programs(layout, settings, cluster):
         Program("postgres", cluster.command(), stop_signal="INT", stop_seconds=30, orphan_signal="INT"),
         Program("redis", ["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stop_seconds=15),
     ]
-    for service in services(layout):
+    for service in services(layout, settings):
         command = [f"{layout.bin}/{service.name}", "serve"]
         environment = service_environment(layout, settings, service)
         table.append(Program(service.name, command, environment, stop_seconds=grace + 3, is_service=True))

@@ -94,6 +94,15 @@ TABLE = (
     Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
     Setting("STOA_ADDRESS_RATE", "10000/10s", rate, "Requests of one address (IPv6: one /64) in a time; off: no limit."),
     Setting("STOA_ACCOUNT_RATE", "10000/10s", rate, "Requests with one access token in a time; off: no limit."),
+    *(Setting(name, "10000/10s", rate, f"{about} in a time; off: no limit.") for name, about in (
+        ("STOA_AUTH_LOGIN_ADDRESS_RATE", "Sign-ins that one address may try"),
+        ("STOA_AUTH_LOGIN_PAIR_RATE", "Sign-ins that one address may try on one account"),
+        ("STOA_AUTH_LOGIN_ACCOUNT_RATE", "Sign-ins that may be tried on one account"),
+        ("STOA_AUTH_REGISTER_ADDRESS_RATE", "Accounts that one address may try to make"),
+        ("STOA_AUTH_REGISTER_ACCOUNT_RATE", "Accounts that may be tried for one e-mail address"),
+        ("STOA_AUTH_REFRESH_ADDRESS_RATE", "Refreshments that one address may try"),
+        ("STOA_AUTH_REFRESH_SESSION_RATE", "Refreshments of one session"),
+    )),
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
@@ -107,10 +116,13 @@ RELOADED = (
     "STOA_HTTP_WORKERS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE", "STOA_ACCOUNT_RATE",
     "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
 )
+# auth's own settings, whose defaults here are for trying: wide, as public test suites need them. auth
+# by itself has those for production (bin/auth --help).
+OF_AUTH = tuple(s.name for s in TABLE if re.fullmatch("STOA_AUTH_[A-Z_]+_RATE", s.name))
 PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
 
 # What the suite decides for each service; an inherited value would contradict it.
-OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY")
+OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY", "STOA_REDIS")
 
 
 class Settings(dict):

@@ -27,7 +27,7 @@ class Start:
         self.settings = settings
         self.in_foreground = in_foreground
         self._parent = os.getppid() if with_parent else None
-        self._services = table_of.services(layout)
+        self._services = table_of.services(layout, settings)
         self._cluster = Cluster(layout, settings)
         self._table = table_of.programs(layout, settings, self._cluster)
         self._control = Control(layout)
@@ -115,7 +115,7 @@ class Start:
         self._start_programs(names)
 
     def _clear_leftovers(self):
-        sockets = [table_of.socket_of(self.layout, service) for service in self._services]
+        sockets = [table_of.socket_of(self.layout, service.name) for service in self._services]
         for path in (self.layout.supervisor_pid, f"{self.layout.tmp}/gateway.group", *sockets):
             if os.path.exists(path):
                 os.unlink(path)
@@ -146,7 +146,7 @@ class Start:
             self._migrate(service)
         for program in self._table[1:-1]:
             self._control.start(program.name)
-        sockets = [table_of.socket_of(self.layout, service) for service in self._services]
+        sockets = [table_of.socket_of(self.layout, service.name) for service in self._services]
         self._wait(lambda: all(map(os.path.exists, sockets)), lambda: f"not all of {' '.join(names)} listen")
         self._control.start("gateway")
         self._wait(self._is_ready, self._why_not_ready)
@@ -173,7 +173,7 @@ class Start:
         if settings.tls:
             lines.append(f"  HTTPS       https://{settings.shown('STOA_HTTPS_PORT')}")
         for service in self._services:
-            place = f"{settings.reachable(service.port_setting)}  unix:{table_of.socket_of(layout, service)}"
+            place = f"{settings.reachable(service.port_setting)}  unix:{table_of.socket_of(layout, service.name)}"
             lines.append(f"  gRPC {service.name:<6} {place}")
         lines.append(f"  Postgres    {layout.sock}/.s.PGSQL.5432")
         lines.append(f"  Redis       {layout.sock}/redis.sock")

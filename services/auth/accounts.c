@@ -1,11 +1,12 @@
 /* CreateUser and GetCurrentUser.
  *
- *   CreateUser: who is called so already? -> hash -> account, session and key in one statement
+ *   CreateUser: may one try? -> who is called so already? -> hash -> account, session and key in
+ * one statement
  *
  * Handlers start on a poller thread and go on where each answer arrives: on the database's engine
  * thread or on a hashing thread. A call is in one place at a time.
  */
-#include "auth.h"
+#include "admission.h"
 
 /* ---- CreateUser ---- */
 
@@ -85,12 +86,31 @@ static void on_taken(void *user, const struct db_result *result)
         auth_fail_busy(s->call);
 }
 
+static void on_admitted(void *user, const struct throttle_verdict *verdict)
+{
+    struct sign_up *s = user;
+    struct db_query *query;
+
+    if (!verdict->allowed) {
+        auth_forget_password(s->password);
+        admission_fail(s->call, verdict);
+        return;
+    }
+    if (!auth_has_room(s->auth, s->call, s->password))
+        return;
+    query = db_query(service_db(s->auth->service), rpc_call_arena(s->call), AUTH_TAKEN);
+    if (query) {
+        db_bind_text(query, s->names.username_key);
+        db_bind_text(query, s->names.email_key);
+    }
+    service_query_with(s->call, query, on_taken, s);
+}
+
 static void create_user(struct auth *auth, struct rpc_call *call,
                         const Stoa__Auth__V1__CreateUserRequest *request)
 {
     const Stoa__Auth__V1__CreateUserRequest__NewUser *user = request->user;
     struct sign_up *s = arena_calloc(rpc_call_arena(call), 1, sizeof(*s));
-    struct db_query *query;
 
     if (!s) {
         service_fail_memory(call);
@@ -106,12 +126,7 @@ static void create_user(struct auth *auth, struct rpc_call *call,
         auth_fail_names(call, &s->names);
         return;
     }
-    query = db_query(service_db(auth->service), rpc_call_arena(call), AUTH_TAKEN);
-    if (query) {
-        db_bind_text(query, s->names.username_key);
-        db_bind_text(query, s->names.email_key);
-    }
-    service_query_with(call, query, on_taken, s);
+    admission_ask(auth->admission, call, THROTTLE_REGISTER, s->names.email_key, on_admitted, s);
 }
 
 void auth_create_user_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)

@@ -9,7 +9,16 @@
 #include "stoa/auth/v1/auth.pb-c.h"
 #include "stoa/auth/v1/sessions.pb-c.h"
 
+/* Limits on attempts: "10/1m", or "off". */
+struct admission_config {
+    struct str login_address, login_pair, login_account, register_address, register_account;
+    struct str refresh_address, refresh_session;
+    struct str redis, redis_username, redis_password;
+    int64_t redis_timeout_ms, entries;
+};
+
 struct auth_config {
+    struct admission_config admission;
     struct str key_path;
     int64_t token_ttl_s, session_ttl_s, refresh_grace_s, young_sign_in_s;
     int64_t hash_threads, hash_queue;
@@ -27,6 +36,7 @@ struct auth {
     unsigned publish_attempts;
 
     struct auth_purge *purge;
+    struct admission *admission;
 };
 
 /* ---- the RPCs ---- */
@@ -114,6 +124,11 @@ struct password_request auth_password_request(struct rpc_call *call, char *passw
                                               password_done_fn *done, void *user);
 
 void auth_forget_password(char *password); /* may be NULL */
+
+/* Whether the pool would take a password now. False: the call has been failed, and the password
+ * wiped. Asked before anything is looked up, so that what is too much in a flood costs next to
+ * nothing. */
+bool auth_has_room(const struct auth *auth, struct rpc_call *call, char *password) MUST_CHECK;
 
 /* The pool's queue is full. */
 void auth_fail_busy(struct rpc_call *call);

@@ -23,6 +23,15 @@ void auth_forget_password(char *password)
         explicit_bzero(password, strlen(password));
 }
 
+bool auth_has_room(const struct auth *auth, struct rpc_call *call, char *password)
+{
+    if (password_pool_has_room(auth->passwords))
+        return true;
+    auth_forget_password(password);
+    auth_fail_busy(call);
+    return false;
+}
+
 void auth_fail_busy(struct rpc_call *call)
 {
     rpc_fail_with(call, &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,

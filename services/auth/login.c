@@ -1,6 +1,7 @@
-/* Login: find the account -> verify the password -> session and key in one statement. Each step
- * runs where the answer of the one before arrives; accounts.c says where that is. */
-#include "auth.h"
+/* Login: may one try? -> find the account -> verify the password -> session and key in one
+ * statement. Each step runs where the answer of the one before arrives; accounts.c says where that
+ * is. */
+#include "admission.h"
 
 /* A sign-in on its way; in the call's arena. */
 struct sign_in {
@@ -8,7 +9,7 @@ struct sign_in {
     struct rpc_call *call;
     char *password;     /* the request's; wiped when it has been handed on */
     int64_t account_id; /* 0: there is no such account */
-    struct str password_hash;
+    struct str email_key, password_hash;
     struct auth_tokens tokens;
 };
 
@@ -91,22 +92,39 @@ static void on_account_found(void *user, const struct db_result *result)
         auth_fail_busy(s->call);
 }
 
+static void on_admitted(void *user, const struct throttle_verdict *verdict)
+{
+    struct sign_in *s = user;
+    struct db_query *query;
+
+    if (!verdict->allowed) {
+        auth_forget_password(s->password);
+        admission_fail(s->call, verdict);
+        return;
+    }
+    if (!auth_has_room(s->auth, s->call, s->password))
+        return;
+    query = db_query(service_db(s->auth->service), rpc_call_arena(s->call), AUTH_FIND_ACCOUNT);
+    if (query)
+        db_bind_text(query, s->email_key);
+    service_query_with(s->call, query, on_account_found, s);
+}
+
 static void login(struct auth *auth, struct rpc_call *call,
                   const Stoa__Auth__V1__LoginRequest *request)
 {
     struct sign_in *s = arena_calloc(rpc_call_arena(call), 1, sizeof(*s));
     struct auth_names names = {.email = str_of(request->user->email)};
-    struct db_query *query;
 
     if (!s || auth_complete_names(&names, rpc_call_arena(call)) < 0) {
         service_fail_memory(call);
         return;
     }
-    *s = (struct sign_in){.auth = auth, .call = call, .password = request->user->password};
-    query = db_query(service_db(auth->service), rpc_call_arena(call), AUTH_FIND_ACCOUNT);
-    if (query)
-        db_bind_text(query, names.email_key);
-    service_query_with(call, query, on_account_found, s);
+    *s = (struct sign_in){.auth = auth,
+                          .call = call,
+                          .password = request->user->password,
+                          .email_key = names.email_key};
+    admission_ask(auth->admission, call, THROTTLE_LOGIN, names.email_key, on_admitted, s);
 }
 
 void auth_login_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)

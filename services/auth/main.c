@@ -1,5 +1,5 @@
 /* auth: accounts, sign-in, and the keys that access tokens are verified with. */
-#include "auth.h"
+#include "admission.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,7 +7,33 @@
 extern const struct db_migration migrations[];
 extern const size_t n_migrations;
 
+#define ADMISSION(member) offsetof(struct auth_config, admission.member)
+
 static const struct config_setting settings[] = {
+    {"STOA_AUTH_LOGIN_ADDRESS_RATE", CONFIG_STRING, ADMISSION(login_address), "60/1m", 1, 32, false,
+     "Sign-ins that one address (IPv6: one /64) may try in a time; off: any number."},
+    {"STOA_AUTH_LOGIN_PAIR_RATE", CONFIG_STRING, ADMISSION(login_pair), "10/10m", 1, 32, false,
+     "Sign-ins that one address may try on one account in a time; off: any number."},
+    {"STOA_AUTH_LOGIN_ACCOUNT_RATE", CONFIG_STRING, ADMISSION(login_account), "100/1h", 1, 32,
+     false, "Sign-ins that may be tried on one account in a time, from anywhere; off: any number."},
+    {"STOA_AUTH_REGISTER_ADDRESS_RATE", CONFIG_STRING, ADMISSION(register_address), "30/1h", 1, 32,
+     false, "Accounts that one address may try to make in a time; off: any number."},
+    {"STOA_AUTH_REGISTER_ACCOUNT_RATE", CONFIG_STRING, ADMISSION(register_account), "10/1h", 1, 32,
+     false, "Accounts that may be tried for one e-mail address in a time; off: any number."},
+    {"STOA_AUTH_REFRESH_ADDRESS_RATE", CONFIG_STRING, ADMISSION(refresh_address), "600/1m", 1, 32,
+     false, "Refreshments that one address may try in a time; off: any number."},
+    {"STOA_AUTH_REFRESH_SESSION_RATE", CONFIG_STRING, ADMISSION(refresh_session), "20/1m", 1, 32,
+     false, "Refreshments of one session in a time; off: any number."},
+    {"STOA_AUTH_THROTTLE_ENTRIES", CONFIG_INT, ADMISSION(entries), "65536", 64, 1 << 24, false,
+     "Addresses and accounts whose attempts an instance remembers by itself; 16 bytes each."},
+    {"STOA_REDIS", CONFIG_STRING, ADMISSION(redis), "", 0, 0, false,
+     "Where all instances count attempts together: unix:/path or host:port; empty: each its own."},
+    {"STOA_REDIS_USERNAME", CONFIG_STRING, ADMISSION(redis_username), "", 0, 0, false,
+     "User of Redis, when it has users."},
+    {"STOA_REDIS_PASSWORD", CONFIG_STRING, ADMISSION(redis_password), "", 0, 0, true,
+     "Password of Redis; better given by STOA_REDIS_PASSWORD_FILE."},
+    {"STOA_REDIS_TIMEOUT_MS", CONFIG_INT, ADMISSION(redis_timeout_ms), "250", 1, 10000, false,
+     "How long an answer of Redis may take, in milliseconds; then it counts as out of reach."},
     {"STOA_AUTH_KEY", CONFIG_STRING, offsetof(struct auth_config, key_path), NULL, 1, 0, false,
      "File of the private signing key (JWK); made at the first start. One for each instance."},
     {"STOA_AUTH_TOKEN_TTL_S", CONFIG_INT, offsetof(struct auth_config, token_ttl_s), "900", 10,
@@ -82,6 +108,9 @@ static int start(struct service *service, struct str *ret_error)
         *ret_error = STR("no memory or threads for hashing: lower STOA_AUTH_HASH_THREADS");
         return r;
     }
+    r = admission_new(auth, &auth->admission, ret_error);
+    if (r < 0)
+        return r;
     r = auth_purge_new(auth, &auth->purge);
     return r < 0 ? r : add_services(auth, ret_error);
 }
@@ -95,7 +124,10 @@ static int tick(struct service *service)
 
 static void database_ready(struct service *service)
 {
-    auth_publish_key(service_state(service));
+    struct auth *auth = service_state(service);
+
+    auth_publish_key(auth);
+    admission_database_ready(auth->admission);
 }
 
 static void stop(struct service *service)
@@ -103,6 +135,7 @@ static void stop(struct service *service)
     struct auth *auth = service_state(service);
 
     auth_purge_free(auth->purge);
+    admission_free(auth->admission);
     password_pool_free(auth->passwords);
     jwt_signer_free(auth->signer);
     arena_free(&auth->publish_arena);

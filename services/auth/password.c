@@ -154,6 +154,16 @@ static int push(struct password_pool *pool, struct job *job)
     return r;
 }
 
+bool password_pool_has_room(struct password_pool *pool)
+{
+    bool room;
+
+    pthread_mutex_lock(&pool->lock);
+    room = pool->n_queued < pool->max_queue;
+    pthread_mutex_unlock(&pool->lock);
+    return room;
+}
+
 /* ---- submitting ---- */
 
 static bool is_ascii(struct str s)

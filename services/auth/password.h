@@ -41,6 +41,9 @@ int password_pool_new(const struct password_pool_options *options,
 /* Ends waiting jobs with PASSWORD_FAILED, then the threads. */
 void password_pool_free(struct password_pool *pool);
 
+/* Whether a job would be taken now. */
+bool password_pool_has_room(struct password_pool *pool);
+
 /* Both: 0, -ENOBUFS (too many are waiting), -ENOMEM, -EILSEQ (not UTF-8). The arena must outlive
  * done, and is not touched after it. */
 int password_hash(struct password_pool *pool, struct arena *arena,

@@ -1,6 +1,6 @@
 /* RefreshSession: a refresh token is exchanged for new tokens, in one statement that decides what
  * becomes of the session (AUTH_REFRESH_SESSION). */
-#include "auth.h"
+#include "admission.h"
 
 #include "base/log.h"
 
@@ -102,12 +102,29 @@ static int prepare(struct refreshment *r, struct str text)
     return err ? err : refresh_token_hashes(&r->successor, family, r->successor_hash);
 }
 
+static void on_admitted(void *user, const struct throttle_verdict *verdict)
+{
+    struct refreshment *r = user;
+    struct db_query *query;
+
+    if (!verdict->allowed) {
+        admission_fail(r->call, verdict);
+        return;
+    }
+    query = db_query(service_db(r->auth->service), rpc_call_arena(r->call), AUTH_REFRESH_SESSION);
+    if (query) {
+        auth_bind_tokens(r->auth, r->call, query, &r->tokens);
+        db_bind_bytea(query, (struct str){(const char *)r->successor_hash, REFRESH_HASH_BYTES});
+        db_bind_bytea(query, (struct str){(const char *)r->nonce, REFRESH_NONCE_BYTES});
+        db_bind_int8(query, r->auth->config->refresh_grace_s);
+    }
+    service_query_with(r->call, query, on_decided, r);
+}
+
 static void refresh_session(struct auth *auth, struct rpc_call *call,
                             const Stoa__Auth__V1__RefreshSessionRequest *request)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct refreshment *r = arena_calloc(arena, 1, sizeof(*r));
-    struct db_query *query;
+    struct refreshment *r = arena_calloc(rpc_call_arena(call), 1, sizeof(*r));
     int err = r ? prepare(r, str_of(request->refresh_token)) : -ENOMEM;
 
     if (err == -EINVAL) {
@@ -120,14 +137,11 @@ static void refresh_session(struct auth *auth, struct rpc_call *call,
     }
     r->auth = auth;
     r->call = call;
-    query = db_query(service_db(auth->service), arena, AUTH_REFRESH_SESSION);
-    if (query) {
-        auth_bind_tokens(auth, call, query, &r->tokens);
-        db_bind_bytea(query, (struct str){(const char *)r->successor_hash, REFRESH_HASH_BYTES});
-        db_bind_bytea(query, (struct str){(const char *)r->nonce, REFRESH_NONCE_BYTES});
-        db_bind_int8(query, auth->config->refresh_grace_s);
-    }
-    service_query_with(call, query, on_decided, r);
+    /* By the secret that all tokens of the session share: who has none of them can't use up what
+     * the session may do. */
+    admission_ask(auth->admission, call, THROTTLE_REFRESH,
+                  (struct str){(const char *)r->tokens.family_hash, REFRESH_HASH_BYTES},
+                  on_admitted, r);
 }
 
 void auth_refresh_session_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)

@@ -255,4 +255,10 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                              .params = {DB_END},
                              .sql = "SELECT public_jwk FROM auth.verification_keys"
                                     " ORDER BY key_id"},
+
+    /* secrets_pkey. -> what attempts are counted by (throttle.h) */
+    [AUTH_THROTTLE_SECRET] = {.name = "throttle_secret",
+                              .kind = DB_READ,
+                              .params = {DB_END},
+                              .sql = "SELECT value FROM auth.secrets WHERE name = 'throttle'"},
 };

@@ -447,6 +447,7 @@ static void other_services_see_three_views_and_no_more(void **state UNUSED)
         "SELECT id FROM auth.users",
         "SELECT * FROM auth.sessions",
         "SELECT * FROM auth.signing_keys",
+        "SELECT * FROM auth.secrets",
         "SELECT * FROM auth.schema_migrations",
         "UPDATE auth.profiles SET username = 'x'",
         "DELETE FROM auth.profiles",
