@@ -94,6 +94,15 @@ $(OUT)/bin/$(1): $(patsubst %.c,$(OUT)/%.o,$(wildcard services/$(1)/*.c)) \
 endef
 $(foreach s,$(SERVICES),$(eval $(call SERVICE_RULES,$(s))))
 
+# The passwords that most people use.
+$(GEN)/services/auth/common_passwords.c: deploy/embed-common-passwords
+	@mkdir -p $(@D)
+	$< >$@
+$(OUT)/gen/services/auth/common_passwords.o: $(GEN)/services/auth/common_passwords.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Iservices/auth $(CFLAGS) $(HARDEN) $(WARNINGS) -c $< -o $@
+$(OUT)/bin/auth: $(OUT)/gen/services/auth/common_passwords.o
+
 # ---- tools ----
 
 TOOLS := $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
@@ -181,6 +190,8 @@ $(OUT)/tests/test_gateway_rpc_stream: $(OUT)/gateway/rpc_stream.o $(OUT)/gateway
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
 $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o
+$(OUT)/tests/test_common_password: $(OUT)/services/auth/common_password.o \
+                                   $(OUT)/gen/services/auth/common_passwords.o
 $(OUT)/tests/test_password: $(OUT)/services/auth/password.o
 $(OUT)/tests/test_refresh_token: $(OUT)/services/auth/refresh_token.o
 $(OUT)/tests/test_throttle: $(OUT)/services/auth/throttle.o

@@ -60,6 +60,12 @@ def rate(text):
     return text
 
 
+def switch(text):
+    if text not in ("on", "off"):
+        raise ValueError("set on or off")
+    return text
+
+
 def networks(text):
     words = text.split()
     try:
@@ -103,6 +109,7 @@ TABLE = (
         ("STOA_AUTH_REFRESH_ADDRESS_RATE", "Refreshments that one address may try"),
         ("STOA_AUTH_REFRESH_SESSION_RATE", "Refreshments of one session"),
     )),
+    Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
@@ -116,9 +123,9 @@ RELOADED = (
     "STOA_HTTP_WORKERS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE", "STOA_ACCOUNT_RATE",
     "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
 )
-# auth's own settings, whose defaults here are for trying: wide, as public test suites need them. auth
+# auth's own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need it. auth
 # by itself has those for production (bin/auth --help).
-OF_AUTH = tuple(s.name for s in TABLE if re.fullmatch("STOA_AUTH_[A-Z_]+_RATE", s.name))
+OF_AUTH = tuple(s.name for s in TABLE if re.fullmatch("STOA_AUTH_[A-Z_]+_(RATE|PASSWORDS)", s.name))
 PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
 
 # What the suite decides for each service; an inherited value would contradict it.

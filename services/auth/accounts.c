@@ -111,6 +111,7 @@ static void create_user(struct auth *auth, struct rpc_call *call,
 {
     const Stoa__Auth__V1__CreateUserRequest__NewUser *user = request->user;
     struct sign_up *s = arena_calloc(rpc_call_arena(call), 1, sizeof(*s));
+    const char *fault = auth_password_fault(auth, user->password);
 
     if (!s) {
         service_fail_memory(call);
@@ -124,6 +125,11 @@ static void create_user(struct auth *auth, struct rpc_call *call,
     if (auth_complete_names(&s->names, rpc_call_arena(call)) < 0) {
         auth_forget_password(s->password);
         auth_fail_names(call, &s->names);
+        return;
+    }
+    if (fault) {
+        auth_forget_password(s->password);
+        service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", "user.password", fault);
         return;
     }
     admission_ask(auth->admission, call, THROTTLE_REGISTER, s->names.email_key, on_admitted, s);

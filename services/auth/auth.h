@@ -22,6 +22,7 @@ struct auth_config {
     struct str key_path;
     int64_t token_ttl_s, session_ttl_s, refresh_grace_s, young_sign_in_s;
     int64_t hash_threads, hash_queue;
+    bool refuse_common_passwords;
 };
 
 struct auth {
@@ -122,6 +123,10 @@ bool auth_found_taken(struct rpc_call *call, const struct db_result *result) MUS
 /* What waits for the password pool as long as the call does. */
 struct password_request auth_password_request(struct rpc_call *call, char *password,
                                               password_done_fn *done, void *user);
+
+/* What is wrong with a new password beyond the rules of the contract, in plain words, or NULL.
+ * password: may be NULL. */
+const char *auth_password_fault(const struct auth *auth, const char *password);
 
 void auth_forget_password(char *password); /* may be NULL */
 

@@ -418,6 +418,7 @@ static void take_changes(struct change *c, const Stoa__Auth__V1__UpdateCurrentUs
         str_of(take_text(mask, "username", from->username, "user.username", faults));
     c->names.email = str_of(take_text(mask, "email", from->email, "user.email", faults));
     c->password = take_text(mask, "password", from->password, "user.password", faults);
+    add_fault(faults, "user.password", auth_password_fault(c->auth, c->password));
     c->has_bio = names(mask, "bio", from->bio != NULL);
     if (c->has_bio)
         c->new_bio = take_clearable(from->bio, PLAIN_TEXT_LINES, "user.bio", faults);

@@ -2,6 +2,7 @@
 #include "auth.h"
 
 #include "base/log.h"
+#include "common_password.h"
 
 #define RETRY_AFTER_MS 1000
 
@@ -15,6 +16,14 @@ struct password_request auth_password_request(struct rpc_call *call, char *passw
         .done = done,
         .user = user,
     };
+}
+
+const char *auth_password_fault(const struct auth *auth, const char *password)
+{
+    bool refused =
+        auth->config->refuse_common_passwords && password && password_is_common(str_of(password));
+
+    return refused ? "is too common: many people use it" : NULL;
 }
 
 void auth_forget_password(char *password)

@@ -47,6 +47,9 @@ static const struct config_setting settings[] = {
      0, 86400, false,
      "How long after a sign-in the password may be changed, and the account deleted, without the"
      " current password."},
+    {"STOA_AUTH_REFUSE_COMMON_PASSWORDS", CONFIG_BOOL,
+     offsetof(struct auth_config, refuse_common_passwords), "on", 0, 0, false,
+     "Whether new passwords that many people use (password123) are refused."},
     {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "2", 1, 256,
      false, "Threads that hash passwords; each takes a core and 19 MiB while it works."},
     {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "64", 1, 100000,

@@ -2,7 +2,7 @@
 import concurrent.futures
 
 import pytest
-from stoa_contract import session_of
+from stoa_contract import Both, GrpcClient, HttpClient, session_of
 
 TAKEN = ["has already been taken"]
 BLANK = ["can't be blank"]
@@ -356,3 +356,33 @@ def test_ended_session_changes_nothing(call_grpc, new_account, sign_in):
         code, problem = call_grpc("auth", "UpdateCurrentUser", {"user": {"bio": "x"}}, other["token"])
     assert code == "UNAUTHENTICATED" and problem.errors == ENDED
     assert "bio" not in call_grpc("auth", "GetCurrentUser", {}, account["token"])[1]["user"]
+
+
+# ---- common passwords ----
+
+
+def test_common_passwords_are_refused(own_suite, contract):
+    """A setting: for new passwords, at sign-up and at a change, and for no others."""
+    suite = own_suite(STOA_AUTH_REFUSE_COMMON_PASSWORDS="on")
+    http = HttpClient(suite.http)
+    both = Both(contract, GrpcClient(contract, suite.grpc), http)
+    refused = {"password": ["is too common: many people use it"]}
+
+    def sign_up(password):
+        return lambda surface: {"user": {"username": surface, "email": f"{surface}@example.com", "password": password}}
+
+    for password in ("password123", "PassWord123", "12345678"):
+        code, problem, answer = both("auth", "CreateUser", sign_up(password))
+        assert code == "INVALID_ARGUMENT" and answer.status == 422 and answer.json["errors"] == refused
+        assert problem.reason == "INVALID_FIELDS" and problem.fields == ["user.password"]
+    ignore = ("user.username", "user.email", "user.token", "refreshToken")
+    _, _, created = both("auth", "CreateUser", sign_up("correct horse battery"), ignore=ignore)
+    token = created.json["user"]["token"]
+    code, _, answer = both("auth", "UpdateCurrentUser", {"user": {"password": "qwertyuiop"}}, token)
+    assert code == "INVALID_ARGUMENT" and answer.json["errors"] == refused
+    # Nothing has changed, and what signs in is not judged.
+    request = {"user": {"email": "http@example.com", "password": "correct horse battery"}}
+    assert http("POST", "/api/users/login", request).status == 200
+    request["user"]["password"] = "qwertyuiop"
+    answer = http("POST", "/api/users/login", request)
+    assert answer.status == 401 and answer.json["errors"] == {"credentials": ["invalid"]}
