@@ -32,6 +32,9 @@ struct jwt_signer; /* one private key; immutable, any thread */
  * leaves an existing file alone. */
 int jwt_key_create(const char *path) MUST_CHECK;
 
+/* Gives a key file the name of another, which is gone then, atomically and durably. */
+int jwt_key_replace(const char *from, const char *to) MUST_CHECK;
+
 /* Loads a private JWK. Refused (-EPERM) when others may read the file. */
 int jwt_signer_open(const char *path, struct jwt_signer **ret) MUST_CHECK;
 void jwt_signer_free(struct jwt_signer *signer);

@@ -196,3 +196,8 @@ int jwt_key_create(const char *path)
         unlink(temporary);
     return r == 0 ? sync_folder_of(path) : r;
 }
+
+int jwt_key_replace(const char *from, const char *to)
+{
+    return rename(from, to) < 0 ? -errno : sync_folder_of(to);
+}

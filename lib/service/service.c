@@ -1,7 +1,7 @@
 /* Life of a service process: settings, start, waiting for signals, graceful stop.
  *
- * The main thread does no requests. It waits for SIGTERM or SIGINT, checks migrations until they
- * are known to be current, and gives identity.c its clock.
+ * The main thread does no requests. It waits for SIGTERM, SIGINT or SIGHUP, checks migrations until
+ * they are known to be current, and gives identity.c its clock.
  */
 #include "service/internal.h"
 
@@ -364,6 +364,24 @@ static int tick_own(struct service *service, int64_t *due_ns)
     return (int)((*due_ns - now) / NSEC_PER_MSEC) + 1;
 }
 
+/* False: the service is to stop. */
+static bool on_signal(struct service *service, int signal_fd, int64_t *tick_ns)
+{
+    struct signalfd_siginfo info;
+
+    if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
+        return true;
+    if (info.ssi_signo != SIGHUP) {
+        log_info("stopping", LOG_C("signal", sigabbrev_np((int)info.ssi_signo)));
+        return false;
+    }
+    if (service->definition->reload) {
+        service->definition->reload(service);
+        *tick_ns = 0;
+    }
+    return true;
+}
+
 /* Returns 0 on a signal to stop, or a negative errno. */
 static int main_loop(struct service *service, int signal_fd)
 {
@@ -386,13 +404,8 @@ static int main_loop(struct service *service, int signal_fd)
         }
         if (poll(fds, ARRAY_SIZE(fds), wait_ms) < 0 && errno != EINTR)
             return -errno;
-        if (fds[0].revents) {
-            struct signalfd_siginfo info;
-            if (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
-                log_info("stopping", LOG_C("signal", sigabbrev_np((int)info.ssi_signo)));
-                return 0;
-            }
-        }
+        if (fds[0].revents && !on_signal(service, signal_fd, &tick_ns))
+            return 0;
         if (fds[1].revents) {
             uint64_t count;
             ssize_t n UNUSED = read(service->wake_fd, &count, sizeof(count));
@@ -416,7 +429,8 @@ static void stop_service(struct service *service)
     schema_free(service->schema);
 }
 
-/* Blocks the signals that end the service in all threads; they are read from the returned fd. */
+/* Blocks the signals that main_loop() waits for in all threads; they are read from the returned fd.
+ */
 static int block_signals(void)
 {
     sigset_t set;
@@ -425,6 +439,7 @@ static int block_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
@@ -470,10 +485,11 @@ static void usage(const struct service_definition *definition, FILE *to)
             "%s: %s\n\n"
             "usage: %s [serve]    serve until SIGTERM or SIGINT\n"
             "       %s migrate    apply missing database migrations and exit\n"
-            "       %s --help     this text\n\n"
+            "       %s --help     this text\n\n%s%s%s"
             "Settings are environment variables; NAME_FILE gives NAME from a file.\n\n",
             definition->name, definition->about, definition->name, definition->name,
-            definition->name);
+            definition->name, definition->reload ? "SIGHUP: " : "",
+            definition->reload ? definition->reload_about : "", definition->reload ? "\n\n" : "");
     config_print_help(common_settings, ARRAY_SIZE(common_settings), to);
     config_print_help(definition->settings, definition->n_settings, to);
 }

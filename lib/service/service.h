@@ -4,6 +4,8 @@
  *     NAME [serve]    serve until SIGTERM or SIGINT
  *     NAME migrate    apply missing migrations and exit
  *     NAME --help     usage and the table of settings
+ *
+ * SIGHUP does what the service's `reload` does.
  */
 #ifndef STOA_SERVICE_SERVICE_H
 #define STOA_SERVICE_SERVICE_H
@@ -39,6 +41,11 @@ struct service_definition {
      * starts what is due and does not wait for it. Returns milliseconds until it wants to be called
      * again. May be NULL. */
     int (*tick)(struct service *service);
+    /* Main thread, at SIGHUP; then tick. NULL: the signal is ignored. reload_about: what it does,
+     * for
+     * --help. */
+    void (*reload)(struct service *service);
+    const char *reload_about;
     /* After the last call has ended. May be NULL. */
     void (*stop)(struct service *service);
 };

@@ -20,6 +20,7 @@ struct admission_config {
 struct auth_config {
     struct admission_config admission;
     struct str key_path;
+    int64_t key_rotation_s, key_lead_s;
     int64_t token_ttl_s, session_ttl_s, refresh_grace_s, young_sign_in_s;
     int64_t hash_threads, hash_queue;
     bool refuse_common_passwords;
@@ -28,14 +29,8 @@ struct auth_config {
 struct auth {
     struct service *service;
     const struct auth_config *config;
-    struct jwt_signer *signer;
     struct password_pool *passwords;
-
-    /* Of the publication of the key in flight; the database's engine thread's alone (keys.c). */
-    struct arena publish_arena;
-    bool publishing;
-    unsigned publish_attempts;
-
+    struct auth_keys *keys;
     struct auth_purge *purge;
     struct admission *admission;
 };
@@ -64,13 +59,8 @@ void auth_end_other_sessions_rpc(void *service, struct rpc_call *call,
 
 /* ---- keys.c: the signing key ---- */
 
-/* Makes the key file if there is none, and loads it. On error one line in *ret_error. */
-int auth_load_key(struct auth *auth, struct str *ret_error) MUST_CHECK;
-
-/* Engine thread: makes the key known to all services; then the service may be ready. */
-void auth_publish_key(struct auth *auth);
-
-#define AUTH_KEY_CONDITION "signing key published"
+/* What signs now; it stays valid. Any thread. */
+const struct jwt_signer *auth_signer(const struct auth *auth);
 
 /* ---- tokens.c: what a sign-in or a refreshment gives ---- */
 

@@ -1,5 +1,6 @@
 /* auth: accounts, sign-in, and the keys that access tokens are verified with. */
 #include "admission.h"
+#include "keys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +37,13 @@ static const struct config_setting settings[] = {
      "How long an answer of Redis may take, in milliseconds; then it counts as out of reach."},
     {"STOA_AUTH_KEY", CONFIG_STRING, offsetof(struct auth_config, key_path), NULL, 1, 0, false,
      "File of the private signing key (JWK); made at the first start. One for each instance."},
+    {"STOA_AUTH_KEY_ROTATION_S", CONFIG_INT, offsetof(struct auth_config, key_rotation_s),
+     "2592000", 0, 400 * 86400, false,
+     "At what age a signing key is replaced by a new one, in seconds; 0: only by SIGHUP."},
+    {"STOA_AUTH_KEY_LEAD_S", CONFIG_INT, offsetof(struct auth_config, key_lead_s), "600", 0, 86400,
+     false,
+     "How long a new key is published before it signs, in seconds; others may keep the key set for"
+     " 300."},
     {"STOA_AUTH_TOKEN_TTL_S", CONFIG_INT, offsetof(struct auth_config, token_ttl_s), "900", 10,
      30 * 86400, false, "How long an access token lives, in seconds."},
     {"STOA_AUTH_SESSION_TTL_S", CONFIG_INT, offsetof(struct auth_config, session_ttl_s), "2592000",
@@ -93,14 +101,13 @@ static int start(struct service *service, struct str *ret_error)
         return -ENOMEM;
     auth->service = service;
     auth->config = service_config(service);
-    arena_init(&auth->publish_arena, 64 * 1024);
     service_set_state(service, auth); /* from here on, stop() cleans up */
     service_set_condition(service, AUTH_KEY_CONDITION, false);
     if (auth->config->session_ttl_s < auth->config->token_ttl_s) {
         *ret_error = STR("STOA_AUTH_SESSION_TTL_S: set no less than STOA_AUTH_TOKEN_TTL_S");
         return -EINVAL;
     }
-    r = auth_load_key(auth, ret_error);
+    r = auth_keys_new(auth, &auth->keys, ret_error);
     if (r < 0)
         return r;
     r = password_pool_new(
@@ -122,14 +129,23 @@ static int tick(struct service *service)
 {
     struct auth *auth = service_state(service);
 
-    return auth_purge_tick(auth->purge);
+    int purge_ms = auth_purge_tick(auth->purge), keys_ms = auth_keys_tick(auth->keys);
+
+    return purge_ms < keys_ms ? purge_ms : keys_ms;
+}
+
+static void reload(struct service *service)
+{
+    struct auth *auth = service_state(service);
+
+    auth_keys_rotate(auth->keys);
 }
 
 static void database_ready(struct service *service)
 {
     struct auth *auth = service_state(service);
 
-    auth_publish_key(auth);
+    auth_keys_publish(auth->keys);
     admission_database_ready(auth->admission);
 }
 
@@ -140,8 +156,7 @@ static void stop(struct service *service)
     auth_purge_free(auth->purge);
     admission_free(auth->admission);
     password_pool_free(auth->passwords);
-    jwt_signer_free(auth->signer);
-    arena_free(&auth->publish_arena);
+    auth_keys_free(auth->keys);
     free(auth);
 }
 
@@ -161,6 +176,8 @@ int main(int argc, char **argv)
         .start = start,
         .database_ready = database_ready,
         .tick = tick,
+        .reload = reload,
+        .reload_about = "change the signing key: to what STOA_AUTH_KEY holds, or to a new one",
         .stop = stop,
     };
 

@@ -235,19 +235,31 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                 " SELECT seq FROM auth.revoked_sessions WHERE expires_at < now()"
                 " ORDER BY expires_at LIMIT 10000 FOR UPDATE SKIP LOCKED))"},
 
-    /* At start: makes this instance's key known, and drops keys that can't have signed a token that
-     * still lives: 31 days is the longest life (lib/jwt), 1 day the precision of last_used_at.
+    /* Makes a key known before it signs, and drops keys that can't have signed a token that still
+     * lives: those retired for good, and those of instances that are gone: 31 days is the longest
+     * life (lib/jwt), 1 day the precision of last_used_at.
      * signing_keys_pkey; the table has a row for each instance.
      * 1 key id, 2 public key */
     [AUTH_PUBLISH_KEY] = {.name = "publish_key",
                           .kind = DB_WRITE,
                           .params = {DB_TEXT, DB_TEXT},
                           .sql = "WITH gone AS (DELETE FROM auth.signing_keys"
-                                 " WHERE last_used_at < now() - interval '33 days'"
+                                 " WHERE (last_used_at < now() - interval '33 days'"
+                                 "  OR retires_at < now())"
                                  " AND key_id <> $1)"
                                  " INSERT INTO auth.signing_keys (key_id, public_jwk)"
                                  " VALUES ($1, $2)"
-                                 " ON CONFLICT (key_id) DO UPDATE SET last_used_at = now()"},
+                                 " ON CONFLICT (key_id) DO UPDATE"
+                                 " SET last_used_at = now(), retires_at = NULL"},
+
+    /* A key that signs no more counts for its last token. signing_keys_pkey.
+     * 1 key id, 2 seconds */
+    [AUTH_RETIRE_KEY] = {.name = "retire_key",
+                         .kind = DB_WRITE,
+                         .params = {DB_TEXT, DB_INT8},
+                         .sql = "UPDATE auth.signing_keys"
+                                " SET retires_at = now() + make_interval(secs => $2)"
+                                " WHERE key_id = $1"},
 
     /* -> public key */
     [AUTH_PUBLISHED_KEYS] = {.name = "published_keys",

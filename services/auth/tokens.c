@@ -20,6 +20,8 @@ void auth_bind_tokens(const struct auth *auth, struct rpc_call *call, struct db_
                       const struct auth_tokens *tokens)
 {
     struct service_client client = service_client(call);
+    /* One that signs later, when the answer comes, is published as well. */
+    const struct jwt_signer *signer = auth_signer(auth);
 
     db_bind_uuid(query, tokens->refresh.session.bytes);
     db_bind_bytea(query, (struct str){(const char *)tokens->family_hash, REFRESH_HASH_BYTES});
@@ -28,8 +30,8 @@ void auth_bind_tokens(const struct auth *auth, struct rpc_call *call, struct db_
     db_bind_text(query, client.user_agent);
     db_bind_int8(query, auth->config->token_ttl_s);
     db_bind_int8(query, auth->config->session_ttl_s);
-    db_bind_text(query, jwt_signer_key_id(auth->signer));
-    db_bind_text(query, jwt_signer_public_jwk(auth->signer));
+    db_bind_text(query, jwt_signer_key_id(signer));
+    db_bind_text(query, jwt_signer_public_jwk(signer));
 }
 
 static struct str new_token_id(struct arena *arena)
@@ -61,7 +63,7 @@ char *auth_issue_token(const struct auth *auth, struct rpc_call *call, int64_t a
     struct str token;
 
     uuid_print(session, session_text);
-    if (jwt_sign(auth->signer, &claims, arena, &token) == 0)
+    if (jwt_sign(auth_signer(auth), &claims, arena, &token) == 0)
         return (char *)token.p;
     log_error("a token could not be signed");
     rpc_fail(call, RPC_INTERNAL, "internal error");

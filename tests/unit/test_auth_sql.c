@@ -424,6 +424,36 @@ static void only_keys_without_living_tokens_are_dropped(void **state UNUSED)
                      1);
 }
 
+static void retire(const char *key_id, int64_t seconds)
+{
+    struct db_query *q = db_query(db, &arena, AUTH_RETIRE_KEY);
+    struct answer a;
+
+    db_bind_text(q, str_of(key_id));
+    db_bind_int8(q, seconds);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    answer_free(&a);
+}
+
+/* A key that signs no more counts until its time is over, and is dropped then. */
+static void retired_keys_count_for_a_while(void **state UNUSED)
+{
+    publish("before");
+    publish("mine");
+    retire("before", 3600);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.verification_keys"), 2);
+    retire("before", 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.verification_keys"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.verification_keys WHERE key_id = 'mine'"),
+                     1);
+    publish("mine");
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.signing_keys"), 1);
+    /* One that signs again, since somebody has put it back, counts without an end. */
+    retire("mine", 0);
+    publish("mine");
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.verification_keys"), 1);
+}
+
 /* ---- rights ---- */
 
 static void expect_refused(const char *role, const char *sql)
@@ -539,6 +569,7 @@ int main(void)
         cmocka_unit_test_setup(key_is_marked_as_used_once_a_day, empty_tables),
         cmocka_unit_test_setup(session_brings_a_dropped_key_back, empty_tables),
         cmocka_unit_test_setup(only_keys_without_living_tokens_are_dropped, empty_tables),
+        cmocka_unit_test_setup(retired_keys_count_for_a_while, empty_tables),
         cmocka_unit_test_setup(other_services_see_three_views_and_no_more, empty_tables),
         cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
     };

@@ -36,6 +36,22 @@ static void creating_leaves_no_other_files(void **state)
     globfree(&found);
 }
 
+static void key_takes_the_place_of_another(void **state)
+{
+    struct forge *f = *state;
+    struct jwt_signer *there;
+    struct stat st;
+
+    assert_int_equal(jwt_key_replace(f->path[1], f->path[0]), 0);
+    assert_int_equal(jwt_signer_open(f->path[0], &there), 0);
+    assert_true(str_eq(jwt_signer_key_id(there), jwt_signer_key_id(f->signer[1])));
+    jwt_signer_free(there);
+    assert_int_equal(stat(f->path[0], &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(jwt_key_replace(f->path[1], f->path[0]), -ENOENT); /* nothing is lost */
+    assert_int_equal(stat(f->path[0], &st), 0);
+}
+
 static void *create_here(void *path)
 {
     return (void *)(intptr_t)jwt_key_create(path);
@@ -300,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(created_key_is_private_and_kept),
         CASE(creating_leaves_no_other_files),
+        CASE(key_takes_the_place_of_another),
         CASE(concurrent_creation_makes_one_key),
         CASE(key_that_others_may_read_is_refused),
         CASE(missing_key_is_told),
