@@ -433,7 +433,7 @@ test-docs: ## the page /docs/ in Chromium
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
 
-.PHONY: bench bench-codec
+.PHONY: bench bench-codec bench-flood
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
@@ -448,6 +448,11 @@ bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
 	@deploy/install-packages build bench
 	@$(BIG_MAKE) $(BENCH)/codec $(BENCH_SETS)
 	@$(BENCH)/codec $(BENCH_SETS)
+
+bench-flood: ## what 1,000 sign-ins a second do to readers, and how quickly the excess is refused
+	@deploy/install-packages build run bench
+	@$(MAKE) --no-print-directory build
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/flood.py
 
 # ---- lint ----
 

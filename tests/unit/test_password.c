@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -17,6 +18,7 @@ struct wait {
     pthread_cond_t done_cond;
     unsigned done, by_outcome[PASSWORD_FAILED + 1];
     char encoded[128];
+    int priority;          /* of the thread that ran done */
     pthread_mutex_t *gate; /* done waits for it: keeps the thread busy */
 };
 
@@ -38,6 +40,7 @@ static void on_done(void *user, enum password_outcome outcome, const char *encod
     }
     pthread_mutex_lock(&w->lock);
     w->done++;
+    w->priority = getpriority(PRIO_PROCESS, 0);
     w->by_outcome[outcome]++;
     snprintf(w->encoded, sizeof(w->encoded), "%s", encoded ? encoded : "");
     pthread_cond_broadcast(&w->done_cond);
@@ -251,6 +254,7 @@ static void full_queue_refuses_at_once(void **state UNUSED)
     wait_init(&queued);
     busy.gate = &gate;
     pthread_mutex_lock(&gate);
+    assert_true(password_pool_has_room(pool));
     assert_int_equal(password_hash(pool, &arena, &r), 0);
     do { /* the thread may or may not have taken the first yet */
         r = request(&queued, copy("password123"));
@@ -264,10 +268,29 @@ static void full_queue_refuses_at_once(void **state UNUSED)
         accepted++; /* the thread took the first meanwhile */
     else
         assert_true(is_zero(refused, strlen("password123")));
+    while (password_pool_has_room(pool)) { /* likewise */
+        r = request(&queued, copy("password123"));
+        accepted += password_hash(pool, &arena, &r) == 0;
+    }
     pthread_mutex_unlock(&gate);
     wait_for(&busy, 1);
     wait_for(&queued, (unsigned)accepted);
     assert_int_equal(queued.by_outcome[PASSWORD_DONE], accepted);
+    assert_true(password_pool_has_room(pool));
+}
+
+/* Everything else comes first, and stays where it was. */
+static void hashing_steps_back(void **state UNUSED)
+{
+    struct wait w;
+    struct password_request r = request(&w, copy("password123"));
+    int mine = getpriority(PRIO_PROCESS, 0);
+
+    wait_init(&w);
+    assert_int_equal(password_hash(pool, &arena, &r), 0);
+    wait_for(&w, 1);
+    assert_int_equal(w.priority, 19);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), mine);
 }
 
 static void late_and_abandoned_jobs_are_not_worked_on(void **state UNUSED)
@@ -333,6 +356,7 @@ int main(void)
         CASE(bytes_that_are_no_text_are_refused),
         CASE(passwords_are_wiped),
         SMALL(full_queue_refuses_at_once),
+        CASE(hashing_steps_back),
         CASE(late_and_abandoned_jobs_are_not_worked_on),
         SMALL(closing_answers_what_waits),
         cmocka_unit_test(options_are_checked),
