@@ -7,7 +7,7 @@
  * that must end, and runs on a thread of the database's pool: a sign-in with the old password that
  * is under way is waited for (AUTH_START_SESSION), and a second statement then sees its session.
  */
-#include "auth.h"
+#include "admission.h"
 
 #include "text/plain_text.h"
 
@@ -279,20 +279,35 @@ static void on_current_verified(void *user, enum password_outcome outcome, const
         auth_fail_hashing(c->call, outcome);
 }
 
-static void confirm_owner(struct change *c, bool sign_in_is_young)
+/* Who has stolen an access token must not guess on by it. */
+static void on_admitted(void *user, const struct throttle_verdict *verdict)
 {
-    struct arena *arena = rpc_call_arena(c->call);
+    struct change *c = user;
     struct password_request request =
         auth_password_request(c->call, c->current_password, on_current_verified, c);
 
+    if (!verdict->allowed) {
+        forget_passwords(c);
+        admission_fail(c->call, verdict);
+    } else if (password_verify(c->auth->passwords, rpc_call_arena(c->call), &request, c->old_hash) <
+               0) {
+        auth_forget_password(c->password);
+        auth_fail_busy(c->call);
+    }
+}
+
+static void confirm_owner(struct change *c, bool sign_in_is_young)
+{
     if (!c->current_password && sign_in_is_young) {
         on_owner_confirmed(c);
     } else if (!c->current_password) {
         forget_passwords(c);
         fail_current_password(c, "PASSWORD_NEEDED", "is needed, since the sign-in was a while ago");
-    } else if (password_verify(c->auth->passwords, arena, &request, c->old_hash) < 0) {
-        auth_forget_password(c->password);
-        auth_fail_busy(c->call);
+    } else {
+        int64_t account = service_caller_id(c->call);
+
+        admission_ask(c->auth->admission, c->call, THROTTLE_LOGIN,
+                      (struct str){(const char *)&account, sizeof(account)}, on_admitted, c);
     }
 }
 

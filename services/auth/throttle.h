@@ -48,8 +48,9 @@ struct throttle_verdict {
 typedef void throttle_done_fn(void *user, const struct throttle_verdict *verdict);
 
 /* address: an IP address, of whose IPv6 form the first 64 bits count; {NULL, 0}: of this machine.
- * account: an e-mail address's key, or what stands for it. Returns -ENOMEM, or runs done exactly
- * once: at once, or on the engine thread of Redis within its time-out. The arena must outlive done.
+ * account: an e-mail address's key, or what stands for it (any bytes). Returns -ENOMEM, or runs
+ * done exactly once: at once, or on the engine thread of Redis within its time-out. The arena must
+ * outlive done.
  */
 int throttle_ask(struct throttle *throttle, struct arena *arena, enum throttle_attempt attempt,
                  struct str address, struct str account, throttle_done_fn *done,

@@ -162,6 +162,24 @@ def test_an_ipv6_network_is_one_address(outside):
     assert codes == ["UNAUTHENTICATED"] * 6 + ["RESOURCE_EXHAUSTED"]
 
 
+def test_current_passwords_are_attempts(outside, contract):
+    """A stolen access token is no way to guess on."""
+    email, _ = outside.account()
+    _, answer, *_ = outside.sign_in(email)
+    call = GrpcClient(contract, lambda service: outside.suite.grpc(service, "unix"))
+    address = an_address()
+
+    def change(password):
+        request = {"user": {"bio": "Someone", "password": "another password"}, "currentPassword": password}
+        metadata = (("x-client-address", address),)
+        code, problem = call("auth", "UpdateCurrentUser", request, answer["user"]["token"], metadata=metadata)
+        return code, getattr(problem, "reason", None)
+
+    codes = [change("not the password") for _ in range(3)]
+    assert codes == [("INVALID_ARGUMENT", "PASSWORD_WRONG")] * 3
+    assert change(PASSWORD) == ("RESOURCE_EXHAUSTED", "TOO_MANY_ATTEMPTS")
+
+
 # ---- whose address ----
 
 FORGED = ("X-Client-Address", "X-Forwarded-For", "X-Real-IP", "Forwarded", "Grpc-Metadata-X-Client-Address", "Client-IP")
