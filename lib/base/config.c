@@ -126,7 +126,7 @@ int config_read(const struct config_setting *table, size_t n, void *config, stru
 void config_print_help(const struct config_setting *table, size_t n, FILE *to)
 {
     for (size_t i = 0; i < n; i++)
-        fprintf(to, "  %-28s %s\n  %-28s default: %s\n", table[i].name, table[i].help, "",
+        fprintf(to, "  %-33s %s\n  %-33s default: %s\n", table[i].name, table[i].help, "",
                 !table[i].fallback    ? "none, it must be set"
                 : !*table[i].fallback ? "empty"
                                       : table[i].fallback);

@@ -234,7 +234,8 @@ static int open_next(struct auth_keys *k)
     return r < 0 ? r : jwt_signer_open(k->next_path, &k->next);
 }
 
-/* How long until the key has its age; not less than until a change is possible again. */
+/* How long until the key has its age, or until it is to be looked at again; not less than until a
+ * change is possible again. */
 static int64_t until_old(const struct auth_keys *k)
 {
     int64_t period = k->auth->config->key_rotation_s;
@@ -251,7 +252,7 @@ static void begin(struct auth_keys *k)
     int64_t wait = until_old(k);
     int r;
 
-    if (!k->requested && (wait > 0 || k->auth->config->key_rotation_s == 0)) {
+    if (!k->requested && wait > 0) {
         go_on(k, STEP_NONE, wait < LOOK_INTERVAL ? wait : LOOK_INTERVAL);
         return;
     }
@@ -333,6 +334,18 @@ static bool has_been_given(struct auth_keys *k)
     return given;
 }
 
+static void drop_ours(struct auth_keys *k)
+{
+    jwt_signer_free(k->next);
+    k->next = NULL;
+    /* At the next start it would take the place of the given one. */
+    if (unlink(k->next_path) < 0)
+        log_error("a signing key that is not needed can't be removed: remove it",
+                  LOG_C("file", k->next_path), LOG_C("error", strerror(errno)));
+    k->requested = true;
+    go_on(k, STEP_NONE, 0);
+}
+
 static void take_over(struct auth_keys *k)
 {
     struct old_signer *old = calloc(1, sizeof(*old));
@@ -340,10 +353,7 @@ static void take_over(struct auth_keys *k)
 
     if (r == 0 && k->next_is_ours && has_been_given(k)) {
         free(old);
-        jwt_signer_free(k->next);
-        k->next = NULL;
-        k->requested = true;
-        go_on(k, STEP_NONE, 0);
+        drop_ours(k);
         return;
     }
     if (r == 0 && k->next_is_ours)

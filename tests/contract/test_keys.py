@@ -216,6 +216,7 @@ def test_a_key_that_is_given_meanwhile_goes_first(keys):
     k.give(k.file, given)
     k.wait_changed(1)
     assert k.published()[kid_of(k.sign_in())]["x"] == given["x"]
+    assert not k.next_file.exists(), "it would sign after a restart"
 
 
 def test_a_restart_in_the_middle(keys):
