@@ -357,6 +357,11 @@ down: ## stop it
 status: ## what of it runs
 	@exec env $(SUITE) status
 
+.PHONY: seed
+seed: ## fill the suite with 100,000 articles and what belongs to them (bench/seed: settings); starts it first
+	@$(MAKE) --no-print-directory up
+	@exec env STOA_OUT=$(abspath $(OUT)) bench/seed
+
 # Sanitizers look at the services, the libraries and the unit tests. gRPC's own library is not
 # instrumented: what happens between its threads is not ThreadSanitizer's to judge, and its shadow
 # memory needs the addresses where they were before they were randomised further.
@@ -433,7 +438,7 @@ test-docs: ## the page /docs/ in Chromium
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
 
-.PHONY: bench bench-codec bench-flood
+.PHONY: bench bench-codec bench-flood bench-pages
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
@@ -443,6 +448,11 @@ bench: ## tables of requests a second, latency, CPU a request and memory (bench/
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/gateway.py
 	@echo
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/bench.py
+
+bench-pages: ## the cost of a page by its depth and by the table's size: 10,000, 100,000, 1,000,000 articles
+	@deploy/install-packages build run bench
+	@$(MAKE) --no-print-directory build
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/pages.py
 
 bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
 	@deploy/install-packages build bench

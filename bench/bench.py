@@ -7,7 +7,7 @@ shared machine can't. The first rows are ceilings: what nginx and Postgres alone
 STOA_BENCH_PEERS=folder the Fastify peer of that folder is measured with the same load beside us.
 
 usage: bench/bench.py            (make bench builds first)
-Settings: BENCH_SECONDS (8) a row, BENCH_CONNECTIONS (64), BENCH_ARTICLES (10000) seeded.
+Settings: BENCH_SECONDS (8) a row, BENCH_CONNECTIONS (64), BENCH_ARTICLES (100000) seeded.
 """
 
 import json
@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent
 SECONDS = int(os.environ.get("BENCH_SECONDS", "8"))
 CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "64"))
-ARTICLES = int(os.environ.get("BENCH_ARTICLES", "10000"))
+ARTICLES = int(os.environ.get("BENCH_ARTICLES", "100000"))
 PEERS = os.environ.get("STOA_BENCH_PEERS")
 PG_BIN = "/usr/lib/postgresql/15/bin"
 TICK = os.sysconf("SC_CLK_TCK")
@@ -41,6 +41,16 @@ def free_port():
 
 def fail(message):
     sys.exit(f"bench: {message}")
+
+
+def send(url, body=None, token=None):
+    """JSON of the answer to a GET, or with a body to a POST."""
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if token:
+        headers["Authorization"] = f"Token {token}"
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 # ---- CPU time ----
@@ -224,14 +234,6 @@ class Suite:
         if ran.returncode != 0:
             fail(f"deploy/suite {command}: {ran.stdout}{ran.stderr}")
 
-    def post(self, path, body, token=None):
-        headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = f"Token {token}"
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
     def conninfo(self, role):
         return f"host={self.run_dir}/sock dbname=stoa user={role}"
 
@@ -239,15 +241,23 @@ class Suite:
         """The environment in which libpq finds the roles' passwords."""
         return dict(os.environ, PGPASSFILE=f"{self.run_dir}/secrets/pgpass")
 
-    def psql(self, file, **variables):
-        """Runs a SQL file as the cluster's superuser."""
-        command = [f"{PG_BIN}/psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", str(file)]
-        for name, value in variables.items():
-            command += ["-v", f"{name}={value}"]
-        command.append(self.conninfo("postgres"))
-        ran = subprocess.run(command, env=self.passwords(), capture_output=True, text=True)
+    def seed(self, **sizes):
+        """sizes: settings of bench/seed."""
+        settings = {name: str(value) for name, value in sizes.items()}
+        ran = subprocess.run([HERE / "seed"], env={**self.environment, **settings}, capture_output=True, text=True)
         if ran.returncode != 0:
-            fail(f"seeding: {ran.stdout}{ran.stderr}")
+            fail(ran.stderr.strip())
+
+    def roots(self):
+        return [int((self.run_dir / "tmp/supervisord.pid").read_text())]
+
+    def reader(self, followed):
+        """The token of a fresh account that follows these."""
+        user = {"username": "bench", "email": "bench@example.com", "password": "password123"}
+        token = send(f"{self.url}/api/users", {"user": user})["user"]["token"]
+        for name in followed:
+            send(f"{self.url}/api/profiles/{name}/follow", {}, token)
+        return token
 
 
 class Peer:
@@ -274,8 +284,14 @@ class Peer:
         subprocess.run(["chmod", "-R", "u+w", str(self.home)], check=True)
         self._run("npm", "ci", "--silent")
         self._run("./run.sh", "infra")
+        # Its own script makes as many as it was written for.
+        script = self.home / "rest/seed.sql"
+        script.write_text(re.sub(r"\b10000\b", str(ARTICLES), script.read_text()))
         self._run("./run.sh", "seed")
         self._run("./run.sh", "start", "fastify", "2", str(self.port))
+        count = send(f"{self.url}/api/articles?limit=1")["articlesCount"]
+        if count != ARTICLES:
+            fail(f"the peer has {count} articles, not {ARTICLES}")
         return self
 
     def __exit__(self, *_):
@@ -287,20 +303,28 @@ class Peer:
         postgres = int((self.data / "pg/data/postmaster.pid").read_text().split()[0])
         return [server, postgres]
 
-    def token(self):
-        body = {"user": {"email": "user1@mail.com", "password": "password"}}
-        request = urllib.request.Request(
-            self.url + "/api/users/login", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["user"]["token"]
+    def reader(self):
+        """The token of an account that follows twenty."""
+        user = {"email": "user1@mail.com", "password": "password"}
+        return send(f"{self.url}/api/users/login", {"user": user})["user"]["token"]
 
 
+# Both sides have the same articles; AUTHOR is how the accounts are named. What the peer's user1 follows, our reader does.
 LOADS = [
     ("GET article", "article.lua", ""),
     ("list of 20", "get.lua", "/api/articles?limit=20"),
+    ("list by tag", "get.lua", "/api/articles?tag=tag042&limit=20"),
+    ("list by author", "get.lua", "/api/articles?author=AUTHOR42&limit=20"),
+    ("feed", "feed.lua", "/api/articles/feed?limit=20"),
     ("POST article", "create.lua", ""),
 ]
+FOLLOWED = [1 + (1 + k * 7) % 1000 for k in range(1, 21)]
+
+
+def measure_loads(table, prefix, side, author, token):
+    for name, script, path in LOADS:
+        load = wrk(script, side.url + path.replace("AUTHOR", author), token)
+        table.measure(f"{prefix}{name}", side.roots(), load)
 
 
 def main():
@@ -319,11 +343,9 @@ def main():
 def run(scratch):
     table = Table()
     with Suite(scratch) as suite:
-        token = suite.post(
-            "/api/users", {"user": {"username": "bench", "email": "bench@example.com", "password": "password123"}}
-        )["user"]["token"]
-        suite.psql(HERE / "seed.sql", articles=ARTICLES)
-        roots = [int((suite.run_dir / "tmp/supervisord.pid").read_text())]
+        suite.seed(SEED_ARTICLES=ARTICLES)
+        token = suite.reader(f"writer{i}" for i in FOLLOWED)
+        roots = suite.roots()
         message = b"\x0a" + bytes([len("article-title-1")]) + b"article-title-1"
         table.measure("nginx, return 200", roots, wrk("get.lua", suite.url + "/healthz"))
         lookup = "SELECT slug, title, description, body, tag_list, created_at FROM posts.articles WHERE slug = 'article-title-1';"
@@ -333,12 +355,10 @@ def run(scratch):
             roots,
             h2load(f"http://127.0.0.1:{suite.posts}", "/stoa.posts.v1.ArticleService/GetArticle", message, scratch),
         )
-        for name, script, path in LOADS:
-            table.measure(name, roots, wrk(script, suite.url + path, token))
-        if PEERS:
-            with Peer(scratch) as peer:
-                for name, script, path in LOADS:
-                    table.measure(f"Fastify peer, {name}", peer.roots(), wrk(script, peer.url + path, peer.token()))
+        measure_loads(table, "", suite, "writer", token)
+    if PEERS:
+        with Peer(scratch) as peer:
+            measure_loads(table, "Fastify peer, ", peer, "user", peer.reader())
     print()
     static = table.rows["nginx, return 200"]
     for name, _, _ in LOADS:
