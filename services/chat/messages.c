@@ -30,13 +30,15 @@ static void message_from_row(const struct db_result *result, int row, int64_t ro
         message->_client_id_case = STOA__CHAT__V1__MESSAGE___CLIENT_ID_CLIENT_ID;
         message->client_id = (char *)db_get_text(result, row, MESSAGE_CLIENT_ID).p;
     }
-    author->username = (char *)db_get_text(result, row, MESSAGE_AUTHOR_USERNAME).p;
+    if (!db_is_null(result, row, MESSAGE_AUTHOR_USERNAME)) {
+        author->username = (char *)db_get_text(result, row, MESSAGE_AUTHOR_USERNAME).p;
+        message->author = author;
+    }
     if (!db_is_null(result, row, MESSAGE_AUTHOR_IMAGE)) {
         author->_image_case = STOA__CHAT__V1__AUTHOR___IMAGE_IMAGE;
         author->image = (char *)db_get_text(result, row, MESSAGE_AUTHOR_IMAGE).p;
     }
     service_set_time(&ret->created_at, db_get_timestamp(result, row, MESSAGE_CREATED_AT));
-    message->author = author;
     message->created_at = &ret->created_at;
 }
 

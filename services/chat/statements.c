@@ -52,20 +52,34 @@ static const char send_message[] =
     "  (SELECT * FROM first UNION ALL SELECT * FROM message) m ON true";
 
 /* messages_pkey; rooms_pkey; the primary key behind auth.profiles. $1: room, $2: caller, $3: after
- * this seq, $4: before this seq, $5: how many. No row: there is no such room. */
-#define LIST_MESSAGES(order)                                                               \
-    "SELECT m.seq, m.text, CASE WHEN m.author_id = $2 THEN m.client_id END, m.created_at," \
-    "       p.username, p.image, r.last_seq"                                               \
-    " FROM chat.rooms r LEFT JOIN"                                                         \
-    "  ((SELECT * FROM (SELECT * FROM chat.messages"                                       \
-    "                   WHERE room_id = $1 AND seq > $3 AND seq < $4"                      \
-    "                   ORDER BY " order " LIMIT $5) cut LIMIT " MAX_PAGE ") m"            \
-    "   CROSS JOIN LATERAL (SELECT username, image FROM auth.profiles"                     \
-    "                       WHERE id = m.author_id OFFSET 0) p) ON true"                   \
+ * this seq, $4: before this seq, $5: how many. No row: there is no such room. What was written by
+ * an account that is gone has no author, and nothing of it is shown. */
+#define LIST_MESSAGES(order)                                                    \
+    "SELECT m.seq, CASE WHEN p.username IS NULL THEN '' ELSE m.text END,"       \
+    "       CASE WHEN m.author_id = $2 THEN m.client_id END, m.created_at,"     \
+    "       p.username, p.image, r.last_seq"                                    \
+    " FROM chat.rooms r LEFT JOIN"                                              \
+    "  ((SELECT * FROM (SELECT * FROM chat.messages"                            \
+    "                   WHERE room_id = $1 AND seq > $3 AND seq < $4"           \
+    "                   ORDER BY " order " LIMIT $5) cut LIMIT " MAX_PAGE ") m" \
+    "   LEFT JOIN LATERAL (SELECT username, image FROM auth.profiles"           \
+    "                      WHERE id = m.author_id OFFSET 0) p ON true) ON true" \
     " WHERE r.id = $1 ORDER BY m.seq"
 
 static const char list_messages_after[] = LIST_MESSAGES("seq");
 static const char list_messages_before[] = LIST_MESSAGES("seq DESC");
+
+/* Erases once more an account that was forgotten so long ago that no statement can have seen it
+ * since: statements end after 30 seconds. Answers with how many, one or none. forgotten_accounts is
+ * as small as the accounts deleted in these minutes; rooms_by_creator, messages_by_author. */
+static const char purge_account[] =
+    "WITH due AS ("
+    "  DELETE FROM chat.forgotten_accounts WHERE account_id = ("
+    "    SELECT account_id FROM chat.forgotten_accounts"
+    "    WHERE forgotten_at < now() - interval '5 minutes' LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    "  RETURNING account_id"
+    "), erased AS MATERIALIZED (SELECT chat.erase_account(account_id) FROM due)"
+    " SELECT count(*) FROM (SELECT * FROM erased OFFSET 0) each";
 
 const struct db_statement chat_statements[CHAT_STATEMENTS] = {
     [CREATE_ROOM] = {"create_room", create_room, DB_WRITE, {DB_INT8, DB_TEXT, DB_TEXT}},
@@ -80,4 +94,5 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                               list_messages_before,
                               DB_READ,
                               {DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT4}},
+    [PURGE_ACCOUNT] = {"purge_account", purge_account, DB_WRITE, {DB_END}},
 };

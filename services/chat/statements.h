@@ -11,6 +11,7 @@ enum chat_statement {
     SEND_MESSAGE,
     LIST_MESSAGES_AFTER,
     LIST_MESSAGES_BEFORE,
+    PURGE_ACCOUNT,
     CHAT_STATEMENTS
 };
 
@@ -25,7 +26,8 @@ enum room_column {
     ROOM_CREATED_AT,
 };
 
-/* The columns of a message, all NULL when there is none; in lists the room's last_seq follows. */
+/* The columns of a message, all NULL when there is none; the author's are NULL when that is gone.
+ * In lists the room's last_seq follows. */
 enum message_column {
     MESSAGE_SEQ,
     MESSAGE_TEXT,

@@ -16,6 +16,9 @@ static const struct config_setting settings[] = {
      "How often old idempotency keys and remains of accounts are removed, in seconds."},
 };
 
+static const struct purge_step purge_steps[] = {{PURGE_KEYS, POSTS_PURGE_BATCH},
+                                                {PURGE_ACCOUNT, 1}};
+
 static int start(struct service *service, struct str *ret_error)
 {
     const struct rpc_handler articles[] = {
@@ -41,7 +44,8 @@ static int start(struct service *service, struct str *ret_error)
                            ARRAY_SIZE(profiles), service, ret_error);
     if (r == 0) {
         service_set_state(service, &posts);
-        r = purge_new(service, config->purge_interval_s, &posts.purge);
+        r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
+                      &posts.purge);
         if (r == 0)
             r = creations_new(&posts.creations);
         if (r < 0)

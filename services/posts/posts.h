@@ -2,7 +2,7 @@
 #ifndef STOA_POSTS_POSTS_H
 #define STOA_POSTS_POSTS_H
 
-#include "purge.h"
+#include "service/purge.h"
 #include "statements.h"
 
 /* The service's state. */

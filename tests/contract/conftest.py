@@ -19,7 +19,7 @@ def contract():
 @pytest.fixture(scope="session")
 def suite():
     """The suite that the tests share. What a test changes in it, it makes under names of its own."""
-    with Suite(STOA_POSTS_PURGE_INTERVAL_S=1) as started:
+    with Suite(STOA_POSTS_PURGE_INTERVAL_S=1, STOA_CHAT_PURGE_INTERVAL_S=1) as started:
         yield started
 
 

@@ -1,7 +1,10 @@
 """Rooms and their messages."""
 import concurrent.futures
+import contextlib
 
+import psycopg2
 import pytest
+from stoa_suite_fixture import wait_until
 
 BLANK = ["can't be blank"]
 ROOM = ("room.id", "room.createdAt")
@@ -236,3 +239,46 @@ def test_bad_pages(both, open_room, bad, errors):
     assert http.status == 422 and http.json["errors"] == errors
 
 
+
+
+# ---- accounts that are deleted ----
+
+
+def test_a_deleted_account_leaves_its_places(both, open_room, send, new_account, call_grpc):
+    """Numbers stay without holes; author and text go, and no message can be told by whom it was."""
+    room, token = open_room()
+    host, guest = token, new_account()
+    for text in ("one", "two"):
+        send(room, guest["token"], text, f"id of {text}")
+        send(room, host, "and I")
+    assert call_grpc("auth", "DeleteCurrentUser", {}, guest["token"])[0] == "OK"
+    code, answer, http = both("chat", "ListMessages", {"room": room}, host)
+    assert code == "OK" and [each["seq"] for each in answer["messages"]] == ["1", "2", "3", "4"]
+    assert [each["text"] for each in answer["messages"]] == ["", "and I", "", "and I"]
+    assert [each["author"] is None for each in http.json["messages"]] == [True, False, True, False]
+    assert http.json["messages"][0].keys() == http.json["messages"][1].keys()
+    assert send(room, host, "next")["seq"] == "5"
+
+
+def test_a_room_outlives_who_opened_it(both, open_room, send, new_account, call_grpc):
+    room, token = open_room("Still here")
+    assert call_grpc("auth", "DeleteCurrentUser", {}, token)[0] == "OK"
+    guest = new_account()["token"]
+    assert both("chat", "GetRoom", {"room": room}, guest)[1]["room"]["name"] == "Still here"
+    assert send(room, guest, "hello")["seq"] == "1"
+
+
+def test_what_a_deletion_missed_is_erased_later(suite, open_room, send, new_account):
+    """By chat itself; STOA_CHAT_PURGE_INTERVAL_S."""
+    room, token = open_room()
+    send(room, token, "left behind by a statement on its way")
+    with contextlib.closing(psycopg2.connect(**suite.database("stoa_chat"))) as database, database.cursor() as cursor:
+        database.autocommit = True
+        cursor.execute("INSERT INTO chat.forgotten_accounts SELECT author_id, now() - interval '6 minutes'"
+                       " FROM chat.messages WHERE room_id = %s", (room,))
+
+        def erased():
+            cursor.execute("SELECT text, author_id FROM chat.messages WHERE room_id = %s", (room,))
+            return cursor.fetchone() == ("", None)
+
+        wait_until(erased, "the message is erased")

@@ -144,4 +144,14 @@ static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arg
         fail_msg("%s touches too much (at most %ld pages):\n%s", s->name, max_pages, plan);
 }
 
+/* Every statement of a service's table has been looked at: seen[i] for statements[i]. */
+static UNUSED void sql_expect_all_seen(const bool *seen, const struct db_statement *statements,
+                                       size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!seen[i])
+            fail_msg("the plan of %s is not looked at", statements[i].name);
+    }
+}
+
 #endif

@@ -533,7 +533,11 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {AUTH_END_ALL_SESSIONS, "7", 40},
         {AUTH_PURGE_SESSIONS, NULL, 10},
         {AUTH_PURGE_REVOCATIONS, NULL, 10},
+        {AUTH_DELETE_ACCOUNT, "7", 100}, /* with nothing elsewhere */
+        {AUTH_PUBLISH_KEY, "'k2', '{}'", 20},
+        {AUTH_PUBLISHED_KEYS, NULL, 10},
     };
+    bool seen[AUTH_N_STATEMENTS] = {false};
 
     pg_sql("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
            " SELECT 'u' || i, 'u' || i, 'u' || i || '@x', 'u' || i || '@x', 'h'"
@@ -545,9 +549,12 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
            " SELECT gen_random_uuid(), now() + interval '1 hour' FROM generate_series(1, 40000)");
     publish("k1");
     sql_as_admin("VACUUM ANALYZE");
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) /* a row in signing_keys for each instance */
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) { /* a row in signing_keys for each instance */
         sql_expect_plan(&auth_statements[cases[i].statement], cases[i].arguments, "signing_keys",
                         cases[i].max_pages);
+        seen[cases[i].statement] = true;
+    }
+    sql_expect_all_seen(seen, auth_statements, AUTH_N_STATEMENTS);
 }
 
 int main(void)

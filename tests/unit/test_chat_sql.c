@@ -29,7 +29,7 @@ static int teardown(void **state)
 
 static int empty_tables(void **state UNUSED)
 {
-    pg_sql("TRUNCATE chat.rooms, chat.messages RESTART IDENTITY");
+    pg_sql("TRUNCATE chat.rooms, chat.messages, chat.forgotten_accounts RESTART IDENTITY");
     return 0;
 }
 
@@ -181,6 +181,97 @@ static void pages_go_both_ways(void **state UNUSED)
     expect_messages(LIST_MESSAGES_AFTER, INT64_MAX, INT64_MAX, 50, "");
 }
 
+/* ---- accounts that are deleted ---- */
+
+#define OF_ADA                                                        \
+    "SELECT (SELECT count(*) FROM chat.messages WHERE author_id = 1)" \
+    " + (SELECT count(*) FROM chat.rooms WHERE created_by = 1)"       \
+    " + (SELECT count(*) FROM chat.messages WHERE text LIKE 'hers%')" \
+    " + (SELECT count(*) FROM chat.messages WHERE client_id LIKE 'hers%')"
+
+/* The message's author and text as a reader gets them. */
+static void expect_message(int64_t seq, const char *author, const char *text)
+{
+    struct db_query *q = db_query(db, &arena, LIST_MESSAGES_AFTER);
+    struct answer a;
+
+    db_bind_int8(q, 1);
+    db_bind_int8(q, BOB);
+    db_bind_int8(q, seq - 1);
+    db_bind_int8(q, INT64_MAX);
+    db_bind_int4(q, 1);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), seq);
+    assert_true(str_eq(db_get_text(&a.result, 0, MESSAGE_TEXT), str_of(text)));
+    assert_int_equal(db_is_null(&a.result, 0, MESSAGE_AUTHOR_USERNAME), !author);
+    if (author)
+        assert_true(str_eq(db_get_text(&a.result, 0, MESSAGE_AUTHOR_USERNAME), str_of(author)));
+    answer_free(&a);
+}
+
+static void a_forgotten_account_leaves_its_places(void **state UNUSED)
+{
+    create_room(ADA, 1);
+    create_room(BOB, 1);
+    expect_sent(ADA, "hers 1", "hers", 1, "hers 1");
+    expect_sent(BOB, "his", "his", 2, "his");
+    expect_sent(ADA, "hers 2", NULL, 3, "hers 2");
+    sql_as("auth", "SELECT chat.forget_account(1)");
+    assert_int_equal(pg_sql(OF_ADA), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 2);
+    expect_message(1, NULL, "");
+    expect_message(2, "Bob", "his");
+    expect_message(3, NULL, "");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE client_id = 'his'"), 1);
+    sql_as("auth", "SELECT chat.forget_account(1)"); /* again, and one that never wrote */
+    sql_as("auth", "SELECT chat.forget_account(99)");
+    expect_sent(BOB, "next", NULL, 4, "next");
+}
+
+/* Ada's account is still there for a statement on its way. When it is gone, nothing of the message
+ * is shown, and some minutes later it is erased. */
+static void what_comes_late_is_not_shown_and_erased_later(void **state UNUSED)
+{
+    static const int64_t purged[] = {1, 0};
+
+    create_room(BOB, 1);
+    sql_as("auth", "SELECT chat.forget_account(1)");
+    expect_sent(ADA, "hers, late", "hers", 1, "hers, late");
+    pg_sql("UPDATE chat.messages SET author_id = 99"); /* whose account is gone */
+    expect_message(1, NULL, "");
+    pg_sql("UPDATE chat.messages SET author_id = 1");
+    pg_sql("UPDATE chat.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
+    sql_as("auth", "SELECT chat.forget_account(2)"); /* not yet due */
+    for (size_t i = 0; i < ARRAY_SIZE(purged); i++) {
+        struct answer a;
+
+        assert_int_equal(answer_run(&a, db_query(db, &arena, PURGE_ACCOUNT)), DB_OK);
+        assert_int_equal(db_get_int8(&a.result, 0, 0), purged[i]);
+        answer_free(&a);
+    }
+    assert_int_equal(pg_sql(OF_ADA), 0);
+    assert_int_equal(pg_sql("SELECT account_id FROM chat.forgotten_accounts"), 2);
+}
+
+/* Others can neither forget nor erase, and auth can do nothing else here. */
+static void only_auth_may_forget(void **state UNUSED)
+{
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM unnest(ARRAY['stoa_auth', 'stoa_posts']) role,"
+               " unnest(ARRAY['chat.erase_account(bigint)', 'chat.forget_account(bigint)']) f"
+               " WHERE has_function_privilege(role, f, 'EXECUTE')"),
+        1);
+    assert_int_equal(pg_sql("SELECT has_function_privilege('stoa_auth',"
+                            " 'chat.forget_account(bigint)', 'EXECUTE')::int"),
+                     1);
+    assert_int_equal(pg_sql("SELECT has_schema_privilege('stoa_posts', 'chat', 'USAGE')::int"), 0);
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM pg_class, unnest(ARRAY['stoa_auth', 'stoa_posts']) role"
+               " WHERE relnamespace = 'chat'::regnamespace AND relkind = 'r'"
+               " AND has_table_privilege(role, oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')"),
+        0);
+}
+
 /* ---- plans ---- */
 
 static void nothing_grows_with_the_tables(void **state UNUSED)
@@ -198,19 +289,25 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_MESSAGES_AFTER, "1, 1, 20000, 9223372036854775807, 50", 240},
         {LIST_MESSAGES_BEFORE, "1, 1, 0, 20000, 50", 240},
         {LIST_MESSAGES_BEFORE, "1, 1, 0, 9223372036854775807, 50", 240},
+        {PURGE_ACCOUNT, NULL, 600}, /* an account with 2 rooms and 20 messages */
     };
+    bool seen[CHAT_STATEMENTS] = {false};
 
     pg_sql("INSERT INTO chat.rooms (name, description, created_by, last_seq)"
-           " SELECT 'Room ' || i, '', 1, 50000 FROM generate_series(1, 10000) i");
-    pg_sql(
-        "INSERT INTO chat.messages SELECT room, seq, 1 + seq % 2, 'c' || seq, 'text ' || seq, now()"
-        " FROM generate_series(1, 2) room, generate_series(1, 50000) seq");
+           " SELECT 'Room ' || i, '', 1 + i % 5000, 50000 FROM generate_series(1, 10000) i");
+    pg_sql("INSERT INTO chat.messages SELECT room, seq, 1 + seq % 5000, 'c' || seq, 'text ' || "
+           "seq, now()"
+           " FROM generate_series(1, 2) room, generate_series(1, 50000) seq");
     sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
                  " SELECT 'u' || i, 'u' || i, i, i, '' FROM generate_series(3, 5000) i");
+    pg_sql("INSERT INTO chat.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
     sql_as_admin("VACUUM ANALYZE");
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-        sql_expect_plan(&chat_statements[cases[i].statement], cases[i].arguments, NULL,
-                        cases[i].max_pages);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        sql_expect_plan(&chat_statements[cases[i].statement], cases[i].arguments,
+                        "forgotten_accounts", cases[i].max_pages);
+        seen[cases[i].statement] = true;
+    }
+    sql_expect_all_seen(seen, chat_statements, CHAT_STATEMENTS);
 }
 
 int main(void)
@@ -221,6 +318,9 @@ int main(void)
         cmocka_unit_test_setup(without_room_or_account_nothing_is_stored, empty_tables),
         cmocka_unit_test_setup(numbers_have_no_holes_after_a_race, empty_tables),
         cmocka_unit_test_setup(pages_go_both_ways, empty_tables),
+        cmocka_unit_test_setup(a_forgotten_account_leaves_its_places, empty_tables),
+        cmocka_unit_test_setup(what_comes_late_is_not_shown_and_erased_later, empty_tables),
+        cmocka_unit_test_setup(only_auth_may_forget, empty_tables),
         cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

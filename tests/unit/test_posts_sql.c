@@ -607,12 +607,17 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {UNFOLLOW_PROFILE, "9, 'ada'", 40},
     };
 
+    bool seen[POSTS_STATEMENTS] = {[PURGE_ACCOUNT] = true};
+
     seed();
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         sql_expect_plan(&posts_statements[cases[i].statement], cases[i].arguments, "article_counts",
                         cases[i].max_pages);
+        seen[cases[i].statement] = true;
+    }
     /* An account with 7 articles, 40 favourites, 20 comments. */
     sql_expect_plan(&posts_statements[PURGE_ACCOUNT], NULL, "forgotten_accounts", 3000);
+    sql_expect_all_seen(seen, posts_statements, POSTS_STATEMENTS);
 }
 
 int main(void)

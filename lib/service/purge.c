@@ -1,19 +1,16 @@
-#include "purge.h"
+#include "service/purge.h"
 
 #include "base/log.h"
-#include "statements.h"
+#include "service/internal.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-
-/* One after the other, each again as long as its batches are full. */
-static const struct {
-    enum posts_statement statement; /* answers with how many it removed */
-    int64_t batch;
-} steps[] = {{PURGE_KEYS, POSTS_PURGE_BATCH}, {PURGE_ACCOUNT, 1}};
 
 struct purge {
     struct service *service;
+    const struct purge_step *steps;
+    size_t n_steps;
     int interval_ms;
     atomic_bool busy;
     /* Of whoever has made it busy: the main thread, then the database's engine thread. */
@@ -21,13 +18,16 @@ struct purge {
     size_t step;
 };
 
-int purge_new(struct service *service, int64_t interval_s, struct purge **ret)
+int purge_new(struct service *service, const struct purge_step *steps, size_t n_steps,
+              int64_t interval_s, struct purge **ret)
 {
     struct purge *purge = calloc(1, sizeof(*purge));
 
     if (!purge)
         return -ENOMEM;
     purge->service = service;
+    purge->steps = steps;
+    purge->n_steps = n_steps;
     purge->interval_ms = (int)(interval_s * 1000);
     arena_init(&purge->arena, 64 * 1024);
     *ret = purge;
@@ -46,8 +46,10 @@ static void on_purged(void *user, const struct db_result *result);
 
 static void give_up(struct purge *purge, struct str cause)
 {
+    const struct db_statement *statements = purge->service->definition->statements;
+
     log_warn("old rows are not purged; trying again later",
-             LOG_C("statement", posts_statements[steps[purge->step].statement].name),
+             LOG_C("statement", statements[purge->steps[purge->step].statement].name),
              LOG_S("cause", cause));
     atomic_store(&purge->busy, false);
 }
@@ -58,7 +60,8 @@ static void purge_batch(struct purge *purge)
     int r;
 
     arena_free(&purge->arena);
-    query = db_query(service_db(purge->service), &purge->arena, steps[purge->step].statement);
+    query =
+        db_query(service_db(purge->service), &purge->arena, purge->steps[purge->step].statement);
     r = query ? db_submit(query, INT64_MAX, NULL, on_purged, purge) : -ENOMEM;
     if (r < 0)
         give_up(purge, str_of(strerror(-r)));
@@ -72,9 +75,9 @@ static void on_purged(void *user, const struct db_result *result)
         give_up(purge, result->message);
         return;
     }
-    if (db_get_int8(result, 0, 0) < steps[purge->step].batch)
+    if (db_get_int8(result, 0, 0) < purge->steps[purge->step].batch)
         purge->step++;
-    if (purge->step < ARRAY_SIZE(steps))
+    if (purge->step < purge->n_steps)
         purge_batch(purge);
     else
         atomic_store(&purge->busy, false);
