@@ -482,6 +482,11 @@ lint: ## clang-format, clang-tidy, buf and readers of OpenAPI, all without a fin
 	    $(BUILD)/api.binpb $(BUILD)/testserver.binpb
 	@$(BIG_MAKE) --keep-going $(TIDY_OK) && echo "clang-tidy: $(words $(TIDY_OK)) files, no finding"
 
+.PHONY: database-doc
+database-doc: ## write the diagram and the tables of docs/database.md, from a Postgres with all migrations
+	@deploy/install-packages run test
+	@tools/describe-database
+
 format: ## lay out C and protobuf files as lint wants them
 	@deploy/install-packages build lint
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed

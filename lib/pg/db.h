@@ -167,8 +167,9 @@ struct db_migration {
 
 /* Applies what is missing of the numbered files, in order, each in one transaction, under an
  * advisory lock so that several instances may start at once. Applied ones are recorded with a
- * SHA-256 checksum in SCHEMA.schema_migrations; a changed or missing old one is refused. Blocking;
- * its own connection. *ret_applied counts. On error one line in *ret_error (in the arena) that
+ * SHA-256 checksum in SCHEMA.schema_migrations; a changed or missing old one is refused. One that
+ * waits for a lock gives way and is tried again, for 20 s at least; then -EAGAIN. Blocking; its own
+ * connection. *ret_applied counts. On error one line in *ret_error (in the arena) that
  * names the migration, the cause and what to do. */
 int db_migrate(const char *conninfo, const char *schema, const struct db_migration *migrations,
                size_t n, struct arena *arena, int *ret_applied, struct str *ret_error) MUST_CHECK;

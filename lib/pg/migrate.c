@@ -8,9 +8,17 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 
 #define CONNECT_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define CHECKSUM_BYTES 32 /* SHA-256 */
+
+/* A migration waits for a lock so long, since whoever comes after it waits as well, and less than
+ * Postgres' deadlock_timeout, since that could end somebody else's statement. Then it is undone and
+ * tried again when a while has passed. */
+#define LOCK_TIMEOUT "250ms"
+#define MAX_TRIES 100
+#define RETRY_INTERVAL_US 200000
 
 struct run {
     PGconn *pg;
@@ -192,6 +200,14 @@ static int record(struct run *run, const struct db_migration *m)
     return error;
 }
 
+/* lock_not_available, deadlock_detected */
+static bool lock_not_available(const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "55P03") == 0 || strcmp(state, "40P01") == 0);
+}
+
 static int run_sql(struct run *run, const struct db_migration *m)
 {
     struct str sql = arena_copy(run->arena, m->sql);
@@ -199,7 +215,14 @@ static int run_sql(struct run *run, const struct db_migration *m)
     ExecStatusType status = PQresultStatus(res);
     int error = 0;
 
-    if (status == PGRES_FATAL_ERROR || !res) {
+    if (lock_not_available(res)) {
+        *run->error = arena_printf(run->arena,
+                                   "migration %s did not get the locks that it needs: %s; nothing "
+                                   "of it was applied: migrate again when long transactions have "
+                                   "ended",
+                                   m->name, cause_of(run, res));
+        error = -EAGAIN;
+    } else if (status == PGRES_FATAL_ERROR || !res) {
         unsigned line = sql.p ? error_line(res, sql.p) : 0;
         struct str where = line ? arena_printf(run->arena, " in line %u", line) : STR("");
 
@@ -220,10 +243,12 @@ static int run_sql(struct run *run, const struct db_migration *m)
     return error;
 }
 
-static int apply(struct run *run, const struct db_migration *m)
+static int try_to_apply(struct run *run, const struct db_migration *m)
 {
     int error = command(run, STR("BEGIN"), NULL);
 
+    if (error == 0)
+        error = command(run, STR("SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'"), NULL);
     if (error == 0)
         error = run_sql(run, m);
     if (error == 0)
@@ -243,6 +268,18 @@ static int apply(struct run *run, const struct db_migration *m)
     }
     if (error < 0)
         PQclear(PQexec(run->pg, "ROLLBACK"));
+    return error;
+}
+
+static int apply(struct run *run, const struct db_migration *m)
+{
+    int error = try_to_apply(run, m);
+
+    for (int tries = 1; error == -EAGAIN && tries < MAX_TRIES; tries++) {
+        *run->error = STR_NULL;
+        usleep(RETRY_INTERVAL_US);
+        error = try_to_apply(run, m);
+    }
     return error;
 }
 

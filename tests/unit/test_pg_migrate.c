@@ -194,6 +194,8 @@ static void test_plain_role(void **state)
 enum { AT_ONCE = 6 };
 
 struct runner {
+    const struct db_migration *migrations;
+    size_t n;
     pthread_t thread;
     int result, applied;
 };
@@ -205,11 +207,18 @@ static void *run_migrations(void *arg)
     struct str why;
 
     arena_init(&own, 0);
-    runner->result = db_migrate(pg_conninfo, "Blog one", good, 3, &own, &runner->applied, &why);
+    runner->result = db_migrate(pg_conninfo, "Blog one", runner->migrations, runner->n, &own,
+                                &runner->applied, &why);
     if (runner->result < 0)
         print_message("%.*s\n", STR_FMT(why));
     arena_free(&own);
     return NULL;
+}
+
+static void start_runner(struct runner *runner, const struct db_migration *list, size_t n)
+{
+    *runner = (struct runner){.migrations = list, .n = n};
+    assert_int_equal(pthread_create(&runner->thread, NULL, run_migrations, runner), 0);
 }
 
 static void test_concurrent(void **state)
@@ -219,7 +228,7 @@ static void test_concurrent(void **state)
 
     (void)state;
     for (int i = 0; i < AT_ONCE; i++)
-        assert_int_equal(pthread_create(&runners[i].thread, NULL, run_migrations, &runners[i]), 0);
+        start_runner(&runners[i], good, 3);
     for (int i = 0; i < AT_ONCE; i++) {
         pthread_join(runners[i].thread, NULL);
         assert_int_equal(runners[i].result, 0);
@@ -227,6 +236,66 @@ static void test_concurrent(void **state)
     }
     assert_int_equal(total, 3);
     assert_int_equal(pg_sql("SELECT count(*) FROM \"Blog one\".a"), 1);
+}
+
+/* ---- beside live traffic ---- */
+
+static void run_on(PGconn *pg, const char *sql)
+{
+    PGresult *res = PQexec(pg, sql);
+
+    if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(pg));
+    PQclear(res);
+}
+
+/* Each has what the other wants: the migration gives way, soon, and comes again. */
+static void test_gives_way_to_statements(void **state)
+{
+    static const char migration_waits[] =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
+    struct runner runner;
+    PGconn *pg = PQconnectdb(pg_conninfo);
+
+    (void)state;
+    assert_int_equal(migrate(good, 1), 0);
+    run_on(pg, "BEGIN; SELECT * FROM \"Blog one\".a");
+    start_runner(&runner, good, 3);
+    pg_await_sql(migration_waits);
+    /* Whoever wants the table now stands behind the migration, but not for as long as the reader
+     * reads. */
+    assert_int_equal(pg_sql("SELECT n FROM \"Blog one\".a"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM \"Blog one\".schema_migrations"), 1);
+    run_on(pg, "COMMIT");
+    PQfinish(pg);
+    pthread_join(runner.thread, NULL);
+    assert_int_equal(runner.result, 0);
+    assert_int_equal(runner.applied, 2);
+}
+
+/* A statement that has one table and wants another, and a migration that takes them the other way
+ * round: the statement is not the one that is ended. */
+static void test_is_the_one_that_gives_up(void **state)
+{
+    const struct db_migration crossing[] = {
+        M(1, "CREATE TABLE \"Blog one\".a (n integer); CREATE TABLE \"Blog one\".b (n integer)"),
+        M(2, "ALTER TABLE \"Blog one\".a ADD m integer; ALTER TABLE \"Blog one\".b ADD m integer"),
+    };
+    struct runner runner;
+    PGconn *pg = PQconnectdb(pg_conninfo);
+
+    (void)state;
+    assert_int_equal(migrate(crossing, 1), 0);
+    run_on(pg, "BEGIN; SELECT * FROM \"Blog one\".b");
+    start_runner(&runner, crossing, 2);
+    pg_await_sql("SELECT count(*) FROM pg_locks WHERE NOT granted"
+                 " AND relation = '\"Blog one\".b'::regclass");
+    run_on(pg, "SELECT * FROM \"Blog one\".a");
+    run_on(pg, "COMMIT");
+    PQfinish(pg);
+    pthread_join(runner.thread, NULL);
+    assert_int_equal(runner.result, 0);
+    assert_int_equal(runner.applied, 1);
 }
 
 int main(void)
@@ -244,6 +313,8 @@ int main(void)
         cmocka_unit_test_teardown(test_no_connection, reset),
         cmocka_unit_test_teardown(test_plain_role, reset),
         cmocka_unit_test_teardown(test_concurrent, reset),
+        cmocka_unit_test_teardown(test_gives_way_to_statements, reset),
+        cmocka_unit_test_teardown(test_is_the_one_that_gives_up, reset),
     };
     return cmocka_run_group_tests(tests, pg_group_setup, pg_group_teardown);
 }
