@@ -174,16 +174,6 @@ def test_one_of_many_gets_a_name(new_account, call_grpc, unique):
     assert sorted(codes) == ["ALREADY_EXISTS"] * 5 + ["OK"]
 
 
-def test_new_name_shows_at_once(new_account, update, call_http, unique):
-    """In articles, which another service answers."""
-    account, name = new_account(), unique("shown")
-    article = {"article": {"title": unique("t"), "description": "d", "body": "b"}}
-    slug = call_http("POST", "/api/articles", article, account["token"]).json["article"]["slug"]
-    update(account, username=name, bio="new bio", image="new image")
-    author = call_http("GET", f"/api/articles/{slug}").json["article"]["author"]
-    assert (author["username"], author["bio"], author["image"]) == (name, "new bio", "new image")
-
-
 def test_needs_a_token(both):
     for method, request in (("UpdateCurrentUser", {"user": {"bio": "x"}}), ("DeleteCurrentUser", {})):
         code, _, http = both("auth", method, request)
