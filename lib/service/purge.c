@@ -11,7 +11,8 @@ struct purge {
     struct service *service;
     const struct purge_step *steps;
     size_t n_steps;
-    int interval_ms;
+    int64_t interval_ns;
+    int64_t due_ns; /* main thread */
     atomic_bool busy;
     /* Of whoever has made it busy: the main thread, then the database's engine thread. */
     struct arena arena; /* of the statement on its way */
@@ -28,7 +29,7 @@ int purge_new(struct service *service, const struct purge_step *steps, size_t n_
     purge->service = service;
     purge->steps = steps;
     purge->n_steps = n_steps;
-    purge->interval_ms = (int)(interval_s * 1000);
+    purge->interval_ns = interval_s * NSEC_PER_SEC;
     arena_init(&purge->arena, 64 * 1024);
     *ret = purge;
     return 0;
@@ -85,9 +86,14 @@ static void on_purged(void *user, const struct db_result *result)
 
 int purge_tick(struct purge *purge)
 {
-    if (!atomic_exchange(&purge->busy, true)) {
-        purge->step = 0;
-        purge_batch(purge);
+    int64_t now = clock_monotonic_ns();
+
+    if (now >= purge->due_ns) {
+        purge->due_ns = now + purge->interval_ns;
+        if (!atomic_exchange(&purge->busy, true)) {
+            purge->step = 0;
+            purge_batch(purge);
+        }
     }
-    return purge->interval_ms;
+    return (int)((purge->due_ns - now) / NSEC_PER_MSEC) + 1;
 }

@@ -20,8 +20,8 @@ int purge_new(struct service *service, const struct purge_step *steps, size_t n_
               int64_t interval_s, struct purge **ret) MUST_CHECK;
 void purge_free(struct purge *purge);
 
-/* Main thread: begins, unless the last time has not ended. Returns milliseconds until it wants to
- * be called again. */
+/* Main thread: begins, unless the last time has not ended or it is not yet due. Returns
+ * milliseconds until it wants to be called again. */
 int purge_tick(struct purge *purge);
 
 #endif
