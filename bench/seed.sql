@@ -2,8 +2,6 @@
 -- what counts them. For psql as the superuser; bench/seed runs it. Variables: articles, accounts, and for each
 -- article comments and favorites, for each account follows. Nobody can sign in to these accounts.
 BEGIN;
--- No foreign key is looked up for each of millions of rows that are made to fit.
-SET LOCAL session_replication_role = replica;
 SET LOCAL synchronous_commit = off;
 
 CREATE TEMP TABLE account ON COMMIT DROP AS
@@ -32,6 +30,9 @@ FROM article a JOIN account author ON author.i = (a.i * 37) % :accounts;
 INSERT INTO posts.article_tags (tag, created_at, article_id)
 SELECT tag, created_at, id FROM article, unnest(tag_list) tag ORDER BY 1, 2;
 
+-- No foreign key is looked up for each of millions of rows that are made to fit.
+SET LOCAL session_replication_role = replica;
+
 INSERT INTO posts.favorites (account_id, article_id, article_created_at)
 SELECT fan.id, a.id, a.created_at FROM article a, generate_series(1, least(:favorites, :accounts)) k
 JOIN LATERAL (SELECT id FROM account WHERE i = (a.i * 11 + k) % :accounts) fan ON true
@@ -41,6 +42,8 @@ INSERT INTO posts.comments (article_id, author_id, body, created_at, updated_at)
 SELECT a.id, reader.id, 'Comment ' || k || ' on article ' || a.i || ', with thanks for writing it.', a.created_at, a.created_at
 FROM article a, generate_series(1, :comments) k
 JOIN LATERAL (SELECT id FROM account WHERE i = (a.i * 13 + k * 101) % :accounts) reader ON true;
+
+SET LOCAL session_replication_role = origin;
 
 INSERT INTO posts.follows (follower_id, followee_id)
 SELECT follower.id, followee.id FROM account follower, generate_series(1, :follows) k
