@@ -3,6 +3,9 @@
  * tokens live, and the other services see three views and no more. */
 #include "sql_fixture.h"
 
+#include "service/internal.h"
+#include "service/revocations.h"
+
 #include "../../services/auth/statements.h"
 
 static struct db *db;
@@ -555,6 +558,10 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         seen[cases[i].statement] = true;
     }
     sql_expect_all_seen(seen, auth_statements, AUTH_N_STATEMENTS);
+    /* What every service runs by itself: a look for what is new, and a full batch. */
+    sql_expect_plan(&revocations_statement, "39999", NULL, 10);
+    sql_expect_plan(&revocations_statement, "20000", NULL, 40);
+    sql_expect_plan(&service_keys_statement, NULL, "signing_keys", 10);
 }
 
 int main(void)
