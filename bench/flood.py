@@ -8,7 +8,7 @@ Readers ask for articles at a steady rate, first alone and then beside BENCH_FLO
 
 usage: bench/flood.py            (make bench-flood builds first)
 Settings: BENCH_SECONDS (8) a row, BENCH_FLOOD (1000) sign-ins a second, BENCH_READS (400) reads a second,
-BENCH_ARTICLES (10000) seeded.
+BENCH_ARTICLES (100000) seeded.
 """
 import json
 import os
@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 
-from bench import ARTICLES, HERE, SECONDS, Suite, fail
+from bench import ARTICLES, SECONDS, Suite, fail
 
 FLOOD = int(os.environ.get("BENCH_FLOOD", "1000"))
 READS = int(os.environ.get("BENCH_READS", "400"))
@@ -95,7 +95,7 @@ def measure(name, settings, scratch):
     suite = Suite(scratch)
     suite.environment.update(settings)
     with suite:
-        suite.psql(HERE / "seed.sql", articles=ARTICLES)
+        suite.seed(SEED_ARTICLES=ARTICLES)
         read(suite, scratch)  # warms up
         quiet = read(suite, scratch)
         row(f"GET article, quiet ({READS}/s)", quiet)
