@@ -183,21 +183,31 @@ static void add_header(struct document *d, json_t *parameters, const char *name,
                      "schema", "type", "string"));
 }
 
+static bool has_entity_tag(const struct schema_binding *b)
+{
+    return b->method->entity_tag.n || b->method->headers & SCHEMA_ETAG;
+}
+
 /* A write that answers with a version can be bound to one. */
 static bool takes_if_match(const struct schema_binding *b)
 {
-    return b->method->entity_tag.n && !is_get(b) && !str_eq(b->http_method, STR("POST"));
+    return b->method->headers & SCHEMA_IF_MATCH ||
+           (b->method->entity_tag.n && !is_get(b) && !str_eq(b->http_method, STR("POST")));
 }
 
 static void header_parameters(struct document *d, const struct schema_binding *b,
                               json_t *parameters)
 {
-    if (b->method->entity_tag.n && is_get(b))
+    if (has_entity_tag(b) && is_get(b))
         add_header(d, parameters, "If-None-Match",
                    "The `ETag` of an answer that the client has: 304 when it still holds.");
     if (takes_if_match(b))
         add_header(d, parameters, "If-Match",
                    "The `ETag` of the version that is to be changed: 412 when there is another.");
+    if (b->method->headers & SCHEMA_IDEMPOTENCY_KEY)
+        add_header(d, parameters, "Idempotency-Key",
+                   "Names this request, in 1 to 255 visible ASCII characters: sent again with the "
+                   "same, it gets the first answer and does nothing; 422 for another request.");
 }
 
 /* ---- the body of a request ---- */
@@ -380,15 +390,30 @@ static json_t *answer_content(struct document *d, const struct schema_binding *b
                                           : message_example(d, b->method->output, OUTPUT, NULL));
 }
 
-/* Conditional requests (RFC 9110 section 13). */
-static void add_entity_tag(struct document *d, json_t *responses, json_t *answer,
-                           const struct schema_binding *b)
+static void add_answer_header(struct document *d, json_t *headers, const char *name,
+                              const char *words)
 {
-    put(d, answer, "headers",
-        json_pack("{s:{s:s, s:{s:s}}}", "ETag", "description",
-                  "The version of what was answered, for `If-None-Match` and `If-Match`.", "schema",
-                  "type", "string"));
-    if (is_get(b))
+    put(d, headers, name,
+        json_pack("{s:s, s:{s:s}}", "description", words, "schema", "type", "string"));
+}
+
+/* Conditional requests (RFC 9110 section 13), and the next page (RFC 8288). */
+static void add_answer_headers(struct document *d, json_t *responses, json_t *answer,
+                               const struct schema_binding *b)
+{
+    json_t *headers;
+
+    if (!has_entity_tag(b) && !(b->method->headers & SCHEMA_LINK))
+        return;
+    headers = json_object();
+    if (has_entity_tag(b))
+        add_answer_header(d, headers, "ETag",
+                          "The version of what was answered, for `If-None-Match` and `If-Match`.");
+    if (b->method->headers & SCHEMA_LINK)
+        add_answer_header(d, headers, "Link",
+                          "Where the next page is, `<...>; rel=\"next\"`; none on the last one.");
+    put(d, answer, "headers", headers);
+    if (has_entity_tag(b) && is_get(b))
         put(d, responses, "304",
             json_pack("{s:s}", "description",
                       "The version that `If-None-Match` names is the current one."));
@@ -409,8 +434,7 @@ static void add_success(struct document *d, json_t *responses, const struct sche
                      "the start is an event named `error`, or a last line, with a problem.",
                      STR_FMT(words));
     put_str(d, answer, "description", words);
-    if (b->method->entity_tag.n)
-        add_entity_tag(d, responses, answer, b);
+    add_answer_headers(d, responses, answer, b);
     if (status != 204)
         put(d, answer, "content", answer_content(d, b));
     snprintf(code, sizeof(code), "%d", status);

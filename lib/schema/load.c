@@ -408,6 +408,30 @@ static int set_cache_control(struct load *load, uint32_t file, struct schema_met
     return method->cache_control.p ? 0 : -ENOMEM;
 }
 
+static int set_headers(struct load *load, uint32_t file, struct schema_method *method,
+                       const Stoa__Api__V1__MethodRules *rules)
+{
+    for (size_t i = 0; i < rules->n_headers; i++) {
+        switch (rules->headers[i]) {
+        case STOA__API__V1__HEADER__HEADER_ETAG:
+            method->headers |= SCHEMA_ETAG;
+            break;
+        case STOA__API__V1__HEADER__HEADER_IF_MATCH:
+            method->headers |= SCHEMA_IF_MATCH;
+            break;
+        case STOA__API__V1__HEADER__HEADER_IDEMPOTENCY_KEY:
+            method->headers |= SCHEMA_IDEMPOTENCY_KEY;
+            break;
+        case STOA__API__V1__HEADER__HEADER_LINK:
+            method->headers |= SCHEMA_LINK;
+            break;
+        default:
+            return load_fail(load, file, method->path, "unknown header %d", (int)rules->headers[i]);
+        }
+    }
+    return 0;
+}
+
 static int set_method_options(struct load *load, uint32_t file, struct schema_method *method,
                               const Google__Protobuf__MethodOptions *options)
 {
@@ -436,7 +460,8 @@ static int set_method_options(struct load *load, uint32_t file, struct schema_me
                          rules->http_status);
     if (rules->http_status)
         method->http_status = rules->http_status;
-    return set_cache_control(load, file, method, rules->cache_control);
+    err = set_headers(load, file, method, rules);
+    return err ? err : set_cache_control(load, file, method, rules->cache_control);
 }
 
 static int compile_method(struct load *load, uint32_t i)

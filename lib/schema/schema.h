@@ -22,6 +22,14 @@ enum schema_auth {                       /* stoa.api.v1.Auth: does a method need
                    SCHEMA_AUTH_NONE,
 };
 
+/* stoa.api.v1.Header: a bit for each in schema_method.headers. */
+enum schema_headers {
+    SCHEMA_ETAG = 1 << 0,
+    SCHEMA_IF_MATCH = 1 << 1,
+    SCHEMA_IDEMPOTENCY_KEY = 1 << 2,
+    SCHEMA_LINK = 1 << 3,
+};
+
 #define SCHEMA_MAX_WAY 4
 
 /* The fields that lead from a message to one in it, or in a message that it holds. */
@@ -39,6 +47,7 @@ struct schema_method {
     enum schema_auth auth;
     int http_status; /* of a success over HTTP: 200 unless (stoa.api.v1.method).http_status */
     struct str cache_control;        /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
+    unsigned headers;                /* enum schema_headers: (stoa.api.v1.method).headers */
     struct schema_way entity_tag;    /* from output to its (stoa.api.v1.field).entity_tag */
     struct schema_way event_id;      /* from output to its (stoa.api.v1.field).event_id */
     struct schema_way last_event_id; /* from input to its (stoa.api.v1.field).last_event_id */

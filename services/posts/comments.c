@@ -182,7 +182,8 @@ static void on_comments(void *user, const struct db_result *result)
             response.next_page_token = (char *)token.p;
         }
     }
-    rpc_reply(call, &response.base);
+    if (tag_list(call, &response.base))
+        rpc_reply(call, &response.base);
 }
 
 static void list_comments(struct service *service, struct rpc_call *call,

@@ -18,17 +18,16 @@ static struct str version_prefix(struct version version, char text[VERSION_MAX])
     return (struct str){text, (size_t)n};
 }
 
-/* Hashes an author, and beside it a number that says the rest. {NULL, 0} without memory. */
-static struct str view_of(struct arena *arena, const Stoa__Posts__V1__Profile *author,
-                          uint64_t rest)
+/* Hashes a message, and beside it a number that says the rest. {NULL, 0} without memory. */
+static struct str view_of(struct arena *arena, const ProtobufCMessage *message, uint64_t rest)
 {
-    size_t n = protobuf_c_message_get_packed_size(&author->base);
+    size_t n = protobuf_c_message_get_packed_size(message);
     uint8_t *bytes = arena_alloc(arena, n + sizeof(rest)), hash[EVP_MAX_MD_SIZE];
     char *hex = arena_alloc(arena, 2 * VIEW_BYTES + 1);
 
     if (!bytes || !hex)
         return STR_NULL;
-    protobuf_c_message_pack(&author->base, bytes);
+    protobuf_c_message_pack(message, bytes);
     memcpy(bytes + n, &rest, sizeof(rest));
     if (EVP_Digest(bytes, n + sizeof(rest), hash, NULL, EVP_sha256(), NULL) != 1)
         return STR_NULL;
@@ -56,7 +55,7 @@ bool tag_article(struct rpc_call *call, const struct article *article)
         (uint64_t)article->message.favorites_count << 1 | (article->message.favorited ? 1 : 0);
 
     return add_tag(call, version_prefix(article->version, text),
-                   view_of(rpc_call_arena(call), &article->author, rest));
+                   view_of(rpc_call_arena(call), &article->author.base, rest));
 }
 
 bool tag_comment(struct rpc_call *call, const struct comment *comment)
@@ -64,12 +63,17 @@ bool tag_comment(struct rpc_call *call, const struct comment *comment)
     char text[VERSION_MAX];
 
     return add_tag(call, version_prefix(comment->version, text),
-                   view_of(rpc_call_arena(call), &comment->author, 0));
+                   view_of(rpc_call_arena(call), &comment->author.base, 0));
 }
 
 bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile)
 {
-    return add_tag(call, STR("\""), view_of(rpc_call_arena(call), profile, 0));
+    return add_tag(call, STR("\""), view_of(rpc_call_arena(call), &profile->base, 0));
+}
+
+bool tag_list(struct rpc_call *call, const ProtobufCMessage *response)
+{
+    return add_tag(call, STR("\""), view_of(rpc_call_arena(call), response, 0));
 }
 
 /* ---- conditions of a change ---- */

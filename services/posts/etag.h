@@ -4,7 +4,7 @@
  * If-Match and If-None-Match of a change are judged by: whoever edits an article does not lose to
  * somebody who likes it. The view is a hash of what else the answer shows, such as the author's
  * picture and whether the caller follows the author, so that a cached answer is never called
- * current when it is not. A profile has a view alone.
+ * current when it is not. A profile has a view alone, and so has a list.
  *
  * Over gRPC the tag is the answer's metadata `etag`, and conditions are the request's metadata
  * `if-match` and `if-none-match`; over HTTP they are the headers of these names. */
@@ -19,6 +19,8 @@
 bool tag_article(struct rpc_call *call, const struct article *article) MUST_CHECK;
 bool tag_comment(struct rpc_call *call, const struct comment *comment) MUST_CHECK;
 bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile) MUST_CHECK;
+/* A list: by all that its answer says. */
+bool tag_list(struct rpc_call *call, const ProtobufCMessage *response) MUST_CHECK;
 
 /* ---- conditions of a change ---- */
 

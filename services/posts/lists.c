@@ -1,5 +1,6 @@
 /* ListArticles, ListFeed, ListTags: each binds one statement on a poller thread and answers from
  * its outcome on the database's engine thread. */
+#include "etag.h"
 #include "page.h"
 #include "posts.h"
 #include "rows.h"
@@ -131,7 +132,8 @@ static void on_articles(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_ARTICLES_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)list.next.p;
     }
-    rpc_reply(listing->call, &response.base);
+    if (tag_list(listing->call, &response.base))
+        rpc_reply(listing->call, &response.base);
 }
 
 static int read_filters(const Stoa__Posts__V1__ListArticlesRequest *request, struct arena *arena,
@@ -254,7 +256,8 @@ static void on_feed(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_FEED_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)list.next.p;
     }
-    rpc_reply(listing->call, &response.base);
+    if (tag_list(listing->call, &response.base))
+        rpc_reply(listing->call, &response.base);
 }
 
 static void list_feed(struct service *service, struct rpc_call *call,
@@ -305,7 +308,8 @@ static void on_tags(void *user, const struct db_result *result)
     for (size_t i = 0; i < n; i++)
         response.tags[i] = (char *)db_get_text(result, (int)i, 0).p;
     response.n_tags = n;
-    rpc_reply(call, &response.base);
+    if (tag_list(call, &response.base))
+        rpc_reply(call, &response.base);
 }
 
 static void list_tags(struct service *service, struct rpc_call *call,

@@ -1,4 +1,4 @@
-"""Entity tags of articles, comments and profiles, and the conditions of reads and changes."""
+"""Entity tags of articles, comments, profiles and lists, and the conditions of reads and changes."""
 import concurrent.futures
 
 import pytest
@@ -76,6 +76,72 @@ def test_every_answer_with_an_article_has_its_tag(call_http, tag, new_account, p
     for method, to, sent in (("PUT", path, {"article": {"body": "new"}}), ("POST", f"{path}/favorite", None),
                              ("DELETE", f"{path}/favorite", None)):
         assert call_http(method, to, sent, token).headers["ETag"] == tag(path, token)
+
+
+@pytest.fixture
+def lists(new_account, publish, call_http, unique):
+    """(author, reader, {RPC: (path, request, token)}) of lists that show an article of the author's."""
+    author, reader, tag = new_account(), new_account(), unique("tag")
+    slug = publish(author, tagList=[tag])["slug"]
+    call_http("POST", f"/api/profiles/{author['username']}/follow", None, reader["token"])
+    return author, reader, {
+        "ListArticles": (f"/api/articles?tag={tag}", {"tag": tag}, reader["token"]),
+        "ListFeed": ("/api/articles/feed", {}, reader["token"]),
+        "ListComments": (f"/api/articles/{slug}/comments", {"slug": slug}, reader["token"]),
+        "ListTags": ("/api/tags", {}, None),
+    }
+
+
+LISTS = ["ListArticles", "ListFeed", "ListComments", "ListTags"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_has_not_changed_is_not_sent_again(call_http, tag, tag_over_grpc, lists, name):
+    path, request, token = lists[2][name]
+    seen = tag(path, token)
+    assert seen == tag(path, token) == tag_over_grpc(name, request, token)
+    answer = call_http("GET", path, None, token, {"If-None-Match": seen})
+    assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", seen)
+    assert call_http("GET", path, None, token, {"If-None-Match": '"other"'}).status == 200
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_tag_of_a_list_follows_what_it_shows(call_http, tag, lists, publish, unique, name):
+    author, reader, each = lists
+    path, _, token = each[name]
+    slug = call_http("GET", each["ListArticles"][0]).json["articles"][0]["slug"]
+    tags = [tag(path, token)]
+
+    def changes(method, to, body=None, by=author):
+        assert call_http(method, to, body, by["token"]).status in (200, 201)
+        tags.append(tag(path, token))
+
+    if name == "ListTags":
+        publish(author, tagList=["!" + unique("tag")])  # among the first 1,000
+        tags.append(tag(path, token))
+    elif name == "ListComments":
+        changes("POST", path, {"comment": {"body": "!"}})
+    else:
+        changes("POST", f"/api/articles/{slug}/favorite", by=reader)
+        changes("PUT", f"/api/articles/{slug}", {"article": {"description": "new"}})
+        before = tags[-1]
+        changes("PUT", f"/api/articles/{slug}", {"article": {"body": "of which a list shows when"}})
+        assert before != tags[-1], "updatedAt"
+    if name != "ListTags":
+        changes("PUT", "/api/user", {"user": {"bio": "somebody else now"}})
+    assert len(set(tags)) == len(tags)
+
+
+def test_pages_of_a_list_have_tags_of_their_own(call_http, new_account, publish):
+    account = new_account()
+    for _ in range(3):
+        publish(account)
+    path = f"/api/articles?author={account['username']}&page_size=1"
+    first = call_http("GET", path)
+    second = call_http("GET", f"{path}&page_token={first.json['nextPageToken']}")
+    assert first.headers["ETag"] != second.headers["ETag"]
+    again = call_http("GET", path, headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status == 304 and again.headers["Link"] == first.headers["Link"]
 
 
 # ---- changes ----

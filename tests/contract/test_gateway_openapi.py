@@ -147,6 +147,26 @@ def test_access_and_words(contract, document):
     assert len(ids) == len(set(ids))
 
 
+def test_headers_beside_the_messages(document):
+    def takes(operation_id):
+        return {p["name"] for p in find(document, operation_id).get("parameters", []) if p["in"] == "header"}
+
+    def gives(operation_id, status="200"):
+        return set(find(document, operation_id)["responses"][status].get("headers", {}))
+
+    for name in ("GetArticle", "GetProfile", "ListTags"):
+        assert takes(name) == {"If-None-Match"} and gives(name) == {"ETag"}
+        assert "304" in find(document, name)["responses"]
+    for name in ("ListArticles", "ListFeed", "ListComments"):
+        assert takes(name) == {"If-None-Match"} and gives(name) == {"ETag", "Link"}
+    for name in ("CreateArticle", "CreateComment"):
+        assert takes(name) == {"Idempotency-Key"} and gives(name, "201") == {"ETag"}
+    for name in ("UpdateArticle", "UpdateArticle_2", "DeleteArticle", "DeleteComment"):
+        assert takes(name) == {"If-Match"} and "412" in find(document, name)["responses"]
+    assert gives("UpdateArticle") == {"ETag"} and gives("DeleteArticle", "204") == set()
+    assert takes("FavoriteArticle") == set() and gives("FavoriteArticle") == {"ETag"}
+
+
 def test_references_and_schemas_are_sound(document):
     used = set()
 

@@ -280,6 +280,21 @@ static void test_conditions(void **state)
     expect("paths|/v1/search|get|responses|304", NULL);
 }
 
+/* What a method says of headers that no field of its messages knows. */
+static void test_headers(void **state)
+{
+    (void)state;
+    expect("paths|/v1/shelves/{shelfId}/books|post|parameters|1|name", "\"Idempotency-Key\"");
+    expect("paths|/v1/shelves/{shelfId}/books|post|responses|201|headers|ETag|schema|type",
+           "\"string\"");
+    expect("paths|/v1/shelves/{shelfId}/books|post|responses|304", NULL);
+    expect("paths|/v1/books/{id}|delete|parameters|1|name", "\"If-Match\"");
+    expect("paths|/v1/books/{id}|delete|responses|412|$ref",
+           "\"#/components/responses/PreconditionFailed\"");
+    expect("paths|/v1/search|get|responses|200|headers|Link|schema|type", "\"string\"");
+    expect("paths|/v1/search|get|responses|200|headers|ETag", NULL);
+}
+
 static void test_streams(void **state)
 {
     const char *schema_of_book = "{\"schema\": {\"$ref\": \"#/components/schemas/Book\"}}";
@@ -582,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_headers),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_scalars),
         cmocka_unit_test(test_well_known_types),
