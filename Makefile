@@ -195,6 +195,7 @@ $(OUT)/tests/test_common_password: $(OUT)/services/auth/common_password.o \
 $(OUT)/tests/test_password: $(OUT)/services/auth/password.o
 $(OUT)/tests/test_refresh_token: $(OUT)/services/auth/refresh_token.o
 $(OUT)/tests/test_throttle: $(OUT)/services/auth/throttle.o
+$(OUT)/tests/test_highlight: $(OUT)/services/posts/highlight.o
 $(OUT)/tests/test_tags: $(OUT)/services/posts/tags.o
 $(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
 $(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o

@@ -17,6 +17,7 @@
 struct listing {
     struct rpc_call *call;
     struct page page;
+    bool search; /* ordered by score, with highlights */
 };
 
 /* The parameters that all lists begin with. */
@@ -27,7 +28,10 @@ static void bind_page(struct db_query *query, const struct listing *listing)
     db_bind_int8(query, service_caller_id(listing->call));
     db_bind_int4(query, page->rows);
     db_bind_int4(query, page->offset);
-    db_bind_timestamp(query, page->after.time_us);
+    if (listing->search)
+        db_bind_int8(query, page->after.order);
+    else
+        db_bind_timestamp(query, page->after.order);
     db_bind_int8(query, page->after.id);
 }
 
@@ -46,6 +50,14 @@ static bool has_next(const struct page *page, int rows, int64_t total)
     return rows > 0 && (int64_t)page->offset + rows < total;
 }
 
+static struct cursor cursor_at(const struct listing *listing, const struct db_result *result,
+                               int row)
+{
+    return (struct cursor){listing->search ? db_get_int8(result, row, FOUND_SCORE)
+                                           : db_get_timestamp(result, row, ARTICLE_CREATED_AT),
+                           db_get_int8(result, row, ARTICLE_ID)};
+}
+
 /* What the answer says of the next page. */
 static bool add_next(const struct listing *listing, const struct db_result *result, int rows,
                      struct list *list)
@@ -56,10 +68,7 @@ static bool add_next(const struct listing *listing, const struct db_result *resu
 
     if (!has_next(page, rows, db_get_int8(result, 0, LIST_TOTAL)))
         return true;
-    if (!page_has_next(listing->call, page,
-                       (struct cursor){db_get_timestamp(result, last, ARTICLE_CREATED_AT),
-                                       db_get_int8(result, last, ARTICLE_ID)},
-                       &token))
+    if (!page_has_next(listing->call, page, cursor_at(listing, result, last), &token))
         return false;
     if (page->by_token)
         list->next = token;
@@ -87,7 +96,10 @@ static bool list_from_result(const struct listing *listing, const struct db_resu
     if (!articles || !ret->articles)
         r = -ENOMEM;
     for (int i = 0; r == 0 && i < n; i++) {
-        r = article_from_row(&(struct row){result, i, arena, false}, &articles[i]);
+        const struct row row = {result, i, arena, false};
+
+        r = listing->search ? article_from_row_found(&row, &articles[i])
+                            : article_from_row(&row, &articles[i]);
         ret->articles[i] = &articles[i].message;
     }
     if (r < 0) {
@@ -114,6 +126,7 @@ static struct listing *begin(struct rpc_call *call)
 struct filters {
     struct str tag;
     struct str author, favorited; /* username keys */
+    struct str q;
 };
 
 static void on_articles(void *user, const struct db_result *result)
@@ -122,7 +135,14 @@ static void on_articles(void *user, const struct db_result *result)
     Stoa__Posts__V1__ListArticlesResponse response = STOA__POSTS__V1__LIST_ARTICLES_RESPONSE__INIT;
     struct list list;
 
-    if (service_query_failed(listing->call, result) || !list_from_result(listing, result, &list))
+    if (service_query_failed(listing->call, result))
+        return;
+    if (db_get_int8(result, 0, LIST_TOTAL) == NO_WORDS) {
+        service_fail_field(listing->call, RPC_INVALID_ARGUMENT, "NO_WORDS", "q",
+                           "has no word to search for");
+        return;
+    }
+    if (!list_from_result(listing, result, &list))
         return;
     response.articles = list.articles;
     response.n_articles = list.n;
@@ -142,6 +162,8 @@ static int read_filters(const Stoa__Posts__V1__ListArticlesRequest *request, str
     int r = 0;
 
     *ret = (struct filters){.tag = STR_NULL};
+    if (*request->q)
+        ret->q = str_of(request->q);
     if (*request->tag)
         ret->tag = tag_trim(str_of(request->tag));
     if (*request->author)
@@ -157,8 +179,10 @@ static int name_list(struct page *page, const struct filters *filters, struct ar
     const struct {
         const char *name;
         struct str value;
-    } parts[] = {
-        {"tag", filters->tag}, {"author", filters->author}, {"favorited", filters->favorited}};
+    } parts[] = {{"q", filters->q},
+                 {"tag", filters->tag},
+                 {"author", filters->author},
+                 {"favorited", filters->favorited}};
 
     page->query = STR("");
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
@@ -177,6 +201,8 @@ static enum posts_statement list_statement(const struct filters *filters)
 {
     int n = !!filters->tag.p + !!filters->author.p + !!filters->favorited.p;
 
+    if (filters->q.p)
+        return SEARCH_ARTICLES;
     if (n == 0)
         return LIST_ARTICLES;
     if (n > 1)
@@ -189,7 +215,7 @@ static enum posts_statement list_statement(const struct filters *filters)
 static void bind_filters(struct db_query *query, enum posts_statement statement,
                          const struct filters *filters)
 {
-    bool all = statement == LIST_ARTICLES_FILTERED;
+    bool all = statement == LIST_ARTICLES_FILTERED || statement == SEARCH_ARTICLES;
 
     if (all || filters->tag.p)
         db_bind_text(query, filters->tag);
@@ -197,6 +223,8 @@ static void bind_filters(struct db_query *query, enum posts_statement statement,
         db_bind_text(query, filters->author);
     if (all || filters->favorited.p)
         db_bind_text(query, filters->favorited);
+    if (statement == SEARCH_ARTICLES)
+        db_bind_text(query, filters->q);
 }
 
 static void list_articles(struct service *service, struct rpc_call *call,
@@ -227,6 +255,7 @@ static void list_articles(struct service *service, struct rpc_call *call,
     if (!page_read(call, &page, &listing->page))
         return;
     statement = list_statement(&filters);
+    listing->search = statement == SEARCH_ARTICLES;
     query = db_query(service_db(service), arena, statement);
     if (!query) {
         service_fail_memory(call);

@@ -3,21 +3,41 @@
 
 #include "stoa/posts/v1/posts.pb-c.h"
 
+#include <errno.h>
+
 extern const struct db_migration migrations[]; /* made from migrations/ */
 extern const size_t n_migrations;
 
 struct posts_config {
-    int64_t purge_interval_s;
+    int64_t purge_interval_s, index_interval_ms;
 };
 
 static const struct config_setting settings[] = {
     {"STOA_POSTS_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct posts_config, purge_interval_s),
      "60", 1, 86400, false,
      "How often old idempotency keys and remains of accounts are removed, in seconds."},
+    {"STOA_POSTS_INDEX_INTERVAL_MS", CONFIG_INT, offsetof(struct posts_config, index_interval_ms),
+     "250", 10, 60000, false,
+     "How often changed articles are taken into the search, in milliseconds."},
 };
 
 static const struct purge_step purge_steps[] = {{PURGE_KEYS, POSTS_PURGE_BATCH},
                                                 {PURGE_ACCOUNT, 1}};
+
+/* What runs beside the calls; stop() ends it, also when not all of it is there. */
+static int start_chores(struct service *service)
+{
+    static struct posts posts;
+    const struct posts_config *config = service_config(service);
+    int r;
+
+    service_set_state(service, &posts);
+    r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
+                  &posts.purge);
+    if (r == 0)
+        r = indexer_new(service, config->index_interval_ms, &posts.indexer);
+    return r == 0 ? creations_new(&posts.creations) : r;
+}
 
 static int start(struct service *service, struct str *ret_error)
 {
@@ -30,9 +50,7 @@ static int start(struct service *service, struct str *ret_error)
                                            delete_comment_handler};
     const struct rpc_handler profiles[] = {get_profile_handler, follow_profile_handler,
                                            unfollow_profile_handler};
-    const struct posts_config *config = service_config(service);
     struct rpc_server *rpc = service_rpc(service);
-    static struct posts posts;
     int r = rpc_server_add(rpc, &stoa__posts__v1__article_service__descriptor, articles,
                            ARRAY_SIZE(articles), service, ret_error);
 
@@ -43,11 +61,7 @@ static int start(struct service *service, struct str *ret_error)
         r = rpc_server_add(rpc, &stoa__posts__v1__profile_service__descriptor, profiles,
                            ARRAY_SIZE(profiles), service, ret_error);
     if (r == 0) {
-        service_set_state(service, &posts);
-        r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
-                      &posts.purge);
-        if (r == 0)
-            r = creations_new(&posts.creations);
+        r = start_chores(service);
         if (r < 0)
             *ret_error = STR("out of memory");
     }
@@ -57,8 +71,9 @@ static int start(struct service *service, struct str *ret_error)
 static int tick(struct service *service)
 {
     const struct posts *posts = service_state(service);
+    int purge_ms = purge_tick(posts->purge), index_ms = indexer_tick(posts->indexer);
 
-    return purge_tick(posts->purge);
+    return index_ms < purge_ms ? index_ms : purge_ms;
 }
 
 static void stop(struct service *service)
@@ -67,6 +82,7 @@ static void stop(struct service *service)
 
     db_group_free(posts->creations);
     purge_free(posts->purge);
+    indexer_free(posts->indexer);
 }
 
 int main(int argc, char **argv)

@@ -12,7 +12,7 @@
 struct str page_token_make(struct arena *arena, struct str list, struct cursor cursor)
 {
     struct str text = arena_printf(arena, "%016" PRIx64 "%016" PRIx64 "%.*s",
-                                   (uint64_t)cursor.time_us, (uint64_t)cursor.id, STR_FMT(list));
+                                   (uint64_t)cursor.order, (uint64_t)cursor.id, STR_FMT(list));
     uint8_t hash[EVP_MAX_MD_SIZE];
 
     if (!text.p || EVP_Digest(text.p, text.n, hash, NULL, EVP_sha256(), NULL) != 1)
@@ -37,13 +37,13 @@ static int read_hex(struct str s, uint64_t *ret)
 
 int page_token_read(struct arena *arena, struct str list, struct str token, struct cursor *ret)
 {
-    uint64_t time_us, id;
+    uint64_t order, id;
     struct str made;
 
-    if (token.n != PAGE_TOKEN_CHARS || read_hex((struct str){token.p, 16}, &time_us) < 0 ||
+    if (token.n != PAGE_TOKEN_CHARS || read_hex((struct str){token.p, 16}, &order) < 0 ||
         read_hex((struct str){token.p + 16, 16}, &id) < 0)
         return -EINVAL;
-    *ret = (struct cursor){(int64_t)time_us, (int64_t)id};
+    *ret = (struct cursor){(int64_t)order, (int64_t)id};
     made = page_token_make(arena, list, *ret);
     if (!made.p)
         return -ENOMEM;

@@ -9,9 +9,10 @@
 
 #include "service/service.h"
 
-/* The row that a page comes after. Lists are newest first, then by id. */
+/* The row that a page comes after. Lists are ordered by a time in microseconds, or by a score, and
+ * then by id; the highest first. */
 struct cursor {
-    int64_t time_us, id;
+    int64_t order, id;
 };
 
 struct page_request {

@@ -2,12 +2,15 @@
 #ifndef STOA_POSTS_POSTS_H
 #define STOA_POSTS_POSTS_H
 
-#include "service/purge.h"
+#include "indexer.h"
 #include "statements.h"
+
+#include "service/purge.h"
 
 /* The service's state. */
 struct posts {
     struct purge *purge;
+    struct indexer *indexer;
     struct db_group *creations;
 };
 

@@ -2,6 +2,7 @@
  * form, or what has to outlive it. */
 #include "rows.h"
 
+#include "highlight.h"
 #include "service/service.h"
 #include "statements.h"
 
@@ -98,6 +99,28 @@ int article_from_row_in_full(const struct row *row, struct article *ret)
     ret->message._body_case = STOA__POSTS__V1__ARTICLE___BODY_BODY;
     ret->message.body = text(row, ARTICLE_BODY);
     return ret->message.body ? 0 : -ENOMEM;
+}
+
+static char *html(const struct row *row, int column)
+{
+    struct str marked = db_get_text(row->result, row->number, column);
+
+    return (char *)highlight_html(marked, row->arena).p;
+}
+
+int article_from_row_found(const struct row *row, struct article *ret)
+{
+    Stoa__Posts__V1__Highlight *highlight = &ret->highlight;
+    int r = article_from_row(row, ret);
+
+    if (r < 0)
+        return r;
+    stoa__posts__v1__highlight__init(highlight);
+    highlight->title = html(row, FOUND_TITLE);
+    highlight->description = html(row, FOUND_DESCRIPTION);
+    highlight->excerpt = html(row, FOUND_EXCERPT);
+    ret->message.highlight = highlight;
+    return highlight->title && highlight->description && highlight->excerpt ? 0 : -ENOMEM;
 }
 
 int comment_from_row(const struct row *row, struct comment *ret)

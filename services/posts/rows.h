@@ -26,6 +26,7 @@ struct article {
     struct version version;
     Stoa__Posts__V1__Article message;
     Stoa__Posts__V1__Profile author;
+    Stoa__Posts__V1__Highlight highlight; /* of a search */
     Google__Protobuf__Timestamp created_at, updated_at;
 };
 
@@ -39,6 +40,9 @@ struct comment {
 
 /* Fills *ret from a row with the columns of enum article_column, without the body. -ENOMEM. */
 int article_from_row(const struct row *row, struct article *ret) MUST_CHECK;
+
+/* The same with the highlight, from a row of SEARCH_ARTICLES. */
+int article_from_row_found(const struct row *row, struct article *ret) MUST_CHECK;
 
 /* The same with the body. */
 int article_from_row_in_full(const struct row *row, struct article *ret) MUST_CHECK;

@@ -27,6 +27,8 @@
 #define MAX_FILTERED STRINGIFY(POSTS_MAX_FILTERED)
 #define PURGE_BATCH STRINGIFY(POSTS_PURGE_BATCH)
 #define MAX_TAGS STRINGIFY(POSTS_MAX_TAGS)
+#define MAX_FOUND STRINGIFY(POSTS_MAX_FOUND)
+#define INDEX_BATCH STRINGIFY(POSTS_INDEX_BATCH)
 
 /* ---- parts ---- */
 
@@ -63,11 +65,12 @@
 /* What comes after the cursor, $4 and $5, in lists that are newest first. */
 #define OLDER(created_at, id) "(" created_at ", " id ") < ($4, $5)"
 
-/* count: one row of one int8; page: a FROM item that brings a. */
-#define LIST(count, page)                                                                \
-    "SELECT" ARTICLE_COLUMNS ", c.total"                                                 \
+/* count: one row of one int8; page: a FROM item that brings a; more: columns behind the total. */
+#define LIST_WITH(more, count, page, order)                                              \
+    "SELECT" ARTICLE_COLUMNS ", c.total" more                                            \
     " FROM (" count ") c (total) LEFT JOIN (" page PROFILE_OF("a.author_id") ") ON true" \
-    " ORDER BY a.created_at DESC, a.id DESC"
+    " ORDER BY " order
+#define LIST(count, page) LIST_WITH("", count, page, "a.created_at DESC, a.id DESC")
 
 /* An account by its name's key ($n): the unique index behind auth.profiles. NULL: there is none. */
 #define ACCOUNT(n) "(SELECT id FROM auth.profiles WHERE username_key = $" #n ")"
@@ -349,6 +352,79 @@ static const char list_articles_filtered[] =
          PAGE("id", "matching WHERE " OLDER("created_at", "id"), "created_at DESC, id DESC")
          " page" THEIR_ARTICLES);
 
+/* ---- search ---- */
+
+/* The text with the hits marked. Characters that mark hits are taken out of it first. */
+#define HIGHLIGHTED(text, options)                                             \
+    "ts_headline('pg_catalog.english', translate(" text ", E'\\x01\\x02', ''),"         \
+    "            (SELECT words FROM query), E'StartSel=\\x01, StopSel=\\x02, " options "')"
+
+/* article_search_document; then articles_pkey or favorites_pkey for a filter, and article_search_pkey for
+ * what is found. An index of words knows no order, so all articles that have them are looked at, but
+ * of their rows only the ids.
+ * $4, $5: score and id of the article that the page comes after; $6: tag, $7: the author's username
+ * key, $8: the username key of whose favourites, NULL: any; $9: words, in websearch syntax. */
+static const char search_articles[] =
+    "WITH query AS MATERIALIZED ("
+    "  SELECT posts.search_query($9) AS words"
+    "), newest AS MATERIALIZED ("
+    "  SELECT article_id AS id FROM ("
+    "    SELECT article_id FROM posts.article_search"
+    "    WHERE document @@ (SELECT words FROM query) OFFSET 0) matching"
+    "  ORDER BY article_id DESC LIMIT " MAX_FILTERED
+    "), found AS MATERIALIZED ("
+    "  SELECT newest.id,"
+    "         (ts_rank(s.document, (SELECT words FROM query), 1) * 1000000000)::int8 AS score"
+    "  FROM (SELECT id FROM newest"
+    "        WHERE ($6 IS NULL AND $7 IS NULL OR"
+    "               (SELECT true FROM posts.articles a"
+    "                WHERE a.id = newest.id AND ($6 IS NULL OR $6 = ANY (a.tag_list))"
+    "                AND ($7 IS NULL OR a.author_id = " ACCOUNT(7) ")) IS NOT NULL)"
+    "        AND ($8 IS NULL OR"
+    "             (SELECT true FROM posts.favorites f WHERE f.account_id = " ACCOUNT(8)
+    "              AND f.article_id = newest.id) IS NOT NULL)"
+    "        ORDER BY id DESC LIMIT " MAX_FOUND ") newest"
+    "  CROSS JOIN LATERAL (SELECT document FROM posts.article_search"
+    "                      WHERE article_id = newest.id OFFSET 0) s"
+    ") "
+    LIST_WITH(", a.score, "
+              HIGHLIGHTED("a.title", "HighlightAll=true") ", "
+              HIGHLIGHTED("a.description", "HighlightAll=true") ", "
+              HIGHLIGHTED("left(a.body, 10000)", "MaxFragments=2, MinWords=8, MaxWords=24"),
+              "SELECT CASE WHEN (SELECT words FROM query) IS NULL THEN " STRINGIFY(NO_WORDS)
+              "            ELSE (SELECT count(*) FROM found) END",
+              PAGE("a.*, page.score",
+                   "(SELECT id, score FROM found WHERE " OLDER("score", "id")
+                   " ORDER BY score DESC, id DESC) page" THEIR_ARTICLES,
+                   "page.score DESC, page.id DESC") " a",
+              "a.score DESC, a.id DESC");
+
+/* Takes the words of articles that the queue names. search_queue_pkey, articles_pkey,
+ * article_search_pkey. What the statement sees of an article is not older than the queue's rows that it
+ * removes; a change after that is another row. One at a time, so that none writes older words over
+ * newer ones. */
+static const char index_articles[] =
+    "WITH alone AS MATERIALIZED ("
+    "  SELECT pg_try_advisory_xact_lock('posts.search_queue'::regclass::int, 0) AS is_it"
+    "), due AS ("
+    "  DELETE FROM posts.search_queue WHERE id = ANY (ARRAY("
+    "    SELECT id FROM posts.search_queue WHERE (SELECT is_it FROM alone)"
+    "    ORDER BY id LIMIT " INDEX_BATCH "))"
+    "  RETURNING article_id"
+    "), changed AS MATERIALIZED ("
+    "  SELECT DISTINCT article_id FROM due"
+    "), gone AS ("
+    "  DELETE FROM posts.article_search WHERE article_id = ANY (ARRAY("
+    "    SELECT article_id FROM changed"
+    "    WHERE (SELECT true FROM posts.articles a WHERE a.id = article_id) IS NULL))"
+    "), taken AS ("
+    "  INSERT INTO posts.article_search AS s (article_id, document)"
+    "  SELECT a.id, posts.search_document(a.title, a.description, a.body, a.tag_list)"
+    "  FROM changed CROSS JOIN LATERAL ("
+    "    SELECT * FROM posts.articles WHERE id = changed.article_id OFFSET 0) a"
+    "  ON CONFLICT (article_id) DO UPDATE SET document = excluded.document"
+    ") SELECT count(*) FROM due";
+
 /* An account's newest articles after the cursor; articles_by_author. */
 #define NEWEST_OF(account, limit)                                                       \
     " CROSS JOIN LATERAL (SELECT id, created_at FROM posts.articles"                    \
@@ -491,6 +567,11 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                                 list_articles_filtered,
                                 DB_READ,
                                 {PAGE_PARAMS, DB_TEXT, DB_TEXT, DB_TEXT}},
+    [SEARCH_ARTICLES] = {"search_articles",
+                         search_articles,
+                         DB_READ,
+                         {DB_INT8, DB_INT4, DB_INT4, DB_INT8, DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT,
+                          DB_TEXT}},
     [LIST_FEED] = {"list_feed", list_feed, DB_READ, {PAGE_PARAMS}},
     [LIST_TAGS] = {"list_tags", list_tags, DB_READ, {DB_END}},
     [CREATE_COMMENT] = {"create_comment",
@@ -512,6 +593,7 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
     [GET_PROFILE] = {"get_profile", get_profile, DB_READ, {DB_INT8, DB_TEXT}},
     [FOLLOW_PROFILE] = {"follow_profile", follow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
     [PURGE_ACCOUNT] = {"purge_account", purge_account, DB_WRITE, {DB_END}},
+    [INDEX_ARTICLES] = {"index_articles", index_articles, DB_WRITE, {DB_END}},
     [PURGE_KEYS] = {"purge_keys", purge_keys, DB_WRITE, {DB_END}},
     [UNFOLLOW_PROFILE] = {"unfollow_profile", unfollow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
 };

@@ -19,6 +19,7 @@ enum posts_statement {
     LIST_ARTICLES_BY_AUTHOR,
     LIST_ARTICLES_BY_FAVORITE,
     LIST_ARTICLES_FILTERED,
+    SEARCH_ARTICLES,
     LIST_FEED,
     LIST_TAGS,
     CREATE_COMMENT,
@@ -30,6 +31,7 @@ enum posts_statement {
     UNFOLLOW_PROFILE,
     PURGE_KEYS,
     PURGE_ACCOUNT,
+    INDEX_ARTICLES,
     POSTS_STATEMENTS
 };
 
@@ -54,7 +56,14 @@ enum article_column {
     LIST_TOTAL = ARTICLE_BODY,             /* of lists; int8, in every row */
     REPLAY_ARTICLE_IS_SAME = ARTICLE_BODY, /* whether it was this request */
     CREATED_NUMBER = ARTICLE_BODY,         /* CREATE_ARTICLES: which of them, from 1 */
+    FOUND_SCORE,                           /* of SEARCH_ARTICLES, behind the total; int8 */
+    FOUND_TITLE,                           /* these with HIGHLIGHT_START and _STOP around hits */
+    FOUND_DESCRIPTION,
+    FOUND_EXCERPT,
 };
+
+/* LIST_TOTAL of a search that names no word. */
+#define NO_WORDS -1
 
 /* LOCK_ARTICLE */
 enum locked_column { LOCKED_ID, LOCKED_AUTHOR_ID, LOCKED_TITLE, LOCKED_UPDATED_AT };
@@ -81,8 +90,12 @@ enum comment_column {
 /* DELETE_COMMENT */
 enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 
-/* Filters that combine look no further than this many articles of the narrower one. */
+/* Filters that combine look no further than this many articles of the narrower one, or of the
+ * newest that have the words of a search. */
 #define POSTS_MAX_FILTERED 10000
+
+/* A search finds this many, the newest that have its words, and puts the best of them first. */
+#define POSTS_MAX_FOUND 2000
 
 /* The longest page; and a row more, which says that there is a next one. The statements count on
  * it. */
@@ -91,6 +104,9 @@ enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 
 /* Keys that PURGE_KEYS removes at once; it answers with how many it did remove. */
 #define POSTS_PURGE_BATCH 1000
+
+/* Articles that INDEX_ARTICLES takes at once; it answers with how many it did take. */
+#define POSTS_INDEX_BATCH 20
 
 /* The most tags that LIST_TAGS gives. */
 #define POSTS_MAX_TAGS 1000

@@ -31,7 +31,8 @@ static int empty_tables(void **state UNUSED)
 {
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
            "posts.comments, posts.idempotency_keys, posts.forgotten_accounts,"
-           " posts.article_counts, posts.tag_counts, posts.account_counts RESTART IDENTITY");
+           " posts.article_counts, posts.tag_counts, posts.account_counts,"
+           " posts.article_search, posts.search_queue RESTART IDENTITY");
     return 0;
 }
 
@@ -519,6 +520,208 @@ static void flags_are_the_callers(void **state UNUSED)
     }
 }
 
+/* ---- search ---- */
+
+static int64_t index_batch(void)
+{
+    struct answer a;
+    int64_t taken;
+
+    assert_int_equal(answer_run(&a, db_query(db, &arena, INDEX_ARTICLES)), DB_OK);
+    taken = db_get_int8(&a.result, 0, 0);
+    answer_free(&a);
+    return taken;
+}
+
+static void index_all(void)
+{
+    while (index_batch() > 0)
+        ;
+}
+
+struct search_case {
+    const char *q, *want; /* slugs in order, each with a space behind it */
+    int64_t total;
+    const char *tag, *author, *favorited;
+};
+
+static void submit_search(struct answer *a, const struct search_case *c)
+{
+    struct db_query *q = db_query(db, &arena, SEARCH_ARTICLES);
+
+    db_bind_int8(q, 0);
+    db_bind_int4(q, 20);
+    db_bind_int4(q, 0);
+    db_bind_int8(q, INT64_MAX);
+    db_bind_int8(q, INT64_MAX);
+    db_bind_text(q, str_of(c->tag));
+    db_bind_text(q, str_of(c->author));
+    db_bind_text(q, str_of(c->favorited));
+    db_bind_text(q, str_of(c->q));
+    assert_int_equal(answer_run(a, q), DB_OK);
+    assert_true(db_rows(&a->result) > 0);
+}
+
+static void expect_search(const struct search_case *c)
+{
+    char slugs[256] = "";
+    struct answer a;
+
+    submit_search(&a, c);
+    for (int i = 0; i < db_rows(&a.result); i++) {
+        assert_int_equal(db_get_int8(&a.result, i, LIST_TOTAL), c->total);
+        if (!db_is_null(&a.result, i, ARTICLE_SLUG))
+            snprintf(slugs + strlen(slugs), sizeof(slugs) - strlen(slugs), "%s ",
+                     db_get_text(&a.result, i, ARTICLE_SLUG).p);
+    }
+    assert_string_equal(slugs, c->want);
+    answer_free(&a);
+}
+
+/* Of the articles of fill(). */
+static void write_texts(void)
+{
+    pg_sql("UPDATE posts.articles a SET title = t.title, description = t.description, body = t.body"
+           " FROM (VALUES ('a1', 'Whales', 'On whales', 'A whale is no fish.'),"
+           "              ('b2', 'Fish', 'On fish', 'Whales eat some.'),"
+           "              ('a3', 'Nothing', 'Of note', repeat('filler ', 5000) || 'whale'),"
+           "              ('b4', 'Sea', 'Sailing', 'The sea has ships, and a blue whale'),"
+           "              ('a5', 'The and of', 'It was', 'not to be'))"
+           "      t (slug, title, description, body) WHERE a.slug = t.slug");
+}
+
+static void a_search_finds_and_ranks(void **state UNUSED)
+{
+    static const struct search_case cases[] = {
+        {.q = "whale", .want = "a1 b2 b4 a3 ", .total = 4},
+        {.q = "WHALES", .want = "a1 b2 b4 a3 ", .total = 4},
+        {.q = "whale fish", .want = "b2 a1 ", .total = 2},
+        {.q = "fish or ships", .want = "b2 b4 a1 ", .total = 3},
+        {.q = "whale -fish", .want = "b4 a3 ", .total = 2},
+        {.q = "\"blue whale\"", .want = "b4 ", .total = 1},
+        {.q = "\"whale blue\"", .want = "", .total = 0},
+        {.q = "unheard", .want = "", .total = 0},
+        {.q = "y", .want = "a1 a3 ", .total = 2}, /* a tag */
+        {.q = "whale", .want = "a1 b2 ", .total = 2, .tag = "x"},
+        {.q = "whale", .want = "b2 b4 ", .total = 2, .author = "bob"},
+        {.q = "whale", .want = "a1 b2 ", .total = 2, .favorited = "cyd"},
+        {.q = "whale", .want = "b2 ", .total = 1, .tag = "x", .author = "bob", .favorited = "cyd"},
+        {.q = "whale", .want = "", .total = 0, .author = "nobody"},
+    };
+    static const char *const no_words[] = {"the",  "the and of", "-whale", "whale or -fish",
+                                           "\"\"", "& | ! ()",   " ",      "-"};
+
+    fill();
+    write_texts();
+    index_all();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        expect_search(&cases[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(no_words); i++)
+        expect_search(&(struct search_case){.q = no_words[i], .want = "", .total = NO_WORDS});
+    expect_search(&(struct search_case){.q = "-the whale or", .want = "a1 b2 b4 a3 ", .total = 4});
+}
+
+static void what_changes_is_found_anew(void **state UNUSED)
+{
+    fill();
+    index_all();
+    expect_search(&(struct search_case){.q = "whale", .want = "", .total = 0});
+    write_texts();
+    expect_search(&(struct search_case){.q = "whale", .want = "", .total = 0});
+    index_all();
+    expect_search(&(struct search_case){.q = "fish", .want = "b2 a1 ", .total = 2});
+    /* Nothing but words and tags is a reason. */
+    pg_sql("UPDATE posts.articles SET favorites_count = favorites_count + 1, updated_at = now()");
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.search_queue"), 0);
+    pg_sql("UPDATE posts.articles SET body = 'else', description = 'else' WHERE slug = 'a1'");
+    index_all();
+    expect_search(&(struct search_case){.q = "fish", .want = "b2 ", .total = 1});
+    pg_sql("DELETE FROM posts.articles WHERE slug = 'b2'"); /* at once */
+    expect_search(&(struct search_case){.q = "fish", .want = "", .total = 0});
+    /* An article that went while it was indexed. */
+    pg_sql("INSERT INTO posts.article_search SELECT article_id, 'fish' FROM posts.search_queue");
+    index_all();
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search WHERE document = 'fish'"),
+                     0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 4);
+}
+
+static void articles_are_indexed_in_batches(void **state UNUSED)
+{
+    pg_sql("INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
+           " SELECT 's' || i, 1, 'whale', 'd', 'b', '{}' FROM generate_series(1, 45) i");
+    assert_int_equal(index_batch(), POSTS_INDEX_BATCH);
+    assert_int_equal(index_batch(), POSTS_INDEX_BATCH);
+    assert_int_equal(index_batch(), 5);
+    assert_int_equal(index_batch(), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 45);
+}
+
+/* Whoever indexes has it alone; the others have nothing to do. */
+static void indexers_take_turns(void **state UNUSED)
+{
+    PGconn *other = PQconnectdb(pg_conninfo);
+
+    create(ADA, "a1", NULL, NULL);
+    PQclear(sql_exec(other, "BEGIN"));
+    PQclear(sql_exec(other, posts_statements[INDEX_ARTICLES].sql));
+    create(ADA, "a2", NULL, NULL);
+    assert_int_equal(index_batch(), 0);
+    PQclear(sql_exec(other, "COMMIT"));
+    PQfinish(other);
+    assert_int_equal(index_batch(), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 2);
+}
+
+/* Whatever an author writes can be indexed: at the limits of the contract, and in words as many and
+ * as long as they can be. */
+static void no_text_stops_the_indexer(void **state UNUSED)
+{
+    static const char *const bodies[] = {
+        "repeat('x', 262144)",
+        "(SELECT string_agg(i::text, ' ') FROM generate_series(1, 40000) i)",
+        "(SELECT string_agg(chr(19968 + i % 20000) || chr(19968 + i / 7), ' ')"
+        " FROM generate_series(1, 87000) i)",
+        "(SELECT string_agg('a' || i || '-b' || i, ' ') FROM generate_series(1, 20000) i)",
+        "(SELECT string_agg('h' || i || '.org/p' || i, ' ') FROM generate_series(1, 20000) i)",
+        "(SELECT string_agg(repeat(chr(128512 + i % 50), 500) || i, ' ')"
+        " FROM generate_series(1, 500) i)",
+        "repeat(chr(1) || chr(2) || chr(127), 80000)",
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+        char sql[512];
+
+        snprintf(sql, sizeof(sql),
+                 "INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
+                 " VALUES ('s%zu', 1, 'whale', 'd', left(%s, 262144), '{}')",
+                 i, bodies[i]);
+        pg_sql(sql);
+        assert_int_equal(index_batch(), 1);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), ARRAY_SIZE(bodies));
+}
+
+static void highlights_mark_hits_alone(void **state UNUSED)
+{
+    struct search_case c = {.q = "whale", .total = 1};
+    struct str title, excerpt;
+    struct answer a;
+
+    create(ADA, "a1", NULL, NULL);
+    pg_sql("UPDATE posts.articles SET title = E'\\x01Whales\\x02 & \\x01 more',"
+           " body = repeat('filler ', 100) || 'of a whale < 3 ' || repeat('filler ', 2000)");
+    index_all();
+    submit_search(&a, &c);
+    title = db_get_text(&a.result, 0, FOUND_TITLE);
+    excerpt = db_get_text(&a.result, 0, FOUND_EXCERPT);
+    assert_string_equal(title.p, "\x01Whales\x02 &  more");
+    assert_non_null(strstr(excerpt.p, "of a \x01whale\x02 < 3"));
+    assert_true(excerpt.n < 400);
+    assert_string_equal(db_get_text(&a.result, 0, FOUND_DESCRIPTION).p, "Description");
+    answer_free(&a);
+}
+
 /* ---- plans ---- */
 
 /* 100,000 articles by 5,000 accounts, with a few tags and accounts that have a large share. */
@@ -549,6 +752,10 @@ static void seed(void)
         "INSERT INTO posts.tag_counts SELECT tag, 0, count(*) FROM posts.article_tags GROUP BY 1");
     pg_sql("INSERT INTO posts.account_counts (account_id, shard, articles)"
            " SELECT author_id, 0, count(*) FROM posts.articles GROUP BY 1");
+    pg_sql(
+        "INSERT INTO posts.article_search SELECT id, to_tsvector('english', title || ' ' || body)"
+        " FROM posts.articles");
+    pg_sql("DELETE FROM posts.search_queue WHERE article_id <= 99000");
     pg_sql("INSERT INTO posts.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
     pg_sql("INSERT INTO posts.idempotency_keys"
            " SELECT 1 + i % 5000, 'key-' || i, 'h', i, 's', now() - i * interval '1 second'"
@@ -558,6 +765,7 @@ static void seed(void)
 
 #define FIRST_PAGE(caller) #caller ", 20, 0, 'infinity', 9223372036854775807"
 #define DEEP_PAGE(caller) #caller ", 20, 0, now() - interval '60 days', 1"
+#define FIRST_FOUND(caller) #caller ", 20, 0, 9223372036854775807, 9223372036854775807"
 
 static void nothing_grows_with_the_tables(void **state UNUSED)
 {
@@ -588,6 +796,12 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_ARTICLES_BY_FAVORITE, DEEP_PAGE(9) ", 'u4999'", 360},
         {LIST_ARTICLES_FILTERED, FIRST_PAGE(0) ", 'tag0', 'u4999', NULL", 500},
         {LIST_ARTICLES_FILTERED, FIRST_PAGE(0) ", NULL, 'ada', 'bob'", 500},
+        {SEARCH_ARTICLES, FIRST_FOUND(9) ", NULL, NULL, NULL, '777'", 400},
+        {SEARCH_ARTICLES, FIRST_FOUND(9) ", 'tag0', 'ada', 'bob', '777 or 778'", 400},
+        {SEARCH_ARTICLES, FIRST_FOUND(9) ", NULL, NULL, NULL, '-lorem'", 20},
+        /* What all have: their ids, and the words of POSTS_MAX_FOUND. */
+        {SEARCH_ARTICLES, FIRST_FOUND(9) ", NULL, NULL, NULL, 'lorem'", 12000},
+        {INDEX_ARTICLES, NULL, 1500},    /* POSTS_INDEX_BATCH of them */
         {LIST_FEED, FIRST_PAGE(9), 900}, /* of 20 that are followed */
         {LIST_FEED, DEEP_PAGE(9), 900},
         {LIST_FEED, FIRST_PAGE(999999), 20},
@@ -638,6 +852,12 @@ int main(void)
         cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),
         cmocka_unit_test_setup(articles_of_one_moment_have_an_order, empty_tables),
         cmocka_unit_test_setup(flags_are_the_callers, empty_tables),
+        cmocka_unit_test_setup(a_search_finds_and_ranks, empty_tables),
+        cmocka_unit_test_setup(what_changes_is_found_anew, empty_tables),
+        cmocka_unit_test_setup(articles_are_indexed_in_batches, empty_tables),
+        cmocka_unit_test_setup(indexers_take_turns, empty_tables),
+        cmocka_unit_test_setup(no_text_stops_the_indexer, empty_tables),
+        cmocka_unit_test_setup(highlights_mark_hits_alone, empty_tables),
         cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
