@@ -63,6 +63,11 @@ struct db *service_db(struct service *service)
     return service->db;
 }
 
+const struct schema *service_schema(const struct service *service)
+{
+    return service->schema;
+}
+
 void *service_config(struct service *service)
 {
     return service->definition->config;

@@ -56,6 +56,7 @@ int service_main(const struct service_definition *definition, int argc, char **a
 /* Parts for handlers and start(). */
 struct rpc_server *service_rpc(struct service *service);
 struct db *service_db(struct service *service);
+const struct schema *service_schema(const struct service *service);
 void *service_config(struct service *service);
 void service_set_state(struct service *service, void *state);
 void *service_state(struct service *service);

@@ -247,7 +247,7 @@ static void create_article(struct service *service, struct rpc_call *call,
     creation->call = call;
     creation->article = article; /* there, by the contract's rules */
     if (!read_idempotency(call, &request->base, &creation->idempotency) ||
-        !read_tags(call, article->tag_list, article->n_tag_list, &creation->tags))
+        !read_tags(call, "article", article->tag_list, article->n_tag_list, &creation->tags))
         return;
     if (slug_from_title(str_of(article->title), rpc_call_arena(call), &creation->slug) < 0) {
         service_fail_memory(call);

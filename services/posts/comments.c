@@ -68,7 +68,7 @@ static void on_replayed(void *user, const struct db_result *result)
     else if (request->tries < MAX_TRIES) /* the key had served, and is gone */
         try_create(request);
     else
-        rpc_fail(request->call, RPC_ABORTED, "the idempotency key is being removed; try again");
+        fail_key_going(request->call);
 }
 
 static void replay(struct request *request)

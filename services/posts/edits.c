@@ -1,28 +1,12 @@
 /* UpdateArticle, DeleteArticle: a transaction each, on a thread of the database's pool. It locks
  * the article, decides whether the caller may change it, and changes it. */
+#include "changes.h"
 #include "etag.h"
-#include "input.h"
 #include "posts.h"
 #include "rows.h"
+#include "verdict.h"
 
 #include <errno.h>
-
-/* What came of looking at the article. */
-enum verdict {
-    MAY_CHANGE,
-    NOT_FOUND,
-    FORBIDDEN,
-    CHANGED /* a condition fails */,
-    FAILED /* the database said no */
-};
-
-/* Changes of an article; {NULL, 0}: stays. */
-struct changes {
-    struct str title, description, body;
-    bool has_tags;
-    struct tag_list tags;
-    struct slug slug; /* with a title */
-};
 
 /* A call on its way, in its arena. */
 struct edit {
@@ -31,6 +15,7 @@ struct edit {
     struct str slug;
     int64_t id; /* of the locked article */
     struct changes changes;
+    struct slug slug_of_title; /* with a title */
     struct slugs slugs;
     int tries;
     struct article article; /* as it is afterwards */
@@ -59,142 +44,15 @@ static enum verdict lock(struct edit *edit, struct db_tx *tx, struct db_result *
     return MAY_CHANGE;
 }
 
-/* Ends the call unless the article was changed; true: it was not. */
-static bool edit_failed(const struct edit *edit, const struct db_result *outcome, int verdict)
-{
-    struct rpc_call *call = edit->call;
-
-    if (service_query_failed(call, outcome))
-        return true;
-    switch ((enum verdict)verdict) {
-    case MAY_CHANGE:
-        return false;
-    case NOT_FOUND:
-        service_fail_not_found(call, "article", edit->slug);
-        return true;
-    case FORBIDDEN:
-        fail_forbidden(call, "article", edit->slug);
-        return true;
-    case CHANGED:
-        fail_changed(call, "article", edit->slug);
-        return true;
-    case FAILED: /* without a database error: no memory for the query */
-        break;
-    }
-    service_fail_memory(call);
-    return true;
-}
-
-/* ---- UpdateArticle: what changes ---- */
-
-struct faults {
-    struct schema_fault list[8];
-    size_t n;
-};
-
-static void add_fault(struct faults *faults, const char *path, const char *message)
-{
-    if (faults->n < ARRAY_SIZE(faults->list))
-        faults->list[faults->n++] = (struct schema_fault){str_of(path), str_of(message)};
-}
-
-/* A text that the mask names: there, or null, which is as blank as it gets. */
-static void take_text(bool is_set, const char *value, const char *path, struct str *ret,
-                      struct faults *faults)
-{
-    if (is_set)
-        *ret = str_of(value);
-    else
-        add_fault(faults, path, "can't be blank");
-}
-
-typedef Stoa__Posts__V1__UpdateArticleRequest__ArticleChanges article_changes;
-
-#define IS_SET(changes, field) ((changes)->_##field##_case != 0)
-
-/* What one path of the mask names. */
-static void take_path(const article_changes *from, struct str path, struct edit *edit,
-                      struct faults *faults)
-{
-    struct changes *to = &edit->changes;
-    bool all = str_eq(path, STR("*")), known = all;
-
-    if (all || str_eq(path, STR("title"))) {
-        take_text(IS_SET(from, title), from->title, "article.title", &to->title, faults);
-        known = true;
-    }
-    if (all || str_eq(path, STR("description"))) {
-        take_text(IS_SET(from, description), from->description, "article.description",
-                  &to->description, faults);
-        known = true;
-    }
-    if (all || str_eq(path, STR("body"))) {
-        take_text(IS_SET(from, body), from->body, "article.body", &to->body, faults);
-        known = true;
-    }
-    if (all || str_eq(path, STR("tag_list")))
-        known = to->has_tags = true;
-    if (!known)
-        add_fault(faults, "update_mask", "names a field that an article does not have");
-}
-
-/* Without a mask what is set counts (AIP-134). */
-static void take_what_is_set(const article_changes *from, struct changes *to)
-{
-    if (IS_SET(from, title))
-        to->title = str_of(from->title);
-    if (IS_SET(from, description))
-        to->description = str_of(from->description);
-    if (IS_SET(from, body))
-        to->body = str_of(from->body);
-    to->has_tags = from->n_tag_list > 0;
-}
-
-/* Fills in the changes; on a fault it ends the call and returns false. */
-static bool read_changes(struct edit *edit, const Stoa__Posts__V1__UpdateArticleRequest *request)
-{
-    const article_changes *from = request->article; /* there, by the contract's rules */
-    const Google__Protobuf__FieldMask *mask = request->update_mask;
-    struct changes *changes = &edit->changes;
-    struct faults faults = {.n = 0};
-
-    if (!mask)
-        take_what_is_set(from, changes);
-    for (size_t i = 0; mask && i < mask->n_paths; i++)
-        take_path(from, str_of(mask->paths[i]), edit, &faults);
-    if (faults.n > 0) {
-        service_fail_fields(edit->call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", faults.list,
-                            faults.n);
-        return false;
-    }
-    if (changes->has_tags &&
-        !read_tags(edit->call, from->tag_list, from->n_tag_list, &changes->tags))
-        return false;
-    if (changes->title.p &&
-        slug_from_title(changes->title, rpc_call_arena(edit->call), &changes->slug) < 0) {
-        service_fail_memory(edit->call);
-        return false;
-    }
-    return true;
-}
-
-/* ---- UpdateArticle: the transaction ---- */
+/* ---- UpdateArticle ---- */
 
 static void bind_update(struct db_query *query, const struct edit *edit, bool new_title)
 {
-    const struct changes *changes = &edit->changes;
-
     db_bind_int8(query, service_caller_id(edit->call));
     db_bind_int8(query, edit->id);
     db_bind_text(query, new_title ? edit->slugs.preferred : STR_NULL);
     db_bind_text(query, new_title ? edit->slugs.unique : STR_NULL);
-    db_bind_text(query, changes->title);
-    db_bind_text(query, changes->description);
-    db_bind_text(query, changes->body);
-    if (changes->has_tags)
-        db_bind_text_array(query, changes->tags.tags, changes->tags.n);
-    else
-        db_bind_null(query);
+    bind_changes(query, &edit->changes);
 }
 
 static int update_in_transaction(struct db_tx *tx, void *user)
@@ -227,7 +85,7 @@ static void on_updated(void *user, const struct db_result *outcome, int verdict)
 static void try_update(struct edit *edit)
 {
     edit->tries++;
-    if (edit->changes.title.p && !make_slugs(edit->call, &edit->changes.slug, &edit->slugs))
+    if (edit->changes.title.p && !make_slugs(edit->call, &edit->slug_of_title, &edit->slugs))
         return;
     (void)service_transaction(edit->call, service_db(edit->service), update_in_transaction,
                               on_updated, edit);
@@ -246,7 +104,7 @@ static void on_updated(void *user, const struct db_result *outcome, int verdict)
             fail_slug_taken(edit->call);
         return;
     }
-    if (edit_failed(edit, outcome, verdict))
+    if (verdict_failed(edit->call, outcome, verdict, "article", edit->slug))
         return;
     response.article = &edit->article.message;
     if (tag_article(edit->call, &edit->article))
@@ -273,9 +131,17 @@ static struct edit *begin(struct service *service, struct rpc_call *call, const 
 static void update_article(struct service *service, struct rpc_call *call,
                            const Stoa__Posts__V1__UpdateArticleRequest *request)
 {
+    /* The article is there, by the contract's rules. */
+    const struct given given =
+        GIVEN(request->article, .of = "article", .mask = request->update_mask);
     struct edit *edit = begin(service, call, request->slug);
 
-    if (edit && read_changes(edit, request))
+    if (!edit || !read_changes(call, &given, &edit->changes))
+        return;
+    if (edit->changes.title.p &&
+        slug_from_title(edit->changes.title, rpc_call_arena(call), &edit->slug_of_title) < 0)
+        service_fail_memory(call);
+    else
         try_update(edit);
 }
 RPC_UNARY(update_article, struct service, Stoa__Posts__V1__UpdateArticleRequest)
@@ -304,7 +170,7 @@ static void on_deleted(void *user, const struct db_result *outcome, int verdict)
     Stoa__Posts__V1__DeleteArticleResponse response =
         STOA__POSTS__V1__DELETE_ARTICLE_RESPONSE__INIT;
 
-    if (!edit_failed(edit, outcome, verdict))
+    if (!verdict_failed(edit->call, outcome, verdict, "article", edit->slug))
         rpc_reply(edit->call, &response.base);
 }
 

@@ -58,6 +58,13 @@ bool tag_article(struct rpc_call *call, const struct article *article)
                    view_of(rpc_call_arena(call), &article->author.base, rest));
 }
 
+bool tag_draft(struct rpc_call *call, const struct draft *draft)
+{
+    char text[VERSION_MAX];
+
+    return add_tag(call, version_prefix(draft->version, text), STR("0")); /* shows nothing else */
+}
+
 bool tag_comment(struct rpc_call *call, const struct comment *comment)
 {
     char text[VERSION_MAX];

@@ -17,6 +17,7 @@
 /* Add the tag to an answer that is about to be given. On a fault these end the call and return
  * false. Any thread. */
 bool tag_article(struct rpc_call *call, const struct article *article) MUST_CHECK;
+bool tag_draft(struct rpc_call *call, const struct draft *draft) MUST_CHECK;
 bool tag_comment(struct rpc_call *call, const struct comment *comment) MUST_CHECK;
 bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile) MUST_CHECK;
 /* A list: by all that its answer says. */

@@ -68,3 +68,8 @@ void fail_key_used(struct rpc_call *call)
     service_fail_field(call, RPC_INVALID_ARGUMENT, "IDEMPOTENCY_KEY_USED", "idempotency_key",
                        "has been used for another request");
 }
+
+void fail_key_going(struct rpc_call *call)
+{
+    rpc_fail(call, RPC_ABORTED, "the idempotency key is being removed; try again");
+}

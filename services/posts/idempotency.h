@@ -31,4 +31,7 @@ bool key_was_used(const struct db_result *result);
 /* INVALID_ARGUMENT: it had been used for another request. */
 void fail_key_used(struct rpc_call *call);
 
+/* ABORTED: it goes again and again while it is looked at. */
+void fail_key_going(struct rpc_call *call);
+
 #endif

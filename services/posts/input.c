@@ -7,16 +7,16 @@
 #include <errno.h>
 #include <unistd.h>
 
-bool read_tags(struct rpc_call *call, char **tags, size_t n, struct tag_list *ret)
+bool read_tags(struct rpc_call *call, const char *of, char **tags, size_t n, struct tag_list *ret)
 {
     struct arena *arena = rpc_call_arena(call);
     struct tags_fault fault;
     int kept = tags_normalise((const char *const *)tags, n, arena, &ret->tags, &fault);
 
     if (kept == -EINVAL) {
-        struct str field = arena_printf(arena, "article.tag_list[%zu]", fault.index);
+        struct str field = arena_printf(arena, "%s.tag_list[%zu]", of, fault.index);
         service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS",
-                           field.p ? field.p : "article.tag_list", fault.description);
+                           field.p ? field.p : "tag_list", fault.description);
         return false;
     }
     if (kept < 0) {
@@ -27,22 +27,28 @@ bool read_tags(struct rpc_call *call, char **tags, size_t n, struct tag_list *re
     return true;
 }
 
-bool make_slugs(struct rpc_call *call, const struct slug *slug, struct slugs *ret)
+int try_slugs(const struct slug *slug, struct arena *arena, struct slugs *ret)
 {
     uint8_t random[SLUG_RANDOM_BYTES];
 
     if (getentropy(random, sizeof(random)) < 0) {
         log_error("no random numbers", LOG_C("error", strerror(errno)));
-        rpc_fail(call, RPC_INTERNAL, "internal error");
-        return false;
+        return -EIO;
     }
-    ret->unique = slug_with_suffix(slug->text, random, rpc_call_arena(call));
-    if (!ret->unique.p) {
-        service_fail_memory(call);
-        return false;
-    }
+    ret->unique = slug_with_suffix(slug->text, random, arena);
     ret->preferred = slug->needs_suffix ? ret->unique : slug->text;
-    return true;
+    return ret->unique.p ? 0 : -ENOMEM;
+}
+
+bool make_slugs(struct rpc_call *call, const struct slug *slug, struct slugs *ret)
+{
+    int r = try_slugs(slug, rpc_call_arena(call), ret);
+
+    if (r == -EIO)
+        rpc_fail(call, RPC_INTERNAL, "internal error");
+    else if (r < 0)
+        service_fail_memory(call);
+    return r == 0;
 }
 
 bool slug_was_taken(const struct db_result *result)

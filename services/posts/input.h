@@ -15,8 +15,9 @@ struct tag_list {
 
 /* On a fault these end the call and return false. */
 
-/* article.tag_list, in normal form. */
-bool read_tags(struct rpc_call *call, char **tags, size_t n, struct tag_list *ret) MUST_CHECK;
+/* The tag_list of a field ("article"), in normal form. */
+bool read_tags(struct rpc_call *call, const char *of, char **tags, size_t n,
+               struct tag_list *ret) MUST_CHECK;
 
 /* The slugs that an article of this title may have: the title's own, and one that is unique but for
  * bad luck, when that is taken. Each call makes another unique one. */
@@ -24,6 +25,9 @@ struct slugs {
     struct str preferred, unique;
 };
 bool make_slugs(struct rpc_call *call, const struct slug *slug, struct slugs *ret) MUST_CHECK;
+
+/* The same within a transaction: -ENOMEM, or -EIO, which is logged. */
+int try_slugs(const struct slug *slug, struct arena *arena, struct slugs *ret) MUST_CHECK;
 
 /* Titles collide only when they are published in the same instant. */
 #define MAX_SLUG_TRIES 5

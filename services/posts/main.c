@@ -46,6 +46,9 @@ static int start(struct service *service, struct str *ret_error)
         list_feed_handler,        update_article_handler,     delete_article_handler,
         favorite_article_handler, unfavorite_article_handler, list_tags_handler,
     };
+    const struct rpc_handler drafts[] = {create_draft_handler, get_draft_handler,
+                                         list_drafts_handler,  update_draft_handler,
+                                         delete_draft_handler, publish_draft_handler};
     const struct rpc_handler comments[] = {create_comment_handler, list_comments_handler,
                                            delete_comment_handler};
     const struct rpc_handler profiles[] = {get_profile_handler, follow_profile_handler,
@@ -54,6 +57,9 @@ static int start(struct service *service, struct str *ret_error)
     int r = rpc_server_add(rpc, &stoa__posts__v1__article_service__descriptor, articles,
                            ARRAY_SIZE(articles), service, ret_error);
 
+    if (r == 0)
+        r = rpc_server_add(rpc, &stoa__posts__v1__draft_service__descriptor, drafts,
+                           ARRAY_SIZE(drafts), service, ret_error);
     if (r == 0)
         r = rpc_server_add(rpc, &stoa__posts__v1__comment_service__descriptor, comments,
                            ARRAY_SIZE(comments), service, ret_error);

@@ -22,6 +22,11 @@ int creations_new(struct db_group **ret) MUST_CHECK;
 extern const struct rpc_handler list_articles_handler, list_feed_handler, list_tags_handler;
 /* edits.c */
 extern const struct rpc_handler update_article_handler, delete_article_handler;
+/* drafts.c */
+extern const struct rpc_handler create_draft_handler, get_draft_handler, list_drafts_handler,
+    update_draft_handler, delete_draft_handler;
+/* publish.c */
+extern const struct rpc_handler publish_draft_handler;
 /* favorites.c */
 extern const struct rpc_handler favorite_article_handler, unfavorite_article_handler;
 /* comments.c */

@@ -27,22 +27,23 @@ static int64_t timestamp(const struct row *row, int column)
     return db_get_timestamp(row->result, row->number, column);
 }
 
-static int set_tags(const struct row *row, Stoa__Posts__V1__Article *article)
+/* A list of strings; copies. */
+static int read_texts(const struct row *row, int column, char ***ret, size_t *ret_n)
 {
-    struct str *tags;
-    int n = db_get_text_array(row->result, row->number, ARTICLE_TAG_LIST, row->arena, &tags);
+    struct str *texts;
+    int n = db_get_text_array(row->result, row->number, column, row->arena, &texts);
 
     if (n <= 0)
         return n;
-    article->tag_list = arena_calloc(row->arena, (size_t)n, sizeof(*article->tag_list));
-    if (!article->tag_list)
+    *ret = arena_calloc(row->arena, (size_t)n, sizeof(**ret));
+    if (!*ret)
         return -ENOMEM;
     for (int i = 0; i < n; i++) {
-        article->tag_list[i] = (char *)arena_copy(row->arena, tags[i]).p;
-        if (!article->tag_list[i])
+        (*ret)[i] = (char *)arena_copy(row->arena, texts[i]).p;
+        if (!(*ret)[i])
             return -ENOMEM;
     }
-    article->n_tag_list = (size_t)n;
+    *ret_n = (size_t)n;
     return 0;
 }
 
@@ -87,7 +88,7 @@ int article_from_row(const struct row *row, struct article *ret)
     article->updated_at = &ret->updated_at;
     article->author = &ret->author;
     r = profile_from_row(row, ARTICLE_AUTHOR_USERNAME, &ret->author);
-    return r < 0 ? r : set_tags(row, article);
+    return r < 0 ? r : read_texts(row, ARTICLE_TAG_LIST, &article->tag_list, &article->n_tag_list);
 }
 
 int article_from_row_in_full(const struct row *row, struct article *ret)
@@ -121,6 +122,35 @@ int article_from_row_found(const struct row *row, struct article *ret)
     highlight->excerpt = html(row, FOUND_EXCERPT);
     ret->message.highlight = highlight;
     return highlight->title && highlight->description && highlight->excerpt ? 0 : -ENOMEM;
+}
+
+int draft_from_row(const struct row *row, struct draft *ret)
+{
+    Stoa__Posts__V1__Draft *draft = &ret->message;
+
+    stoa__posts__v1__draft__init(draft);
+    draft->id = (uint32_t)db_get_int8(row->result, row->number, DRAFT_ID);
+    ret->version = (struct version){draft->id, timestamp(row, DRAFT_UPDATED_AT)};
+    draft->title = text(row, DRAFT_TITLE);
+    draft->description = text(row, DRAFT_DESCRIPTION);
+    if (!draft->title || !draft->description)
+        return -ENOMEM;
+    service_set_time(&ret->created_at, timestamp(row, DRAFT_CREATED_AT));
+    service_set_time(&ret->updated_at, timestamp(row, DRAFT_UPDATED_AT));
+    draft->created_at = &ret->created_at;
+    draft->updated_at = &ret->updated_at;
+    return read_texts(row, DRAFT_TAG_LIST, &draft->tag_list, &draft->n_tag_list);
+}
+
+int draft_from_row_in_full(const struct row *row, struct draft *ret)
+{
+    int r = draft_from_row(row, ret);
+
+    if (r < 0)
+        return r;
+    ret->message._body_case = STOA__POSTS__V1__DRAFT___BODY_BODY;
+    ret->message.body = text(row, DRAFT_BODY);
+    return ret->message.body ? 0 : -ENOMEM;
 }
 
 int comment_from_row(const struct row *row, struct comment *ret)

@@ -30,6 +30,13 @@ struct article {
     Google__Protobuf__Timestamp created_at, updated_at;
 };
 
+/* A draft likewise. */
+struct draft {
+    struct version version;
+    Stoa__Posts__V1__Draft message;
+    Google__Protobuf__Timestamp created_at, updated_at;
+};
+
 /* A comment likewise. */
 struct comment {
     struct version version;
@@ -46,6 +53,12 @@ int article_from_row_found(const struct row *row, struct article *ret) MUST_CHEC
 
 /* The same with the body. */
 int article_from_row_in_full(const struct row *row, struct article *ret) MUST_CHECK;
+
+/* Fills *ret from a row with the columns of enum draft_column, without the body. -ENOMEM. */
+int draft_from_row(const struct row *row, struct draft *ret) MUST_CHECK;
+
+/* The same with the body. */
+int draft_from_row_in_full(const struct row *row, struct draft *ret) MUST_CHECK;
 
 /* Fills *ret from a row with the columns of enum comment_column. -ENOMEM. */
 int comment_from_row(const struct row *row, struct comment *ret) MUST_CHECK;

@@ -11,8 +11,8 @@
  * A list is one statement: the count is joined to the page from the left, so that it is there when
  * the page is empty.
  *
- * Locks are taken in one order, so that writers never wait in a circle: articles by id, then the
- * counters of tags, then those of accounts, each in the order of its key. And a row that a
+ * Locks are taken in one order, so that writers never wait in a circle: drafts, articles by id,
+ * then the counters of tags, then those of accounts, each in the order of its key. And a row that a
  * statement only sees in its snapshot may have changed before it is locked: what depends on an
  * article's tags is done by a second statement, when the article is locked (LOCK_ARTICLE).
  */
@@ -454,6 +454,55 @@ static const char list_tags[] =
     "    SELECT tag FROM posts.article_tags t WHERE t.tag > tags.tag ORDER BY tag LIMIT 1) next"
     "  WHERE tags.n < " MAX_TAGS ") SELECT tag FROM tags";
 
+/* ---- drafts ---- */
+
+/* In the order of enum draft_column, without the body. */
+#define DRAFT_COLUMNS " id, title, description, tag_list, created_at, updated_at"
+
+/* The primary key behind auth.profiles. $1: author, $2: title, $3: description, $4: body, $5: tags,
+ * $6: idempotency key or NULL, $7: the request's hash. No row: the caller has no account. */
+static const char create_draft[] =
+    ME ", draft AS ("
+       "  INSERT INTO posts.drafts (author_id, title, description, body, tag_list)"
+       "  SELECT id, $2, $3, $4, $5 FROM me RETURNING *"
+       "), kept AS (" STORE_KEY("$6", "$7", "NULL", "draft")
+       ") SELECT" DRAFT_COLUMNS ", body FROM draft";
+
+/* $4: title, $5: description, $6: body, $7: tags, of the request. */
+static const char replay_draft[] =
+    REPLAY("k.resource_id, $4, $5, $7, k.created_at, k.created_at, $6") REPLAYED;
+
+/* drafts_pkey. $1: caller, $2: draft. */
+static const char get_draft[] =
+    "SELECT" DRAFT_COLUMNS ", body FROM posts.drafts WHERE id = $2 AND author_id = $1";
+
+/* drafts_by_author. $1: caller, $2: limit, $3: only drafts before this one. */
+static const char list_drafts[] =
+    "SELECT * FROM (SELECT" DRAFT_COLUMNS " FROM posts.drafts WHERE author_id = $1 AND id < $3"
+    "               ORDER BY id DESC LIMIT $2) cut LIMIT " MAX_ROWS;
+
+/* drafts_pkey. $1: caller, $2: draft. */
+static const char lock_draft[] =
+    "SELECT" DRAFT_COLUMNS ", body FROM posts.drafts WHERE id = $2 AND author_id = $1 FOR UPDATE";
+
+/* drafts_pkey. For a draft that is locked. $1: draft, $2: title, $3: description, $4: body, $5: tags;
+ * NULL: stays. */
+static const char update_draft[] =
+    "UPDATE posts.drafts"
+    " SET title = coalesce($2, title), description = coalesce($3, description),"
+    "     body = coalesce($4, body), tag_list = coalesce($5, tag_list),"
+    "     updated_at = greatest(now(), updated_at + interval '1 microsecond')"
+    " WHERE id = $1 RETURNING" DRAFT_COLUMNS ", body";
+
+/* drafts_pkey. For a draft that is locked. $1: draft. */
+static const char delete_draft[] = "DELETE FROM posts.drafts WHERE id = $1";
+
+/* idempotency_keys_pkey. The answer of key $2 of account $1, which CREATE_ARTICLE has stored. */
+static const char keep_published[] =
+    "UPDATE posts.idempotency_keys SET answer = $3 WHERE account_id = $1 AND key = $2";
+
+static const char replay_published[] = REPLAY("k.answer, k.resource_id") REPLAYED;
+
 /* ---- comments ---- */
 
 /* In the order of enum comment_column. c: a comment, p: its author's profile, $1: the caller. */
@@ -574,6 +623,27 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                           DB_TEXT}},
     [LIST_FEED] = {"list_feed", list_feed, DB_READ, {PAGE_PARAMS}},
     [LIST_TAGS] = {"list_tags", list_tags, DB_READ, {DB_END}},
+    [CREATE_DRAFT] = {"create_draft",
+                      create_draft,
+                      DB_WRITE,
+                      {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY, DB_TEXT, DB_BYTEA}},
+    [REPLAY_DRAFT] = {"replay_draft",
+                      replay_draft,
+                      DB_WRITE,
+                      {DB_INT8, DB_TEXT, DB_BYTEA, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
+    [GET_DRAFT] = {"get_draft", get_draft, DB_READ, {DB_INT8, DB_INT8}},
+    [LIST_DRAFTS] = {"list_drafts", list_drafts, DB_READ, {DB_INT8, DB_INT4, DB_INT8}},
+    [LOCK_DRAFT] = {"lock_draft", lock_draft, DB_WRITE, {DB_INT8, DB_INT8}},
+    [UPDATE_DRAFT] = {"update_draft",
+                      update_draft,
+                      DB_WRITE,
+                      {DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
+    [DELETE_DRAFT] = {"delete_draft", delete_draft, DB_WRITE, {DB_INT8}},
+    [KEEP_PUBLISHED] = {"keep_published", keep_published, DB_WRITE, {DB_INT8, DB_TEXT, DB_BYTEA}},
+    [REPLAY_PUBLISHED] = {"replay_published",
+                          replay_published,
+                          DB_WRITE,
+                          {DB_INT8, DB_TEXT, DB_BYTEA}},
     [CREATE_COMMENT] = {"create_comment",
                         create_comment,
                         DB_WRITE,

@@ -22,6 +22,15 @@ enum posts_statement {
     SEARCH_ARTICLES,
     LIST_FEED,
     LIST_TAGS,
+    CREATE_DRAFT,
+    REPLAY_DRAFT,
+    GET_DRAFT,
+    LIST_DRAFTS,
+    LOCK_DRAFT,
+    UPDATE_DRAFT,
+    DELETE_DRAFT,
+    KEEP_PUBLISHED,
+    REPLAY_PUBLISHED,
     CREATE_COMMENT,
     REPLAY_COMMENT,
     LIST_COMMENTS,
@@ -75,6 +84,28 @@ enum profile_column {
     PROFILE_BIO,
     PROFILE_IMAGE,
     PROFILE_FOLLOWED,
+};
+
+/* The columns of a draft, first in the answer of each statement that gives one; LIST_DRAFTS has no
+ * body. */
+enum draft_column {
+    DRAFT_ID,
+    DRAFT_TITLE,
+    DRAFT_DESCRIPTION,
+    DRAFT_TAG_LIST,
+    DRAFT_CREATED_AT,
+    DRAFT_UPDATED_AT,
+    DRAFT_BODY,
+    /* behind the profile of the author */
+    REPLAY_DRAFT_IS_SAME = DRAFT_BODY + 1 + PROFILE_FOLLOWED + 1,
+};
+
+/* REPLAY_PUBLISHED */
+enum published_column {
+    PUBLISHED_ANSWER, /* bytea; NULL: the key was used for something else */
+    PUBLISHED_ID,     /* of the article */
+    PUBLISHED_AUTHOR, /* a profile */
+    REPLAY_PUBLISHED_IS_SAME = PUBLISHED_AUTHOR + PROFILE_FOLLOWED + 1,
 };
 
 /* CREATE_COMMENT, LIST_COMMENTS */

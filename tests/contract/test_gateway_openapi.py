@@ -161,6 +161,7 @@ def test_headers_beside_the_messages(document):
         assert takes(name) == {"If-None-Match"} and gives(name) == {"ETag", "Link"}
     for name in ("CreateArticle", "CreateComment"):
         assert takes(name) == {"Idempotency-Key"} and gives(name, "201") == {"ETag"}
+    assert takes("PublishDraft") == {"If-Match", "Idempotency-Key"} and gives("PublishDraft", "201") == {"ETag"}
     for name in ("UpdateArticle", "UpdateArticle_2", "DeleteArticle", "DeleteComment"):
         assert takes(name) == {"If-Match"} and "412" in find(document, name)["responses"]
     assert gives("UpdateArticle") == {"ETag"} and gives("DeleteArticle", "204") == set()
@@ -239,6 +240,20 @@ def try_blog(call_http, document, token, article):
     call(call_http, document, "DeleteArticle", "DELETE", f"/api/articles/{changed['article']['slug']}", None, token, 204)
 
 
+def try_drafts(call_http, document, token, unique):
+    created = call(call_http, document, "CreateDraft", "POST", "/api/drafts", example_body(document, "CreateDraft"), token, 201)
+    path = f"/api/drafts/{created['draft']['id']}"
+    call(call_http, document, "GetDraft", "GET", path, token=token)
+    call(call_http, document, "ListDrafts", "GET", "/api/drafts?pageSize=1", token=token)
+    call(call_http, document, "UpdateDraft", "PUT", path, example_body(document, "UpdateDraft"), token)
+    call(call_http, document, "UpdateDraft_2", "PATCH", path, {"draft": {"body": ""}}, token)
+    call(call_http, document, "PublishDraft", "POST", f"{path}:publish", None, token, 422)
+    call(call_http, document, "UpdateDraft", "PUT", path, {"draft": {"title": unique("Draft "), "body": "New."}}, token)
+    call(call_http, document, "PublishDraft", "POST", f"{path}:publish", None, token, 201)
+    created = call(call_http, document, "CreateDraft", "POST", "/api/drafts", {"draft": {}}, token, 201)
+    call(call_http, document, "DeleteDraft", "DELETE", f"/api/drafts/{created['draft']['id']}", None, token, 204)
+
+
 def test_live_answers_fit(document, call_http, unique):
     """The documented examples are sent, made unique; every answer is as documented."""
     body = example_body(document, "CreateUser")
@@ -259,6 +274,7 @@ def test_live_answers_fit(document, call_http, unique):
     call(call_http, document, "GetArticle", "GET", f"/api/articles/{made['article']['slug']}")
     call(call_http, document, "ListArticles", "GET", "/api/articles?limit=3", token=token)
     try_blog(call_http, document, token, made["article"])
+    try_drafts(call_http, document, token, unique)
     room = call(call_http, document, "CreateRoom", "POST", "/api/chat/rooms", example_body(document, "CreateRoom"), token, 201)
     path = f"/api/chat/rooms/{room['room']['id']}"
     call(call_http, document, "GetRoom", "GET", path, token=token)

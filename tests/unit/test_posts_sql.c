@@ -32,7 +32,7 @@ static int empty_tables(void **state UNUSED)
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
            "posts.comments, posts.idempotency_keys, posts.forgotten_accounts,"
            " posts.article_counts, posts.tag_counts, posts.account_counts,"
-           " posts.article_search, posts.search_queue RESTART IDENTITY");
+           " posts.article_search, posts.search_queue, posts.drafts RESTART IDENTITY");
     return 0;
 }
 
@@ -296,10 +296,13 @@ static void mingle(void)
            " SELECT id, account, '!' FROM posts.articles, generate_series(1, 3) account");
     pg_sql("INSERT INTO posts.idempotency_keys SELECT a, 'k', 'h', 1, NULL, now()"
            " FROM generate_series(1, 3) a");
+    pg_sql("INSERT INTO posts.drafts (author_id, title, description, body, tag_list)"
+           " SELECT a, 't', 'd', 'b', '{x}' FROM generate_series(1, 3) a");
 }
 
 #define OF_ADA                                                                         \
     "SELECT (SELECT count(*) FROM posts.articles WHERE author_id = 1)"                 \
+    " + (SELECT count(*) FROM posts.drafts WHERE author_id = 1)"                       \
     " + (SELECT count(*) FROM posts.comments WHERE author_id = 1)"                     \
     " + (SELECT count(*) FROM posts.favorites WHERE account_id = 1)"                   \
     " + (SELECT count(*) FROM posts.follows WHERE follower_id = 1 OR followee_id = 1)" \
@@ -353,7 +356,8 @@ static void only_auth_may_forget(void **state UNUSED)
 {
     static const char privileges[] =
         "SELECT count(*) FROM unnest(ARRAY['stoa_auth', 'stoa_chat']) role,"
-        " unnest(ARRAY['posts.erase_account(bigint)', 'posts.forget_account(bigint)']) f"
+        " unnest(ARRAY['posts.erase_account(bigint)', 'posts.erase_published(bigint)',"
+        " 'posts.forget_account(bigint)']) f"
         " WHERE has_function_privilege(role, f, 'EXECUTE')";
 
     assert_int_equal(pg_sql(privileges), 1);
@@ -722,6 +726,110 @@ static void highlights_mark_hits_alone(void **state UNUSED)
     answer_free(&a);
 }
 
+/* ---- drafts ---- */
+
+/* Runs a statement about the draft with this id, as this account; the count of its rows. */
+static int of_draft(enum posts_statement statement, int64_t account, int64_t id)
+{
+    struct db_query *q = db_query(db, &arena, statement);
+    struct answer a;
+    int rows;
+
+    db_bind_int8(q, account);
+    db_bind_int8(q, id);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    rows = db_rows(&a.result);
+    answer_free(&a);
+    return rows;
+}
+
+static void submit_draft(struct answer *a, int64_t author, const char *title)
+{
+    struct db_query *q = db_query(db, &arena, CREATE_DRAFT);
+    struct str tags[] = {STR("a"), STR("b")};
+
+    db_bind_int8(q, author);
+    db_bind_text(q, str_of(title));
+    db_bind_text(q, STR(""));
+    db_bind_text(q, STR(" body\r\n"));
+    db_bind_text_array(q, tags, 2);
+    db_bind_null(q);
+    db_bind_null(q);
+    assert_int_equal(answer_run(a, q), DB_OK);
+}
+
+static void a_draft_is_its_authors(void **state UNUSED)
+{
+    static const enum posts_statement statements[] = {GET_DRAFT, LOCK_DRAFT};
+    struct str *tags;
+    struct answer a;
+    int64_t id;
+
+    submit_draft(&a, ADA, "title");
+    assert_int_equal(db_rows(&a.result), 1);
+    id = db_get_int8(&a.result, 0, DRAFT_ID);
+    assert_true(str_eq(db_get_text(&a.result, 0, DRAFT_TITLE), STR("title")));
+    assert_true(str_eq(db_get_text(&a.result, 0, DRAFT_DESCRIPTION), STR("")));
+    assert_true(str_eq(db_get_text(&a.result, 0, DRAFT_BODY), STR(" body\r\n")));
+    assert_int_equal(db_get_text_array(&a.result, 0, DRAFT_TAG_LIST, &arena, &tags), 2);
+    assert_int_equal(db_get_timestamp(&a.result, 0, DRAFT_CREATED_AT),
+                     db_get_timestamp(&a.result, 0, DRAFT_UPDATED_AT));
+    answer_free(&a);
+    for (size_t i = 0; i < ARRAY_SIZE(statements); i++) {
+        assert_int_equal(of_draft(statements[i], ADA, id), 1);
+        assert_int_equal(of_draft(statements[i], BOB, id), 0);
+        assert_int_equal(of_draft(statements[i], 0, id), 0);
+        assert_int_equal(of_draft(statements[i], ADA, id + 1), 0);
+    }
+    submit_draft(&a, 999, "no account");
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
+    /* Nothing else has heard of it. */
+    assert_int_equal(pg_sql("SELECT (SELECT count(*) FROM posts.articles)"
+                            " + (SELECT count(*) FROM posts.article_tags)"
+                            " + (SELECT count(*) FROM posts.account_counts)"
+                            " + (SELECT count(*) FROM posts.tag_counts)"
+                            " + (SELECT count(*) FROM posts.search_queue)"),
+                     0);
+}
+
+static void drafts_are_listed_newest_first(void **state UNUSED)
+{
+    static const struct {
+        int64_t caller, before;
+        int limit;
+        const char *want;
+    } cases[] = {
+        {ADA, INT64_MAX, 20, "4 3 1 "},
+        {ADA, INT64_MAX, 2, "4 3 "},
+        {ADA, 3, 20, "1 "},
+        {ADA, 1, 20, ""},
+        {BOB, INT64_MAX, 20, "2 "},
+        {CYD, INT64_MAX, 20, ""},
+    };
+    static const int64_t authors[] = {ADA, BOB, ADA, ADA};
+    struct answer a;
+
+    for (size_t i = 0; i < ARRAY_SIZE(authors); i++) {
+        submit_draft(&a, authors[i], "title");
+        answer_free(&a);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct db_query *q = db_query(db, &arena, LIST_DRAFTS);
+        char ids[64] = "";
+
+        db_bind_int8(q, cases[i].caller);
+        db_bind_int4(q, cases[i].limit);
+        db_bind_int8(q, cases[i].before);
+        assert_int_equal(answer_run(&a, q), DB_OK);
+        for (int row = 0; row < db_rows(&a.result); row++)
+            snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%ld ",
+                     (long)db_get_int8(&a.result, row, DRAFT_ID));
+        assert_string_equal(ids, cases[i].want);
+        answer_free(&a);
+    }
+}
+
 /* ---- plans ---- */
 
 /* 100,000 articles by 5,000 accounts, with a few tags and accounts that have a large share. */
@@ -759,6 +867,9 @@ static void seed(void)
     pg_sql("INSERT INTO posts.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
     pg_sql("INSERT INTO posts.idempotency_keys"
            " SELECT 1 + i % 5000, 'key-' || i, 'h', i, 's', now() - i * interval '1 second'"
+           " FROM generate_series(1, 100000) i");
+    pg_sql("INSERT INTO posts.drafts (author_id, title, description, body, tag_list)"
+           " SELECT 1 + i % 5000, 'Title ' || i, '', repeat('Lorem ipsum ', 60), '{}'"
            " FROM generate_series(1, 100000) i");
     sql_as_admin("VACUUM ANALYZE");
 }
@@ -811,6 +922,16 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
          "'{1,2}', '{s,t}', '{s-1,t-1}', '{T,T}', '{D,D}', '{B,B}', '{1,1,2}', '{tag0,tag1,tag0}'",
          250},
         {REPLAY_ARTICLE, "1, 'key-777', 'h', 'T', 'D', '{tag0}'", 30},
+        {CREATE_DRAFT, "1, 'T', 'D', 'B', '{tag0,tag1}', 'k', 'h'", 40},
+        {REPLAY_DRAFT, "1, 'key-777', 'h', 'T', 'D', 'B', '{tag0}'", 30},
+        {GET_DRAFT, "778, 777", 10},
+        {LIST_DRAFTS, "778, 20, 9223372036854775807", 40},
+        {LIST_DRAFTS, "778, 20, 50000", 40},
+        {LOCK_DRAFT, "778, 777", 20},
+        {UPDATE_DRAFT, "777, 'T', NULL, 'B', '{tag0}'", 40},
+        {DELETE_DRAFT, "777", 20},
+        {KEEP_PUBLISHED, "778, 'key-777', 'answer'", 40},
+        {REPLAY_PUBLISHED, "778, 'key-777', 'h'", 30},
         {CREATE_COMMENT, "9, 'article-777', 'B', 'k', 'h'", 70},
         {REPLAY_COMMENT, "1, 'key-777', 'h', 'B'", 30},
         {PURGE_KEYS, NULL, 12000}, /* 1,000 keys */
@@ -829,8 +950,8 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
                         cases[i].max_pages);
         seen[cases[i].statement] = true;
     }
-    /* An account with 7 articles, 40 favourites, 20 comments. */
-    sql_expect_plan(&posts_statements[PURGE_ACCOUNT], NULL, "forgotten_accounts", 3000);
+    /* An account with 7 articles, 40 favourites, 20 comments, 20 drafts. */
+    sql_expect_plan(&posts_statements[PURGE_ACCOUNT], NULL, "forgotten_accounts", 4000);
     sql_expect_all_seen(seen, posts_statements, POSTS_STATEMENTS);
 }
 
@@ -852,6 +973,8 @@ int main(void)
         cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),
         cmocka_unit_test_setup(articles_of_one_moment_have_an_order, empty_tables),
         cmocka_unit_test_setup(flags_are_the_callers, empty_tables),
+        cmocka_unit_test_setup(a_draft_is_its_authors, empty_tables),
+        cmocka_unit_test_setup(drafts_are_listed_newest_first, empty_tables),
         cmocka_unit_test_setup(a_search_finds_and_ranks, empty_tables),
         cmocka_unit_test_setup(what_changes_is_found_anew, empty_tables),
         cmocka_unit_test_setup(articles_are_indexed_in_batches, empty_tables),
