@@ -290,6 +290,9 @@ $(FUZZ)/%.o: %.c $(GEN)/.protos
 $(addprefix $(FUZZ)/fuzz_,$(FUZZ_NAMES)): $(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_O)
 	clang -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS) -lm
 
+# What a target reads of a service.
+$(FUZZ)/fuzz_page_token: $(FUZZ)/services/posts/page_token.o
+
 .PHONY: fuzz $(addprefix fuzz-,$(FUZZ_NAMES))
 fuzz: ## run each fuzz target for FUZZ_SECONDS (600); findings stay in $(BUILD)/fuzz/findings
 	@deploy/install-packages build fuzz

@@ -1,19 +1,11 @@
 /* Pages of a list: by limit and offset, as RealWorld has them, or by a token that says which row
  * the page comes after (AIP-158). A page by token costs the same however deep it is, and what is
- * inserted or deleted meanwhile moves no row from one page to another.
- *
- * A token is for the list that it was made for; for another, or damaged, it is refused. It is no
- * secret: all that it can do is to choose a place in a list. */
+ * inserted or deleted meanwhile moves no row from one page to another. */
 #ifndef STOA_POSTS_PAGE_H
 #define STOA_POSTS_PAGE_H
 
+#include "page_token.h"
 #include "service/service.h"
-
-/* The row that a page comes after. Lists are ordered by a time in microseconds, or by a score, and
- * then by id; the highest first. */
-struct cursor {
-    int64_t order, id;
-};
 
 struct page_request {
     bool has_limit;
@@ -44,17 +36,5 @@ bool page_has_next(struct rpc_call *call, const struct page *page, struct cursor
 /* NAME=VALUE& with the value percent-encoded, behind what query has. {NULL, 0} without memory. */
 struct str page_query_add(struct arena *arena, struct str query, const char *name,
                           struct str value) MUST_CHECK;
-
-/* ---- tokens; pure ---- */
-
-/* Two numbers and a check, in hexadecimal. */
-#define PAGE_TOKEN_CHARS 40
-
-/* {NULL, 0} without memory. */
-struct str page_token_make(struct arena *arena, struct str list, struct cursor cursor) MUST_CHECK;
-
-/* 0, -EINVAL: not made for this list, -ENOMEM. */
-int page_token_read(struct arena *arena, struct str list, struct str token,
-                    struct cursor *ret) MUST_CHECK;
 
 #endif

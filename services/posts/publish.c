@@ -58,7 +58,7 @@ static int bind_article(struct db_query *query, struct publication *publication)
     struct arena *arena = rpc_call_arena(publication->call);
     struct str *tags = arena_calloc(arena, draft->n_tag_list, sizeof(*tags));
     struct slug slug;
-    struct slugs slugs;
+    struct slugs slugs = {.preferred = STR_NULL};
     int r = tags ? slug_from_title(str_of(draft->title), arena, &slug) : -ENOMEM;
 
     if (r == 0)

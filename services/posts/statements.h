@@ -72,7 +72,7 @@ enum article_column {
 };
 
 /* LIST_TOTAL of a search that names no word. */
-#define NO_WORDS -1
+#define NO_WORDS (-1)
 
 /* LOCK_ARTICLE */
 enum locked_column { LOCKED_ID, LOCKED_AUTHOR_ID, LOCKED_TITLE, LOCKED_UPDATED_AT };
