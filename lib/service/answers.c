@@ -18,7 +18,7 @@ int64_t service_caller_id(const struct rpc_call *call)
     return caller ? caller->account_id : 0;
 }
 
-static void fail_overloaded(struct rpc_call *call)
+void service_fail_overloaded(struct rpc_call *call)
 {
     rpc_fail_with(call, &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
                                             .message = STR("the service is overloaded"),
@@ -40,7 +40,7 @@ static bool is_queued(struct rpc_call *call, int r)
     if (r == -ESHUTDOWN)
         fail_unavailable(call, STR("the service is stopping"));
     else if (r < 0)
-        fail_overloaded(call);
+        service_fail_overloaded(call);
     return r >= 0;
 }
 
@@ -92,7 +92,7 @@ bool service_query_failed(struct rpc_call *call, const struct db_result *result)
                                                 .reason = "CONFLICT"});
         return true;
     case DB_OVERLOADED:
-        fail_overloaded(call);
+        service_fail_overloaded(call);
         return true;
     case DB_UNIQUE:
     case DB_FOREIGN_KEY:

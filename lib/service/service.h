@@ -138,6 +138,9 @@ void service_fail_fields(struct rpc_call *call, enum rpc_code code, const char *
 /* NOT_FOUND with ResourceInfo: errors: {type: ["not found"]}. */
 void service_fail_not_found(struct rpc_call *call, const char *type, struct str name);
 
+/* RESOURCE_EXHAUSTED, with RetryInfo: too much waits already. */
+void service_fail_overloaded(struct rpc_call *call);
+
 /* RESOURCE_EXHAUSTED: the call's arena is at its limit. */
 void service_fail_memory(struct rpc_call *call);
 

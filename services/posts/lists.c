@@ -1,5 +1,5 @@
 /* ListArticles, ListFeed, ListTags: each binds one statement on a poller thread and answers from
- * its outcome on the database's engine thread. */
+ * its outcome on the database's engine thread; a search on a thread of the database's pool. */
 #include "etag.h"
 #include "page.h"
 #include "posts.h"
@@ -13,11 +13,23 @@
 
 /* ---- pages ---- */
 
+/* A list of articles, as both answers have it. */
+struct list {
+    Stoa__Posts__V1__Article **articles;
+    size_t n;
+    int64_t total;
+    int rows;           /* that there were: one more than asked for, when pages are by token */
+    struct cursor last; /* of the page, when there are any */
+    struct str next;    /* token of the next page; {NULL, 0}: not to be told */
+};
+
 /* A list on its way, in its call's arena. */
 struct listing {
     struct rpc_call *call;
     struct page page;
     bool search; /* ordered by score, with highlights */
+    struct db_query *query;
+    struct list list;
 };
 
 /* The parameters that all lists begin with. */
@@ -35,19 +47,11 @@ static void bind_page(struct db_query *query, const struct listing *listing)
     db_bind_int8(query, page->after.id);
 }
 
-/* A list of articles, as both answers have it. */
-struct list {
-    Stoa__Posts__V1__Article **articles;
-    size_t n;
-    int32_t total;
-    struct str next; /* token of the next page; {NULL, 0}: not to be told */
-};
-
-static bool has_next(const struct page *page, int rows, int64_t total)
+static bool has_next(const struct page *page, const struct list *list)
 {
     if (page->by_token)
-        return rows > page->size;
-    return rows > 0 && (int64_t)page->offset + rows < total;
+        return list->rows > page->size;
+    return list->rows > 0 && (int64_t)page->offset + list->rows < list->total;
 }
 
 static struct cursor cursor_at(const struct listing *listing, const struct db_result *result,
@@ -58,55 +62,68 @@ static struct cursor cursor_at(const struct listing *listing, const struct db_re
                            db_get_int8(result, row, ARTICLE_ID)};
 }
 
-/* What the answer says of the next page. */
-static bool add_next(const struct listing *listing, const struct db_result *result, int rows,
-                     struct list *list)
+/* Fills in the list; keep: it outlives the result. -ENOMEM. */
+static int read_list(struct listing *listing, const struct db_result *result, bool keep)
+{
+    struct arena *arena = rpc_call_arena(listing->call);
+    /* An empty page is one row with nothing but the total. */
+    int rows = db_is_null(result, 0, ARTICLE_SLUG) ? 0 : db_rows(result);
+    int n = rows < listing->page.size ? rows : listing->page.size;
+    struct article *articles = arena_alloc(arena, (size_t)n * sizeof(*articles));
+    struct list *list = &listing->list;
+    int r = 0;
+
+    *list = (struct list){
+        .articles = arena_alloc(arena, (size_t)n * sizeof(struct article *)),
+        .n = (size_t)n,
+        .total = db_get_int8(result, 0, LIST_TOTAL),
+        .rows = rows,
+    };
+    if (!articles || !list->articles)
+        return -ENOMEM;
+    for (int i = 0; r == 0 && i < n; i++) {
+        const struct row row = {result, i, arena, keep};
+
+        r = listing->search ? article_from_row_found(&row, &articles[i])
+                            : article_from_row(&row, &articles[i]);
+        list->articles[i] = &articles[i].message;
+    }
+    if (n > 0)
+        list->last = cursor_at(listing, result, n - 1);
+    return r;
+}
+
+/* What the answer says of the next page. False: the call has been failed. */
+static bool add_next(struct listing *listing)
 {
     const struct page *page = &listing->page;
-    int last = rows < page->size ? rows - 1 : page->size - 1;
     struct str token;
 
-    if (!has_next(page, rows, db_get_int8(result, 0, LIST_TOTAL)))
+    if (!has_next(page, &listing->list))
         return true;
-    if (!page_has_next(listing->call, page, cursor_at(listing, result, last), &token))
+    if (!page_has_next(listing->call, page, listing->list.last, &token))
         return false;
     if (page->by_token)
-        list->next = token;
+        listing->list.next = token;
     return true;
 }
 
 /* False: the call has been failed. */
-static bool list_from_result(const struct listing *listing, const struct db_result *result,
-                             struct list *ret)
+static bool list_from_result(struct listing *listing, const struct db_result *result)
 {
-    struct rpc_call *call = listing->call;
-    struct arena *arena = rpc_call_arena(call);
-    /* An empty page is one row with nothing but the total. */
-    int rows = db_is_null(result, 0, ARTICLE_SLUG) ? 0 : db_rows(result);
-    int n = rows < listing->page.size ? rows : listing->page.size;
-    int64_t total = db_get_int8(result, 0, LIST_TOTAL);
-    struct article *articles = arena_alloc(arena, (size_t)n * sizeof(*articles));
-    int r = 0;
-
-    *ret = (struct list){
-        .articles = arena_alloc(arena, (size_t)n * sizeof(struct article *)),
-        .n = (size_t)n,
-        .total = total > INT32_MAX ? INT32_MAX : (int32_t)total,
-    };
-    if (!articles || !ret->articles)
-        r = -ENOMEM;
-    for (int i = 0; r == 0 && i < n; i++) {
-        const struct row row = {result, i, arena, false};
-
-        r = listing->search ? article_from_row_found(&row, &articles[i])
-                            : article_from_row(&row, &articles[i]);
-        ret->articles[i] = &articles[i].message;
-    }
-    if (r < 0) {
-        service_fail_memory(call);
+    if (service_query_failed(listing->call, result))
+        return false;
+    if (read_list(listing, result, false) < 0) {
+        service_fail_memory(listing->call);
         return false;
     }
-    return add_next(listing, result, rows, ret);
+    return add_next(listing);
+}
+
+/* The count as answers have it. */
+static int32_t count_of(const struct list *list)
+{
+    return list->total > INT32_MAX ? INT32_MAX : (int32_t)list->total;
 }
 
 static struct listing *begin(struct rpc_call *call)
@@ -120,7 +137,7 @@ static struct listing *begin(struct rpc_call *call)
     return listing;
 }
 
-/* ---- ListArticles ---- */
+/* ---- ListArticles: filters ---- */
 
 /* The filters that are set, as the statements take them; {NULL, 0}: any. */
 struct filters {
@@ -129,31 +146,29 @@ struct filters {
     struct str q;
 };
 
-static void on_articles(void *user, const struct db_result *result)
+static void reply_articles(const struct listing *listing)
 {
-    const struct listing *listing = user;
     Stoa__Posts__V1__ListArticlesResponse response = STOA__POSTS__V1__LIST_ARTICLES_RESPONSE__INIT;
-    struct list list;
+    const struct list *list = &listing->list;
 
-    if (service_query_failed(listing->call, result))
-        return;
-    if (db_get_int8(result, 0, LIST_TOTAL) == NO_WORDS) {
-        service_fail_field(listing->call, RPC_INVALID_ARGUMENT, "NO_WORDS", "q",
-                           "has no word to search for");
-        return;
-    }
-    if (!list_from_result(listing, result, &list))
-        return;
-    response.articles = list.articles;
-    response.n_articles = list.n;
-    response.articles_count = list.total;
-    if (list.next.p) {
+    response.articles = list->articles;
+    response.n_articles = list->n;
+    response.articles_count = count_of(list);
+    if (list->next.p) {
         response._next_page_token_case =
             STOA__POSTS__V1__LIST_ARTICLES_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
-        response.next_page_token = (char *)list.next.p;
+        response.next_page_token = (char *)list->next.p;
     }
     if (tag_list(listing->call, &response.base))
         rpc_reply(listing->call, &response.base);
+}
+
+static void on_articles(void *user, const struct db_result *result)
+{
+    struct listing *listing = user;
+
+    if (list_from_result(listing, result))
+        reply_articles(listing);
 }
 
 static int read_filters(const Stoa__Posts__V1__ListArticlesRequest *request, struct arena *arena,
@@ -227,6 +242,53 @@ static void bind_filters(struct db_query *query, enum posts_statement statement,
         db_bind_text(query, filters->q);
 }
 
+/* ---- ListArticles: a search ---- */
+
+/* A search takes milliseconds, and tens of them when its words are in many articles; what shares a
+ * connection with it would wait as long. So searches run on the database's pool, as transactions
+ * do, and no more of them at once than those can wait for. */
+#define MAX_SEARCHES 16
+static atomic_int searches;
+
+static int search_in_transaction(struct db_tx *tx, void *user)
+{
+    struct listing *listing = user;
+    struct db_result result;
+
+    if (db_tx_run(tx, listing->query, &result) != DB_OK)
+        return -EIO; /* the outcome says more */
+    return read_list(listing, &result, true);
+}
+
+static void on_found(void *user, const struct db_result *outcome, int failed)
+{
+    struct listing *listing = user;
+
+    atomic_fetch_sub(&searches, 1);
+    if (service_query_failed(listing->call, outcome))
+        return;
+    if (failed)
+        service_fail_memory(listing->call);
+    else if (listing->list.total == NO_WORDS)
+        service_fail_field(listing->call, RPC_INVALID_ARGUMENT, "NO_WORDS", "q",
+                           "has no word to search for");
+    else if (add_next(listing))
+        reply_articles(listing);
+}
+
+static void search(struct service *service, struct listing *listing)
+{
+    if (atomic_fetch_add(&searches, 1) >= MAX_SEARCHES) {
+        atomic_fetch_sub(&searches, 1);
+        service_fail_overloaded(listing->call);
+    } else if (!service_transaction(listing->call, service_db(service), search_in_transaction,
+                                    on_found, listing)) {
+        atomic_fetch_sub(&searches, 1);
+    }
+}
+
+/* ---- ListArticles ---- */
+
 static void list_articles(struct service *service, struct rpc_call *call,
                           const Stoa__Posts__V1__ListArticlesRequest *request)
 {
@@ -243,7 +305,6 @@ static void list_articles(struct service *service, struct rpc_call *call,
     struct listing *listing = begin(call);
     enum posts_statement statement;
     struct filters filters;
-    struct db_query *query;
 
     if (!listing)
         return;
@@ -256,14 +317,17 @@ static void list_articles(struct service *service, struct rpc_call *call,
         return;
     statement = list_statement(&filters);
     listing->search = statement == SEARCH_ARTICLES;
-    query = db_query(service_db(service), arena, statement);
-    if (!query) {
+    listing->query = db_query(service_db(service), arena, statement);
+    if (!listing->query) {
         service_fail_memory(call);
         return;
     }
-    bind_page(query, listing);
-    bind_filters(query, statement, &filters);
-    (void)service_query_with(call, query, on_articles, listing);
+    bind_page(listing->query, listing);
+    bind_filters(listing->query, statement, &filters);
+    if (listing->search)
+        search(service, listing);
+    else
+        (void)service_query_with(call, listing->query, on_articles, listing);
 }
 RPC_UNARY(list_articles, struct service, Stoa__Posts__V1__ListArticlesRequest)
 
@@ -271,19 +335,19 @@ RPC_UNARY(list_articles, struct service, Stoa__Posts__V1__ListArticlesRequest)
 
 static void on_feed(void *user, const struct db_result *result)
 {
-    const struct listing *listing = user;
+    struct listing *listing = user;
+    const struct list *list = &listing->list;
     Stoa__Posts__V1__ListFeedResponse response = STOA__POSTS__V1__LIST_FEED_RESPONSE__INIT;
-    struct list list;
 
-    if (service_query_failed(listing->call, result) || !list_from_result(listing, result, &list))
+    if (!list_from_result(listing, result))
         return;
-    response.articles = list.articles;
-    response.n_articles = list.n;
-    response.articles_count = list.total;
-    if (list.next.p) {
+    response.articles = list->articles;
+    response.n_articles = list->n;
+    response.articles_count = count_of(list);
+    if (list->next.p) {
         response._next_page_token_case =
             STOA__POSTS__V1__LIST_FEED_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
-        response.next_page_token = (char *)list.next.p;
+        response.next_page_token = (char *)list->next.p;
     }
     if (tag_list(listing->call, &response.base))
         rpc_reply(listing->call, &response.base);
