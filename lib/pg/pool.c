@@ -113,6 +113,14 @@ static PGresult *collect(struct db_tx *tx, bool may_cancel)
     }
 }
 
+/* Lets go of the last result; the connection stays. */
+static void forget_last(struct db_tx *tx)
+{
+    PQclear(tx->last);
+    tx->last = NULL;
+    tx->result = (struct db_result){.error = DB_OK};
+}
+
 /* Takes over res (NULL: the connection broke) as the transaction's last result. */
 static enum db_error conclude(struct db_tx *tx, PGresult *res)
 {
@@ -140,7 +148,7 @@ enum db_error db_tx_run(struct db_tx *tx, struct db_query *q, struct db_result *
 
     assert(q->state == QUERY_BOUND && q->n_bound == q->n_params);
     if (tx->result.error == DB_OK && q->failed) {
-        conclude(tx, NULL);
+        forget_last(tx);
         tx->result.error = DB_OVERLOADED; /* no memory for the parameters */
     } else if (tx->result.error == DB_OK) {
         bool sent = PQsendQueryPrepared(tx->pg, q->statement->name, (int)q->n_params, q->values,
@@ -210,7 +218,7 @@ static bool attempt(struct db_tx *tx, const struct job *job, int *ret_body)
 
 static void set_error(struct db_tx *tx, enum db_error error)
 {
-    conclude(tx, NULL);
+    forget_last(tx);
     tx->result.error = error;
 }
 
@@ -271,7 +279,7 @@ static void finish(struct db_tx *tx, struct job *job, int body)
 
     outcome.rows = NULL;
     job->done(job->user, &outcome, body);
-    conclude(tx, NULL);
+    forget_last(tx);
     free(job);
 }
 

@@ -3,7 +3,7 @@
 
 #include <stdatomic.h>
 
-enum { GET, SET, SLEEP, SERIALIZABLE, LATE, RAISE };
+enum { GET, SET, SLEEP, SERIALIZABLE, LATE, RAISE, WHO };
 
 static const struct db_statement statements[] = {
     [GET] = {"get", "SELECT n FROM counters WHERE id = $1", DB_READ, {DB_INT4}},
@@ -15,6 +15,7 @@ static const struct db_statement statements[] = {
                       {DB_END}},
     [LATE] = {"late", "INSERT INTO late (id) VALUES ($1)", DB_WRITE, {DB_INT4}},
     [RAISE] = {"raise", "SELECT 1 / $1", DB_READ, {DB_INT4}},
+    [WHO] = {"who", "SELECT pg_backend_pid()", DB_READ, {DB_END}},
 };
 
 static struct db *db;
@@ -174,6 +175,52 @@ static int fail_between(struct db_tx *tx, void *user)
 }
 
 /* An error ends the transaction, even when the body overlooks it. */
+/* The connection's process, and its counter's error if there is to be one. */
+static int who_body(struct db_tx *tx, void *user)
+{
+    struct task *task = user;
+    struct db_result result;
+
+    if (db_tx_run(tx, db_query(db, &task->arena, WHO), &result) != DB_OK)
+        return -1;
+    atomic_store(&task->runs, db_get_int4(&result, 0, 0));
+    return task->result;
+}
+
+/* Whatever becomes of a transaction, its connection serves the next one. */
+static void test_connections_stay(void **state)
+{
+    enum { TRANSACTIONS = 30, THREADS = 3 };
+    const atomic_bool cancelled = true;
+    int pids[THREADS] = {0};
+    size_t known = 0;
+
+    (void)state;
+    for (size_t i = 0; i < TRANSACTIONS; i++) {
+        struct task task = {.result = i % 3 == 1}; /* is rolled back */
+        int pid;
+
+        if (i % 3 == 2) {
+            assert_int_equal(task_submit(&task, who_body, SECONDS(30), &cancelled), 0);
+            assert_int_equal(answer_wait(&task.answer), DB_CANCELLED);
+            task_free(&task);
+            continue;
+        }
+        assert_int_equal(task_run(&task, who_body), DB_OK);
+        pid = atomic_load(&task.runs);
+        for (size_t j = 0; j <= known; j++) {
+            if (j == known) {
+                assert_true(known < THREADS);
+                pids[known++] = pid;
+            }
+            if (pids[j] == pid)
+                break;
+        }
+        task_free(&task);
+    }
+    assert_true(known > 0);
+}
+
 static void test_error(void **state)
 {
     struct task task = {.result = 0}, after = {.result = 0};
@@ -413,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_rollback, open_db, close_db),
+        cmocka_unit_test_setup_teardown(test_connections_stay, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_error, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_failed_commit, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_serialization_failure, open_db, close_db),
