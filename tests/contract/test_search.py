@@ -1,7 +1,10 @@
 """Search: GET /api/articles?q=. Articles get into it in the background, so tests wait for what they look for."""
+import concurrent.futures
+import contextlib
 import time
 import urllib.parse
 
+import psycopg2
 import pytest
 from test_pages import follow, slugs
 
@@ -161,3 +164,29 @@ def test_what_the_caller_sees(call_http, search, whales, new_account):
     assert all(article["author"]["following"] for article in answer.json["articles"])
     tag = answer.headers["ETag"]
     assert call_http("GET", f"/api/articles?q={word}", None, reader["token"], {"If-None-Match": tag}).status == 304
+
+
+def test_searches_that_wait_delay_nobody_else(suite, call_http, new_account, publish):
+    """Sixteen at once may wait, for a table that is locked here; the others are told so, and reads go on."""
+    slug = publish(new_account())["slug"]
+
+    def search_once(_):
+        return call_http("GET", "/api/articles?q=anything", timeout=30)
+
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        with contextlib.closing(psycopg2.connect(**suite.database("stoa_posts"))) as lock, lock.cursor() as cursor:
+            cursor.execute("LOCK posts.article_search")
+            searches = [pool.submit(search_once, i) for i in range(24)]
+            until = time.monotonic() + 10
+            while sum(each.done() for each in searches) < 8:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert call_http("GET", f"/api/articles/{slug}").status == 200
+            assert call_http("GET", "/api/articles").status == 200
+            time.sleep(0.2)
+            refused = [each.result() for each in searches if each.done()]
+        answers = [each.result() for each in searches]
+    assert len(refused) == 8
+    for answer in refused:
+        assert answer.status == 429 and answer.headers["Retry-After"] and answer.json["reason"] == "OVERLOADED"
+    assert [answer.status for answer in answers].count(200) == 16

@@ -650,6 +650,18 @@ static void what_changes_is_found_anew(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 4);
 }
 
+static void articles_from_before_are_queued(void **state UNUSED)
+{
+    fill();
+    write_texts();
+    pg_sql("TRUNCATE posts.search_queue");
+    sql_shell("psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/posts/migrations/0006_search_queue.sql",
+              pg_conninfo);
+    index_all();
+    expect_search(&(struct search_case){.q = "fish", .want = "b2 a1 ", .total = 2});
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 5);
+}
+
 static void articles_are_indexed_in_batches(void **state UNUSED)
 {
     pg_sql("INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
@@ -977,6 +989,7 @@ int main(void)
         cmocka_unit_test_setup(drafts_are_listed_newest_first, empty_tables),
         cmocka_unit_test_setup(a_search_finds_and_ranks, empty_tables),
         cmocka_unit_test_setup(what_changes_is_found_anew, empty_tables),
+        cmocka_unit_test_setup(articles_from_before_are_queued, empty_tables),
         cmocka_unit_test_setup(articles_are_indexed_in_batches, empty_tables),
         cmocka_unit_test_setup(indexers_take_turns, empty_tables),
         cmocka_unit_test_setup(no_text_stops_the_indexer, empty_tables),
