@@ -182,7 +182,7 @@ static void on_comments(void *user, const struct db_result *result)
             response.next_page_token = (char *)token.p;
         }
     }
-    if (tag_list(call, &response.base))
+    if (tag_response(call, &response.base))
         rpc_reply(call, &response.base);
 }
 

@@ -231,7 +231,7 @@ static void on_drafts(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_DRAFTS_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)token.p;
     }
-    if (tag_list(call, &response.base))
+    if (tag_response(call, &response.base))
         rpc_reply(call, &response.base);
 }
 

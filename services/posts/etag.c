@@ -78,7 +78,7 @@ bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile)
     return add_tag(call, STR("\""), view_of(rpc_call_arena(call), &profile->base, 0));
 }
 
-bool tag_list(struct rpc_call *call, const ProtobufCMessage *response)
+bool tag_response(struct rpc_call *call, const ProtobufCMessage *response)
 {
     return add_tag(call, STR("\""), view_of(rpc_call_arena(call), response, 0));
 }

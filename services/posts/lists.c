@@ -159,7 +159,7 @@ static void reply_articles(const struct listing *listing)
             STOA__POSTS__V1__LIST_ARTICLES_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)list->next.p;
     }
-    if (tag_list(listing->call, &response.base))
+    if (tag_response(listing->call, &response.base))
         rpc_reply(listing->call, &response.base);
 }
 
@@ -349,7 +349,7 @@ static void on_feed(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_FEED_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)list->next.p;
     }
-    if (tag_list(listing->call, &response.base))
+    if (tag_response(listing->call, &response.base))
         rpc_reply(listing->call, &response.base);
 }
 
@@ -401,7 +401,7 @@ static void on_tags(void *user, const struct db_result *result)
     for (size_t i = 0; i < n; i++)
         response.tags[i] = (char *)db_get_text(result, (int)i, 0).p;
     response.n_tags = n;
-    if (tag_list(call, &response.base))
+    if (tag_response(call, &response.base))
         rpc_reply(call, &response.base);
 }
 

@@ -45,6 +45,7 @@ static int start(struct service *service, struct str *ret_error)
         create_article_handler,   get_article_handler,        list_articles_handler,
         list_feed_handler,        update_article_handler,     delete_article_handler,
         favorite_article_handler, unfavorite_article_handler, list_tags_handler,
+        list_revisions_handler,   get_revision_handler,
     };
     const struct rpc_handler drafts[] = {create_draft_handler, get_draft_handler,
                                          list_drafts_handler,  update_draft_handler,

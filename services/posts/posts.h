@@ -22,6 +22,8 @@ int creations_new(struct db_group **ret) MUST_CHECK;
 extern const struct rpc_handler list_articles_handler, list_feed_handler, list_tags_handler;
 /* edits.c */
 extern const struct rpc_handler update_article_handler, delete_article_handler;
+/* revisions.c */
+extern const struct rpc_handler list_revisions_handler, get_revision_handler;
 /* drafts.c */
 extern const struct rpc_handler create_draft_handler, get_draft_handler, list_drafts_handler,
     update_draft_handler, delete_draft_handler;

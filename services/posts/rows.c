@@ -153,6 +153,32 @@ int draft_from_row_in_full(const struct row *row, struct draft *ret)
     return ret->message.body ? 0 : -ENOMEM;
 }
 
+int revision_from_row(const struct row *row, struct revision *ret)
+{
+    Stoa__Posts__V1__Revision *revision = &ret->message;
+
+    stoa__posts__v1__revision__init(revision);
+    revision->number = (uint32_t)db_get_int4(row->result, row->number, REVISION_NUMBER);
+    revision->title = text(row, REVISION_TITLE);
+    revision->description = text(row, REVISION_DESCRIPTION);
+    if (!revision->title || !revision->description)
+        return -ENOMEM;
+    service_set_time(&ret->created_at, timestamp(row, REVISION_CREATED_AT));
+    revision->created_at = &ret->created_at;
+    return read_texts(row, REVISION_TAG_LIST, &revision->tag_list, &revision->n_tag_list);
+}
+
+int revision_from_row_in_full(const struct row *row, struct revision *ret)
+{
+    int r = revision_from_row(row, ret);
+
+    if (r < 0)
+        return r;
+    ret->message._body_case = STOA__POSTS__V1__REVISION___BODY_BODY;
+    ret->message.body = text(row, REVISION_BODY);
+    return ret->message.body ? 0 : -ENOMEM;
+}
+
 int comment_from_row(const struct row *row, struct comment *ret)
 {
     Stoa__Posts__V1__Comment *comment = &ret->message;

@@ -37,6 +37,12 @@ struct draft {
     Google__Protobuf__Timestamp created_at, updated_at;
 };
 
+/* A revision of an article likewise; it never changes. */
+struct revision {
+    Stoa__Posts__V1__Revision message;
+    Google__Protobuf__Timestamp created_at;
+};
+
 /* A comment likewise. */
 struct comment {
     struct version version;
@@ -59,6 +65,10 @@ int draft_from_row(const struct row *row, struct draft *ret) MUST_CHECK;
 
 /* The same with the body. */
 int draft_from_row_in_full(const struct row *row, struct draft *ret) MUST_CHECK;
+
+/* The same for enum revision_column. */
+int revision_from_row(const struct row *row, struct revision *ret) MUST_CHECK;
+int revision_from_row_in_full(const struct row *row, struct revision *ret) MUST_CHECK;
 
 /* Fills *ret from a row with the columns of enum comment_column. -ENOMEM. */
 int comment_from_row(const struct row *row, struct comment *ret) MUST_CHECK;

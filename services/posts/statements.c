@@ -27,6 +27,7 @@
 #define MAX_FILTERED STRINGIFY(POSTS_MAX_FILTERED)
 #define PURGE_BATCH STRINGIFY(POSTS_PURGE_BATCH)
 #define MAX_TAGS STRINGIFY(POSTS_MAX_TAGS)
+#define MAX_REVISIONS STRINGIFY(POSTS_MAX_REVISIONS)
 #define MAX_FOUND STRINGIFY(POSTS_MAX_FOUND)
 #define INDEX_BATCH STRINGIFY(POSTS_INDEX_BATCH)
 
@@ -206,12 +207,13 @@ static const char get_article[] =
 static const char lock_article[] =
     "SELECT id, author_id, title, updated_at FROM posts.articles WHERE slug = $1 FOR UPDATE";
 
-/* articles_pkey, articles_slug_key, article_tags_pkey; counters by their primary keys. For an
- * article that is locked. $2: article, $3: slug, $4: slug if that is taken, $5: title, $6:
+/* articles_pkey, articles_slug_key, article_tags_pkey, article_revisions_pkey; counters by their
+ * primary keys. For an article that is locked. $2: article, $3: slug, $4: slug if that is taken, $5: title, $6:
  * description, $7: body, $8: tags; NULL: stays. */
 static const char update_article[] =
     "WITH old AS ("
-    "  SELECT id, created_at, tag_list FROM posts.articles WHERE id = $2"
+    "  SELECT id, created_at, updated_at, title, description, body, tag_list"
+    "  FROM posts.articles WHERE id = $2"
     "), a AS ("
     "  UPDATE posts.articles a"
     "  SET slug = CASE WHEN $3 IS NULL THEN a.slug"
@@ -222,6 +224,18 @@ static const char update_article[] =
     "      body = coalesce($7, a.body), tag_list = coalesce($8, a.tag_list),"
     "      updated_at = greatest(now(), a.updated_at + interval '1 microsecond')"
     "  WHERE a.id = $2 RETURNING a.*"
+    "), last AS ("
+    "  SELECT coalesce(max(number), 0) AS number FROM posts.article_revisions WHERE article_id = $2"
+    "), kept AS ("
+    "  INSERT INTO posts.article_revisions"
+    "    (article_id, number, title, description, body, tag_list, created_at)"
+    "  SELECT old.id, last.number + 1, old.title, old.description, old.body, old.tag_list,"
+    "         old.updated_at FROM old, a, last"
+    "  WHERE (old.title, old.description, old.body, old.tag_list)"
+    "        IS DISTINCT FROM (a.title, a.description, a.body, a.tag_list) RETURNING number"
+    "), dropped AS ("
+    "  DELETE FROM posts.article_revisions r USING kept"
+    "  WHERE r.article_id = $2 AND r.number <= kept.number - " MAX_REVISIONS
     "), gone AS ("
     "  DELETE FROM posts.article_tags t USING old"
     "  WHERE $8 IS NOT NULL AND t.tag = ANY (old.tag_list) AND t.created_at = old.created_at"
@@ -454,6 +468,23 @@ static const char list_tags[] =
     "    SELECT tag FROM posts.article_tags t WHERE t.tag > tags.tag ORDER BY tag LIMIT 1) next"
     "  WHERE tags.n < " MAX_TAGS ") SELECT tag FROM tags";
 
+/* ---- revisions ---- */
+
+/* articles_slug_key, article_revisions_pkey. $1: caller, $2: slug; more: columns, which: of an
+ * article's revisions. No row: there is no such article; NULLs behind the first: no such revision. */
+#define REVISIONS(more, which)                                                            \
+    "SELECT a.author_id = $1, r.number, r.title, r.description, r.tag_list, r.created_at" \
+    more " FROM (SELECT id, author_id FROM posts.articles WHERE slug = $2) a"             \
+    " LEFT JOIN LATERAL (SELECT * FROM posts.article_revisions"                           \
+    "                    WHERE article_id = a.id AND a.author_id = $1" which              \
+    "                    ORDER BY number DESC LIMIT " MAX_REVISIONS ") r ON true"         \
+    " ORDER BY r.number DESC"
+
+static const char list_revisions[] = REVISIONS("", "");
+
+/* $3: number. */
+static const char get_revision[] = REVISIONS(", r.body", " AND number = $3");
+
 /* ---- drafts ---- */
 
 /* In the order of enum draft_column, without the body. */
@@ -623,6 +654,8 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                           DB_TEXT}},
     [LIST_FEED] = {"list_feed", list_feed, DB_READ, {PAGE_PARAMS}},
     [LIST_TAGS] = {"list_tags", list_tags, DB_READ, {DB_END}},
+    [LIST_REVISIONS] = {"list_revisions", list_revisions, DB_READ, {DB_INT8, DB_TEXT}},
+    [GET_REVISION] = {"get_revision", get_revision, DB_READ, {DB_INT8, DB_TEXT, DB_INT4}},
     [CREATE_DRAFT] = {"create_draft",
                       create_draft,
                       DB_WRITE,

@@ -22,6 +22,8 @@ enum posts_statement {
     SEARCH_ARTICLES,
     LIST_FEED,
     LIST_TAGS,
+    LIST_REVISIONS,
+    GET_REVISION,
     CREATE_DRAFT,
     REPLAY_DRAFT,
     GET_DRAFT,
@@ -100,6 +102,17 @@ enum draft_column {
     REPLAY_DRAFT_IS_SAME = DRAFT_BODY + 1 + PROFILE_FOLLOWED + 1,
 };
 
+/* LIST_REVISIONS, GET_REVISION */
+enum revision_column {
+    REVISION_IS_MINE, /* the article */
+    REVISION_NUMBER,
+    REVISION_TITLE,
+    REVISION_DESCRIPTION,
+    REVISION_TAG_LIST,
+    REVISION_CREATED_AT,
+    REVISION_BODY, /* of GET_REVISION */
+};
+
 /* REPLAY_PUBLISHED */
 enum published_column {
     PUBLISHED_ANSWER, /* bytea; NULL: the key was used for something else */
@@ -127,6 +140,9 @@ enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 
 /* A search finds this many, the newest that have its words, and puts the best of them first. */
 #define POSTS_MAX_FOUND 2000
+
+/* States of an article that are kept beside the current one. */
+#define POSTS_MAX_REVISIONS 20
 
 /* The longest page; and a row more, which says that there is a next one. The statements count on
  * it. */

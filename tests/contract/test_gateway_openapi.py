@@ -237,6 +237,9 @@ def try_blog(call_http, document, token, article):
     call(call_http, document, "UpdateArticle_2", "PATCH", path, {"article": {"body": "New."}}, token)
     changes = example_body(document, "UpdateArticle")
     changed = call(call_http, document, "UpdateArticle", "PUT", path, changes, token)
+    path = f"/api/articles/{changed['article']['slug']}/revisions"
+    call(call_http, document, "ListRevisions", "GET", path, token=token)
+    call(call_http, document, "GetRevision", "GET", f"{path}/1", token=token)
     call(call_http, document, "DeleteArticle", "DELETE", f"/api/articles/{changed['article']['slug']}", None, token, 204)
 
 

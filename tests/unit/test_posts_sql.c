@@ -32,7 +32,8 @@ static int empty_tables(void **state UNUSED)
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
            "posts.comments, posts.idempotency_keys, posts.forgotten_accounts,"
            " posts.article_counts, posts.tag_counts, posts.account_counts,"
-           " posts.article_search, posts.search_queue, posts.drafts RESTART IDENTITY");
+           " posts.article_search, posts.search_queue, posts.drafts, posts.article_revisions "
+           "RESTART IDENTITY");
     return 0;
 }
 
@@ -655,8 +656,9 @@ static void articles_from_before_are_queued(void **state UNUSED)
     fill();
     write_texts();
     pg_sql("TRUNCATE posts.search_queue");
-    sql_shell("psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/posts/migrations/0006_search_queue.sql",
-              pg_conninfo);
+    sql_shell(
+        "psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/posts/migrations/0006_search_queue.sql",
+        pg_conninfo);
     index_all();
     expect_search(&(struct search_case){.q = "fish", .want = "b2 a1 ", .total = 2});
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 5);
@@ -856,6 +858,7 @@ static void seed(void)
            "  ARRAY(SELECT DISTINCT 'tag' || floor(1000 * power(random(), 4))"
            "        FROM generate_series(0, i % 4)),"
            "  now() - (100000 - i) * interval '1 minute' FROM generate_series(1, 100000) i");
+    pg_sql("UPDATE posts.articles SET author_id = 9 WHERE id = 777");
     pg_sql("INSERT INTO posts.article_tags"
            " SELECT tag, created_at, id FROM posts.articles, unnest(tag_list) tag");
     pg_sql("INSERT INTO posts.favorites (account_id, article_id, article_created_at)"
@@ -880,6 +883,10 @@ static void seed(void)
     pg_sql("INSERT INTO posts.idempotency_keys"
            " SELECT 1 + i % 5000, 'key-' || i, 'h', i, 's', now() - i * interval '1 second'"
            " FROM generate_series(1, 100000) i");
+    pg_sql(
+        "INSERT INTO posts.article_revisions"
+        " SELECT 700 + i % 5000, 1 + i / 5000, 'Title', '', repeat('Lorem ipsum ', 60), '{}', now()"
+        " FROM generate_series(0, 99999) i");
     pg_sql("INSERT INTO posts.drafts (author_id, title, description, body, tag_list)"
            " SELECT 1 + i % 5000, 'Title ' || i, '', repeat('Lorem ipsum ', 60), '{}'"
            " FROM generate_series(1, 100000) i");
@@ -934,6 +941,8 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
          "'{1,2}', '{s,t}', '{s-1,t-1}', '{T,T}', '{D,D}', '{B,B}', '{1,1,2}', '{tag0,tag1,tag0}'",
          250},
         {REPLAY_ARTICLE, "1, 'key-777', 'h', 'T', 'D', '{tag0}'", 30},
+        {LIST_REVISIONS, "9, 'article-777'", 60},
+        {GET_REVISION, "9, 'article-777', 3", 30},
         {CREATE_DRAFT, "1, 'T', 'D', 'B', '{tag0,tag1}', 'k', 'h'", 40},
         {REPLAY_DRAFT, "1, 'key-777', 'h', 'T', 'D', 'B', '{tag0}'", 30},
         {GET_DRAFT, "778, 777", 10},
