@@ -399,7 +399,8 @@ test-faults: ## each allocation of the gateway fails once (make test takes some 
 	@$(MAKE) --no-print-directory SANITIZE= build
 	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(H2_MODULE) $(FAULT_PARTS)
 	@STOA_OUT=$(abspath $(BUILD))/release STOA_FAULT_STRIDE=1 /usr/bin/python3 -B -m pytest -p no:cacheprovider -q \
-	    tests/contract/test_gateway_faults.py tests/contract/test_gateway_h2_faults.py
+	    tests/contract/test_gateway_faults.py tests/contract/test_gateway_h2_faults.py \
+	    tests/contract/test_gateway_websocket_faults.py
 
 .PHONY: soak
 soak: ## 1,000 clients of the gateway that go at any moment, for a minute; counts before and after

@@ -14,16 +14,17 @@ static struct component *find(const struct document *d, struct str full_name,
 /* NULL without memory. */
 static struct component *add(struct document *d, struct component component)
 {
+    size_t cap = d->cap_components ? 2 * d->cap_components : 64;
     struct component *bigger;
 
     if (d->n_components == d->cap_components) {
-        d->cap_components = d->cap_components ? 2 * d->cap_components : 64;
-        bigger = arena_calloc(&d->arena, d->cap_components, sizeof(*bigger));
+        bigger = arena_calloc(&d->arena, cap, sizeof(*bigger));
         if (!bigger)
             return NULL;
         if (d->n_components)
             memcpy(bigger, d->components, d->n_components * sizeof(*bigger));
         d->components = bigger;
+        d->cap_components = cap;
     }
     if (!add_name(d, &d->by_type[component.direction], component.full_name, d->n_components))
         return NULL;

@@ -40,15 +40,30 @@ int load_fail(struct load *load, uint32_t file, struct str element, const char *
     return -EINVAL;
 }
 
-static void *scratch_alloc(void *arena, size_t n)
+static void *scratch_alloc(void *data, size_t n)
 {
-    return arena_alloc(arena, n);
+    struct load *load = data;
+    void *p = arena_alloc(&load->scratch, n);
+
+    if (!p)
+        load->no_memory = true;
+    return p;
 }
 
-static void scratch_free(void *arena, void *p)
+static void scratch_free(void *data, void *p)
 {
-    (void)arena;
+    (void)data;
     (void)p;
+}
+
+/* protobuf-c says NULL, whatever was wrong. */
+int load_unpack(struct load *load, const ProtobufCMessageDescriptor *type, struct str bytes,
+                ProtobufCMessage **ret)
+{
+    *ret = protobuf_c_message_unpack(type, &load->allocator, bytes.n, (const uint8_t *)bytes.p);
+    if (*ret)
+        return 0;
+    return load->no_memory ? -ENOMEM : -EBADMSG;
 }
 
 bool load_is_proto3(const struct load *load, uint32_t file)
@@ -98,15 +113,15 @@ static int unpack_file(struct load *load, uint32_t i)
     struct schema_file *file = &load->schema->files[i];
     const ProtobufCMessageDescriptor *type = &google__protobuf__file_descriptor_proto__descriptor;
     Google__Protobuf__FileDescriptorProto *proto;
+    ProtobufCMessage *message;
     int err;
 
     if (load_check_bytes(type, file->bytes))
         return load_fail(load, i, STR_NULL, "is damaged or nested too deeply");
-    proto = (Google__Protobuf__FileDescriptorProto *)protobuf_c_message_unpack(
-        type, &load->allocator, file->bytes.n, (const uint8_t *)file->bytes.p);
-    if (!proto)
-        return load_fail(load, i, STR_NULL, "is damaged");
-    load->files[i] = proto;
+    err = load_unpack(load, type, file->bytes, &message);
+    if (err)
+        return err == -ENOMEM ? err : load_fail(load, i, STR_NULL, "is damaged");
+    proto = load->files[i] = (Google__Protobuf__FileDescriptorProto *)message;
     file->name = arena_copy(&load->schema->arena, str_of(proto->name ? proto->name : ""));
     if (!file->name.p)
         return -ENOMEM;
@@ -540,7 +555,7 @@ int schema_load(struct str descriptor_set, struct arena *error_arena, struct sch
         return -ENOMEM;
     arena_init(&schema->arena, 0);
     arena_init(&load.scratch, 0);
-    load.allocator = (ProtobufCAllocator){scratch_alloc, scratch_free, &load.scratch};
+    load.allocator = (ProtobufCAllocator){scratch_alloc, scratch_free, &load};
     if (descriptor_set.n > MAX_SET_BYTES) {
         err = load_fail(&load, 0, STR_NULL, "is longer than %d bytes", MAX_SET_BYTES);
     } else {

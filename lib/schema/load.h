@@ -75,6 +75,7 @@ struct load {
     struct schema *schema;
     struct arena scratch;
     ProtobufCAllocator allocator; /* of scratch */
+    bool no_memory;               /* allocator had none, once */
     Google__Protobuf__FileDescriptorProto **files;
     struct load_message *messages;
     struct load_enum *enums;
@@ -87,6 +88,11 @@ struct load {
 /* Sets the error line "file: element: cause" and returns -EINVAL. */
 int load_fail(struct load *load, uint32_t file, struct str element, const char *fmt, ...)
     PRINTF_LIKE(4, 5) MUST_CHECK;
+
+/* Unpacks bytes that load_check_bytes() has let through, in scratch memory. -EBADMSG: protobuf-c
+ * takes them for damaged; -ENOMEM. */
+int load_unpack(struct load *load, const ProtobufCMessageDescriptor *type, struct str bytes,
+                ProtobufCMessage **ret) MUST_CHECK;
 
 bool load_is_proto3(const struct load *load, uint32_t file);
 

@@ -90,6 +90,15 @@ struct merge {
 static int merge_message(const struct merge *m, const ProtobufCMessageDescriptor *type,
                          struct str bytes, unsigned depth, struct buf *to);
 
+/* What a buffer of bytes of options has come to. */
+static int check_size(const struct merge *m, const struct buf *b)
+{
+    int err = buf_error(b);
+
+    return err == -EMSGSIZE ? load_fail(m->load, m->file, m->element, "an option is too long")
+                            : err;
+}
+
 /* The contents of all occurrences of a message field from r on, one after the other: by the rules
  * of the wire format that is the merged message. */
 static void gather(struct schema_reader r, uint32_t number, struct buf *to)
@@ -117,11 +126,11 @@ static int merge_singular(const struct merge *m, const ProtobufCFieldDescriptor 
                           struct schema_reader from, unsigned depth, struct buf *to)
 {
     struct buf all CLEANUP(buf_free) = {.max = MAX_OPTION_BYTES};
+    int err;
 
     gather(from, field->id, &all);
-    if (all.failed)
-        return load_fail(m->load, m->file, m->element, "an option is too long");
-    return merge_field(m, field, buf_str(&all), depth, to);
+    err = check_size(m, &all);
+    return err ? err : merge_field(m, field, buf_str(&all), depth, to);
 }
 
 static int merge_message(const struct merge *m, const ProtobufCMessageDescriptor *type,
@@ -187,14 +196,13 @@ static int unpack_option(const struct merge *m, const ProtobufCMessageDescriptor
     if (load_check_bytes(type, raw))
         return load_fail(m->load, m->file, m->element, "option %s is damaged", type->name);
     err = merge_message(m, type, raw, 1, &merged);
-    if (err)
-        return err;
-    if (merged.failed)
-        return load_fail(m->load, m->file, m->element, "an option is too long");
-    *ret = protobuf_c_message_unpack(type, &m->load->allocator, merged.n, (uint8_t *)merged.p);
-    if (!*ret)
+    if (!err)
+        err = check_size(m, &merged);
+    if (!err)
+        err = load_unpack(m->load, type, buf_str(&merged), ret);
+    if (err == -EBADMSG)
         return load_fail(m->load, m->file, m->element, "option %s is damaged", type->name);
-    return 0;
+    return err;
 }
 
 int load_option(struct load *load, uint32_t file, struct str element,
@@ -212,9 +220,8 @@ int load_option(struct load *load, uint32_t file, struct str element,
     err = option_bytes(&m, options, number, &raw, &found);
     if (err || !found)
         return err;
-    if (raw.failed)
-        return load_fail(load, file, element, "an option is too long");
-    return unpack_option(&m, type, buf_str(&raw), ret);
+    err = check_size(&m, &raw);
+    return err ? err : unpack_option(&m, type, buf_str(&raw), ret);
 }
 
 bool load_has_option(const ProtobufCMessage *options, uint32_t number)

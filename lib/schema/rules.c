@@ -192,6 +192,8 @@ static int compile_pattern(const struct collect *c, struct rule_check *check)
     item->pattern =
         pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n,
                       PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+    if (!item->pattern && code == PCRE2_ERROR_HEAP_FAILED)
+        return -ENOMEM;
     if (!item->pattern)
         return FAIL(c->of, "pattern \"%s\" is wrong at offset %zu", pattern.p, at);
     item->next = schema->rules;

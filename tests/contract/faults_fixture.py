@@ -188,6 +188,15 @@ class Http2:
 
 # ---- the gateway ----
 
+# What has shared memory.
+ZONES = """grpc_json_metrics_zone 1m;
+                grpc_json_limit_zone $grpc_json_client zone=many:1m rate=1000000/1s;
+                grpc_json_limit_zone $grpc_json_client zone=few:1m rate=1/1h;
+                grpc_json_limit many;"""
+LIMITED = "grpc_json_limit many few;"
+# What a log may say when memory runs out.
+NO_MEMORY = re.compile("Cannot allocate memory|malloc failure|[Nn]o memory|out of memory|are too few")
+
 
 class FaultGateway(TestGateway):
     """The test server behind everything that the module can do. No upstream connection is kept, except to the
@@ -218,16 +227,13 @@ class FaultGateway(TestGateway):
                 lingering_close off;
                 lingering_timeout 10ms;
                 grpc_json_timeout 10s;
-                grpc_json_metrics_zone 1m;
-                grpc_json_limit_zone $grpc_json_client zone=many:1m rate=1000000/1s;
-                grpc_json_limit_zone $grpc_json_client zone=few:1m rate=1/1h;
-                grpc_json_limit many;
+                {ZONES}
                 grpc_json_trace on;
                 grpc_json_heartbeat 20ms;
                 grpc_json_cors http://localhost:*;""",
             "location / {": f"""
                 location = /test/echo-unary/kept {{ {kept} }}
-                location = /test/echo-unary/limited {{ grpc_json_limit many few; {kept} }}
+                location = /test/echo-unary/limited {{ {LIMITED} {kept} }}
                 location = /test/echo-unary/dead {{ grpc_json on; grpc_pass grpc://unix:{self.dir}/sock/none.sock; }}
                 location = /openapi.json {{ grpc_json_openapi Test 1.0.0; }}
                 location = /metrics {{ grpc_json_metrics; }}
@@ -241,7 +247,7 @@ class FaultGateway(TestGateway):
         })
 
     def is_trouble(self, line):
-        return super().is_trouble(line) and not re.search("Cannot allocate memory|malloc failure", line)
+        return super().is_trouble(line) and not NO_MEMORY.search(line)
 
     def worker(self):
         (pid,) = self.worker_pids()

@@ -2,17 +2,24 @@
 is not its fault, or a closed connection; the worker lives, keeps nothing, and answers the next request.
 
 make test takes some of the places; make test-faults takes each."""
+import contextlib
 import json
+import pathlib
 import re
+import signal
 import ssl
 import subprocess
 
 import pytest
 from faults_fixture import (
+    EACH,
     FROM,
+    LIMITED,
+    NO_MEMORY,
     NOT_THE_CLIENTS_FAULT,
     ONCE,
     STRIDE,
+    ZONES,
     FaultGateway,
     each_place,
     expected_or_failed,
@@ -20,7 +27,7 @@ from faults_fixture import (
     http2,
     problem_status,
 )
-from gateway_fixture import ROOT
+from gateway_fixture import ROOT, wait_until
 
 JSON = "\r\nContent-Type: application/json"
 EVENTS, LINES = "\r\nAccept: text/event-stream", "\r\nAccept: application/x-ndjson"
@@ -222,3 +229,97 @@ def test_tls_http2(gateway, certificate):
         return without_comments(http2(gateway.tls_port, *OVER_HTTP2["events"], tls=context))
 
     each_place(gateway.control, gateway.worker(), ask, stream_or_failed, forgotten=SSL_FORGOTTEN)
+
+
+# ---- when the configuration is loaded ----
+
+# An upstream whose name is a variable makes nginx set up OpenSSL, which can wait for itself for ever when memory
+# runs out.
+WITHOUT_OPENSSL = {"grpc://$grpc_json_ready_upstream": "grpc://kept"}
+
+
+@contextlib.contextmanager
+def configured(**changes):
+    gateway = FaultGateway()
+    gateway.write_config({**WITHOUT_OPENSSL, **changes})
+    try:
+        yield gateway
+    finally:
+        gateway.control.watch(0)
+        gateway.stop()
+
+
+def judge_lines(text):
+    """That the configuration is refused, for want of memory."""
+    for line in text.splitlines():
+        assert "test failed" in line or NO_MEMORY.search(line), line
+
+
+def test_configuration():
+    """nginx says that there is no memory, and nothing untrue, when any allocation of its configuration fails."""
+    # Shared memory would be a child's as well as its parent's: test_zones().
+    without = {ZONES: "", LIMITED: "", "location = /metrics { grpc_json_metrics; }": ""}
+    with configured(**without) as gateway:
+        control = gateway.control
+        control.stride = STRIDE
+        control.watch(-1, mode=EACH)
+        result = gateway.test_config()
+        assert result.returncode == 0, result.stderr
+        assert control.crashed == 0, f"nginx died when place {control.crash_at} failed"
+        assert control.refused > 10_000 / STRIDE
+        judge_lines(result.stderr)
+
+
+def test_zones():
+    """They are made last."""
+    with configured() as gateway:
+        control = gateway.control
+        control.watch(-1)
+        assert gateway.test_config().returncode == 0
+        last, refused = control.seen, 0
+        for place in range(last - 60, last + 1):
+            control.watch(-1, place)
+            result = gateway.test_config()
+            assert result.returncode in (0, 1), f"nginx died when place {place} of {last} failed"
+            assert control.failed == 1
+            judge_lines(result.stderr)
+            refused += result.returncode
+        assert refused > 0
+
+
+def has_reloaded(gateway):
+    """Whether the master waits for its next order, and has the workers that it wants."""
+    wchan = pathlib.Path(f"/proc/{gateway.process.pid}/wchan").read_text()
+    return "sigsuspend" in wchan and len(gateway.worker_pids()) == 1
+
+
+def reload(gateway, fail_at=0):
+    """True: the new configuration serves; False: it was refused."""
+    before = gateway.worker()
+    gateway.control.watch(gateway.process.pid, fail_at)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: gateway.control.seen and has_reloaded(gateway))
+    return gateway.worker() != before
+
+
+def test_reload():
+    """A reload that has no memory leaves what serves as it is; the master keeps nothing of it."""
+    with configured() as gateway:
+        gateway.start()
+
+        def ask():
+            return http1(gateway.port, *REQUESTS["get"])
+
+        expected, control = ask(), gateway.control
+        assert reload(gateway)
+        places, live, refused = control.seen, control.live, 0
+        # There are tens of thousands, most of which are the same few lines of code.
+        for place in range(places % (STRIDE * 29) + 1, places + 1, STRIDE * 29):
+            taken = reload(gateway, place)
+            assert gateway.process.poll() is None, f"the master died at place {place} of {places}"
+            assert control.failed == 1 and control.live <= live, f"place {place} of {places}: {control.live} blocks"
+            assert ask() == expected, f"after place {place} of {places}"
+            refused += not taken
+        assert refused > 0
+        assert reload(gateway) and control.live == live
+        assert ask() == expected
