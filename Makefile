@@ -393,6 +393,13 @@ test-gateway: ## the gateway's contract tests, with nginx's module under Address
 	@$(BIG_MAKE) SANITIZE=address $(addprefix $(ADDRESS)/,gateway/$(notdir $(NGINX_MODULE)) tests/$(notdir $(H2_MODULE)))
 	@tests/run-sanitized $(abspath $(BUILD)/release) $(abspath $(ADDRESS))
 
+.PHONY: test-valgrind
+test-valgrind: ## the gateway's contract tests, with nginx under valgrind's memcheck (some minutes)
+	@deploy/install-packages build run test valgrind
+	@$(MAKE) --no-print-directory SANITIZE= build
+	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(H2_MODULE) $(CLIENTS)/.installed
+	@tests/run-valgrind $(abspath $(BUILD)/release)
+
 .PHONY: test-faults
 test-faults: ## each allocation of the gateway fails once (make test takes some of them)
 	@deploy/install-packages build run test

@@ -4,6 +4,7 @@
 #include "http/scan.h"
 #include "http/websocket_deflate.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 
@@ -39,8 +40,10 @@ int websocket_accept(struct str key, char ret[WEBSOCKET_ACCEPT_SIZE])
         return -EINVAL;
     memcpy(text, key.p, KEY_SIZE);
     memcpy(text + KEY_SIZE, ACCEPT_GUID, sizeof(ACCEPT_GUID) - 1);
-    if (EVP_Digest(text, sizeof(text), hash, NULL, EVP_sha1(), NULL) != 1)
+    if (EVP_Digest(text, sizeof(text), hash, NULL, EVP_sha1(), NULL) != 1) {
+        ERR_clear_error(); /* a connection with TLS asks the same queue */
         return -ENOMEM;
+    }
     EVP_EncodeBlock(base64, hash, sizeof(hash));
     memcpy(ret, base64, WEBSOCKET_ACCEPT_SIZE);
     return 0;
