@@ -136,10 +136,23 @@ static ngx_int_t push_upgrade(ngx_http_request_t *r)
     return NGX_OK;
 }
 
-/* What the answer is, and what another request would have to be. */
-static ngx_int_t push_negotiation(ngx_http_request_t *r, const struct grpc_json_answer *answer)
+/* RFC 9110 section 15.5.2: a 401 carries a challenge. RFC 6750 section 3.1: that says what is wrong
+ * with a token, unless there was none; a method that takes none has judged something else. */
+static ngx_str_t challenge(const ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
 {
-    static const ngx_str_t challenge = ngx_string("Bearer");
+    static const ngx_str_t none = ngx_null_string, bearer = ngx_string("Bearer"),
+                           invalid = ngx_string("Bearer error=\"invalid_token\"");
+    bool judged = ctx->routed && !ctx->route_error && ctx->match.method->auth != SCHEMA_AUTH_NONE;
+
+    if (ctx->answer.status != NGX_HTTP_UNAUTHORIZED)
+        return none;
+    return judged && r->headers_in.authorization ? invalid : bearer;
+}
+
+/* What the answer is, and what another request would have to be. */
+static ngx_int_t push_negotiation(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
+{
+    const struct grpc_json_answer *answer = &ctx->answer;
     const struct {
         const char *name;
         ngx_str_t value;
@@ -148,9 +161,7 @@ static ngx_int_t push_negotiation(ngx_http_request_t *r, const struct grpc_json_
         {"Content-Language", answer->language},
         {"Accept", answer->accept},
         {"Accept-Encoding", answer->accept_encoding},
-        /* RFC 9110 section 15.5.2: a 401 carries a challenge. */
-        {"WWW-Authenticate",
-         answer->status == NGX_HTTP_UNAUTHORIZED ? challenge : (ngx_str_t)ngx_null_string},
+        {"WWW-Authenticate", challenge(r, ctx)},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
@@ -160,8 +171,9 @@ static ngx_int_t push_negotiation(ngx_http_request_t *r, const struct grpc_json_
     return NGX_OK;
 }
 
-static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answer *answer)
+static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
 {
+    const struct grpc_json_answer *answer = &ctx->answer;
     struct str title = problem_title((int)answer->status);
     u_char *line;
 
@@ -181,7 +193,7 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_answe
     r->headers_out.content_type_lowcase = NULL;
     if (!answer->open_ended)
         r->headers_out.content_length_n = (off_t)answer->body.len;
-    if (push_negotiation(r, answer) != NGX_OK || push_caching(r, answer) != NGX_OK)
+    if (push_negotiation(r, ctx) != NGX_OK || push_caching(r, answer) != NGX_OK)
         return NGX_ERROR;
     if (answer->retry_after && push_retry_after(r, answer->retry_after) != NGX_OK)
         return NGX_ERROR;
@@ -195,7 +207,7 @@ ngx_int_t grpc_json_send_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx
     grpc_json_restore(r, ctx);
     if (ctx->keepalive_known)
         r->keepalive = ctx->keepalive;
-    if (set_headers(r, &ctx->answer) != NGX_OK)
+    if (set_headers(r, ctx) != NGX_OK)
         return NGX_ERROR;
     return grpc_json_next_header(r);
 }

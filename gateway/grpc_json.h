@@ -231,8 +231,8 @@ ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct grpc_json_ctx 
 /* Makes the metadata of a call: the gateway's own, what is allowed of the client's, conditions and
  * trace; and sets ctx->timeout. After grpc_json_read_wishes(), while the client's headers are in
  * sight. to: a list of ngx_table_elt_t; what gRPC itself wants (grpc-timeout ...) is not among it.
- * NGX_OK, NGX_ERROR, or NGX_DECLINED with a problem, when a value is not base64 that must be, or
- * all are more than services accept. */
+ * NGX_OK, NGX_ERROR, or NGX_DECLINED with a problem, when a value is not the base64 or the ASCII
+ * that it must be, or all are more than services accept. */
 ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_list_t *to,
                                   struct problem *ret_problem);
 /* Puts them, and what gRPC wants, in place of the client's headers. Returns the same. */

@@ -85,8 +85,17 @@ static ngx_int_t push_grpc_headers(ngx_http_request_t *r, struct grpc_json_ctx *
     return push(list, key, value) ? NGX_OK : NGX_ERROR;
 }
 
-/* gRPC metadata is printable ASCII. A byte that is not becomes '?', so that the value stays there
- * for its reader to refuse: dropping a broken token would make its sender anonymous. */
+/* gRPC metadata is printable ASCII. */
+static bool is_printable(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < 0x20 || s.p[i] > 0x7e)
+            return false;
+    }
+    return true;
+}
+
+/* Makes '?' of each byte that is not printable ASCII. */
 static ngx_int_t clean_value(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char *copy = NULL;
@@ -137,14 +146,19 @@ static bool is_text(struct str s)
 }
 
 /* One value on its way from a name to another. NGX_DECLINED: it is not base64 that must be, or
- * bytes that must be text. */
-static ngx_int_t convert(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to, ngx_str_t *value)
+ * bytes that must be text. What a client says arrives as it is or not at all: another idempotency
+ * key would be taken for somebody else's, and without a broken token its sender were anonymous. */
+static ngx_int_t convert(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to, bool to_service,
+                         ngx_str_t *value)
 {
     struct arena *arena = grpc_json_scratch();
     struct str bytes = grpc_json_str(*value);
 
-    if (!is_binary(from) && !is_binary(to))
-        return clean_value(r, value);
+    if (!is_binary(from) && !is_binary(to)) {
+        if (!to_service)
+            return clean_value(r, value);
+        return is_printable(bytes) ? NGX_OK : NGX_DECLINED;
+    }
     if (is_binary(from)) {
         int err = rpc_base64_decode(arena, bytes, &bytes);
 
@@ -153,7 +167,7 @@ static ngx_int_t convert(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to, ng
     }
     if (is_binary(to))
         bytes = rpc_base64_encode(arena, bytes);
-    else if (!is_text(bytes))
+    else if (to_service ? !is_printable(bytes) : !is_text(bytes))
         return NGX_DECLINED;
     if (!bytes.p)
         return NGX_ERROR;
@@ -193,7 +207,7 @@ static ngx_int_t push_header(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to
     ngx_int_t rc;
 
     while (next_value(from, &values, &value)) {
-        rc = convert(r, from, to, &value);
+        rc = convert(r, from, to, true, &value);
         if (rc != NGX_OK)
             return rc;
         if (!push(list, to, value))
@@ -203,10 +217,18 @@ static ngx_int_t push_header(ngx_http_request_t *r, ngx_str_t from, ngx_str_t to
     return NGX_OK;
 }
 
-/* Copies what is allowed of the client's headers and counts its size. NGX_DECLINED with the name of
- * one that cannot be converted. */
+/* What the header must be that goes to `to`. */
+static struct str wanted_of(ngx_str_t from, ngx_str_t to)
+{
+    if (!is_binary(from))
+        return STR("must be printable ASCII");
+    return is_binary(to) ? STR("must be base64") : STR("must be base64 of printable ASCII");
+}
+
+/* Copies what is allowed of the client's headers and counts its size. NGX_DECLINED with what is
+ * wrong with one that cannot be converted. */
 static ngx_int_t push_allowed(ngx_http_request_t *r, const struct grpc_json_conf *conf,
-                              ngx_list_t *to, size_t *size, struct str *ret_name)
+                              ngx_list_t *to, size_t *size, struct problem_error *ret_error)
 {
     struct grpc_json_lines at = grpc_json_client_lines(r);
     const ngx_table_elt_t *h;
@@ -219,9 +241,10 @@ static ngx_int_t push_allowed(ngx_http_request_t *r, const struct grpc_json_conf
         if (!key || is_own(conf, *key))
             continue;
         rc = push_header(r, name, *key, grpc_json_str(h->value), to, size);
-        *ret_name = grpc_json_str(name);
-        if (rc != NGX_OK)
+        if (rc != NGX_OK) {
+            *ret_error = (struct problem_error){grpc_json_str(name), wanted_of(name, *key)};
             return rc;
+        }
     }
     return NGX_OK;
 }
@@ -273,7 +296,7 @@ ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *c
                                   struct problem *ret_problem)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct str name = STR_NULL;
+    struct problem_error error;
     size_t size = 0;
     ngx_int_t rc;
 
@@ -282,10 +305,10 @@ ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *c
         grpc_json_push_conditions(r, ctx, to, &size) != NGX_OK ||
         grpc_json_push_trace(r, ctx, to) != NGX_OK)
         return NGX_ERROR;
-    rc = push_allowed(r, conf, to, &size, &name);
+    rc = push_allowed(r, conf, to, &size, &error);
     if (rc == NGX_DECLINED) {
         problem_init(ret_problem, NGX_HTTP_BAD_REQUEST);
-        problem_add(ret_problem, name, STR("must be base64"));
+        problem_add(ret_problem, error.key, error.message);
     } else if (rc == NGX_OK && size > conf->request_header_limit) {
         problem_init(ret_problem, 431);
         rc = NGX_DECLINED;
@@ -341,7 +364,7 @@ static ngx_int_t collect_values(ngx_http_request_t *r, ngx_str_t from, ngx_str_t
     ngx_int_t rc;
 
     while (next_value(from, &values, &value)) {
-        rc = convert(r, from, to, &value);
+        rc = convert(r, from, to, false, &value);
         if (rc == NGX_ERROR)
             return NGX_ERROR;
         if (rc == NGX_DECLINED) {

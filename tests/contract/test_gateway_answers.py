@@ -241,6 +241,32 @@ def test_unauthenticated_has_a_challenge(world):
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("token", ("Bearer abc", "Token abc", "Basic abc"))
+def test_challenge_after_a_token(world, token):
+    """RFC 6750 section 3.1."""
+    fail(world, Code.UNAUTHENTICATED, "token is invalid")
+    answer = world.get("/demo/items/a", headers={"Authorization": token})
+    assert answer.status == 401 and answer.problem()
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_challenge_of_a_method_that_takes_no_token(world):
+    """A sign-in says nothing about the token that came along."""
+
+    def answer(request, context):
+        context.abort(Code.UNAUTHENTICATED, "wrong password")
+
+    auth = FakeService(world.messages, world.socket_path("auth"))
+    auth.answers["/stoa.auth.v1.AuthService/Login"] = answer
+    try:
+        body = {"user": {"email": "a@example.com", "password": "wrong password"}}
+        got = world.post("/api/users/login", body, headers={"Authorization": "Bearer abc"})
+    finally:
+        auth.stop()
+    assert got.status == 401
+    assert got.headers["WWW-Authenticate"] == "Bearer"
+
+
 @pytest.mark.parametrize("code, seconds, nanos, header", [
     (Code.RESOURCE_EXHAUSTED, 7, 0, "7"),
     (Code.UNAVAILABLE, 1, 1, "2"),

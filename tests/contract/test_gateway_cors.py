@@ -119,6 +119,17 @@ def test_preflight(gateway):
     assert methods == answer.headers["Allow"]
 
 
+def test_preflight_of_an_event_source(gateway):
+    """A page that reads events by fetch() says itself where it was; what it asks for is all that it sends."""
+    asked = "authorization, last-event-id"
+    headers = {"Origin": APP, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": asked}
+    answer = gateway.request("OPTIONS", "/demo/watch", headers=headers)
+    assert answer.status == 204 and shared_with(answer) == APP
+    allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert set(asked.split(", ")) <= set(allowed)
+    assert "GET" in answer.headers["Access-Control-Allow-Methods"].split(", ")
+
+
 @pytest.mark.parametrize(
     "path, methods",
     [

@@ -98,6 +98,17 @@ def test_damaged_binary_header(world, text):
     assert not seen
 
 
+@pytest.mark.parametrize("text", ["grün".encode(), b"\xff", b"a\tb", b"a\x7f"])
+@pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Accept-Language"])
+def test_header_that_cannot_be_metadata(world, name, text):
+    """Other text in its place would be another caller's token, or another call's key."""
+    seen = calls_of(world)
+    answer = raw_get(world, name.encode() + b": " + text)
+    assert answer.status == 400
+    assert answer.errors() == {name.lower(): ["must be printable ASCII"]}
+    assert not seen
+
+
 def test_text_that_becomes_bytes(world):
     seen = calls_of(world)
     assert raw_get(world, b"X-Text: gr\xc3\xbcn, \xff").status == 200
