@@ -185,6 +185,7 @@ $(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
 $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o \
                                    $(OUT)/gateway/rpc_details.o
 $(OUT)/tests/test_gateway_frame_queue: $(OUT)/gateway/frame_queue.o
+$(OUT)/tests/test_gateway_stream_count: $(OUT)/gateway/stream_count.o
 $(OUT)/tests/test_gateway_rpc_stream: $(OUT)/gateway/rpc_stream.o $(OUT)/gateway/rpc_status.o \
                                     $(OUT)/gateway/problem.o
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o

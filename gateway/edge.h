@@ -41,8 +41,15 @@ char *grpc_json_limit_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *con
 char *grpc_json_limit_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 /* Before the filters of response.c are installed, so that every answer passes. */
 ngx_int_t grpc_json_limit_install(ngx_conf_t *cf);
-/* When the worker ends. */
-void grpc_json_limit_exit(void);
+/* When a worker begins, and when it ends. */
+void grpc_json_limit_start(ngx_cycle_t *cycle);
+void grpc_json_limit_exit(ngx_cycle_t *cycle);
+/* What counts a request as a stream, taken from it for a session; NULL: nothing does. */
+struct grpc_json_hold;
+struct grpc_json_ctx;
+struct grpc_json_hold *grpc_json_limit_take(struct grpc_json_ctx *ctx);
+/* The session is over; hold may be NULL. */
+void grpc_json_limit_release(struct grpc_json_hold *hold);
 struct grpc_json_main_conf;
 /* The name of a zone of the configuration. */
 ngx_str_t grpc_json_limit_name(const struct grpc_json_main_conf *conf, ngx_uint_t i);

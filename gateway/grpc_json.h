@@ -162,8 +162,9 @@ struct grpc_json_ctx {
     int grpc_status;                 /* -1: not known */
     struct grpc_json_answer answer;
 
-    ngx_array_t *limits; /* limit.c: what each zone said; NULL: not asked yet */
-    ngx_str_t limited;   /* the zone that refused the request; empty: none did */
+    ngx_array_t *limits;          /* limit.c: what each zone said; NULL: not asked yet */
+    ngx_str_t limited;            /* the zone that refused the request; empty: none did */
+    struct grpc_json_hold **hold; /* limit.c: what counts it as a stream; NULL: nothing does */
 
     struct grpc_json_ready *ready; /* of a readiness request */
     struct grpc_json_probe *probe; /* of its subrequests */

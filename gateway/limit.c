@@ -1,16 +1,22 @@
-/* Rate limits, each a zone of shared memory in which lib/base/rate.h counts callers by a key of
- * the configuration's choice: an address, a credential. The key itself is not kept, only a hash of
- * it.
+/* Limits, each a zone of shared memory in which callers are counted by a key of the configuration's
+ * choice: an address, a credential. The key itself is not kept, only a hash of it. A zone counts
+ * either requests in a time (lib/base/rate.h) or streams that are open (stream_count.c): server streams
+ * while their request is in work, WebSockets while their session lives.
  *
  * What a caller has left is told with every answer, in the fields of
  * draft-ietf-httpapi-ratelimit-headers (revision 09: RateLimit and RateLimit-Policy as lists of
- * policies); a request too many gets 429 with Retry-After. */
+ * policies); a request too many gets 429 with Retry-After, a stream too many 429. */
 #include "grpc_json.h"
+#include "stream_count.h"
 
 #include "base/rate.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
 
 #define MIN_ZONE_SIZE (8 * 4096)
 /* `"name";r=…;t=…` with numbers of 20 digits. */
@@ -20,10 +26,24 @@
 struct limit_zone {
     ngx_str_t name;
     ngx_http_complex_value_t key;
-    struct rate_limit limit;
+    struct rate_limit limit; /* of requests */
+    uint32_t most;           /* streams of a caller; 0: the zone counts requests */
     ngx_shm_zone_t *memory;
     ngx_slab_pool_t *pool;
-    struct rate_table *table;
+    union {
+        void *memory;
+        struct rate_table *rates;
+        struct stream_count *streams;
+    } table;
+};
+
+/* A stream that is counted. It outlives its request when that becomes a session. */
+struct grpc_json_hold {
+    size_t n;
+    struct {
+        struct limit_zone *zone;
+        unsigned char key[STREAM_COUNT_KEY_SIZE];
+    } places[];
 };
 
 /* What a zone said about a request. */
@@ -40,7 +60,7 @@ static ngx_http_output_header_filter_pt next_header;
 static char is_duplicate[] = "is duplicate";
 static char is_unknown[] = "names a zone that no grpc_json_limit_zone before it has defined";
 static char is_no_zone[] = "wants zone=NAME:SIZE (a name of letters, digits, - and _; 32k or more) "
-                           "and rate=REQUESTS/TIME, such as 600/1m";
+                           "and rate=REQUESTS/TIME, such as 600/1m, or streams=NUMBER";
 
 static struct limit_zone *find_zone(ngx_conf_t *cf, ngx_str_t name)
 {
@@ -56,12 +76,14 @@ static struct limit_zone *find_zone(ngx_conf_t *cf, ngx_str_t name)
 }
 
 /* All that nginx has left of the zone's pages becomes one table. */
-static struct rate_table *make_table(ngx_slab_pool_t *pool)
+static void *make_table(const struct limit_zone *zone)
 {
-    for (ngx_uint_t pages = pool->pfree; pages > 0; pages--) {
+    for (ngx_uint_t pages = zone->pool->pfree; pages > 0; pages--) {
         size_t n = pages * ngx_pagesize;
-        void *memory = ngx_slab_alloc(pool, n);
+        void *memory = ngx_slab_alloc(zone->pool, n);
 
+        if (memory && zone->most)
+            return stream_count_init(memory, n);
         if (memory)
             return rate_table_init(memory, n);
     }
@@ -72,14 +94,21 @@ static struct rate_table *make_table(ngx_slab_pool_t *pool)
 static ngx_int_t init_zone(ngx_shm_zone_t *memory, void *old)
 {
     struct limit_zone *zone = memory->data;
+    const struct limit_zone *before = old;
 
-    (void)old;
+    if (before && !before->most != !zone->most) {
+        ngx_log_error(NGX_LOG_EMERG, memory->shm.log, 0,
+                      "grpc_json_limit_zone: \"%V\" has counted something else until now: give it "
+                      "another name or size",
+                      &zone->name);
+        return NGX_ERROR;
+    }
     zone->pool = (ngx_slab_pool_t *)memory->shm.addr;
     zone->pool->log_nomem = 0;
     if (!zone->pool->data)
-        zone->pool->data = make_table(zone->pool);
-    zone->table = zone->pool->data;
-    return zone->table ? NGX_OK : NGX_ERROR;
+        zone->pool->data = make_table(zone);
+    zone->table.memory = zone->pool->data;
+    return zone->table.memory ? NGX_OK : NGX_ERROR;
 }
 
 static bool name_valid(struct str name)
@@ -110,10 +139,19 @@ static bool parse_zone(ngx_str_t text, ngx_str_t *ret_name, size_t *ret_size)
     return size >= MIN_ZONE_SIZE && name_valid(grpc_json_str(*ret_name));
 }
 
-static bool parse_rate(ngx_str_t text, struct rate_limit *ret)
+/* "rate=REQUESTS/TIME" or "streams=NUMBER" */
+static bool parse_limit(ngx_str_t text, struct limit_zone *zone)
 {
-    return str_starts(grpc_json_str(text), STR("rate=")) &&
-           rate_parse(str_skip(grpc_json_str(text), 5), ret) == 0;
+    static const size_t rate = sizeof("rate=") - 1, streams = sizeof("streams=") - 1;
+    ngx_int_t most;
+
+    if (str_starts(grpc_json_str(text), STR("rate=")))
+        return rate_parse(str_skip(grpc_json_str(text), rate), &zone->limit) == 0;
+    if (!str_starts(grpc_json_str(text), STR("streams=")))
+        return false;
+    most = ngx_atoi(text.data + streams, text.len - streams);
+    zone->most = (uint32_t)most;
+    return most > 0 && most <= INT32_MAX;
 }
 
 char *grpc_json_limit_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *data)
@@ -131,7 +169,7 @@ char *grpc_json_limit_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *dat
     if (!zone || !slot)
         return NGX_CONF_ERROR;
     *slot = zone;
-    if (!parse_zone(args[2], &zone->name, &size) || !parse_rate(args[3], &zone->limit))
+    if (!parse_zone(args[2], &zone->name, &size) || !parse_limit(args[3], zone))
         return is_no_zone;
     compile.cf = cf;
     compile.value = &args[1];
@@ -183,7 +221,7 @@ ngx_str_t grpc_json_limit_name(const struct grpc_json_main_conf *conf, ngx_uint_
 
 static EVP_MD_CTX *digest_ctx; /* NULL until the first request; then it knows its algorithm */
 
-void grpc_json_limit_exit(void)
+static void forget_algorithm(void)
 {
     EVP_MD_CTX_free(digest_ctx);
     digest_ctx = NULL;
@@ -200,7 +238,7 @@ static bool digest(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
     if (!digest_ctx)
         return false;
     if (EVP_DigestInit_ex(digest_ctx, algorithm, NULL) != 1) {
-        grpc_json_limit_exit();
+        forget_algorithm();
         return false;
     }
     return EVP_DigestUpdate(digest_ctx, key.data, key.len) == 1 &&
@@ -218,23 +256,42 @@ static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
     return NGX_ERROR;
 }
 
-/* NGX_OK: *ret holds the verdict; NGX_DECLINED: the zone does not count this request. */
-static ngx_int_t ask(ngx_http_request_t *r, struct limit_zone *zone, struct rate_verdict *ret)
+/* The caller, as a zone knows it. NGX_DECLINED: the zone does not count this request. */
+static ngx_int_t caller_of(ngx_http_request_t *r, struct limit_zone *zone,
+                           unsigned char ret[EVP_MAX_MD_SIZE])
 {
-    unsigned char hash[EVP_MAX_MD_SIZE];
     ngx_str_t key;
 
     if (ngx_http_complex_value(r, &zone->key, &key) != NGX_OK)
         return NGX_ERROR;
-    if (key.len == 0)
-        return NGX_DECLINED;
-    if (hash_key(key, hash) != NGX_OK)
-        return NGX_ERROR;
+    return key.len == 0 ? NGX_DECLINED : hash_key(key, ret);
+}
+
+/* NGX_OK: *ret holds the verdict; NGX_DECLINED: the zone does not count this request. */
+static ngx_int_t ask(ngx_http_request_t *r, struct limit_zone *zone, struct rate_verdict *ret)
+{
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    ngx_int_t rc = caller_of(r, zone, hash);
+
+    if (rc != NGX_OK)
+        return rc;
     /* nginx frees this lock when a worker dies with it. */
     ngx_shmtx_lock(&zone->pool->mutex);
-    *ret = rate_take(zone->table, &zone->limit, hash, (uint64_t)ngx_current_msec * 1000);
+    *ret = rate_take(zone->table.rates, &zone->limit, hash, (uint64_t)ngx_current_msec * 1000);
     ngx_shmtx_unlock(&zone->pool->mutex);
     return NGX_OK;
+}
+
+static ngx_int_t refuse_with(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                             const struct limit_zone *zone, struct problem *problem)
+{
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "grpc_json: over the limit \"%V\"",
+                  &zone->name);
+    if (grpc_json_set_problem(r, ctx, problem) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx->limited = zone->name;
+    ctx->state = GRPC_JSON_REFUSED;
+    return problem->status;
 }
 
 static ngx_int_t refuse(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
@@ -243,19 +300,164 @@ static ngx_int_t refuse(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
     const struct limit_zone *zone = outcome->zone;
     struct problem problem;
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "grpc_json: over the limit \"%V\"",
-                  &zone->name);
     problem_init(&problem, NGX_HTTP_TOO_MANY_REQUESTS);
     problem.retry_after = (unsigned)outcome->verdict.required_s;
     problem.detail = arena_printf(
         grpc_json_scratch(), "More than %llu requests in %llu s; try again in %llu s.",
         (unsigned long long)zone->limit.quota, (unsigned long long)rate_window_s(&zone->limit),
         (unsigned long long)outcome->verdict.required_s);
-    if (grpc_json_set_problem(r, ctx, &problem) != NGX_OK)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    ctx->limited = zone->name;
-    ctx->state = GRPC_JSON_REFUSED;
-    return NGX_HTTP_TOO_MANY_REQUESTS;
+    return refuse_with(r, ctx, zone, &problem);
+}
+
+/* ---- streams ---- */
+
+void grpc_json_limit_release(struct grpc_json_hold *hold)
+{
+    for (size_t i = 0; hold && i < hold->n; i++) {
+        struct limit_zone *zone = hold->places[i].zone;
+
+        ngx_shmtx_lock(&zone->pool->mutex);
+        stream_count_leave(zone->table.streams, hold->places[i].key, (uint32_t)ngx_pid);
+        ngx_shmtx_unlock(&zone->pool->mutex);
+    }
+    free(hold);
+}
+
+struct grpc_json_hold *grpc_json_limit_take(struct grpc_json_ctx *ctx)
+{
+    struct grpc_json_hold *hold = ctx->hold ? *ctx->hold : NULL;
+
+    if (hold)
+        *ctx->hold = NULL;
+    return hold;
+}
+
+static void end_of_request(void *data)
+{
+    struct grpc_json_hold **hold = data;
+
+    grpc_json_limit_release(*hold);
+}
+
+/* Room for what n zones hold of the request. */
+static ngx_int_t make_hold(ngx_http_request_t *r, struct grpc_json_ctx *ctx, size_t n)
+{
+    ngx_pool_cleanup_t *cleanup;
+
+    if (ctx->hold)
+        return NGX_OK;
+    cleanup = ngx_pool_cleanup_add(r->pool, sizeof(*ctx->hold));
+    if (!cleanup)
+        return NGX_ERROR;
+    ctx->hold = cleanup->data;
+    *ctx->hold = calloc(1, sizeof(**ctx->hold) + n * sizeof((*ctx->hold)->places[0]));
+    cleanup->handler = end_of_request;
+    return *ctx->hold ? NGX_OK : NGX_ERROR;
+}
+
+static bool is_stream(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+
+    /* What nginx sends elsewhere is the same request, and has been counted. */
+    return conf->enabled && !r->internal && grpc_json_route(r, ctx) == 0 &&
+           (ctx->match.method->server_streaming || ctx->match.method->client_streaming);
+}
+
+static ngx_int_t refuse_stream(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                               const struct limit_zone *zone, int err)
+{
+    struct problem problem;
+
+    if (err == -EBUSY) {
+        problem_init(&problem, NGX_HTTP_TOO_MANY_REQUESTS);
+        problem_add(&problem, STR("streams"), STR("are too many at once"));
+        problem.detail = arena_printf(grpc_json_scratch(), "More than %u streams at once.",
+                                      (unsigned)zone->most);
+    } else {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "grpc_json_limit_zone: \"%V\" has no room for another caller", &zone->name);
+        problem_init(&problem, NGX_HTTP_SERVICE_UNAVAILABLE);
+    }
+    return refuse_with(r, ctx, zone, &problem);
+}
+
+/* Counts a stream, which make_hold() has room for. NGX_DECLINED: it may go on. */
+static ngx_int_t enter(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct limit_zone *zone)
+{
+    struct grpc_json_hold *hold = *ctx->hold;
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    ngx_int_t rc = caller_of(r, zone, hash);
+    int err;
+
+    if (rc != NGX_OK)
+        return rc;
+    ngx_shmtx_lock(&zone->pool->mutex);
+    err = stream_count_enter(zone->table.streams, hash, (uint32_t)ngx_pid, zone->most);
+    ngx_shmtx_unlock(&zone->pool->mutex);
+    if (err)
+        return refuse_stream(r, ctx, zone, err);
+    hold->places[hold->n].zone = zone;
+    ngx_memcpy(hold->places[hold->n++].key, hash, STREAM_COUNT_KEY_SIZE);
+    return NGX_DECLINED;
+}
+
+/* A worker that died has left its streams behind; one of that number will not do so again. */
+static bool is_gone(uint32_t process)
+{
+    return process == (uint32_t)ngx_pid || (kill((pid_t)process, 0) == -1 && errno == ESRCH);
+}
+
+static void sweep(ngx_cycle_t *cycle)
+{
+    struct grpc_json_main_conf *conf =
+        ngx_http_cycle_get_module_main_conf(cycle, ngx_http_grpc_json_module);
+    struct limit_zone **zone = conf ? conf->limit_zones.elts : NULL;
+
+    for (ngx_uint_t i = 0; zone && i < conf->limit_zones.nelts; i++) {
+        if (zone[i]->most == 0)
+            continue;
+        ngx_shmtx_lock(&zone[i]->pool->mutex);
+        stream_count_sweep(zone[i]->table.streams, is_gone);
+        ngx_shmtx_unlock(&zone[i]->pool->mutex);
+    }
+}
+
+void grpc_json_limit_start(ngx_cycle_t *cycle)
+{
+    sweep(cycle);
+}
+
+void grpc_json_limit_exit(ngx_cycle_t *cycle)
+{
+    forget_algorithm();
+    sweep(cycle);
+}
+
+/* ---- the phase ---- */
+
+/* NGX_DECLINED: the request may go on. */
+static ngx_int_t ask_rate(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct limit_zone *zone)
+{
+    struct rate_verdict verdict;
+    struct outcome *outcome;
+    ngx_int_t rc = ask(r, zone, &verdict);
+
+    if (rc == NGX_DECLINED)
+        return rc;
+    outcome = rc == NGX_OK ? ngx_array_push(ctx->limits) : NULL;
+    if (!outcome)
+        return NGX_ERROR;
+    *outcome = (struct outcome){zone, verdict};
+    return verdict.allowed ? NGX_DECLINED : refuse(r, ctx, outcome);
+}
+
+static ngx_int_t ask_streams(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                             struct limit_zone *zone, size_t n)
+{
+    if (!is_stream(r, ctx))
+        return NGX_DECLINED;
+    return make_hold(r, ctx, n) == NGX_OK ? enter(r, ctx, zone) : NGX_ERROR;
 }
 
 /* PREACCESS phase. The zones are asked in the order of the directive; the first that refuses ends
@@ -264,6 +466,7 @@ static ngx_int_t preaccess(ngx_http_request_t *r)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
     struct limit_zone **zone = conf->limits ? conf->limits->elts : NULL;
+    ngx_int_t rc = NGX_DECLINED;
     struct grpc_json_ctx *ctx;
 
     if (!zone || r != r->main)
@@ -274,21 +477,15 @@ static ngx_int_t preaccess(ngx_http_request_t *r)
     if (ctx->limits)
         return NGX_DECLINED;
     ctx->limits = ngx_array_create(r->pool, conf->limits->nelts, sizeof(struct outcome));
-    for (ngx_uint_t i = 0; ctx->limits && i < conf->limits->nelts; i++) {
-        struct rate_verdict verdict;
-        struct outcome *outcome;
-        ngx_int_t rc = ask(r, zone[i], &verdict);
-
-        if (rc == NGX_DECLINED)
-            continue;
-        outcome = rc == NGX_OK ? ngx_array_push(ctx->limits) : NULL;
-        if (!outcome)
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        *outcome = (struct outcome){zone[i], verdict};
-        if (!verdict.allowed)
-            return refuse(r, ctx, outcome);
+    if (!ctx->limits)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    for (ngx_uint_t i = 0; i < conf->limits->nelts && rc == NGX_DECLINED; i++) {
+        if (zone[i]->most)
+            rc = ask_streams(r, ctx, zone[i], conf->limits->nelts);
+        else
+            rc = ask_rate(r, ctx, zone[i]);
     }
-    return ctx->limits ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return rc == NGX_ERROR ? NGX_HTTP_INTERNAL_SERVER_ERROR : rc;
 }
 
 /* ---- telling ---- */

@@ -270,6 +270,8 @@ static ngx_command_t commands[] = {
               grpc_json_websocket_set_protocols, websocket, NULL),
     DIRECTIVE("grpc_json_websocket_message_limit", EVERYWHERE | NGX_CONF_TAKE1,
               ngx_conf_set_size_slot, websocket.message_limit, NULL),
+    DIRECTIVE("grpc_json_websocket_memory", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+              ngx_conf_set_size_slot, websocket.memory, NULL),
     DIRECTIVE("grpc_json_websocket_deflate", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
               websocket.deflate, NULL),
     DIRECTIVE("grpc_json_websocket_open_timeout", EVERYWHERE | NGX_CONF_TAKE1,
@@ -400,13 +402,14 @@ static ngx_int_t install(ngx_conf_t *cf)
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     grpc_json_metrics_start(cycle);
+    grpc_json_limit_start(cycle);
     return grpc_json_exit_start(cycle);
 }
 
 static void exit_process(ngx_cycle_t *cycle)
 {
     grpc_json_free_scratch(cycle);
-    grpc_json_limit_exit();
+    grpc_json_limit_exit(cycle);
     grpc_h2_shutdown(cycle);
 }
 

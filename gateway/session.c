@@ -123,6 +123,7 @@ void session_ended(struct session *s)
 {
     cancel(s);
     websocket_reader_free(&s->reader);
+    session_count(s);
     enter(s, SESSION_ENDED);
     session_wants_write(s);
 }
@@ -224,6 +225,7 @@ void session_detach(struct session *s, ngx_http_request_t *r)
 
     s->upgrade = NULL;
     s->metrics = grpc_json_metrics_session(r);
+    s->hold = grpc_json_limit_take(ngx_http_get_module_ctx(r, ngx_http_grpc_json_module));
     ngx_http_free_request(r, 0);
     free_buffers(s->c, http);
     take_connection(s);
@@ -247,10 +249,13 @@ void session_detach(struct session *s, ngx_http_request_t *r)
 void session_free(struct session *s)
 {
     cancel(s);
+    grpc_json_limit_release(s->hold);
     websocket_reader_free(&s->reader);
     frame_queue_clear(&s->out);
     free((void *)(uintptr_t)s->first.p);
     free((void *)(uintptr_t)s->held.p);
+    s->held = STR_NULL;
+    session_count(s);
     ngx_free(s);
 }
 

@@ -42,6 +42,7 @@ struct session {
     const struct schema_binding *binding;
     const struct schema_method *method;
     void *metrics;
+    struct grpc_json_hold *hold; /* what counts it as a stream of its caller; may be NULL */
     struct websocket_reader reader;
     struct frame_queue out;
     struct str first; /* what path and query say, for the first message; malloc */
@@ -50,6 +51,7 @@ struct session {
     ngx_msec_t send_timeout;
     ngx_msec_t heard_at;          /* when bytes last came, or a ping went */
     ngx_msec_t used_at;           /* when a message last came or went */
+    uint32_t counted;             /* bytes in grpc_json_websocket_held() */
     uint16_t code;                /* of the client's Close */
     uint8_t state;                /* enum session_state */
     uint8_t window;               /* of the client's permessage-deflate; 0: no compression */
@@ -93,6 +95,8 @@ void session_wants_write(struct session *s);
 void session_wants_read(struct session *s);
 /* Keeps input until it is wanted. -ENOMEM. */
 int session_hold(struct session *s, const void *p, size_t n) MUST_CHECK;
+/* Counts what the session holds of input that is not whole. */
+void session_count(struct session *s);
 /* Whether the client's next message has to wait. */
 bool session_is_blocked(const struct session *s);
 

@@ -187,6 +187,41 @@ static void take_input(struct session *s, struct websocket_input *in)
         in->n = 0;
 }
 
+/* ---- memory ---- */
+
+static size_t held_by_all;
+
+size_t grpc_json_websocket_held(void)
+{
+    return held_by_all;
+}
+
+void session_count(struct session *s)
+{
+    size_t now = s->reader.bytes.cap + s->held.n;
+
+    held_by_all = held_by_all - s->counted + now;
+    s->counted = (uint32_t)now; /* a message and what was read at once */
+}
+
+/* The session that asks for more ends: no other one's message is lost for it. */
+static void limit_memory(struct session *s)
+{
+    size_t before = s->counted;
+
+    session_count(s);
+    if (s->counted <= before || held_by_all <= s->conf->websocket.memory ||
+        s->state == SESSION_GONE)
+        return;
+    ngx_log_error(NGX_LOG_WARN, s->c->log, 0,
+                  "grpc_json_websocket_memory: %uz bytes of messages that are not whole",
+                  held_by_all);
+    if (s->state == SESSION_OPEN)
+        session_close(s, WEBSOCKET_TRY_LATER, STR("the server has too much to remember"));
+    if (s->state != SESSION_GONE)
+        session_ended(s);
+}
+
 /* ---- reading ---- */
 
 int session_hold(struct session *s, const void *p, size_t n)
@@ -203,19 +238,21 @@ int session_hold(struct session *s, const void *p, size_t n)
     return 0;
 }
 
-/* Goes on with input that has waited. */
+/* Goes on with input that has waited, if there is any. */
 static void take_held(struct session *s)
 {
-    struct websocket_input in = {(char *)(uintptr_t)s->held.p + s->held_at, s->held.n - s->held_at};
+    struct str rest = str_skip(s->held, s->held_at);
+    struct websocket_input in = {(char *)(uintptr_t)rest.p, rest.n};
 
-    if (!s->held.p)
-        return;
+    /* Without any as well: the reader gives back the memory of a message that has been taken. */
     take_input(s, &in);
     s->held_at = s->held.n - in.n;
     if (in.n == 0) {
         free((void *)(uintptr_t)s->held.p);
         s->held = STR_NULL;
+        s->held_at = 0;
     }
+    limit_memory(s);
 }
 
 static void take_bytes(struct session *s, size_t n)
@@ -228,6 +265,7 @@ static void take_bytes(struct session *s, size_t n)
     take_input(s, &in);
     if (in.n && session_hold(s, in.p, in.n))
         session_gone(s);
+    limit_memory(s);
 }
 
 static bool wants_input(const struct session *s)

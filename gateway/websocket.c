@@ -14,6 +14,8 @@
 /* Below the minute after which proxies and NATs forget a connection. */
 #define DEFAULT_PING_INTERVAL 30000
 #define DEFAULT_PING_TIMEOUT 20000
+/* Of a worker: many messages of the default's size. */
+#define DEFAULT_MEMORY (64 << 20)
 /* A message is held in memory as a whole. */
 #define MAX_MESSAGE_LIMIT (32 << 20)
 
@@ -28,7 +30,7 @@ void grpc_json_websocket_init(struct grpc_json_websocket *conf)
 {
     conf->enabled = conf->deflate = NGX_CONF_UNSET;
     conf->protocols = NGX_CONF_UNSET_PTR;
-    conf->message_limit = NGX_CONF_UNSET_SIZE;
+    conf->message_limit = conf->memory = NGX_CONF_UNSET_SIZE;
     conf->open_timeout = conf->close_timeout = conf->idle_timeout = NGX_CONF_UNSET_MSEC;
     conf->ping_interval = conf->ping_timeout = NGX_CONF_UNSET_MSEC;
 }
@@ -97,6 +99,7 @@ char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
     ngx_conf_merge_value(conf->deflate, prev->deflate, 0);
     ngx_conf_merge_ptr_value(conf->protocols, prev->protocols, NULL);
     ngx_conf_merge_size_value(conf->message_limit, prev->message_limit, DEFAULT_MESSAGE_LIMIT);
+    ngx_conf_merge_size_value(conf->memory, prev->memory, DEFAULT_MEMORY);
     ngx_conf_merge_msec_value(conf->open_timeout, prev->open_timeout, DEFAULT_OPEN_TIMEOUT);
     ngx_conf_merge_msec_value(conf->close_timeout, prev->close_timeout, DEFAULT_CLOSE_TIMEOUT);
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, DEFAULT_PING_INTERVAL);
@@ -308,8 +311,19 @@ static ngx_int_t choose_extensions(ngx_http_request_t *r, struct handshake *hand
     return NGX_OK;
 }
 
+/* A worker that has no room for messages takes no one else who will send some. */
+static ngx_int_t check_memory(const struct grpc_json_conf *conf, struct problem *problem)
+{
+    if (grpc_json_websocket_held() < conf->websocket.memory)
+        return NGX_OK;
+    problem_init(problem, NGX_HTTP_SERVICE_UNAVAILABLE);
+    problem->retry_after = 1;
+    return NGX_DECLINED;
+}
+
 static ngx_int_t check(ngx_http_request_t *r, struct handshake *handshake, struct problem *problem)
 {
+    const struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
     ngx_int_t rc = check_upgrade(r, problem);
 
     if (rc == NGX_OK)
@@ -320,6 +334,8 @@ static ngx_int_t check(ngx_http_request_t *r, struct handshake *handshake, struc
         rc = choose_protocol(r, handshake, problem);
     if (rc == NGX_OK)
         rc = choose_extensions(r, handshake, problem);
+    if (rc == NGX_OK)
+        rc = check_memory(conf, problem);
     return rc;
 }
 

@@ -20,6 +20,7 @@ struct grpc_json_websocket {
     ngx_http_complex_value_t *name;         /* the name of an upstream then */
     ngx_array_t *protocols;                 /* struct str: grpc_json_websocket_protocol */
     size_t message_limit;                   /* grpc_json_websocket_message_limit */
+    size_t memory;                          /* grpc_json_websocket_memory; of a worker */
     ngx_flag_t deflate;                     /* grpc_json_websocket_deflate */
     /* ms: grpc_json_websocket_..._timeout, grpc_json_websocket_ping_interval */
     ngx_msec_t open_timeout, close_timeout, ping_interval, ping_timeout, idle_timeout;
@@ -44,6 +45,9 @@ struct handshake {
     ngx_str_t protocol; /* Sec-WebSocket-Protocol; empty: none */
     unsigned window;    /* of the client's permessage-deflate; 0: no compression */
 };
+
+/* session_io.c: bytes that all sessions of this worker hold of what is not whole yet. */
+size_t grpc_json_websocket_held(void);
 
 /* upgrade.c: opens the stream, and answers when it is known to work or not. Returns the same. */
 ngx_int_t grpc_json_upgrade(ngx_http_request_t *r, struct grpc_json_ctx *ctx,

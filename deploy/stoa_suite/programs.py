@@ -197,13 +197,20 @@ def write_redis(layout):
 
 
 def callers(settings):
-    """Values of nginx.conf.in about who may do how much. A zone that nobody asks still needs some rate."""
-    rates = {"address": settings["STOA_ADDRESS_RATE"], "account": settings["STOA_ACCOUNT_RATE"]}
-    used = [name for name, rate in rates.items() if rate != "off"]
+    """Values of nginx.conf.in about who may do how much. A zone that nobody asks still needs some limit."""
+    limits = {
+        "address": settings["STOA_ADDRESS_RATE"],
+        "account": settings["STOA_ACCOUNT_RATE"],
+        "address_streams": settings["STOA_ADDRESS_STREAMS"],
+        "account_streams": settings["STOA_ACCOUNT_STREAMS"],
+    }
+    used = [name for name, limit in limits.items() if limit != "off"]
     proxies = settings["STOA_TRUSTED_PROXIES"].split()
     return {
-        "@ADDRESS_RATE@": rates["address"] if "address" in used else "1/s",
-        "@ACCOUNT_RATE@": rates["account"] if "account" in used else "1/s",
+        "@ADDRESS_RATE@": limits["address"] if "address" in used else "1/s",
+        "@ACCOUNT_RATE@": limits["account"] if "account" in used else "1/s",
+        "@ADDRESS_STREAMS@": limits["address_streams"] if "address_streams" in used else "1",
+        "@ACCOUNT_STREAMS@": limits["account_streams"] if "account_streams" in used else "1",
         "@LIMITS@": " ".join(used) or "off",
         "@METRICS_ALLOW@": " ".join(f"allow {network};" for network in settings["STOA_METRICS_ALLOW"].split()),
         "@TRUSTED_PROXIES@": " ".join(f"set_real_ip_from {proxy};" for proxy in proxies),

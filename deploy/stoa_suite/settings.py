@@ -66,6 +66,12 @@ def switch(text):
     return text
 
 
+def streams(text):
+    if text != "off" and not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise ValueError("set off, or a whole number from 1 to 999999")
+    return text
+
+
 def networks(text):
     words = text.split()
     try:
@@ -110,6 +116,8 @@ TABLE = (
         ("STOA_AUTH_REFRESH_SESSION_RATE", "Refreshments of one session"),
     )),
     Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),
+    Setting("STOA_ADDRESS_STREAMS", "1000", streams, "Streams and WebSockets that one address has open at once; off: no limit."),
+    Setting("STOA_ACCOUNT_STREAMS", "100", streams, "Streams and WebSockets open with one access token; off: no limit."),
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
@@ -121,7 +129,7 @@ TABLE = (
 # What a running suite takes over by `reload`; everything else waits for the next start.
 RELOADED = (
     "STOA_HTTP_WORKERS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE", "STOA_ACCOUNT_RATE",
-    "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
+    "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
 )
 # auth's own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need it. auth
 # by itself has those for production (bin/auth --help).

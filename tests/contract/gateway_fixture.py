@@ -376,6 +376,8 @@ class Gateway:
             "@CORS_ORIGINS@": "http://localhost:*",
             "@ADDRESS_RATE@": "1000000/1s",
             "@ACCOUNT_RATE@": "1000000/1s",
+            "@ADDRESS_STREAMS@": "1000000",
+            "@ACCOUNT_STREAMS@": "1000000",
             "@LIMITS@": "address account",
             "@TRUSTED_PROXIES@": "",
             "@METRICS_ALLOW@": "allow 127.0.0.1;",
