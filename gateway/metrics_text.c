@@ -1,6 +1,8 @@
 /* Prometheus' text format: a family of samples for each member of the cells. */
 #include "metrics.h"
 
+#include "grpc/code.h"
+
 #include <ngx_event.h>
 
 #define MEMBER(name) offsetof(struct metrics_cell, name)
@@ -8,27 +10,7 @@
 const uint64_t metrics_bounds_ms[METRICS_N_BUCKETS - 1] = {1,   2,   5,    10,   25,   50,   100,
                                                            250, 500, 1000, 2500, 5000, 10000};
 
-/* The names of gRPC, in the order of their numbers. */
-static const char *const code_names[METRICS_N_CODES] = {
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-    "",
-};
+_Static_assert(METRICS_NO_CODE == RPC_UNAUTHENTICATED + 1, "each code of gRPC has a count");
 
 /* How a kind of series is called. */
 struct naming {
@@ -135,7 +117,7 @@ static void codes(const struct metrics_table *table, enum metrics_kind kind, str
             if (value == 0)
                 continue;
             begin(text, series, name);
-            buf_printf(text, ",code=\"%s\"", code_names[i]);
+            buf_printf(text, ",code=\"%s\"", rpc_code_name((int)i));
             end(text, value);
         }
     }

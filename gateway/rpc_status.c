@@ -1,5 +1,7 @@
 #include "rpc_status.h"
 
+#include "base/base64.h"
+#include "base/hex.h"
 #include "schema/tables.h"
 
 #include <errno.h>
@@ -78,17 +80,6 @@ bool rpc_health_serving(struct str wire)
 
 /* ---- text encodings of headers ---- */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
-}
-
 struct str rpc_percent_decode(struct arena *arena, struct str s)
 {
     char *out = arena_alloc(arena, s.n);
@@ -108,66 +99,25 @@ struct str rpc_percent_decode(struct arena *arena, struct str s)
     return (struct str){out, n};
 }
 
-/* Either alphabet (RFC 4648 sections 4 and 5). */
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
-}
-
 int rpc_base64_decode(struct arena *arena, struct str s, struct str *ret)
 {
-    char *out;
-    size_t n = 0;
-    uint32_t bits = 0;
-    unsigned held = 0;
+    char *out = arena_alloc(arena, s.n);
+    ssize_t n = out ? base64_decode(out, s) : 0;
 
     *ret = STR_NULL;
-    for (unsigned padding = 0; padding < 2 && s.n && s.p[s.n - 1] == '='; padding++)
-        s.n--;
-    if (s.n % 4 == 1)
-        return -EBADMSG;
-    out = arena_alloc(arena, s.n + 1);
     if (!out)
         return -ENOMEM;
-    for (size_t i = 0; i < s.n; i++) {
-        int v = base64_value(s.p[i]);
-
-        if (v < 0)
-            return -EBADMSG;
-        bits = bits << 6 | (uint32_t)v;
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
-            out[n++] = (char)(bits >> held & 0xff);
-        }
-    }
-    *ret = (struct str){out, n};
+    if (n < 0)
+        return -EBADMSG;
+    *ret = (struct str){out, (size_t)n};
     return 0;
 }
 
 struct str rpc_base64_encode(struct arena *arena, struct str s)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *out = arena_alloc(arena, s.n / 3 * 4 + 4);
-    size_t n = 0;
+    char *out = arena_alloc(arena, BASE64_SIZE(s.n));
 
     if (!out)
         return STR_NULL;
-    for (size_t i = 0; i < s.n; i += 3) {
-        uint32_t bits = (uint32_t)(unsigned char)s.p[i] << 16;
-
-        bits |= i + 1 < s.n ? (uint32_t)(unsigned char)s.p[i + 1] << 8 : 0;
-        bits |= i + 2 < s.n ? (unsigned char)s.p[i + 2] : 0;
-        out[n++] = digits[bits >> 18];
-        out[n++] = digits[bits >> 12 & 63];
-        out[n++] = i + 1 < s.n ? digits[bits >> 6 & 63] : '=';
-        out[n++] = i + 2 < s.n ? digits[bits & 63] : '=';
-    }
-    return (struct str){out, n};
+    return (struct str){out, (size_t)(base64_encode(out, s) - out)};
 }

@@ -4,28 +4,8 @@
 #ifndef STOA_GATEWAY_RPC_STATUS_H
 #define STOA_GATEWAY_RPC_STATUS_H
 
+#include "grpc/code.h"
 #include "problem.h"
-
-/* https://github.com/grpc/grpc/blob/master/doc/statuscodes.md */
-enum rpc_code {
-    RPC_OK = 0,
-    RPC_CANCELLED = 1,
-    RPC_UNKNOWN = 2,
-    RPC_INVALID_ARGUMENT = 3,
-    RPC_DEADLINE_EXCEEDED = 4,
-    RPC_NOT_FOUND = 5,
-    RPC_ALREADY_EXISTS = 6,
-    RPC_PERMISSION_DENIED = 7,
-    RPC_RESOURCE_EXHAUSTED = 8,
-    RPC_FAILED_PRECONDITION = 9,
-    RPC_ABORTED = 10,
-    RPC_OUT_OF_RANGE = 11,
-    RPC_UNIMPLEMENTED = 12,
-    RPC_INTERNAL = 13,
-    RPC_UNAVAILABLE = 14,
-    RPC_DATA_LOSS = 15,
-    RPC_UNAUTHENTICATED = 16,
-};
 
 /* A message on the wire is preceded by a flag (1: compressed) and its length. */
 #define RPC_PREFIX_SIZE 5
@@ -41,10 +21,10 @@ int rpc_code_read(struct str value, int *ret_code) MUST_CHECK;
 /* A grpc-message as it was meant. What is no valid escape stays as it is: a message is never lost
  * over its encoding. {NULL, 0} without memory. */
 struct str rpc_percent_decode(struct arena *arena, struct str s) MUST_CHECK;
-/* The bytes of a "-bin" header, in either alphabet of RFC 4648. Padding may be missing. 0, -EBADMSG
- * (it is not base64) or -ENOMEM, with *ret {NULL, 0}. */
+/* The bytes of a "-bin" header (base/base64.h). 0, -EBADMSG (it is not base64) or -ENOMEM, with
+ * *ret {NULL, 0}. */
 int rpc_base64_decode(struct arena *arena, struct str s, struct str *ret) MUST_CHECK;
-/* The standard alphabet, padded. {NULL, 0} without memory. */
+/* {NULL, 0} without memory. */
 struct str rpc_base64_encode(struct arena *arena, struct str s) MUST_CHECK;
 
 /* HTTP status for a gRPC code other than OK. violations: the answer names what is wrong with the

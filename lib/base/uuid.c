@@ -1,7 +1,8 @@
 #include "base/uuid.h"
 
+#include "base/hex.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <sys/random.h>
 
 int uuid_new(struct uuid *ret)
@@ -30,18 +31,10 @@ void uuid_print(const struct uuid *id, char ret[UUID_CHARS + 1])
     for (size_t i = 0; i < sizeof(id->bytes); i++) {
         if (has_hyphen(i))
             *to++ = '-';
-        snprintf(to, 3, "%02x", id->bytes[i]);
-        to += 2;
+        *to++ = hex_digit(id->bytes[i] >> 4);
+        *to++ = hex_digit(id->bytes[i]);
     }
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    *to = '\0';
 }
 
 int uuid_parse(struct str text, struct uuid *ret)

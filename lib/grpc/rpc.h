@@ -18,6 +18,7 @@
 #define STOA_GRPC_RPC_H
 
 #include "base/arena.h"
+#include "grpc/code.h"
 #include "schema/schema.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -25,27 +26,6 @@
 
 struct rpc_server;
 struct rpc_call;
-
-/* google.rpc.Code (https://grpc.io/docs/guides/status-codes). */
-enum rpc_code {
-    RPC_OK = 0,
-    RPC_CANCELLED = 1,
-    RPC_UNKNOWN = 2,
-    RPC_INVALID_ARGUMENT = 3,
-    RPC_DEADLINE_EXCEEDED = 4,
-    RPC_NOT_FOUND = 5,
-    RPC_ALREADY_EXISTS = 6,
-    RPC_PERMISSION_DENIED = 7,
-    RPC_RESOURCE_EXHAUSTED = 8,
-    RPC_FAILED_PRECONDITION = 9,
-    RPC_ABORTED = 10,
-    RPC_OUT_OF_RANGE = 11,
-    RPC_UNIMPLEMENTED = 12,
-    RPC_INTERNAL = 13,
-    RPC_UNAVAILABLE = 14,
-    RPC_DATA_LOSS = 15,
-    RPC_UNAUTHENTICATED = 16,
-};
 
 /* An error for the caller, sent as google.rpc.Status in grpc-status-details-bin. Everything that is
  * set becomes a detail message; strings need to live only until the call returns. */

@@ -1,5 +1,7 @@
 #include "http/trace_context.h"
 
+#include "base/hex.h"
+
 #define LONG_MEMBER 128
 #define ID_AT 3
 #define SPAN_AT 36
@@ -8,10 +10,11 @@
 
 /* ---- traceparent ---- */
 
+/* Section 3.2.2 has no capitals. */
 static bool is_hex(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
-        if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f')))
+        if (hex_value(s.p[i]) < 0 || (s.p[i] >= 'A' && s.p[i] <= 'F'))
             return false;
     }
     return true;
@@ -24,11 +27,6 @@ static bool is_zero(struct str s)
             return false;
     }
     return true;
-}
-
-static int nibble(char c)
-{
-    return c <= '9' ? c - '0' : c - 'a' + 10;
 }
 
 /* A later version may go on behind the flags, after another dash (section 4.3). */
@@ -53,11 +51,9 @@ static bool is_traceparent(struct str s)
 /* n bytes as hex, never all zero. */
 static void print_hex(char *to, const unsigned char *bytes, size_t n)
 {
-    static const char digits[] = "0123456789abcdef";
-
     for (size_t i = 0; i < n; i++) {
-        *to++ = digits[bytes[i] >> 4];
-        *to++ = digits[bytes[i] & 15];
+        *to++ = hex_digit(bytes[i] >> 4);
+        *to++ = hex_digit(bytes[i]);
     }
     if (is_zero((struct str){to - 2 * n, 2 * n}))
         to[-1] = '1';
@@ -75,7 +71,7 @@ bool trace_start(struct trace_context *trace, struct str traceparent,
         return false;
     }
     memcpy(trace->id, traceparent.p + ID_AT, TRACE_ID_SIZE);
-    trace->sampled = nibble(traceparent.p[FLAGS_AT + 1]) & SAMPLED;
+    trace->sampled = hex_value(traceparent.p[FLAGS_AT + 1]) & SAMPLED;
     return true;
 }
 

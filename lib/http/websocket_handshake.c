@@ -1,6 +1,7 @@
 /* Headers of the WebSocket handshake. See websocket_handshake.h. */
 #include "http/websocket_handshake.h"
 
+#include "base/base64.h"
 #include "http/scan.h"
 #include "http/websocket_deflate.h"
 
@@ -16,8 +17,7 @@
 
 static bool is_base64_digit(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' ||
-           c == '/';
+    return base64_value(c) >= 0 && c != '-' && c != '_';
 }
 
 static bool is_key(struct str key)
@@ -34,7 +34,7 @@ static bool is_key(struct str key)
 int websocket_accept(struct str key, char ret[WEBSOCKET_ACCEPT_SIZE])
 {
     char text[KEY_SIZE + sizeof(ACCEPT_GUID) - 1];
-    unsigned char hash[SHA1_SIZE], base64[WEBSOCKET_ACCEPT_SIZE + 1];
+    unsigned char hash[SHA1_SIZE];
 
     if (!is_key(key))
         return -EINVAL;
@@ -44,8 +44,7 @@ int websocket_accept(struct str key, char ret[WEBSOCKET_ACCEPT_SIZE])
         ERR_clear_error(); /* a connection with TLS asks the same queue */
         return -ENOMEM;
     }
-    EVP_EncodeBlock(base64, hash, sizeof(hash));
-    memcpy(ret, base64, WEBSOCKET_ACCEPT_SIZE);
+    base64_encode(ret, (struct str){(const char *)hash, sizeof(hash)});
     return 0;
 }
 

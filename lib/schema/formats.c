@@ -1,4 +1,5 @@
 /* Named formats of strings in buf.validate rules. Pure functions; any thread. */
+#include "base/hex.h"
 #include "schema/rules.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,7 @@ static bool is_alnum(char c)
 
 static bool is_hex(char c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    return hex_value(c) >= 0;
 }
 
 static bool is_one_of(char c, const char *set)

@@ -219,10 +219,6 @@ int json_skip_value(struct json_context *c) MUST_CHECK;
 int json_write_string(struct json_context *c, struct str s) MUST_CHECK;
 /* Appends s in quotes as base64. */
 int json_write_base64(struct json_context *c, struct str s) MUST_CHECK;
-/* Decodes both alphabets, with or without padding. `to` has room for s.n / 4 * 3 + 2 bytes.
- * Returns the number of bytes, or -EINVAL. */
-ssize_t json_decode_base64(struct str s, char *to) MUST_CHECK;
-
 /* ---- numbers (json_number.c) ---- */
 
 /* A number of the text: magnitude * 10^exponent. */

@@ -5,6 +5,7 @@
  * members of an Any before its "@type" are gone over twice, which has a budget), and moved at most
  * once for each level of nesting.
  */
+#include "base/base64.h"
 #include "schema/json.h"
 
 #include <math.h>
@@ -272,7 +273,7 @@ static int read_bytes(struct json_context *c, const struct schema_field *f, bool
     to = json_room(c, text.n / 4 * 3 + 2);
     if (!to)
         return buf_error(c->out);
-    size = json_decode_base64(text, to);
+    size = base64_decode(to, text);
     if (size < 0)
         return json_fault(c, "must be a string of base64");
     c->out->n += (size_t)size;

@@ -4,6 +4,8 @@
  * Text comes from strangers: every read is inside c->end, and a string is checked in full (escapes,
  * surrogates, control characters, UTF-8) before a byte of it is used.
  */
+#include "base/base64.h"
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "schema/json.h"
 
@@ -35,14 +37,6 @@ static inline const char *plain_end(const char *at, const char *end)
 
 /* ---- reading strings ---- */
 
-static int hex_digit(char ch)
-{
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    ch |= 0x20;
-    return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-}
-
 /* The code unit of the \uXXXX at `at`, or -1. */
 static int32_t code_unit(const char *at, const char *end)
 {
@@ -51,7 +45,7 @@ static int32_t code_unit(const char *at, const char *end)
     if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
         return -1;
     for (size_t i = 2; i < 6; i++) {
-        int digit = hex_digit(at[i]);
+        int digit = hex_value(at[i]);
 
         if (digit < 0)
             return -1;
@@ -381,8 +375,8 @@ static size_t escape_of(char ch, char to[6])
         }
     }
     memcpy(to + 1, "u00", 3);
-    to[4] = "0123456789abcdef"[(uint8_t)ch >> 4];
-    to[5] = "0123456789abcdef"[(uint8_t)ch & 0xf];
+    to[4] = hex_digit((uint8_t)ch >> 4);
+    to[5] = hex_digit((uint8_t)ch);
     return 6;
 }
 
@@ -428,87 +422,18 @@ int json_write_string(struct json_context *c, struct str s)
     return 0;
 }
 
-/* ---- base64 (RFC 4648) ---- */
-
-static const char base64_digits[] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/* ---- base64 ---- */
 
 int json_write_base64(struct json_context *c, struct str s)
 {
-    const uint8_t *p = (const uint8_t *)s.p;
-    size_t size, left = s.n;
-    char *to;
+    size_t size = BASE64_SIZE(s.n) + 2; /* wire bytes are at most INT32_MAX long */
+    char *to = json_room(c, size);
 
-    /* Wire bytes are at most INT32_MAX long. */
-    size = (s.n + 2) / 3 * 4 + 2;
-    to = json_room(c, size);
     if (!to)
         return buf_error(c->out);
     *to++ = '"';
-    for (; left >= 3; p += 3, left -= 3, to += 4) {
-        uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-
-        to[0] = base64_digits[v >> 18];
-        to[1] = base64_digits[v >> 12 & 0x3f];
-        to[2] = base64_digits[v >> 6 & 0x3f];
-        to[3] = base64_digits[v & 0x3f];
-    }
-    if (left) {
-        uint32_t v = (uint32_t)p[0] << 16 | (left == 2 ? (uint32_t)p[1] << 8 : 0);
-
-        to[0] = base64_digits[v >> 18];
-        to[1] = base64_digits[v >> 12 & 0x3f];
-        to[2] = left == 2 ? base64_digits[v >> 6 & 0x3f] : '=';
-        to[3] = '=';
-        to += 4;
-    }
+    to = base64_encode(to, s);
     *to = '"';
     c->out->n += size;
     return 0;
-}
-
-static int base64_value(char ch)
-{
-    if (ch >= 'A' && ch <= 'Z')
-        return ch - 'A';
-    if (ch >= 'a' && ch <= 'z')
-        return ch - 'a' + 26;
-    if (ch >= '0' && ch <= '9')
-        return ch - '0' + 52;
-    if (ch == '+' || ch == '-')
-        return 62;
-    return ch == '/' || ch == '_' ? 63 : -1;
-}
-
-ssize_t json_decode_base64(struct str s, char *to)
-{
-    char *begin = to;
-    uint32_t v = 0;
-    unsigned digits = 0;
-
-    if (s.n % 4 == 0 && s.n && s.p[s.n - 1] == '=')
-        s.n -= s.p[s.n - 2] == '=' ? 2 : 1;
-    if (s.n % 4 == 1)
-        return -EINVAL;
-    for (size_t i = 0; i < s.n; i++) {
-        int digit = base64_value(s.p[i]);
-
-        if (digit < 0)
-            return -EINVAL;
-        v = v << 6 | (uint32_t)digit;
-        if (++digits == 4) {
-            *to++ = (char)(v >> 16);
-            *to++ = (char)(v >> 8);
-            *to++ = (char)v;
-            v = 0;
-            digits = 0;
-        }
-    }
-    if (digits == 2) {
-        *to++ = (char)(v >> 4);
-    } else if (digits == 3) {
-        *to++ = (char)(v >> 10);
-        *to++ = (char)(v >> 2);
-    }
-    return to - begin;
 }

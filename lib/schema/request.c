@@ -1,5 +1,6 @@
 /* Builds request messages from path, query and body, and prints answers, by an HTTP binding. No
  * state; any thread. Sources: the comment of google/api/http.proto at googleapis, and RFC 3986. */
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "schema/json.h"
 #include "schema/route.h"
@@ -84,8 +85,8 @@ static int decode(struct arena *arena, struct str raw, enum decoding how, struct
         int high, low;
 
         if (c == '%') {
-            high = raw.n - i > 2 ? route_hex(raw.p[i + 1]) : -1;
-            low = raw.n - i > 2 ? route_hex(raw.p[i + 2]) : -1;
+            high = raw.n - i > 2 ? hex_value(raw.p[i + 1]) : -1;
+            low = raw.n - i > 2 ? hex_value(raw.p[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return -EINVAL;
             if (how != DECODE_SEGMENTS || !is_reserved(high << 4 | low)) {
@@ -302,7 +303,7 @@ static struct str as_json(struct arena *arena, const struct schema_field *f, str
         if (c < 0x20) {
             memcpy(to + n, "\\u00", 4);
             to[n + 4] = "01"[c >> 4];
-            to[n + 5] = "0123456789abcdef"[c & 15];
+            to[n + 5] = hex_digit(c);
             n += 6;
             continue;
         }

@@ -62,9 +62,6 @@ int route_normalize(struct str segment, char to[ROUTE_MAX_LITERAL]) MUST_CHECK;
 /* Whether a segment is "." or "..", also escaped (RFC 3986 sections 3.3 and 6.2.2.3). */
 bool route_is_dots(struct str segment);
 
-/* The value of a hexadecimal digit, or -1. */
-int route_hex(char c);
-
 /* Whether text can be a value of this field (request.c). Returns 0, -EBADMSG or -ENOMEM. */
 int route_check_value(const struct schema *schema, const struct schema_field *field,
                       struct str value, struct arena *arena) MUST_CHECK;

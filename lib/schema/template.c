@@ -6,20 +6,10 @@
  *
  * Pure functions; any thread.
  */
+#include "base/hex.h"
 #include "schema/route.h"
 
 #include <errno.h>
-
-int route_hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 static bool is_unreserved(char c)
 {
@@ -29,7 +19,6 @@ static bool is_unreserved(char c)
 
 int route_normalize(struct str segment, char to[ROUTE_MAX_LITERAL])
 {
-    static const char digits[] = "0123456789ABCDEF";
     int n = 0;
 
     for (size_t i = 0; i < segment.n; i++) {
@@ -44,8 +33,8 @@ int route_normalize(struct str segment, char to[ROUTE_MAX_LITERAL])
         }
         if (segment.n - i < 3)
             return -1;
-        high = route_hex(segment.p[i + 1]);
-        low = route_hex(segment.p[i + 2]);
+        high = hex_value(segment.p[i + 1]);
+        low = hex_value(segment.p[i + 2]);
         if (high < 0 || low < 0)
             return -1;
         i += 2;
@@ -53,8 +42,8 @@ int route_normalize(struct str segment, char to[ROUTE_MAX_LITERAL])
             to[n++] = (char)(high << 4 | low);
         } else {
             to[n++] = '%';
-            to[n++] = digits[high];
-            to[n++] = digits[low];
+            to[n++] = hex_digit_upper((unsigned)high);
+            to[n++] = hex_digit_upper((unsigned)low);
         }
     }
     return n;
