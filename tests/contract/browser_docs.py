@@ -97,6 +97,23 @@ def test_everything_is_there(page, suite):
     assert len(ids) == len(set(ids))
 
 
+def test_on_a_phone(page):
+    """390 px wide: nothing is wider than the page, and what opens and closes has its triangle beside its name."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.open("CreateArticle")
+        assert page.driver.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+        tops = page.driver.execute_script(
+            "const top = (e) => e.getBoundingClientRect().top;"
+            "return [...document.querySelectorAll('#CreateArticle summary > .head')]"
+            ".filter((e) => e.checkVisibility()).map((e) => top(e) - top(e.parentElement))"
+        )
+        assert len(tops) > 1 and max(tops) < 10, tops
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_sign_up_and_publish(page, unique):
     name = unique("browser")
     form = page.open("CreateUser")
