@@ -4,6 +4,7 @@
  * makes: RFC 8725 sections 3.1 (algorithm), 3.8 (issuer), 3.10 (claims of a header that point to
  * keys) and 3.11 (typ).
  */
+#include "base/base64.h"
 #include "jwt/internal.h"
 
 #include <errno.h>
@@ -14,15 +15,7 @@
 
 static int base64url_value(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '-')
-        return 62;
-    return c == '_' ? 63 : -1;
+    return c == '+' || c == '/' ? -1 : base64_value(c);
 }
 
 bool jwt_base64url_is_canonical(struct str s)
