@@ -111,6 +111,21 @@ $(addprefix $(OUT)/bin/,$(TOOLS)): $(OUT)/bin/%: $(OUT)/tools/%.o $(OUT)/libstoa
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 jansson)
 
+# ---- the command line (cli/README.md) ----
+
+CLI_C := $(sort $(wildcard cli/*.c cli/*/*.c))
+CLI_O := $(CLI_C:%.c=$(OUT)/%.o)
+CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(OUT)/share/man/man1/stoa-task.1
+
+$(OUT)/bin/stoa: $(CLI_O) $(OUT)/libstoa.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -ljansson -lunistring
+$(OUT)/bin/stoa-todo: $(OUT)/bin/stoa
+	ln -sf stoa $@
+$(OUT)/share/man/man1/stoa-task.1: $(OUT)/bin/stoa
+	@mkdir -p $(@D)
+	$< task --man >$@
+
 # ---- the gateway's nginx module ----
 
 NGINX_SOURCE = /usr/share/nginx/src
@@ -161,6 +176,12 @@ $(FAULT_MODULE): $(FAULT_WRAP_O) $(NGINX_MODULE_O) gateway/module.map
 	$(CC) $(LDFLAGS) -shared -Wl,--version-script=gateway/module.map $(FAULT_WRAP) -o $@ $(filter %.o,$^) \
 	    $(OUT)/gateway/lib.a $(NGINX_MODULE_LIBS)
 
+# Steps of a program's way to the disk that fail, or are its last (tests/cli).
+IO_FAULTS := $(OUT)/tests/io_faults.so
+$(IO_FAULTS): $(OUT)/tests/cli/io_faults.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -o $@ $<
+
 # A user of gateway/h2.h for the contract tests, with its own copy of what is behind it.
 H2_MODULE := $(BUILD)/release/tests/ngx_http_h2_test_module.so
 H2_MODULE_O := $(OUT)/gateway/tests/h2module/module.o \
@@ -202,6 +223,10 @@ $(OUT)/tests/test_throttle: $(OUT)/services/auth/throttle.o
 $(OUT)/tests/test_highlight: $(OUT)/services/posts/highlight.o
 $(OUT)/tests/test_tags: $(OUT)/services/posts/tags.o
 $(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
+$(OUT)/tests/test_task_line: $(addprefix $(OUT)/cli/task/,line.o date.o)
+$(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/task/,file.o journal.o)
+$(OUT)/tests/test_task_settings: $(OUT)/cli/task/settings.o
+$(OUT)/tests/test_terminal: $(OUT)/cli/terminal.o
 $(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o
 $(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o
 # Messages that a test decodes.
@@ -280,7 +305,8 @@ conformance: ## protobuf's own conformance suite on our JSON and binary codec
 FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c)
+FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) \
+          $(addprefix cli/task/,date.c filter.c line.c)
 FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)
 FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread -MMD -MP \
               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
@@ -331,7 +357,7 @@ $(eval $(call NPM_RULES,$(CLIENTS),deploy/clients))
 # ---- what people call ----
 
 JOBS ?= $(shell nproc)
-PARTS := $(addprefix $(OUT)/bin/,$(SERVICES) $(TOOLS)) $(BUILD)/api.binpb
+PARTS := $(addprefix $(OUT)/bin/,$(SERVICES) $(TOOLS)) $(CLI) $(BUILD)/api.binpb
 BIG_MAKE = $(MAKE) --silent --no-print-directory -j$(JOBS)
 SUITE = STOA_OUT=$(abspath $(OUT)) deploy/suite
 
@@ -384,7 +410,7 @@ endif
 test: ## unit tests and contract tests
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
-	@$(BIG_MAKE) $(UNIT_TESTS) $(CONFORMANCE_TESTEE) $(OUT)/bin/testserver
+	@$(BIG_MAKE) $(UNIT_TESTS) $(CONFORMANCE_TESTEE) $(OUT)/bin/testserver $(IO_FAULTS)
 	@$(BIG_MAKE) SANITIZE= $(H2_MODULE) $(FAULT_PARTS) $(CLIENTS)/.installed
 	@env $(TEST_ENV) tests/run $(abspath $(OUT)) $(abspath $(UNIT_TESTS))
 
@@ -482,7 +508,7 @@ bench-flood: ## what 1,000 sign-ins a second do to readers, and how quickly the 
 
 # ---- lint ----
 
-C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch] tools/*.[ch] bench/*.[ch]))
+C_FILES := $(sort $(wildcard lib/*/*.[ch] services/*/*.[ch] gateway/*.[ch] tests/*/*.[ch] cli/*.[ch] cli/*/*.[ch] tools/*.[ch] bench/*.[ch]))
 TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gateway/%.c tests/unit/%.c tests/testserver/%.c cli/%.c tools/%.c bench/%.c,$(C_FILES)))
 # The one that fits this machine; for the shell to find.
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
@@ -526,7 +552,7 @@ $(BUILD)/tidy/tests/testserver/%.ok: $(TEST_GEN)/.protos
 $(BUILD)/tidy/%.ok: %.c $(TIDY_HEADERS)
 	$(call TIDY,-std=gnu11 $(CPPFLAGS) $(PKG_CFLAGS))
 
--include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/testserver/*.c tools/*.c bench/*.c) $(GATEWAY_C))
+-include $(LIB_O:.o=.d) $(patsubst %.c,$(OUT)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/testserver/*.c tools/*.c bench/*.c cli/*.c cli/*/*.c) $(GATEWAY_C))
 -include $(FUZZ_C:%.c=$(FUZZ)/%.d)
 
 .PHONY: help

@@ -1,0 +1,739 @@
+/* The lists of todo.sh: number the lines, filter, sort, colour, hide, count. */
+#include "filter.h"
+#include "task.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <limits.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ZEROS_MAX 5 /* spaces in front of a number that become zeros */
+
+struct item {
+    struct str shown; /* "07 text", NUL-terminated */
+    struct str text;
+    const char *file;
+    size_t number;
+    uint64_t rank; /* the first bytes of what is sorted by */
+};
+
+struct items {
+    struct item *v;
+    size_t n, room;
+    size_t of; /* how many there were before the filter */
+};
+
+struct view {
+    struct task *t;
+    struct filter *filter;
+    const char *const *terms;
+    size_t n_terms;
+    char from, to;  /* priorities; 0: any */
+    size_t rewrite; /* listall: lines beyond this many have the number 0; SIZE_MAX: plain list */
+    bool nothing;   /* a term that cannot be read matches nothing */
+};
+
+/* ---- numbering and filtering ---- */
+
+static size_t digits_of(size_t n)
+{
+    size_t digits = 1;
+
+    while (n >= 10) {
+        n /= 10;
+        digits++;
+    }
+    return digits;
+}
+
+/* todo.sh shows no line that has only digits and spaces after its number. */
+static bool is_shown(struct str text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] != ' ' && (text.p[i] < '0' || text.p[i] > '9'))
+            return true;
+    }
+    return false;
+}
+
+static struct str numbered(struct task *t, size_t number, size_t padding, struct str text)
+{
+    size_t digits = digits_of(number), width = digits > padding ? digits : padding;
+    char *p = must_have(t, arena_alloc(&t->arena, width + text.n + 2));
+
+    memset(p, ' ', width + 1);
+    for (size_t i = width; i > width - digits; number /= 10)
+        p[--i] = (char)('0' + number % 10);
+    memcpy(p + width + 1, text.p, text.n);
+    p[width + 1 + text.n] = '\0';
+    return (struct str){p, width + 1 + text.n};
+}
+
+/* What listall makes of a line: runs of blanks become one space, and the number is a new one. */
+static struct str squeezed(struct task *t, size_t number, size_t padding, struct str text)
+{
+    char *p = must_have(t, arena_alloc(&t->arena, text.n + 1));
+    size_t n = 0;
+
+    for (size_t i = 0; i < text.n; i++) {
+        bool blank = text.p[i] == ' ' || text.p[i] == '\t';
+
+        if (!blank)
+            p[n++] = text.p[i];
+        else if (n && p[n - 1] != ' ')
+            p[n++] = ' ';
+    }
+    while (n && p[n - 1] == ' ')
+        n--;
+    return numbered(t, number, padding, (struct str){p, n});
+}
+
+static bool has_priority(const struct view *v, struct str text)
+{
+    struct line l;
+
+    line_read(text, &l);
+    return !l.done && l.priority >= v->from && l.priority <= v->to;
+}
+
+static uint64_t rank_of(struct str shown)
+{
+    const char *p = memchr(shown.p, ' ', shown.n);
+    uint64_t rank = 0;
+
+    for (size_t i = 0; i < 8; i++) {
+        unsigned char c = (unsigned char)*p;
+
+        rank = rank << 8 | (c >= 'a' && c <= 'z' ? c - 32U : c);
+        p += c != '\0';
+    }
+    return rank;
+}
+
+static void keep(struct view *v, struct items *items, struct item item)
+{
+    char *p = (char *)item.shown.p; /* made by numbered() */
+
+    for (size_t i = 0; i < ZEROS_MAX && p[i] == ' '; i++)
+        p[i] = '0';
+    item.rank = rank_of(item.shown);
+    if (items->n == items->room) {
+        items->room = items->room ? items->room * 2 : 256;
+        items->v = must_have(v->t, reallocarray(items->v, items->room, sizeof(*items->v)));
+    }
+    items->v[items->n++] = item;
+}
+
+/* number: of the first line. */
+static void collect(struct view *v, const struct file *file, size_t number, size_t padding,
+                    struct items *items)
+{
+    for (size_t i = 0; i < file->n; i++, number++) {
+        struct item item = {.text = file->lines[i].text, .file = file->name, .number = i + 1};
+
+        if (!is_shown(item.text))
+            continue;
+        items->of++;
+        if (v->nothing || (v->from && !has_priority(v, item.text)))
+            continue;
+        item.shown = numbered(v->t, number, padding, item.text);
+        if (!filter_matches(v->filter, item.shown, item.text))
+            continue;
+        if (v->rewrite != SIZE_MAX)
+            item.shown =
+                squeezed(v->t, number > v->rewrite ? 0 : number, padding, item.text);
+        keep(v, items, item);
+    }
+}
+
+/* ---- sorting ---- */
+
+static int compare_folded(struct str a, struct str b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+
+    for (size_t i = 0; i < n; i++) {
+        unsigned char x = (unsigned char)a.p[i], y = (unsigned char)b.p[i];
+
+        x = x >= 'a' && x <= 'z' ? (unsigned char)(x - 32) : x;
+        y = y >= 'a' && y <= 'z' ? (unsigned char)(y - 32) : y;
+        if (x != y)
+            return x < y ? -1 : 1;
+    }
+    return (a.n > b.n) - (a.n < b.n);
+}
+
+static struct str after_number(struct str shown)
+{
+    return str_skip(shown, (size_t)((const char *)memchr(shown.p, ' ', shown.n) - shown.p));
+}
+
+/* As `LC_COLLATE=C sort -f -k2`: by what follows the number, in any case, then by all of it. */
+static int compare_items(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    size_t n = x->shown.n < y->shown.n ? x->shown.n : y->shown.n;
+    int order;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    order = compare_folded(after_number(x->shown), after_number(y->shown));
+    if (!order)
+        order = memcmp(x->shown.p, y->shown.p, n);
+    return order ? order : (x->shown.n > y->shown.n) - (x->shown.n < y->shown.n);
+}
+
+/* ---- colours ---- */
+
+struct colors {
+    struct str done, end, project, context, overdue;
+    struct str priority[26];
+    bool hides_priority, looks_at_words;
+};
+
+static void choose_colors(struct task *t, struct colors *c)
+{
+    *c = (struct colors){
+        .done = color_of(t, "COLOR_DONE"),
+        .end = color_of(t, "DEFAULT"),
+        .project = color_of(t, getenv("HIDE_PROJECTS_SUBSTITUTION") ? "NONE" : "COLOR_PROJECT"),
+        .context = color_of(t, getenv("HIDE_CONTEXTS_SUBSTITUTION") ? "NONE" : "COLOR_CONTEXT"),
+        .overdue = t->is_todo_sh ? STR("") : color_of(t, "RED"),
+        .hides_priority = getenv("HIDE_PRIORITY_SUBSTITUTION") != NULL,
+    };
+    for (int i = 0; i < 26; i++)
+        c->priority[i] = color_of_priority(t, (char)('A' + i));
+    c->looks_at_words = c->project.n || c->context.n || c->overdue.n;
+}
+
+static bool ends_a_name(struct str word)
+{
+    unsigned char c = (unsigned char)word.p[word.n - 1];
+
+    return word.n > 1 && c < 0x80 && (isalnum(c) || c == '_');
+}
+
+static struct str color_of_word(struct task *t, const struct colors *c, struct str word, bool done)
+{
+    date_t due;
+
+    if (word.p[0] == '+' && ends_a_name(word))
+        return c->project;
+    if (word.p[0] == '@' && ends_a_name(word))
+        return c->context;
+    if (!done && c->overdue.n && str_starts(word, STR("due:")) &&
+        date_read(str_skip(word, 4), &due) == 0 && due < t->today)
+        return c->overdue;
+    return STR("");
+}
+
+static void append_words(struct task *t, const struct colors *c, struct str shown, struct str color,
+                         bool done, struct buf *to)
+{
+    struct word w;
+    struct str rest = shown;
+
+    for (const char *at = shown.p; line_next_word(&rest, &w); at = rest.p) {
+        struct str own = color_of_word(t, c, w.text, done);
+
+        buf_append(to, at, (size_t)(w.text.p - at));
+        buf_append_str(to, own);
+        buf_append_str(to, w.text);
+        if (own.n) {
+            buf_append_str(to, c->end);
+            buf_append_str(to, color);
+        }
+        shown = rest;
+    }
+    buf_append_str(to, shown); /* blanks at the end */
+}
+
+static void append_item(struct task *t, const struct colors *c, struct str shown, struct buf *to)
+{
+    struct str text = str_skip(after_number(shown), 1), color = STR("");
+    bool done = str_starts(text, STR("x "));
+    struct line l;
+
+    line_read(text, &l);
+    if (done) {
+        color = c->done;
+    } else if (l.priority) {
+        color = c->priority[l.priority - 'A'];
+    }
+    buf_append_str(to, color);
+    if (l.priority && !done && c->hides_priority) {
+        buf_append(to, shown.p, (size_t)(text.p - shown.p));
+        shown = str_skip(text, 4);
+    }
+    if (c->looks_at_words)
+        append_words(t, c, shown, color, done, to);
+    else
+        buf_append_str(to, shown);
+    if (color.n)
+        buf_append_str(to, c->end);
+}
+
+/* ---- hiding ---- */
+
+/* Removes from the line at `from` of `to` all that the setting's regular expression matches. */
+static void hide(struct buf *to, size_t from, const regex_t *what)
+{
+    bool first = true; /* ^ matches once */
+
+    for (size_t at = from; at <= to->n; first = false) {
+        regmatch_t m = {0, (regoff_t)(to->n - at)};
+        size_t n;
+
+        if (regexec(what, to->p + at, 1, &m, REG_STARTEND | (first ? 0 : REG_NOTBOL)))
+            return;
+        n = (size_t)(m.rm_eo - m.rm_so);
+        at += (size_t)m.rm_so;
+        memmove(to->p + at, to->p + at + n, to->n - at - n);
+        to->n -= n;
+        at += n == 0;
+    }
+}
+
+static size_t compile_hidden(regex_t *ret)
+{
+    static const char *const settings[] = {
+        "HIDE_PROJECTS_SUBSTITUTION", "HIDE_CONTEXTS_SUBSTITUTION", "HIDE_CUSTOM_SUBSTITUTION"};
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+        const char *pattern = getenv(settings[i]);
+
+        if (pattern && *pattern && regcomp(&ret[n], pattern, 0) == 0)
+            n++;
+    }
+    return n;
+}
+
+/* ---- output ---- */
+
+static size_t count_lines(struct str s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        n += s.p[i] == '\n';
+    return n + (s.n && s.p[s.n - 1] != '\n');
+}
+
+static void trim_line_ends(struct buf *b)
+{
+    while (b->n && b->p[b->n - 1] == '\n')
+        b->n--;
+}
+
+/* The lines of the items, in the order of TODOTXT_SORT_COMMAND, which may also leave some out. */
+static int sort_by_command(struct view *v, const struct items *items, struct buf *ret)
+{
+    struct buf lines CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+
+    for (size_t i = 0; i < items->n; i++) {
+        buf_append_str(&lines, items->v[i].shown);
+        if (i + 1 < items->n)
+            buf_append_char(&lines, '\n');
+    }
+    return buf_error(&lines) ? buf_error(&lines)
+                             : run_shell(v->t, v->t->set.sort_command, buf_str(&lines), ret);
+}
+
+static void append_line(struct view *v, const struct colors *c, struct str shown,
+                        const regex_t *hidden, size_t n_hidden, struct buf *to)
+{
+    size_t start = to->n;
+
+    if (memchr(shown.p, ' ', shown.n))
+        append_item(v->t, c, shown, to);
+    else
+        buf_append_str(to, shown); /* what a sort command made up */
+    for (size_t i = 0; i < n_hidden && !to->failed; i++)
+        hide(to, start, &hidden[i]);
+    buf_append_char(to, '\n');
+}
+
+/* Coloured, filtered: as they are shown. */
+static int render(struct view *v, struct items *items, struct buf *ret)
+{
+    struct buf sorted CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    struct buf lines CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    struct colors colors;
+    regex_t hidden[3];
+    size_t n_hidden = compile_hidden(hidden);
+    int err = 0;
+
+    choose_colors(v->t, &colors);
+    if (v->t->set.sort_command) {
+        err = sort_by_command(v, items, &sorted);
+        trim_line_ends(&sorted);
+        for (struct str rest = buf_str(&sorted); rest.n;) {
+            const char *lf = memchr(rest.p, '\n', rest.n);
+            size_t n = lf ? (size_t)(lf - rest.p) : rest.n;
+
+            append_line(v, &colors, (struct str){rest.p, n}, hidden, n_hidden, &lines);
+            rest = str_skip(rest, n + 1);
+        }
+    } else {
+        for (size_t i = 0; i < items->n; i++)
+            append_line(v, &colors, items->v[i].shown, hidden, n_hidden, &lines);
+    }
+    for (size_t i = 0; i < n_hidden; i++)
+        regfree(&hidden[i]);
+    if (!err)
+        err = buf_error(&lines);
+    if (!err && v->t->set.final_filter) {
+        trim_line_ends(&lines);
+        buf_append_char(&lines, '\n');
+        return run_shell(v->t, v->t->set.final_filter,
+                         items->n ? buf_str(&lines) : STR_NULL, ret);
+    }
+    buf_append_str(ret, buf_str(&lines));
+    return err ? err : buf_error(ret);
+}
+
+/* Prints the items; how many lines that were in *ret_shown. */
+static int show(struct view *v, struct items *items, size_t *ret_shown)
+{
+    struct task *t = v->t;
+    struct buf text CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    json_t *array;
+    int err;
+
+    if (items->n && (t->json || !t->set.sort_command))
+        qsort(items->v, items->n, sizeof(*items->v), compare_items);
+    if (t->json) {
+        array = must_have(t, json_array());
+        for (size_t i = 0; i < items->n; i++) {
+            if (json_array_append_new(array, json_task(t, items->v[i].file, items->v[i].number,
+                                                       items->v[i].text)))
+                must_have(t, NULL);
+        }
+        *ret_shown = items->n;
+        return json_say(t, array);
+    }
+    err = render(v, items, &text);
+    if (err)
+        return trouble(t, must_print(t, "cannot show the list: %s", strerror(-err)));
+    trim_line_ends(&text);
+    if (text.n)
+        buf_append_char(&text, '\n');
+    buf_append_str(&t->out, buf_str(&text));
+    *ret_shown = count_lines(buf_str(&text));
+    return 0;
+}
+
+/* What matches the terms. A pattern that cannot be read is told; by todo.sh's name it matches nothing,
+ * as there, by ours the list ends here. */
+static int view_make(struct view *v, struct task *t, int from)
+{
+    struct str error = STR_NULL;
+
+    *v = (struct view){.t = t, .rewrite = SIZE_MAX};
+    v->terms = from < t->argc ? (const char *const *)t->argv + from : NULL;
+    v->n_terms = from < t->argc ? (size_t)(t->argc - from) : 0;
+    if (filter_make(v->terms, v->n_terms, !t->is_todo_sh, t->today, &t->arena, &v->filter, &error))
+        v->nothing = trouble(t, error);
+    return v->nothing && !t->is_todo_sh;
+}
+
+static int look(struct task *t, struct files *files, const char *const *names, size_t n)
+{
+    return files_look(files, &t->arena, names, n) ? trouble(t, files->error) : 0;
+}
+
+static void debug_line(struct view *v, const char *after)
+{
+    struct buf *out = &v->t->out;
+
+    if (v->t->set.verbose < 2)
+        return;
+    buf_append_str(out, STR("TODO DEBUG: Filter Command was: "));
+    filter_describe(v->terms, v->n_terms, out);
+    if (after && v->n_terms)
+        buf_append_str(out, STR(" | "));
+    buf_append_str(out, str_of(after ? after : v->n_terms ? "" : "cat"));
+    buf_append_char(out, '\n');
+}
+
+static int list_file(struct view *v, const char *name, const char *after)
+{
+    struct task *t = v->t;
+    struct files files = {.n = 0};
+    struct items items = {.n = 0};
+    size_t shown = 0;
+    int status = look(t, &files, &name, 1);
+
+    if (!status) {
+        collect(v, files_at(&files, 0), 1, digits_of(files_at(&files, 0)->n), &items);
+        status = show(v, &items, &shown);
+    }
+    if (!status && !t->json) {
+        debug_line(v, after);
+        if (t->set.verbose > 0)
+            buf_printf(&t->out, "--\n%.*s: %zu of %zu tasks shown\n",
+                       STR_FMT(prefix_of(t, name)), shown, items.of);
+    }
+    free(items.v);
+    files_end(&files);
+    return status;
+}
+
+int action_list(struct task *t)
+{
+    struct view v;
+    int status = view_make(&v, t, 0);
+
+    if (!status)
+        status = list_file(&v, t->set.todo_file, NULL);
+    filter_free(v.filter);
+    return status;
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int list_names(struct task *t)
+{
+    struct buf names CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    json_t *array = NULL;
+    int err;
+
+    if (setenv("TODO_DIR", t->set.todo_dir, 1))
+        must_have(t, NULL);
+    err = run_shell(t, "cd \"$TODO_DIR\" && ls -1 *.txt", STR_NULL, &names);
+    if (err)
+        return trouble(t, must_print(t, "cannot list %s: %s", t->set.todo_dir, strerror(-err)));
+    if (!t->json) {
+        if (t->set.verbose > 0)
+            buf_append_str(&t->out, STR("Files in the todo.txt directory:\n"));
+        buf_append_str(&t->out, buf_str(&names));
+        return 0;
+    }
+    array = must_have(t, json_array());
+    for (struct str rest = buf_str(&names); rest.n;) {
+        size_t n = (size_t)((const char *)memchr(rest.p, '\n', rest.n) - rest.p);
+
+        if (json_array_append_new(array, json_text(t, (struct str){rest.p, n})))
+            must_have(t, NULL);
+        rest = str_skip(rest, n + 1);
+    }
+    return json_say(t, array);
+}
+
+int action_listfile(struct task *t)
+{
+    const char *name = t->argc ? t->argv[0] : NULL, *found = NULL;
+    const char *places[3];
+    struct view v;
+    int status;
+
+    if (!name)
+        return list_names(t);
+    places[0] = must_print(t, "%s/%s", t->set.todo_dir, name).p;
+    places[1] = name;
+    places[2] = must_print(t, "%s/%s.txt", t->set.todo_dir, name).p;
+    for (size_t i = 0; i < ARRAY_SIZE(places) && !found; i++)
+        found = is_file(places[i]) ? places[i] : NULL;
+    if (name[0] == '/')
+        found = name;
+    if (!found)
+        return die(t, "TODO: File %s does not exist.", name);
+    status = view_make(&v, t, 1);
+    if (!status)
+        status = list_file(&v, found, NULL);
+    filter_free(v.filter);
+    return status;
+}
+
+/* "a" or "a-c". */
+static bool read_priorities(const char *s, char *ret_from, char *ret_to)
+{
+    size_t n = strlen(s);
+
+    if ((n != 1 && n != 3) || !isalpha((unsigned char)s[0]) ||
+        !isalpha((unsigned char)s[n - 1]) || (n == 3 && s[1] != '-'))
+        return false;
+    *ret_from = (char)toupper((unsigned char)s[0]);
+    *ret_to = (char)toupper((unsigned char)s[n - 1]);
+    return true;
+}
+
+int action_listpri(struct task *t)
+{
+    char from = 'A', to = 'Z';
+    bool given = t->argc && read_priorities(t->argv[0], &from, &to);
+    struct view v;
+    int status = view_make(&v, t, given);
+    struct str range = !given || from != to || strlen(t->argv[0]) == 3
+                           ? must_print(t, "%c-%c", from, to)
+                           : must_print(t, "%c", from);
+
+    v.from = from;
+    v.to = to;
+    if (!status)
+        status = list_file(&v, t->set.todo_file,
+                           must_print(t, "grep '^ *[0-9]\\+ ([%.*s]) '", STR_FMT(range)).p);
+    filter_free(v.filter);
+    return status;
+}
+
+static void count_all(struct task *t, struct files *files, const size_t *shown)
+{
+    size_t total = 0, total_shown = 0;
+
+    buf_append_str(&t->out, STR("--\n"));
+    for (size_t i = 0; i < 2; i++) {
+        const struct file *file = files_at(files, i);
+
+        buf_printf(&t->out, "%.*s: %zu of %zu tasks shown\n",
+                   STR_FMT(prefix_of(t, i ? t->set.done_file : t->set.todo_file)), shown[i],
+                   file->n);
+        total += file->n;
+        total_shown += shown[i];
+    }
+    buf_printf(&t->out, "total %zu of %zu tasks shown\n", total_shown, total);
+}
+
+int action_listall(struct task *t)
+{
+    const char *names[] = {t->set.todo_file, t->set.done_file};
+    struct files files = {.n = 0};
+    struct items items = {.n = 0};
+    size_t shown[2], all = 0, padding;
+    struct view v;
+    int status = view_make(&v, t, 0);
+
+    if (!status)
+        status = look(t, &files, names, 2);
+    if (!status) {
+        struct file *todo = files_at(&files, 0), *done = files_at(&files, 1);
+
+        v.rewrite = todo->n;
+        padding = todo->n ? digits_of(todo->n) : 0;
+        collect(&v, todo, 1, padding, &items);
+        shown[0] = items.n;
+        collect(&v, done, todo->n + 1, padding, &items);
+        shown[1] = items.n - shown[0];
+        status = show(&v, &items, &all);
+        if (!status && !t->json && t->set.verbose > 0)
+            count_all(t, &files, shown);
+    }
+    free(items.v);
+    filter_free(v.filter);
+    files_end(&files);
+    return status;
+}
+
+/* ---- words ---- */
+
+struct words {
+    struct str *v;
+    size_t n, room;
+};
+
+static int compare_words(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+
+    return strcoll(x->p, y->p);
+}
+
+/* Words are parted by spaces alone. */
+static void collect_words(struct task *t, struct str text, char sigil, struct words *words)
+{
+    while (text.n) {
+        const char *space = memchr(text.p, ' ', text.n);
+        struct str word = {text.p, space ? (size_t)(space - text.p) : text.n};
+
+        if (word.n > 1 && word.p[0] == sigil) {
+            if (words->n == words->room) {
+                words->room = words->room ? words->room * 2 : 64;
+                words->v =
+                    must_have(t, reallocarray(words->v, words->room, sizeof(*words->v)));
+            }
+            words->v[words->n++] = must_copy(t, word);
+        }
+        text = str_skip(text, word.n + 1);
+    }
+}
+
+static int say_words(struct task *t, struct words *words)
+{
+    json_t *array = t->json ? must_have(t, json_array()) : NULL;
+
+    if (words->n)
+        qsort(words->v, words->n, sizeof(*words->v), compare_words);
+    for (size_t i = 0; i < words->n; i++) {
+        if (i && compare_words(&words->v[i], &words->v[i - 1]) == 0)
+            continue;
+        if (!array)
+            buf_printf(&t->out, "%s\n", words->v[i].p);
+        else if (json_array_append_new(array, json_text(t, words->v[i])))
+            must_have(t, NULL);
+    }
+    free(words->v);
+    return array ? json_say(t, array) : 0;
+}
+
+/* TODO_FILE, or what TODOTXT_SOURCEVAR says, like '("$TODO_FILE" "$DONE_FILE")'. */
+static size_t word_sources(struct task *t, const char **ret_names)
+{
+    const char *source = getenv("TODOTXT_SOURCEVAR");
+    struct buf names = {.max = PATH_MAX * FILES_MAX};
+    size_t n = 0;
+
+    ret_names[0] = t->set.todo_file;
+    if (!source || !*source)
+        return 1;
+    settings_export(&t->set);
+    if (settings_expand(str_of(source), &names))
+        names.n = 0;
+    for (size_t at = 0; at < names.n && n < FILES_MAX; at += strlen(names.p + at) + 1)
+        ret_names[n++] = must_copy(t, str_of(names.p + at)).p;
+    buf_free(&names);
+    return n;
+}
+
+static int list_words(struct task *t, char sigil)
+{
+    const char *names[FILES_MAX];
+    size_t n = word_sources(t, names);
+    struct files files = {.n = 0};
+    struct words words = {.n = 0};
+    struct view v;
+    int status = view_make(&v, t, 0);
+
+    if (!status)
+        status = look(t, &files, names, n);
+    for (size_t i = 0; i < n && !status; i++) {
+        const struct file *file = files_at(&files, i);
+
+        for (size_t k = 0; k < file->n; k++) {
+            struct str text = file->lines[k].text;
+
+            if (!v.nothing && filter_matches(v.filter, text, text))
+                collect_words(t, text, sigil, &words);
+        }
+    }
+    filter_free(v.filter);
+    files_end(&files);
+    return status ? status : say_words(t, &words);
+}
+
+int action_listcon(struct task *t)
+{
+    return list_words(t, '@');
+}
+
+int action_listproj(struct task *t)
+{
+    return list_words(t, '+');
+}

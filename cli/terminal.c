@@ -1,0 +1,139 @@
+#include "cli.h"
+
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <unistr.h>
+#include <uniwidth.h>
+
+bool terminal_no_color(void)
+{
+    const char *no = getenv("NO_COLOR");
+
+    return no && *no;
+}
+
+bool terminal_has_color(void)
+{
+    const char *term = getenv("TERM");
+
+    return !terminal_no_color() && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
+}
+
+void terminal_size(size_t *ret_columns, size_t *ret_rows)
+{
+    struct winsize size;
+
+    *ret_columns = 80;
+    *ret_rows = 0;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
+        *ret_rows = size.ws_row;
+        if (size.ws_col)
+            *ret_columns = size.ws_col;
+    }
+}
+
+/* "\033[" ... letter; 0: none. */
+static size_t escape_length(const char *p, size_t left)
+{
+    size_t n = 2;
+
+    if (left < 3 || p[0] != '\033' || p[1] != '[')
+        return 0;
+    while (n < left && ((p[n] >= '0' && p[n] <= '9') || p[n] == ';'))
+        n++;
+    return n < left ? n + 1 : 0;
+}
+
+/* The bytes of what stands at p, and its columns. */
+static size_t character(const char *p, size_t left, size_t *ret_width)
+{
+    size_t n = escape_length(p, left);
+    ucs4_t c;
+    int width;
+
+    *ret_width = 0;
+    if (n)
+        return n;
+    n = utf8_length(p, left);
+    *ret_width = 1;
+    if (!n)
+        return 1;
+    u8_mbtouc(&c, (const uint8_t *)p, n);
+    width = uc_width(c, "UTF-8");
+    *ret_width = width < 0 ? 1 : (size_t)width;
+    return n;
+}
+
+size_t terminal_width(struct str s)
+{
+    size_t sum = 0, width;
+
+    for (size_t i = 0; i < s.n; sum += width)
+        i += character(s.p + i, s.n - i, &width);
+    return sum;
+}
+
+void terminal_pad(struct buf *to, struct str s, size_t width)
+{
+    size_t sum = 0, i = 0;
+
+    while (i < s.n) {
+        size_t w, n = character(s.p + i, s.n - i, &w);
+
+        if (sum + w > width)
+            break;
+        sum += w;
+        i += n;
+    }
+    buf_append(to, s.p ? s.p : "", i);
+    for (; sum < width; sum++)
+        buf_append_char(to, ' ');
+}
+
+int terminal_write(struct str text)
+{
+    while (text.n) {
+        ssize_t n = write(STDOUT_FILENO, text.p, text.n);
+
+        if (n < 0 && errno == EPIPE)
+            exit(141); /* 128 + SIGPIPE, as a shell counts */
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        text = str_skip(text, n > 0 ? (size_t)n : 0);
+    }
+    return 0;
+}
+
+static size_t count_lines(struct str s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        n += s.p[i] == '\n';
+    return n;
+}
+
+int terminal_page(struct str text)
+{
+    const char *pager = getenv("PAGER");
+    size_t columns, rows;
+    FILE *to;
+    bool written;
+
+    terminal_size(&columns, &rows);
+    if (!isatty(STDOUT_FILENO) || !rows || count_lines(text) < rows)
+        return terminal_write(text);
+    setenv("LESS", "FRX", 0); /* colours as they are, and no pager for what fits */
+    to = popen(pager && *pager ? pager : "less", "w");
+    if (!to)
+        return terminal_write(text);
+    written = fwrite(text.p, 1, text.n, to) == text.n; /* false: the reader had seen enough */
+    /* 127: no such program, then nothing has been shown. */
+    if (pclose(to) == 127 << 8 && !written)
+        return terminal_write(text);
+    return 0;
+}
