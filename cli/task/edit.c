@@ -101,15 +101,22 @@ static struct str first_line(struct str s)
 static int edit_draft(struct task *t, size_t at, struct str old)
 {
     bool whole = at == SIZE_MAX;
-    struct str draft = whole ? old : must_print(t, "%.*s\n", STR_FMT(old)), new = STR_NULL;
+    struct buf draft CLEANUP(buf_free) = {.max = FILE_BYTES_MAX};
+    struct str new = STR_NULL;
     char path[PATH_MAX];
-    int status = write_draft(t, draft, path, sizeof(path));
+    int status;
 
+    buf_append_str(&draft, old);
+    if (!whole)
+        buf_append_char(&draft, '\n');
+    if (buf_error(&draft))
+        must_have(t, NULL);
+    status = write_draft(t, buf_str(&draft), path, sizeof(path));
     if (!status)
         status = run_editor(t, path);
     if (!status)
         status = read_draft(t, path, &new);
-    if (!status && str_eq(new, draft)) {
+    if (!status && str_eq(new, buf_str(&draft))) {
         buf_append_str(&t->out, STR("TODO: Nothing was changed.\n"));
     } else if (!status) {
         status = put_edited(t, at, old, whole ? new : first_line(new));

@@ -123,7 +123,8 @@ static bool take_bytes(struct str *rest, size_t n, struct str *ret)
 /* A line of numbers, of which there are n; they say their base. */
 static bool take_numbers(struct str *rest, const char *bases, uint64_t *ret)
 {
-    const char *lf = rest->n ? memchr(rest->p, '\n', rest->n < HEADER_MAX * 2 ? rest->n : HEADER_MAX * 2) : NULL;
+    size_t most = rest->n < HEADER_MAX * 2 ? rest->n : HEADER_MAX * 2;
+    const char *lf = most ? memchr(rest->p, '\n', most) : NULL;
     char text[HEADER_MAX * 2 + 1], *p = text;
     size_t n = lf ? (size_t)(lf - rest->p) : 0;
 

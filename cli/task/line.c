@@ -105,21 +105,26 @@ date_t line_tag_date(struct str body, struct str key)
     return value.p && date_read(value, &d) == 0 ? d : DATE_NONE;
 }
 
+/* Not by printf: a text may have a NUL in it. */
 struct str line_with_tag(struct str body, struct str key, struct str value, struct arena *arena)
 {
     struct str old = line_tag(body, key);
-    size_t before;
-    struct str after;
+    size_t before = old.p ? (size_t)(old.p - body.p) : body.n;
+    struct buf text = {.max = INT_MAX};
+    struct str result;
 
-    if (body.n > INT_MAX)
-        return STR_NULL;
-    if (!old.p)
-        return arena_printf(arena, "%.*s%s%.*s:%.*s", STR_FMT(body), body.n ? " " : "",
-                            STR_FMT(key), STR_FMT(value));
-    before = (size_t)(old.p - body.p);
-    after = str_skip(body, before + old.n);
-    return arena_printf(arena, "%.*s%.*s%.*s", (int)before, body.p, STR_FMT(value),
-                        STR_FMT(after));
+    buf_append(&text, body.p ? body.p : "", before);
+    if (!old.p) {
+        if (body.n)
+            buf_append_char(&text, ' ');
+        buf_append_str(&text, key);
+        buf_append_char(&text, ':');
+    }
+    buf_append_str(&text, value);
+    buf_append_str(&text, str_skip(body, before + old.n));
+    result = buf_error(&text) ? STR_NULL : arena_copy(arena, buf_str(&text));
+    buf_free(&text);
+    return result;
 }
 
 static int set_date(struct line *l, struct str key, date_t d, struct arena *arena)

@@ -16,7 +16,8 @@ struct item {
     struct str text;
     const char *file;
     size_t number;
-    uint64_t rank; /* the first bytes of what is sorted by */
+    struct str key;   /* what is sorted by: shown, without the number */
+    uint64_t rank[2]; /* its first bytes, in upper case */
 };
 
 struct items {
@@ -98,16 +99,19 @@ static bool has_priority(const struct view *v, struct str text)
     return !l.done && l.priority >= v->from && l.priority <= v->to;
 }
 
-static uint64_t rank_of(struct str shown)
+static struct str after_number(struct str shown)
 {
-    const char *p = memchr(shown.p, ' ', shown.n);
+    return str_skip(shown, (size_t)((const char *)memchr(shown.p, ' ', shown.n) - shown.p));
+}
+
+static uint64_t rank_of(struct str key)
+{
     uint64_t rank = 0;
 
     for (size_t i = 0; i < 8; i++) {
-        unsigned char c = (unsigned char)*p;
+        unsigned char c = i < key.n ? (unsigned char)key.p[i] : 0;
 
         rank = rank << 8 | (c >= 'a' && c <= 'z' ? c - 32U : c);
-        p += c != '\0';
     }
     return rank;
 }
@@ -118,7 +122,9 @@ static void keep(struct view *v, struct items *items, struct item item)
 
     for (size_t i = 0; i < ZEROS_MAX && p[i] == ' '; i++)
         p[i] = '0';
-    item.rank = rank_of(item.shown);
+    item.key = after_number(item.shown);
+    item.rank[0] = rank_of(str_skip(item.key, 1)); /* a space, in all of them */
+    item.rank[1] = rank_of(str_skip(item.key, 9));
     if (items->n == items->room) {
         items->room = items->room ? items->room * 2 : 256;
         items->v = must_have(v->t, reallocarray(items->v, items->room, sizeof(*items->v)));
@@ -165,11 +171,6 @@ static int compare_folded(struct str a, struct str b)
     return (a.n > b.n) - (a.n < b.n);
 }
 
-static struct str after_number(struct str shown)
-{
-    return str_skip(shown, (size_t)((const char *)memchr(shown.p, ' ', shown.n) - shown.p));
-}
-
 /* As `LC_COLLATE=C sort -f -k2`: by what follows the number, in any case, then by all of it. */
 static int compare_items(const void *a, const void *b)
 {
@@ -177,9 +178,11 @@ static int compare_items(const void *a, const void *b)
     size_t n = x->shown.n < y->shown.n ? x->shown.n : y->shown.n;
     int order;
 
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    order = compare_folded(after_number(x->shown), after_number(y->shown));
+    for (size_t i = 0; i < ARRAY_SIZE(x->rank); i++) {
+        if (x->rank[i] != y->rank[i])
+            return x->rank[i] < y->rank[i] ? -1 : 1;
+    }
+    order = compare_folded(x->key, y->key);
     if (!order)
         order = memcmp(x->shown.p, y->shown.p, n);
     return order ? order : (x->shown.n > y->shown.n) - (x->shown.n < y->shown.n);
