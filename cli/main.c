@@ -3,6 +3,7 @@
 #include "task/task.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -46,8 +47,8 @@ static error_t take(int key, char *arg, struct argp_state *state)
         state->next = state->argc;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_state_help(state, stderr, ARGP_HELP_STD_HELP);
-        exit(2);
+        argp_usage(state); /* does not return */
+        return EINVAL;
     default:
         return ARGP_ERR_UNKNOWN;
     }

@@ -122,7 +122,6 @@ int terminal_page(struct str text)
     const char *pager = getenv("PAGER");
     size_t columns, rows;
     FILE *to;
-    bool written;
 
     terminal_size(&columns, &rows);
     if (!isatty(STDOUT_FILENO) || !rows || count_lines(text) < rows)
@@ -131,9 +130,7 @@ int terminal_page(struct str text)
     to = popen(pager && *pager ? pager : "less", "w");
     if (!to)
         return terminal_write(text);
-    written = fwrite(text.p, 1, text.n, to) == text.n; /* false: the reader had seen enough */
-    /* 127: no such program, then nothing has been shown. */
-    if (pclose(to) == 127 << 8 && !written)
-        return terminal_write(text);
-    return 0;
+    (void)!fwrite(text.p, 1, text.n, to); /* a part: the reader had seen enough */
+    /* 127: there is no such program, and nothing has been shown. */
+    return pclose(to) == 127 << 8 ? terminal_write(text) : 0;
 }

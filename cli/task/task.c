@@ -281,11 +281,7 @@ static int complete(struct task *t, const char *kind)
         return action_listcon(t);
     if (strcmp(kind, "files") == 0)
         return action_listfile(t);
-    if (strcmp(kind, "items") == 0) {
-        t->wants_color = false;
-        return action_list(t);
-    }
-    return trouble(t, STR("--complete: commands, projects, contexts, files or items"));
+    return trouble(t, STR("--complete: commands, projects, contexts or files"));
 }
 
 /* ---- running ---- */
@@ -489,12 +485,14 @@ static int run(struct task *t, const struct options *o, int argc, char **argv)
     }
     warn(t, buf_str(&warnings));
     choose_colors(t);
+    if (o->complete) {
+        t->argv = argv + argc;
+        return complete(t, o->complete);
+    }
     status = choose_action(t, o, argc, argv);
     if (!status)
         status = prepare_files(t);
-    if (status)
-        return status;
-    return o->complete ? complete(t, o->complete) : run_action(t);
+    return status ? status : run_action(t);
 }
 
 /* The program by which add-on actions call us back: beside this one. */
