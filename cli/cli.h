@@ -13,8 +13,8 @@ struct command_group {
     int (*main)(int argc, char **argv);
 };
 
-/* Whether output may have colours: a terminal that knows them, and NO_COLOR (https://no-color.org) not
- * set. */
+/* Whether output may have colours: a terminal that knows them, and NO_COLOR (https://no-color.org)
+ * not set. */
 bool terminal_has_color(void);
 
 /* Whether NO_COLOR forbids colours. */
@@ -23,15 +23,15 @@ bool terminal_no_color(void);
 /* Columns and rows of the terminal at standard output; 80 and 0 when it is none. */
 void terminal_size(size_t *ret_columns, size_t *ret_rows);
 
-/* Columns that a text takes: two for CJK and emoji, none for combining marks and for escape codes of
- * colours; a byte that is no UTF-8 counts as one. */
+/* Columns that a text takes: two for CJK and emoji, none for combining marks and for escape codes
+ * of colours; a byte that is no UTF-8 counts as one. */
 size_t terminal_width(struct str s);
 
 /* Appends s, cut to `width` columns at a character's end and filled with spaces up to it. */
 void terminal_pad(struct buf *to, struct str s, size_t width);
 
-/* Writes text to standard output; when that is a terminal with fewer rows than the text has lines, by
- * way of $PAGER (less). 0 or negative errno. */
+/* Writes text to standard output; when that is a terminal with fewer rows than the text has lines,
+ * by way of $PAGER (less). 0 or negative errno. */
 int terminal_page(struct str text) MUST_CHECK;
 
 /* Writes to standard output. A reader that is gone ends the program silently, as a signal would. */

@@ -1,5 +1,5 @@
-/* stoa: the command line. This file knows the names that the program goes by and its groups of commands;
- * a group has a folder of its own. */
+/* stoa: the command line. This file knows the names that the program goes by and its groups of
+ * commands; a group has a folder of its own. */
 #include "task/task.h"
 
 #include <argp.h>

@@ -1,5 +1,5 @@
-/* Other programs: the actions that people add (executables in the actions folder, as with todo.sh), and
- * the sort command and the filter of the settings. */
+/* Other programs: the actions that people add (executables in the actions folder, as with todo.sh),
+ * and the sort command and the filter of the settings. */
 #include "task.h"
 
 #include <dirent.h>

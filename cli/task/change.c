@@ -1,5 +1,5 @@
-/* The actions of todo.sh that change files. Each works on the lines in memory, under lock, and says what
- * it did; change_end() writes. */
+/* The actions of todo.sh that change files. Each works on the lines in memory, under lock, and says
+ * what it did; change_end() writes. */
 #include "task.h"
 
 #include "base/utf8.h"
@@ -60,8 +60,8 @@ struct str prefix_of(struct task *t, const char *name)
         }
     }
     for (size_t i = 0; i < base.n; i++)
-        ((char *)base.p)[i] = (char)(base.p[i] >= 'a' && base.p[i] <= 'z' ? base.p[i] - 32
-                                                                          : base.p[i]);
+        ((char *)base.p)[i] =
+            (char)(base.p[i] >= 'a' && base.p[i] <= 'z' ? base.p[i] - 32 : base.p[i]);
     return base;
 }
 
@@ -75,6 +75,7 @@ int find_item(struct task *t, const struct file *file, const char *item, const c
 {
     uintmax_t number;
 
+    *ret = 0;
     if (!item || !is_number(item))
         return die(t, "usage: %s %s", t->program, usage);
     errno = 0;
@@ -147,7 +148,7 @@ static struct str concat(struct task *t, struct str a, struct str b, struct str 
     size_t n = 0;
 
     for (const struct str *s = (const struct str[]){a, b, c}, *end = s + 3; s < end; s++) {
-        if (s->n)
+        if (s->p)
             memcpy(p + n, s->p, s->n);
         n += s->n;
     }
@@ -184,8 +185,7 @@ static struct str new_task(struct task *t, struct str text)
     struct str task = one_line(t, text);
     size_t head = 0;
 
-    if (task.n >= 3 && task.p[0] == '(' && task.p[1] >= 'a' && task.p[1] <= 'z' &&
-        task.p[2] == ')')
+    if (task.n >= 3 && task.p[0] == '(' && task.p[1] >= 'a' && task.p[1] <= 'z' && task.p[2] == ')')
         ((char *)task.p)[1] = (char)(task.p[1] - 32);
     if (!t->set.date_on_add)
         return task;
@@ -264,7 +264,8 @@ int action_addto(struct task *t)
 
 /* ---- one item ---- */
 
-/* Before a question is asked: is there such an item? Its text in *ret. No lock is held meanwhile. */
+/* Before a question is asked: is there such an item? Its text in *ret. No lock is held meanwhile.
+ */
 static int look_at_item(struct task *t, const char *name, const char *item, const char *usage,
                         struct str *ret)
 {
@@ -290,8 +291,9 @@ static int find_same(struct task *t, const struct file *file, const char *item, 
     int status = find_item(t, file, item, usage, ret);
 
     if (!status && !str_eq(text_at(file, *ret), text))
-        status = trouble(t, must_print(t, "task %s was changed by another program just now; nothing "
-                                          "was changed",
+        status = trouble(t, must_print(t,
+                                       "task %s was changed by another program just now; nothing "
+                                       "was changed",
                                        item));
     return status;
 }
@@ -338,7 +340,7 @@ static void read_head(struct str text, size_t *ret_priority, size_t *ret_date)
     *ret_priority = priority_length(text);
     *ret_date = 0;
     rest = str_skip(text, *ret_priority);
-    while (years < rest.n && years < 4 && isdigit((unsigned char)rest.p[years]))
+    while (rest.p && years < rest.n && years < 4 && isdigit((unsigned char)rest.p[years]))
         years++;
     if (years < 2 || rest.n < years + 7)
         return;
@@ -368,8 +370,8 @@ static struct str with_head(struct task *t, struct str old, struct str text, boo
 
 static int replace_or_prepend(struct task *t, bool replaces)
 {
-    const char *usage = replaces ? "replace ITEM# \"UPDATED ITEM\""
-                                 : "prepend ITEM# \"TEXT TO PREPEND\"";
+    const char *usage =
+        replaces ? "replace ITEM# \"UPDATED ITEM\"" : "prepend ITEM# \"TEXT TO PREPEND\"";
     const char *item = item_argument(t);
     struct change c;
     struct str old = STR_NULL, text;
@@ -435,16 +437,15 @@ int action_pri(struct task *t)
     old = head ? text.p[1] : '\0';
     if (old != new) {
         file->keep_backup = true;
-        file_set(file, at, concat(t, must_print(t, "(%c) ", new),
-                                  str_skip(text, head), STR("")));
+        file_set(file, at, concat(t, must_print(t, "(%c) ", new), str_skip(text, head), STR("")));
     }
     if (t->set.verbose > 0)
         say_item(t, item, text_at(file, at));
     if (old == new)
         buf_printf(&t->out, "TODO: %s already prioritized (%c).\n", item, new);
     else if (t->set.verbose > 0 && head)
-        buf_printf(&t->out, "TODO: %s re-prioritized from (%.*s) to (%c).\n", item,
-                   (int)head - 3, text.p + 1, new);
+        buf_printf(&t->out, "TODO: %s re-prioritized from (%.*s) to (%c).\n", item, (int)head - 3,
+                   text.p + 1, new);
     else if (t->set.verbose > 0)
         buf_printf(&t->out, "TODO: %s prioritized (%c).\n", item, new);
     return change_end(&c, status);
@@ -495,8 +496,11 @@ static struct str substitute(struct task *t, struct str text, const regex_t *pat
 static int remove_term(struct task *t, const char *term, struct str *text)
 {
     static const struct substitution all[] = {
-        {"^\\((.) \\)\\{0,1\\} *", " *", "\\1"}, {" *", " *$", ""}, {"  *", " *", " "},
-        {" *", "  *", " "}, {"", "", ""},
+        {"^\\((.) \\)\\{0,1\\} *", " *", "\\1"},
+        {" *", " *$", ""},
+        {"  *", " *", " "},
+        {" *", "  *", " "},
+        {"", "", ""},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -517,7 +521,7 @@ static int remove_term(struct task *t, const char *term, struct str *text)
 
 static int delete_term(struct task *t, struct file *file, const char *item, size_t at)
 {
-    struct str old = text_at(file, at), new = old;
+    struct str old = text_at(file, at), new = must_copy(t, old); /* ends with a NUL */
     const char *term = t->argv[1];
 
     /* A term that cannot be read is not found, either. */
@@ -751,8 +755,9 @@ static int do_item(struct change *c, struct file *file, const char *item, const 
         return 0;
     }
     file->keep_backup = true;
-    file_set(file, at, concat(t, must_print(t, "x %s ", today_text(t)),
-                              str_skip(old, priority_length(old)), STR("")));
+    file_set(file, at,
+             concat(t, must_print(t, "x %s ", today_text(t)), str_skip(old, priority_length(old)),
+                    STR("")));
     if (t->set.verbose > 0) {
         say_item(t, item, text_at(file, at));
         buf_printf(&t->out, "TODO: %s marked as done.\n", item);
@@ -764,7 +769,7 @@ static int do_item(struct change *c, struct file *file, const char *item, const 
 
 int action_do(struct task *t)
 {
-    const char *usage = "do ITEM#[, ITEM#, ITEM#, ...]", *addon;
+    const char *usage = "do ITEM#[, ITEM#, ITEM#, ...]", *addon = NULL;
     bool archives = t->set.auto_archive && archives_itself(t, &addon);
     /* Without archiving the done file is not needed: it may be one that cannot be written. */
     const char *names[] = {t->set.todo_file, t->set.todo_file};

@@ -36,8 +36,8 @@ int interval_read(struct str s, struct interval *ret) MUST_CHECK;
 /* A month that is too short gives its last day. count may be negative. */
 date_t date_add(date_t d, struct interval by);
 
-/* What people type: a date, "today", "tomorrow", "yesterday", "mon" .. "sunday" (the next one, today
- * not counted), "+2w", "-3d". -EINVAL. */
+/* What people type: a date, "today", "tomorrow", "yesterday", "mon" .. "sunday" (the next one,
+ * today not counted), "+2w", "-3d". -EINVAL. */
 int date_read_human(struct str s, date_t today, date_t *ret) MUST_CHECK;
 
 /* The day and the time of the machine's zone. */

@@ -69,7 +69,7 @@ static int put_edited(struct task *t, size_t at, struct str old, struct str new)
 
     file = files_at(&c.files, 0);
     if (!status) {
-        struct str now = at == SIZE_MAX  ? (struct str){file->bytes, file->size}
+        struct str now = at == SIZE_MAX ? (struct str){file->bytes, file->size}
                          : at < file->n ? file->lines[at].text
                                         : STR("");
 
@@ -141,9 +141,8 @@ int action_edit(struct task *t)
     else if (t->argc)
         status = find_item(t, files_at(&files, 0), t->argv[0], "edit [ITEM#]", &at);
     if (!status)
-        old = must_copy(t, at == SIZE_MAX
-                               ? (struct str){files.file[0].bytes, files.file[0].size}
-                               : files.file[0].lines[at].text);
+        old = must_copy(t, at == SIZE_MAX ? (struct str){files.file[0].bytes, files.file[0].size}
+                                          : files.file[0].lines[at].text);
     files_end(&files);
     return status ? status : edit_draft(t, at, old);
 }

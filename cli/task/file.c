@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,13 +31,13 @@ static int resolve(struct files *f, const char *name, const char **ret)
     const char *slash;
     ssize_t n;
 
+    assert(name);
     for (int i = 0; i < LINKS_MAX; i++) {
         slash = strrchr(path.p, '/');
         n = readlink(path.p, target, sizeof(target));
         if (n < 0 || (size_t)n == sizeof(target)) {
-            struct str start =
-                arena_copy(f->arena, slash ? (struct str){path.p, (size_t)(slash - path.p) + 1}
-                                           : STR("."));
+            struct str start = arena_copy(
+                f->arena, slash ? (struct str){path.p, (size_t)(slash - path.p) + 1} : STR("."));
 
             if (!start.p)
                 return fail(f, -ENOMEM, "open", name);
@@ -95,11 +96,13 @@ static int open_folders(struct files *f, struct stat *ret_stats)
 static int lock_folders(struct files *f)
 {
     struct stat stats[FILES_MAX], sorted[FILES_MAX];
-    int err = open_folders(f, stats);
+    int err;
 
+    memset(stats, 0, sizeof(stats));
+    err = open_folders(f, stats);
     if (err)
         return err;
-    memcpy(sorted, stats, f->n * sizeof(*sorted));
+    memcpy(sorted, stats, sizeof(sorted));
     qsort(sorted, f->n, sizeof(*sorted), compare_folders);
     for (size_t i = 0; i < f->n; i++) {
         size_t which = 0;
@@ -215,6 +218,7 @@ static int add_names(struct files *f, struct arena *arena, const char *const *na
         err = resolve(f, names[i], &file->path);
         if (err)
             return err;
+        assert(file->path);
         for (f->given[i] = 0; f->given[i] < f->n; f->given[i]++) {
             if (strcmp(f->file[f->given[i]].path, file->path) == 0)
                 break;
@@ -324,8 +328,8 @@ struct pending {
     struct file *file;
     struct buf bytes;
     struct str name, temporary, backup; /* in the folder */
-    bool written;  /* the temporary file is there */
-    bool in_place; /* and now it is the file */
+    bool written;                       /* the temporary file is there */
+    bool in_place;                      /* and now it is the file */
 };
 
 static void print_lines(const struct file *file, struct buf *to)
@@ -352,8 +356,8 @@ static int write_all(int fd, struct str bytes)
     return 0;
 }
 
-/* Mode and owner of the file that is replaced. Its owner may be another one, who let us write in the
- * folder: then it becomes ours, as any file that is replaced. */
+/* Mode and owner of the file that is replaced. Its owner may be another one, who let us write in
+ * the folder: then it becomes ours, as any file that is replaced. */
 static int take_over(const struct file *file, int fd)
 {
     if (file->is_new)
@@ -393,6 +397,7 @@ static int check_unchanged(struct files *f, const struct pending *p)
     struct stat now;
     bool same;
 
+    assert(p->name.p);
     if (fstatat(p->file->folder, p->name.p, &now, AT_SYMLINK_NOFOLLOW))
         same = errno == ENOENT && p->file->is_new;
     else
@@ -406,8 +411,8 @@ static int check_unchanged(struct files *f, const struct pending *p)
     return -EBUSY;
 }
 
-/* The old file keeps its bytes under another name; no copy is made. Where hard links are not to be had
- * (some file systems, files of others) there is no .bak. */
+/* The old file keeps its bytes under another name; no copy is made. Where hard links are not to be
+ * had (some file systems, files of others) there is no .bak. */
 static int keep_backup(struct files *f, const struct pending *p)
 {
     int folder = p->file->folder;
@@ -505,9 +510,9 @@ int files_commit(struct files *f)
         buf_free(&pending[i].bytes);
     }
     if (err) {
-        struct str error = arena_printf(f->arena, "%.*s; %s", STR_FMT(f->error),
-                                        some ? "a part of the change is written"
-                                             : "nothing was changed");
+        struct str error =
+            arena_printf(f->arena, "%.*s; %s", STR_FMT(f->error),
+                         some ? "a part of the change is written" : "nothing was changed");
         if (error.p)
             f->error = error;
     }

@@ -1,11 +1,12 @@
 /* Task files: read whole, changed in memory, put back whole.
  *
- * A change holds one to FILES_MAX files. files_begin() locks their folders (flock, in one order, so that
- * two programs never wait for each other), files_commit() writes each changed file beside the old one,
- * flushes it to the disk, and only when all of them are written renames them into place and flushes
- * the folders. So at any moment each file is whole, the old or the new one, and an error before the
- * first rename changes nothing. Several files change in the order in which they were given: a task
- * that moves is first in the one that takes it, so that a cut between leaves it in both, in none never.
+ * A change holds one to FILES_MAX files. files_begin() locks their folders (flock, in one order, so
+ * that two programs never wait for each other), files_commit() writes each changed file beside the
+ * old one, flushes it to the disk, and only when all of them are written renames them into place
+ * and flushes the folders. So at any moment each file is whole, the old or the new one, and an
+ * error before the first rename changes nothing. Several files change in the order in which they
+ * were given: a task that moves is first in the one that takes it, so that a cut between leaves it
+ * in both, in none never.
  *
  * Bytes that are not touched stay as they are: line ends (LF, CRLF, none at the end), any encoding,
  * NUL. A symbolic link is followed, its target is replaced. Mode and owner stay. A character device
@@ -64,14 +65,14 @@ struct files {
 
 /* Reads without a lock: a look. Then files_at(), and files_end(). A file that is not there
  * is empty. Negative errno, with files->error. */
-int files_look(struct files *f, struct arena *arena, const char *const *names,
-               size_t n) MUST_CHECK;
+int files_look(struct files *f, struct arena *arena, const char *const *names, size_t n) MUST_CHECK;
 
 /* The same under lock, for a change. */
 int files_begin(struct files *f, struct arena *arena, const char *const *names,
                 size_t n) MUST_CHECK;
 
-/* Puts back what has changed. Negative errno, with f->error, which says whether anything was changed. */
+/* Puts back what has changed. Negative errno, with f->error, which says whether anything was
+ * changed. */
 int files_commit(struct files *f) MUST_CHECK;
 
 /* Unlocks and frees. Safe after any of the above, also when it failed. */

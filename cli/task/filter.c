@@ -135,8 +135,7 @@ static int make_term(const char *text, bool extended, date_t today, struct arena
         t->on_text = true;
         return inner.p ? make_pattern(t, inner.p, REG_EXTENDED, arena, ret_error) : -ENOMEM;
     }
-    return is_literal(s) ? make_literal(t, s, arena)
-                         : make_pattern(t, s.p, 0, arena, ret_error);
+    return is_literal(s) ? make_literal(t, s, arena) : make_pattern(t, s.p, 0, arena, ret_error);
 }
 
 int filter_make(const char *const *terms, size_t n, bool extended, date_t today,
@@ -196,9 +195,9 @@ static bool matches_pattern(const regex_t *pattern, struct str s)
 
 static bool matches_date(const struct term *t, const struct line *l)
 {
-    date_t d = t->date.p[0] == 'c'              ? l->created
-               : str_eq(t->date, STR("done"))   ? l->completed
-                                                : line_tag_date(l->body, t->date);
+    date_t d = t->date.p[0] == 'c'            ? l->created
+               : str_eq(t->date, STR("done")) ? l->completed
+                                              : line_tag_date(l->body, t->date);
 
     if (t->compare & (NONE | ANY))
         return (d == DATE_NONE) == (t->compare == NONE);
@@ -225,8 +224,10 @@ static bool matches(const struct term *t, struct str shown, struct str text)
     }
 }
 
-bool filter_matches(const struct filter *f, struct str shown, struct str text)
+bool filter_matches(const struct filter *f, struct str shown, size_t text_length)
 {
+    struct str text = str_skip(shown, shown.n - text_length);
+
     for (size_t i = 0; i < f->n; i++) {
         if (matches(&f->terms[i], shown, text) == f->terms[i].negated)
             return false;

@@ -1,4 +1,5 @@
-/* The commands, each told once: for `help`, for `--help`, for the manual page and for completion. */
+/* The commands, each told once: for `help`, for `--help`, for the manual page and for completion.
+ */
 #include "task.h"
 
 const struct command commands[] = {
@@ -124,8 +125,8 @@ static struct str usage_line(struct task *t)
 
 void print_usage(struct task *t)
 {
-    buf_printf(&t->out, "Usage: %.*s\nTry '%s -h' for more information.\n",
-               STR_FMT(usage_line(t)), t->program);
+    buf_printf(&t->out, "Usage: %.*s\nTry '%s -h' for more information.\n", STR_FMT(usage_line(t)),
+               t->program);
 }
 
 static void print_call(struct buf *out, const struct command *c)
@@ -307,16 +308,15 @@ void print_manual(struct task *t)
     struct buf *out = &t->out;
 
     buf_append_str(
-        out,
-        STR(".TH STOA\\-TASK 1 \"\" Stoa \"User Commands\"\n.SH NAME\n"
-            "stoa\\-task, stoa\\-todo \\- tasks in todo.txt files\n.SH SYNOPSIS\n"
-            ".B stoa task\n[\\fIOPTION\\fR...] \\fIACTION\\fR [\\fIARGUMENT\\fR...]\n.br\n"
-            ".B stoa\\-todo\n[\\fIOPTION\\fR...] \\fIACTION\\fR [\\fIARGUMENT\\fR...]\n"
-            ".SH DESCRIPTION\n"
-            "Keeps tasks in text files of the todo.txt format, a task a line. Called as\n"
-            ".BR stoa\\-todo ,\nthe actions of todo.sh do what they do there, byte for byte.\n"
-            "A change is written beside the old file, flushed, and then put in its place.\n"
-            ".SH OPTIONS\n"));
+        out, STR(".TH STOA\\-TASK 1 \"\" Stoa \"User Commands\"\n.SH NAME\n"
+                 "stoa\\-task, stoa\\-todo \\- tasks in todo.txt files\n.SH SYNOPSIS\n"
+                 ".B stoa task\n[\\fIOPTION\\fR...] \\fIACTION\\fR [\\fIARGUMENT\\fR...]\n.br\n"
+                 ".B stoa\\-todo\n[\\fIOPTION\\fR...] \\fIACTION\\fR [\\fIARGUMENT\\fR...]\n"
+                 ".SH DESCRIPTION\n"
+                 "Keeps tasks in text files of the todo.txt format, a task a line. Called as\n"
+                 ".BR stoa\\-todo ,\nthe actions of todo.sh do what they do there, byte for byte.\n"
+                 "A change is written beside the old file, flushed, and then put in its place.\n"
+                 ".SH OPTIONS\n"));
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         buf_append_str(out, STR(".TP\n.B "));
         print_roff(out, options[i].option);

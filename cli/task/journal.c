@@ -68,8 +68,8 @@ void journal_open(struct journal *j, struct arena *arena, const char *todo_path)
     }
     err = make_folders(path);
     if (err)
-        j->problem = arena_printf(arena, "no undo: cannot make the folder of %s: %s", path,
-                                  strerror(-err));
+        j->problem =
+            arena_printf(arena, "no undo: cannot make the folder of %s: %s", path, strerror(-err));
     else
         j->path = arena_copy(arena, str_of(path)).p;
 }
@@ -78,8 +78,8 @@ void journal_open(struct journal *j, struct arena *arena, const char *todo_path)
 
 /*     stoa-undo-1 BYTES HASH\n     of the body that follows:
  *     COMMAND-BYTES FILES\n COMMAND
- *     for each file: PATH OFFSET OLD NEW BEFORE-SIZE BEFORE-HASH AFTER-SIZE AFTER-HASH\n, where PATH, OLD
- *     and NEW are numbers of bytes, and then these bytes. */
+ *     for each file: PATH OFFSET OLD NEW BEFORE-SIZE BEFORE-HASH AFTER-SIZE AFTER-HASH\n, where
+ * PATH, OLD and NEW are numbers of bytes, and then these bytes. */
 struct entry_file {
     struct str path, old, new;
     size_t offset, before_size, after_size;
@@ -223,7 +223,7 @@ static bool newest_entry(struct str all, struct entry *ret)
         }
         /* A program that was killed left a part of an entry; whole ones may follow it. */
         rest = str_skip(all, e.at + 1);
-        next = rest.n ? memmem(rest.p, rest.n, MAGIC, sizeof(MAGIC) - 1) : NULL;
+        next = rest.p && rest.n ? memmem(rest.p, rest.n, MAGIC, sizeof(MAGIC) - 1) : NULL;
         rest = next ? str_skip(rest, (size_t)(next - rest.p)) : STR_NULL;
     }
     return found;

@@ -1,11 +1,12 @@
 /* The undo journal: the last changes, newest last, and the way back.
  *
- * One file for each todo file, in $XDG_STATE_HOME/stoa/undo/ (folder and file are the owner's alone): an
- * entry holds, for each task file of a change, the place and the bytes that it took away and put there,
- * and the size and hash of the whole file before and after. An entry is written before the files are; one
- * whose change then did not happen is seen by its hashes and dropped. It keeps JOURNAL_BYTES_MAX: the
- * oldest entries go. A torn entry (a kill, a power cut) is passed over.
- * One thread. The caller holds the locks of the task files (file.h), which is the journal's lock too.
+ * One file for each todo file, in $XDG_STATE_HOME/stoa/undo/ (folder and file are the owner's
+ * alone): an entry holds, for each task file of a change, the place and the bytes that it took away
+ * and put there, and the size and hash of the whole file before and after. An entry is written
+ * before the files are; one whose change then did not happen is seen by its hashes and dropped. It
+ * keeps JOURNAL_BYTES_MAX: the oldest entries go. A torn entry (a kill, a power cut) is passed
+ * over. One thread. The caller holds the locks of the task files (file.h), which is the journal's
+ * lock too.
  */
 #ifndef STOA_CLI_TASK_JOURNAL_H
 #define STOA_CLI_TASK_JOURNAL_H
@@ -30,8 +31,8 @@ void journal_add(void *data, const struct file_change *changes, size_t n);
 /* The names of the files that the newest entry changed, for files_begin(). -ENOENT: no entry. */
 int journal_newest(struct journal *j, const char **ret_names, size_t *ret_n) MUST_CHECK;
 
-/* Puts back in `files`, which have been begun with those names, what the newest entry took; does not
- * commit them. ret_command: what is undone. -ENOENT: the entry's change never happened, call
+/* Puts back in `files`, which have been begun with those names, what the newest entry took; does
+ * not commit them. ret_command: what is undone. -ENOENT: the entry's change never happened, call
  * journal_drop() and begin again; -ESTALE: a file was changed since by something else. */
 int journal_undo(struct journal *j, struct files *files, struct str *ret_command) MUST_CHECK;
 

@@ -14,7 +14,7 @@ struct json_t *json_text(struct task *t, struct str text)
 
     if (utf8_valid(text))
         return must_have(t, json_stringn(text.p ? text.p : "", text.n));
-    while (text.n) {
+    while (text.p && text.n) {
         size_t n = utf8_length(text.p, text.n);
 
         if (n)

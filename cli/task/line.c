@@ -162,7 +162,8 @@ int line_recur(const struct line *l, date_t today, struct arena *arena, struct s
     } else {
         err = set_date(&next, STR("due"), to, arena);
         if (!err && start != DATE_NONE)
-            err = set_date(&next, STR("t"), date_add(to, (struct interval){start - due, 'd'}), arena);
+            err =
+                set_date(&next, STR("t"), date_add(to, (struct interval){start - due, 'd'}), arena);
     }
     if (err)
         return err;

@@ -20,9 +20,9 @@
 
 struct line {
     bool done;
-    char priority;     /* 'A'..'Z', 0: none */
-    date_t completed;  /* DATE_NONE: not said; always so when not done */
-    date_t created;    /* DATE_NONE: not said */
+    char priority;    /* 'A'..'Z', 0: none */
+    date_t completed; /* DATE_NONE: not said; always so when not done */
+    date_t created;   /* DATE_NONE: not said */
     struct str body;
 };
 
@@ -38,8 +38,8 @@ struct word {
     struct str key, value; /* WORD_TAG: "due", "2026-12-01" */
 };
 
-/* The next word of *rest, which is cut to what follows it. False: there is none. Words are parted by
- * spaces and tabs. A URL is no tag. */
+/* The next word of *rest, which is cut to what follows it. False: there is none. Words are parted
+ * by spaces and tabs. A URL is no tag. */
 bool line_next_word(struct str *rest, struct word *ret);
 
 /* The value of the first tag of that key in body; {NULL, 0}: none. */
@@ -53,8 +53,8 @@ struct str line_with_tag(struct str body, struct str key, struct str value,
                          struct arena *arena) MUST_CHECK;
 
 /* What comes after a task that has `rec:` when it is done today: the text of the new task in *ret.
- * rec:1w counts from today, rec:+1w from its due date. t: keeps its distance to due:. A task without
- * due: gets one. -ENOENT: does not recur; -EINVAL: rec: cannot be read; -ENOMEM. */
+ * rec:1w counts from today, rec:+1w from its due date. t: keeps its distance to due:. A task
+ * without due: gets one. -ENOENT: does not recur; -EINVAL: rec: cannot be read; -ENOMEM. */
 int line_recur(const struct line *l, date_t today, struct arena *arena, struct str *ret) MUST_CHECK;
 
 #endif

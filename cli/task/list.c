@@ -145,11 +145,10 @@ static void collect(struct view *v, const struct file *file, size_t number, size
         if (v->nothing || (v->from && !has_priority(v, item.text)))
             continue;
         item.shown = numbered(v->t, number, padding, item.text);
-        if (!filter_matches(v->filter, item.shown, item.text))
+        if (!filter_matches(v->filter, item.shown, item.text.n))
             continue;
         if (v->rewrite != SIZE_MAX)
-            item.shown =
-                squeezed(v->t, number > v->rewrite ? 0 : number, padding, item.text);
+            item.shown = squeezed(v->t, number > v->rewrite ? 0 : number, padding, item.text);
         keep(v, items, item);
     }
 }
@@ -285,6 +284,11 @@ static void hide(struct buf *to, size_t from, const regex_t *what)
 {
     bool first = true; /* ^ matches once */
 
+    /* regexec() is given a length, yet a checker of memory looks for the NUL. */
+    if (!buf_reserve(to, 1))
+        return;
+    to->p[to->n] = '\0';
+
     for (size_t at = from; at <= to->n; first = false) {
         regmatch_t m = {0, (regoff_t)(to->n - at)};
         size_t n;
@@ -391,8 +395,7 @@ static int render(struct view *v, struct items *items, struct buf *ret)
     if (!err && v->t->set.final_filter) {
         trim_line_ends(&lines);
         buf_append_char(&lines, '\n');
-        return run_shell(v->t, v->t->set.final_filter,
-                         items->n ? buf_str(&lines) : STR_NULL, ret);
+        return run_shell(v->t, v->t->set.final_filter, items->n ? buf_str(&lines) : STR_NULL, ret);
     }
     buf_append_str(ret, buf_str(&lines));
     return err ? err : buf_error(ret);
@@ -411,8 +414,8 @@ static int show(struct view *v, struct items *items, size_t *ret_shown)
     if (t->json) {
         array = must_have(t, json_array());
         for (size_t i = 0; i < items->n; i++) {
-            if (json_array_append_new(array, json_task(t, items->v[i].file, items->v[i].number,
-                                                       items->v[i].text)))
+            if (json_array_append_new(
+                    array, json_task(t, items->v[i].file, items->v[i].number, items->v[i].text)))
                 must_have(t, NULL);
         }
         *ret_shown = items->n;
@@ -429,8 +432,8 @@ static int show(struct view *v, struct items *items, size_t *ret_shown)
     return 0;
 }
 
-/* What matches the terms. A pattern that cannot be read is told; by todo.sh's name it matches nothing,
- * as there, by ours the list ends here. */
+/* What matches the terms. A pattern that cannot be read is told; by todo.sh's name it matches
+ * nothing, as there, by ours the list ends here. */
 static int view_make(struct view *v, struct task *t, int from)
 {
     struct str error = STR_NULL;
@@ -477,8 +480,8 @@ static int list_file(struct view *v, const char *name, const char *after)
     if (!status && !t->json) {
         debug_line(v, after);
         if (t->set.verbose > 0)
-            buf_printf(&t->out, "--\n%.*s: %zu of %zu tasks shown\n",
-                       STR_FMT(prefix_of(t, name)), shown, items.of);
+            buf_printf(&t->out, "--\n%.*s: %zu of %zu tasks shown\n", STR_FMT(prefix_of(t, name)),
+                       shown, items.of);
     }
     free(items.v);
     files_end(&files);
@@ -561,8 +564,8 @@ static bool read_priorities(const char *s, char *ret_from, char *ret_to)
 {
     size_t n = strlen(s);
 
-    if ((n != 1 && n != 3) || !isalpha((unsigned char)s[0]) ||
-        !isalpha((unsigned char)s[n - 1]) || (n == 3 && s[1] != '-'))
+    if ((n != 1 && n != 3) || !isalpha((unsigned char)s[0]) || !isalpha((unsigned char)s[n - 1]) ||
+        (n == 3 && s[1] != '-'))
         return false;
     *ret_from = (char)toupper((unsigned char)s[0]);
     *ret_to = (char)toupper((unsigned char)s[n - 1]);
@@ -659,8 +662,7 @@ static void collect_words(struct task *t, struct str text, char sigil, struct wo
         if (word.n > 1 && word.p[0] == sigil) {
             if (words->n == words->room) {
                 words->room = words->room ? words->room * 2 : 64;
-                words->v =
-                    must_have(t, reallocarray(words->v, words->room, sizeof(*words->v)));
+                words->v = must_have(t, reallocarray(words->v, words->room, sizeof(*words->v)));
             }
             words->v[words->n++] = must_copy(t, word);
         }
@@ -722,7 +724,7 @@ static int list_words(struct task *t, char sigil)
         for (size_t k = 0; k < file->n; k++) {
             struct str text = file->lines[k].text;
 
-            if (!v.nothing && filter_matches(v.filter, text, text))
+            if (!v.nothing && filter_matches(v.filter, must_copy(t, text), text.n))
                 collect_words(t, text, sigil, &words);
         }
     }

@@ -353,8 +353,7 @@ static int read_config(const char *path, struct arena *arena, struct buf *warnin
     if (fd >= 0)
         close(fd);
     if (n < 0 || settings_read(buf_str(&text), path, warnings)) {
-        *ret_error =
-            arena_printf(arena, "Fatal Error: Cannot read configuration file %s", path);
+        *ret_error = arena_printf(arena, "Fatal Error: Cannot read configuration file %s", path);
         return -EINVAL;
     }
     return 0;
@@ -389,8 +388,7 @@ static const char *find_config(const struct settings *s, const char *program, st
     const char *home = env_or("HOME", "");
     const char *slash = strrchr(program, '/');
     const char *first =
-        s->config ? s->config
-                  : env_or("TODOTXT_CFG_FILE", join(arena, home, "/.todo/config"));
+        s->config ? s->config : env_or("TODOTXT_CFG_FILE", join(arena, home, "/.todo/config"));
     const char *places[] = {
         first,
         join(arena, home, "/todo.cfg"),
@@ -430,8 +428,7 @@ static void find_actions(struct settings *s, struct arena *arena)
 
 static const char *chosen(const struct settings *s, enum override which, const char *fallback)
 {
-    return s->override[which] ? s->override[which]
-                              : env_or(override_names[which], fallback);
+    return s->override[which] ? s->override[which] : env_or(override_names[which], fallback);
 }
 
 static bool is(const char *a, const char *b)
@@ -453,10 +450,9 @@ static int choose_files(struct settings *s, struct arena *arena, struct str *ret
         s->todo_dir = "";
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         if (s->list)
-            *to[i] = i == 0 ? arena_printf(arena, "%s/%s.txt", s->todo_dir, s->list).p
-                            : arena_printf(arena, "%s/%s.%s.txt", s->todo_dir, s->list,
-                                           files[i].file)
-                                  .p;
+            *to[i] =
+                i == 0 ? arena_printf(arena, "%s/%s.txt", s->todo_dir, s->list).p
+                       : arena_printf(arena, "%s/%s.%s.txt", s->todo_dir, s->list, files[i].file).p;
         else
             *to[i] = env_or(files[i].name,
                             arena_printf(arena, "%s/%s.txt", s->todo_dir, files[i].file).p);

@@ -1,9 +1,10 @@
-/* Where the tasks are and how they are shown: the environment and the configuration file of todo.sh.
+/* Where the tasks are and how they are shown: the environment and the configuration file of
+ * todo.sh.
  *
  * The file is a shell script there; here its settings are read and nothing is run: NAME=value and
- * `export NAME=value` with quotes, backslashes, `~`, $NAME, ${NAME} and ${NAME:-value}. Any other line
- * is passed over with a warning. What it sets goes into the environment, as with todo.sh, so that
- * add-on actions and filters see it. One thread.
+ * `export NAME=value` with quotes, backslashes, `~`, $NAME, ${NAME} and ${NAME:-value}. Any other
+ * line is passed over with a warning. What it sets goes into the environment, as with todo.sh, so
+ * that add-on actions and filters see it. One thread.
  */
 #ifndef STOA_CLI_TASK_SETTINGS_H
 #define STOA_CLI_TASK_SETTINGS_H
@@ -13,8 +14,8 @@
 
 #define CONFIG_BYTES_MAX (1 << 20)
 
-/* What options, environment and file say, in this order; the settings that an option or the environment
- * has win over the file. */
+/* What options, environment and file say, in this order; the settings that an option or the
+ * environment has win over the file. */
 enum override {
     SET_AUTO_ARCHIVE,
     SET_FORCE,
@@ -58,7 +59,8 @@ int settings_read(struct str text, const char *name, struct buf *warnings) MUST_
 /* Puts all settings into the environment, for a program that is started. */
 void settings_export(const struct settings *s);
 
-/* A word with $NAME expanded; for TODOTXT_SOURCEVAR. The words of `text`, each ended by NUL, in *ret. */
+/* A word with $NAME expanded; for TODOTXT_SOURCEVAR. The words of `text`, each ended by NUL, in
+ * *ret. */
 int settings_expand(struct str text, struct buf *ret) MUST_CHECK;
 
 #endif

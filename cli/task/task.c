@@ -187,11 +187,15 @@ static bool take_setting(int key, struct settings *s)
         unsigned char which;
         const char *value;
     } simple[] = {
-        {'a', SET_AUTO_ARCHIVE, "0"},  {'A', SET_AUTO_ARCHIVE, "1"},
-        {'c', SET_PLAIN, "0"},         {'p', SET_PLAIN, "1"},
-        {'f', SET_FORCE, "1"},         {'n', SET_PRESERVE_LINE_NUMBERS, "0"},
+        {'a', SET_AUTO_ARCHIVE, "0"},
+        {'A', SET_AUTO_ARCHIVE, "1"},
+        {'c', SET_PLAIN, "0"},
+        {'p', SET_PLAIN, "1"},
+        {'f', SET_FORCE, "1"},
+        {'n', SET_PRESERVE_LINE_NUMBERS, "0"},
         {'N', SET_PRESERVE_LINE_NUMBERS, "1"},
-        {'t', SET_DATE_ON_ADD, "1"},   {'T', SET_DATE_ON_ADD, "0"},
+        {'t', SET_DATE_ON_ADD, "1"},
+        {'T', SET_DATE_ON_ADD, "0"},
         {'x', SET_DISABLE_FILTER, "1"},
     };
 
@@ -329,21 +333,22 @@ static int die_with_help(struct task *t, struct str error)
     return die(t, "%.*s", STR_FMT(error));
 }
 
-/* As todo.sh: the folder and three files are there from the first run on. A list with a name begins with
- * its first task instead. */
+/* As todo.sh: the folder and three files are there from the first run on. A list with a name begins
+ * with its first task instead. */
 static int prepare_files(struct task *t)
 {
     struct stat st;
     bool is_there = stat(t->set.todo_dir, &st) == 0;
 
     if ((is_there && !S_ISDIR(st.st_mode)) || (!is_there && make_folders(t->set.todo_dir)))
-        return die_with_help(t, must_print(t, "Fatal Error: %s is not a directory",
-                                           t->set.todo_dir));
+        return die_with_help(t,
+                             must_print(t, "Fatal Error: %s is not a directory", t->set.todo_dir));
     if (t->set.list) {
-        if (stat(t->set.todo_file, &st) && strcmp(t->action, "add") && strcmp(t->action, "a") &&
-            strcmp(t->action, "addm"))
-            return die(t, "TODO: There is no list %s; `%s -l %s add TEXT' begins one.",
-                       t->set.list, t->program, t->set.list);
+        const struct command *c = command_find(t->action);
+
+        if (stat(t->set.todo_file, &st) && c && c->run != action_add && c->run != action_addm)
+            return die(t, "TODO: There is no list %s; `%s -l %s add TEXT' begins one.", t->set.list,
+                       t->program, t->set.list);
         return 0;
     }
     /* What cannot be made is told, and is empty for what only reads, as with todo.sh. */

@@ -1,9 +1,9 @@
 /* `stoa task` and `stoa-todo`: what the files of the task manager share.
  *
- * One run is one struct task: settings, arguments, and the output, which is held back until the change
- * that it tells of is on the disk. By the name stoa-todo the actions of todo.sh do what todo.sh does; by
- * the name `stoa task` they understand more (filter.h, rec:, --help), and colours are for terminals.
- * One thread; memory lives as long as the run.
+ * One run is one struct task: settings, arguments, and the output, which is held back until the
+ * change that it tells of is on the disk. By the name stoa-todo the actions of todo.sh do what
+ * todo.sh does; by the name `stoa task` they understand more (filter.h, rec:, --help), and colours
+ * are for terminals. One thread; memory lives as long as the run.
  */
 #ifndef STOA_CLI_TASK_TASK_H
 #define STOA_CLI_TASK_TASK_H
@@ -21,9 +21,9 @@ struct task {
     struct arena arena;
     struct settings set;
     struct buf out;
-    const char *program;  /* as people call it: "stoa-todo", "stoa task" */
+    const char *program;   /* as people call it: "stoa-todo", "stoa task" */
     const char *full_name; /* a program that add-on actions can call */
-    bool is_todo_sh;      /* called as stoa-todo */
+    bool is_todo_sh;       /* called as stoa-todo */
     bool json, wants_color;
     date_t today;
     const char *action; /* in lower case */
@@ -88,14 +88,13 @@ struct change {
 };
 
 /* 0, or 1 after the error was told. Then change_end(), in both cases. */
-int change_begin(struct change *c, struct task *t, const char *const *names,
-                 size_t n) MUST_CHECK;
+int change_begin(struct change *c, struct task *t, const char *const *names, size_t n) MUST_CHECK;
 /* Commits, and gives the exit status: `status`, or 1 when the files could not be written; what was
  * said of the change is then taken back. */
 int change_end(struct change *c, int status) MUST_CHECK;
 
-/* The item of that number, 0 the first, in *ret; or 1 after the error was told. usage: for an argument
- * that is no number. */
+/* The item of that number, 0 the first, in *ret; or 1 after the error was told. usage: for an
+ * argument that is no number. */
 int find_item(struct task *t, const struct file *file, const char *item, const char *usage,
               size_t *ret) MUST_CHECK;
 
@@ -121,8 +120,8 @@ int action_stats(struct task *t);
 
 /* ---- color.c ---- */
 
-/* The escape codes of a setting (PRI_A, COLOR_DONE, DEFAULT, RED); "" when colours are off. Priorities
- * without one of their own have PRI_X's. */
+/* The escape codes of a setting (PRI_A, COLOR_DONE, DEFAULT, RED); "" when colours are off.
+ * Priorities without one of their own have PRI_X's. */
 struct str color_of(struct task *t, const char *setting);
 struct str color_of_priority(struct task *t, char priority);
 
@@ -166,9 +165,9 @@ extern const size_t n_commands;
 const struct command *command_find(const char *name);
 int action_help(struct task *t);
 int action_shorthelp(struct task *t);
-void print_usage(struct task *t);       /* two lines, as of todo.sh */
+void print_usage(struct task *t); /* two lines, as of todo.sh */
 void print_command(struct task *t, const struct command *c);
-void print_manual(struct task *t);      /* the manual page, in roff */
+void print_manual(struct task *t); /* the manual page, in roff */
 void print_options(struct task *t);
 
 #endif

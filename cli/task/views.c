@@ -1,4 +1,5 @@
-/* Lists that todo.sh has not: what is due, what to do next, figures, a calendar, the lists there are. */
+/* Lists that todo.sh has not: what is due, what to do next, figures, a calendar, the lists there
+ * are. */
 #include "filter.h"
 #include "task.h"
 
@@ -7,7 +8,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#define CELL 5        /* columns of a day in the calendar */
+#define CELL 5            /* columns of a day in the calendar */
 #define NAME_MAX_WIDTH 32 /* columns of a project in stats */
 
 struct entry {
@@ -59,7 +60,7 @@ static int open_entries(struct task *t, int from, struct entries *ret)
 
         line_read(e.text, &e.line);
         e.due = line_tag_date(e.line.body, STR("due"));
-        if (e.text.n && !e.line.done && filter_matches(filter, must_copy(t, e.text), e.text))
+        if (e.text.n && !e.line.done && filter_matches(filter, must_copy(t, e.text), e.text.n))
             ret->v[ret->n++] = e;
     }
     filter_free(filter);
@@ -84,6 +85,12 @@ static int compare_due(const void *a, const void *b)
     if (!order)
         order = compare_numbers(priority_rank(x), priority_rank(y));
     return order ? order : compare_numbers((int64_t)x->number, (int64_t)y->number);
+}
+
+static void sort_by_due(struct entries *all)
+{
+    if (all->n)
+        qsort(all->v, all->n, sizeof(*all->v), compare_due);
 }
 
 /* ---- showing ---- */
@@ -180,15 +187,15 @@ int action_due(struct task *t)
     }
     all.n = kept;
     if (!status) {
-        qsort(all.v, all.n, sizeof(*all.v), compare_due);
+        sort_by_due(&all);
         status = say_entries(t, &all, "due");
     }
     files_end(&all.files);
     return status;
 }
 
-/* The day from which on a task presses: its due date when that has come; then by priority, due date and
- * age. */
+/* The day from which on a task presses: its due date when that has come; then by priority, due date
+ * and age. */
 static int compare_next(const void *a, const void *b, void *data)
 {
     const struct entry *x = a, *y = b;
@@ -223,7 +230,8 @@ int action_next(struct task *t)
     }
     all.n = kept;
     if (!status) {
-        qsort_r(all.v, all.n, sizeof(*all.v), compare_next, &t->today);
+        if (all.n)
+            qsort_r(all.v, all.n, sizeof(*all.v), compare_next, &t->today);
         kept = count < 0 ? 1 : (size_t)count;
         all.n = all.n < kept ? all.n : kept;
         status = say_entries(t, &all, "to do next");
@@ -255,8 +263,7 @@ static struct project *project_of(struct task *t, struct stats *s, struct str na
     }
     if (s->n_projects == s->room) {
         s->room = s->room ? s->room * 2 : 16;
-        s->projects =
-            must_have(t, reallocarray(s->projects, s->room, sizeof(*s->projects)));
+        s->projects = must_have(t, reallocarray(s->projects, s->room, sizeof(*s->projects)));
     }
     s->projects[s->n_projects] = (struct project){.name = name};
     return &s->projects[s->n_projects++];
@@ -461,9 +468,11 @@ static void say_day(struct task *t, date_t day, size_t n)
     struct str color = n && day < t->today ? color_of(t, "RED")
                        : day == t->today   ? color_of(t, "YELLOW")
                                            : STR("");
-    struct str mark = !n ? day == t->today ? STR("*") : STR("") : n < 10 ? must_print(t, "%zu", n) : STR("+");
-    struct str cell = must_print(t, "%2d%s%.*s%s", date_civil(day).day, n ? "(" : "",
-                                 STR_FMT(mark), n ? ")" : "");
+    struct str mark = !n       ? day == t->today ? STR("*") : STR("")
+                            : n < 10 ? must_print(t, "%zu", n)
+                               : STR("+");
+    struct str cell = must_print(t, "%2d%s%.*s%s", date_civil(day).day, n ? "(" : "", STR_FMT(mark),
+                                 n ? ")" : "");
 
     buf_append_str(&t->out, color);
     terminal_pad(&t->out, cell, CELL);
@@ -508,7 +517,7 @@ int action_calendar(struct task *t)
     }
     all.n = kept;
     if (!status) {
-        qsort(all.v, all.n, sizeof(*all.v), compare_due);
+        sort_by_due(&all);
         if (!t->json)
             say_month(t, &all, c);
         if (!t->json && all.n)
@@ -610,8 +619,8 @@ int action_lists(struct task *t)
     int status = 0;
 
     if (!folder)
-        return trouble(t, must_print(t, "cannot read the folder %s: %s", t->set.todo_dir,
-                                     strerror(errno)));
+        return trouble(
+            t, must_print(t, "cannot read the folder %s: %s", t->set.todo_dir, strerror(errno)));
     while (!status && (e = readdir(folder))) {
         struct str name = str_of(e->d_name);
 

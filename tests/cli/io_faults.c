@@ -3,12 +3,12 @@
  *     STOA_IO_STEP=N            which call, counted from 1; 0 only counts
  *     STOA_IO_FAULT=kill        SIGKILL before the call
  *     STOA_IO_FAULT=half        a write puts down half of its bytes, then SIGKILL
- *     STOA_IO_FAULT=ENOSPC      the call fails with that error (ENOSPC, EIO, EROFS, EACCES); so do all
- *                               later ones that write or make files, as on a full disk
- *     STOA_IO_COUNT=path        how many steps there were is written there at the end
+ *     STOA_IO_FAULT=ENOSPC      the call fails with that error (ENOSPC, EIO, EROFS, EACCES); so do
+ * all later ones that write or make files, as on a full disk STOA_IO_COUNT=path        how many
+ * steps there were is written there at the end
  *
- * Steps: opening for writing, writing (not to the standard streams), fsync, fchmod, link, rename, unlink,
- * truncate. */
+ * Steps: opening for writing, writing (not to the standard streams), fsync, fchmod, link, rename,
+ * unlink, truncate. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-/* libFuzzer target for the lines of todo.txt files and the terms that choose among them. What is printed
- * is, byte for byte, what was read; words are parts of the line, in order; a task that recurs is a line
- * again; and a filter and its negation never agree. */
+/* libFuzzer target for the lines of todo.txt files and the terms that choose among them. What is
+ * printed is, byte for byte, what was read; words are parts of the line, in order; a task that
+ * recurs is a line again; and a filter and its negation never agree. */
 #include "../../cli/task/filter.h"
 #include "../../cli/task/line.h"
 
@@ -72,7 +72,7 @@ static bool chooses(const char *term, struct str text, date_t today, struct aren
 
     check(err == 0 || (err == -EINVAL && error.n));
     if (!err)
-        *ret_matches = filter_matches(f, text, text);
+        *ret_matches = filter_matches(f, text, text.n);
     filter_free(f);
     return !err;
 }

@@ -1,4 +1,5 @@
-/* Task files and the undo journal, by themselves: places, errors, what another program does meanwhile. */
+/* Task files and the undo journal, by themselves: places, errors, what another program does
+ * meanwhile. */
 #include "../../cli/task/journal.h"
 
 #include <errno.h>

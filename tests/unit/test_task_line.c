@@ -62,8 +62,8 @@ static void parts(void **state UNUSED)
 static void what_only_looks_like_a_part_is_body(void **state UNUSED)
 {
     static const char *const bodies[] = {
-        "X 2026-01-01 a", "xylophone", "x", "(a) b", "(A)b", "(AA) b", "(A)", "2026-02-29 a",
-        "2026-13-01 a", "2026-1-1 a", "2026-01-01", " (A) a", "",
+        "X 2026-01-01 a", "xylophone",    "x",          "(a) b",      "(A)b",   "(AA) b", "(A)",
+        "2026-02-29 a",   "2026-13-01 a", "2026-1-1 a", "2026-01-01", " (A) a", "",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
@@ -94,11 +94,16 @@ static void words(void **state UNUSED)
         enum word_kind kind;
         const char *text, *value;
     } expected[] = {
-        {WORD_PLAIN, "a", NULL},     {WORD_PROJECT, "+b", NULL},
-        {WORD_CONTEXT, "@c", NULL},  {WORD_TAG, "d:e", "e"},
-        {WORD_PLAIN, "http://x.org", NULL}, {WORD_TAG, "k:v:w", "v:w"},
-        {WORD_PLAIN, "+", NULL},     {WORD_PLAIN, "@", NULL},
-        {WORD_PLAIN, ":x", NULL},    {WORD_PLAIN, "y:", NULL},
+        {WORD_PLAIN, "a", NULL},
+        {WORD_PROJECT, "+b", NULL},
+        {WORD_CONTEXT, "@c", NULL},
+        {WORD_TAG, "d:e", "e"},
+        {WORD_PLAIN, "http://x.org", NULL},
+        {WORD_TAG, "k:v:w", "v:w"},
+        {WORD_PLAIN, "+", NULL},
+        {WORD_PLAIN, "@", NULL},
+        {WORD_PLAIN, ":x", NULL},
+        {WORD_PLAIN, "y:", NULL},
     };
     struct word w;
 
@@ -184,9 +189,10 @@ static void days_that_people_type(void **state UNUSED)
     static const struct {
         const char *text;
         int days;
-    } good[] = {{"today", 0}, {"Tomorrow", 1}, {"yesterday", -1}, {"mon", 1},   {"sunday", 7},
+    } good[] = {{"today", 0}, {"Tomorrow", 1}, {"yesterday", -1}, {"mon", 1},  {"sunday", 7},
                 {"SAT", 6},   {"+1w", 7},      {"-2d", -2},       {"+1m", 30}, {"2026-12-01", 2}};
-    static const char *const bad[] = {"", "+", "-", "+1", "1w", "m", "to", "2026-11-31", "++1d", "+0d"};
+    static const char *const bad[] = {"",  "+",  "-",          "+1",   "1w",
+                                      "m", "to", "2026-11-31", "++1d", "+0d"};
 
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
         assert_int_equal(date_read_human(str_of(good[i].text), today, &d), 0);

@@ -67,8 +67,9 @@ static void plain_settings(void **state UNUSED)
 static void what_only_a_shell_can_do_is_passed_over(void **state UNUSED)
 {
     static const char *const lines[] = {
-        "A=$(rm x)", "A=`rm x`", "A=\"$(rm x)\"", "if true", ". other", "echo hello", "A",
-        "A=1 command", "A=1 | b", "A=(1 2)", "A=${B%c}", "A=${B", "A='open", "A=\"open", "A+=1", "A=1&",
+        "A=$(rm x)", "A=`rm x`",    "A=\"$(rm x)\"", "if true", ". other",  "echo hello",
+        "A",         "A=1 command", "A=1 | b",       "A=(1 2)", "A=${B%c}", "A=${B",
+        "A='open",   "A=\"open",    "A+=1",          "A=1&",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {

@@ -13,10 +13,12 @@ static void widths(void **state UNUSED)
     assert_int_equal(terminal_width(STR("héé")), 3);
     assert_int_equal(terminal_width(STR("漢字")), 4);
     assert_int_equal(terminal_width(STR("カナ")), 4);
-    assert_int_equal(terminal_width(STR("e\xcc\x81")), 1);       /* a combining accent */
+    assert_int_equal(terminal_width(STR("e\xcc\x81")), 1);        /* a combining accent */
     assert_int_equal(terminal_width(STR("\xf0\x9f\x8e\x89")), 2); /* a party popper */
     assert_int_equal(terminal_width(STR("\033[1;33mA\033[0m")), 1);
-    assert_int_equal(terminal_width(STR("a\xff" "b")), 3);
+    assert_int_equal(terminal_width(STR("a\xff"
+                                        "b")),
+                     3);
     assert_int_equal(terminal_width(STR("\xe6\xbc")), 2); /* a character cut in two */
 }
 
