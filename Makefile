@@ -480,7 +480,7 @@ test-docs: ## the page /docs/ in Chromium
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
 
-.PHONY: bench bench-codec bench-flood bench-pages
+.PHONY: bench bench-codec bench-flood bench-pages bench-task
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
@@ -490,6 +490,13 @@ bench: ## tables of requests a second, latency, CPU a request and memory (bench/
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/gateway.py
 	@echo
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/bench.py
+	@echo
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/task.py
+
+bench-task: ## only its last part: the task manager beside todo.sh
+	@deploy/install-packages build bench
+	@$(BIG_MAKE) $(CLI)
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/task.py
 
 bench-pages: ## the cost of a page by its depth and by the table's size: 10,000, 100,000, 1,000,000 articles
 	@deploy/install-packages build run bench
