@@ -84,7 +84,9 @@ int main(int argc, char **argv)
     const char *name = slash ? slash + 1 : argc ? argv[0] : "stoa";
 
     argp_err_exit_status = 2;
-    setlocale(LC_ALL, "");
+    /* What is needed: characters and their order. The other categories take as long again. */
+    setlocale(LC_CTYPE, "");
+    setlocale(LC_COLLATE, "");
     signal(SIGPIPE, SIG_IGN); /* terminal_write() sees to it */
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), not the end */
     return strcmp(name, "stoa-todo") == 0 ? task_main_todo_sh(argc, argv) : run(argc, argv);

@@ -9,21 +9,29 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ZEROS_MAX 5 /* spaces in front of a number that become zeros */
+#define STREAM_BYTES 65536 /* of output that are not held back */
+#define ZEROS_MAX 5        /* spaces in front of a number that become zeros */
 
 struct item {
-    struct str shown; /* "07 text", NUL-terminated */
-    struct str text;
+    struct str shown; /* without its number */
+    struct str text;  /* the line of the file */
     const char *file;
-    size_t number;
-    struct str key;   /* what is sorted by: shown, without the number */
-    uint64_t rank[2]; /* its first bytes, in upper case */
+    size_t number; /* of the line */
+    size_t label;  /* the number that is shown */
+};
+
+/* What is sorted: small, as it is moved about. */
+struct key {
+    unsigned __int128 rank; /* the first bytes of what is shown, in upper case */
+    size_t at;              /* in items */
 };
 
 struct items {
     struct item *v;
+    struct key *keys;
     size_t n, room;
-    size_t of; /* how many there were before the filter */
+    size_t padding; /* columns of a number, at least */
+    size_t of;      /* how many there were before the filter */
 };
 
 struct view {
@@ -31,9 +39,10 @@ struct view {
     struct filter *filter;
     const char *const *terms;
     size_t n_terms;
-    char from, to;  /* priorities; 0: any */
-    size_t rewrite; /* listall: lines beyond this many have the number 0; SIZE_MAX: plain list */
-    bool nothing;   /* a term that cannot be read matches nothing */
+    char from, to;   /* priorities; 0: any */
+    size_t rewrite;  /* listall: lines beyond this many have the number 0; SIZE_MAX: plain list */
+    bool nothing;    /* a term that cannot be read matches nothing */
+    struct buf line; /* the one that is looked at */
 };
 
 /* ---- numbering and filtering ---- */
@@ -59,21 +68,28 @@ static bool is_shown(struct str text)
     return false;
 }
 
-static struct str numbered(struct task *t, size_t number, size_t padding, struct str text)
+/* "  7 text", "007 text", NUL-terminated, in place of what `to` had. */
+static struct str numbered(struct view *v, size_t number, size_t padding, char fill,
+                           struct str text)
 {
     size_t digits = digits_of(number), width = digits > padding ? digits : padding;
-    char *p = must_have(t, arena_alloc(&t->arena, width + text.n + 2));
+    size_t fills = width - digits < ZEROS_MAX ? width - digits : ZEROS_MAX;
+    char *p;
 
+    v->line.n = 0;
+    p = must_have(v->t, buf_reserve(&v->line, width + text.n + 2));
     memset(p, ' ', width + 1);
+    memset(p, fill, fills);
     for (size_t i = width; i > width - digits; number /= 10)
         p[--i] = (char)('0' + number % 10);
     memcpy(p + width + 1, text.p, text.n);
     p[width + 1 + text.n] = '\0';
-    return (struct str){p, width + 1 + text.n};
+    v->line.n = width + 1 + text.n;
+    return buf_str(&v->line);
 }
 
-/* What listall makes of a line: runs of blanks become one space, and the number is a new one. */
-static struct str squeezed(struct task *t, size_t number, size_t padding, struct str text)
+/* What listall makes of a line: runs of blanks become one space. */
+static struct str squeezed(struct task *t, struct str text)
 {
     char *p = must_have(t, arena_alloc(&t->arena, text.n + 1));
     size_t n = 0;
@@ -88,7 +104,7 @@ static struct str squeezed(struct task *t, size_t number, size_t padding, struct
     }
     while (n && p[n - 1] == ' ')
         n--;
-    return numbered(t, number, padding, (struct str){p, n});
+    return (struct str){p, n};
 }
 
 static bool has_priority(const struct view *v, struct str text)
@@ -99,16 +115,11 @@ static bool has_priority(const struct view *v, struct str text)
     return !l.done && l.priority >= v->from && l.priority <= v->to;
 }
 
-static struct str after_number(struct str shown)
+static unsigned __int128 rank_of(struct str key)
 {
-    return str_skip(shown, (size_t)((const char *)memchr(shown.p, ' ', shown.n) - shown.p));
-}
+    unsigned __int128 rank = 0;
 
-static uint64_t rank_of(struct str key)
-{
-    uint64_t rank = 0;
-
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < sizeof(rank); i++) {
         unsigned char c = i < key.n ? (unsigned char)key.p[i] : 0;
 
         rank = rank << 8 | (c >= 'a' && c <= 'z' ? c - 32U : c);
@@ -116,41 +127,47 @@ static uint64_t rank_of(struct str key)
     return rank;
 }
 
-static void keep(struct view *v, struct items *items, struct item item)
+static void make_room(struct view *v, struct items *items, size_t more)
 {
-    char *p = (char *)item.shown.p; /* made by numbered() */
+    items->room += more;
+    items->v = must_have(v->t, reallocarray(items->v, items->room + 1, sizeof(*items->v)));
+    items->keys = must_have(v->t, reallocarray(items->keys, items->room + 1, sizeof(*items->keys)));
+}
 
-    for (size_t i = 0; i < ZEROS_MAX && p[i] == ' '; i++)
-        p[i] = '0';
-    item.key = after_number(item.shown);
-    item.rank[0] = rank_of(str_skip(item.key, 1)); /* a space, in all of them */
-    item.rank[1] = rank_of(str_skip(item.key, 9));
-    if (items->n == items->room) {
-        items->room = items->room ? items->room * 2 : 256;
-        items->v = must_have(v->t, reallocarray(items->v, items->room, sizeof(*items->v)));
-    }
+static void keep(struct items *items, struct item item)
+{
+    items->keys[items->n] = (struct key){rank_of(item.shown), items->n};
     items->v[items->n++] = item;
 }
 
-/* number: of the first line. */
-static void collect(struct view *v, const struct file *file, size_t number, size_t padding,
-                    struct items *items)
+/* first: the number that is shown for the first line. */
+static void collect(struct view *v, const struct file *file, size_t first, struct items *items)
 {
-    for (size_t i = 0; i < file->n; i++, number++) {
-        struct item item = {.text = file->lines[i].text, .file = file->name, .number = i + 1};
+    make_room(v, items, file->n);
+    for (size_t i = 0; i < file->n; i++) {
+        struct str text = file->lines[i].text;
+        struct item item = {text, text, file->name, i + 1, first + i};
 
-        if (!is_shown(item.text))
+        if (!is_shown(text))
             continue;
         items->of++;
-        if (v->nothing || (v->from && !has_priority(v, item.text)))
+        if (v->nothing || (v->from && !has_priority(v, text)))
             continue;
-        item.shown = numbered(v->t, number, padding, item.text);
-        if (!filter_matches(v->filter, item.shown, item.text.n))
+        if (v->n_terms &&
+            !filter_matches(v->filter, numbered(v, item.label, items->padding, ' ', text), text.n))
             continue;
-        if (v->rewrite != SIZE_MAX)
-            item.shown = squeezed(v->t, number > v->rewrite ? 0 : number, padding, item.text);
-        keep(v, items, item);
+        if (v->rewrite != SIZE_MAX) {
+            item.shown = squeezed(v->t, text);
+            item.label = item.label > v->rewrite ? 0 : item.label;
+        }
+        keep(items, item);
     }
+}
+
+static void items_free(struct items *items)
+{
+    free(items->v);
+    free(items->keys);
 }
 
 /* ---- sorting ---- */
@@ -171,20 +188,22 @@ static int compare_folded(struct str a, struct str b)
 }
 
 /* As `LC_COLLATE=C sort -f -k2`: by what follows the number, in any case, then by all of it. */
-static int compare_items(const void *a, const void *b)
+static int compare_items(const void *a, const void *b, void *data)
 {
-    const struct item *x = a, *y = b;
-    size_t n = x->shown.n < y->shown.n ? x->shown.n : y->shown.n;
+    const struct key *x = a, *y = b;
+    const struct item *v = data, *i = &v[x->at], *k = &v[y->at];
+    size_t n;
     int order;
 
-    for (size_t i = 0; i < ARRAY_SIZE(x->rank); i++) {
-        if (x->rank[i] != y->rank[i])
-            return x->rank[i] < y->rank[i] ? -1 : 1;
-    }
-    order = compare_folded(x->key, y->key);
-    if (!order)
-        order = memcmp(x->shown.p, y->shown.p, n);
-    return order ? order : (x->shown.n > y->shown.n) - (x->shown.n < y->shown.n);
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    order = compare_folded(i->shown, k->shown);
+    if (order)
+        return order;
+    if (i->label != k->label)
+        return i->label < k->label ? -1 : 1;
+    n = i->shown.n < k->shown.n ? i->shown.n : k->shown.n;
+    return memcmp(i->shown.p, k->shown.p, n);
 }
 
 /* ---- colours ---- */
@@ -250,6 +269,11 @@ static void append_words(struct task *t, const struct colors *c, struct str show
         shown = rest;
     }
     buf_append_str(to, shown); /* blanks at the end */
+}
+
+static struct str after_number(struct str shown)
+{
+    return str_skip(shown, (size_t)((const char *)memchr(shown.p, ' ', shown.n) - shown.p));
 }
 
 static void append_item(struct task *t, const struct colors *c, struct str shown, struct buf *to)
@@ -329,10 +353,18 @@ static size_t count_lines(struct str s)
     return n + (s.n && s.p[s.n - 1] != '\n');
 }
 
-static void trim_line_ends(struct buf *b)
+/* Without what is empty at the end, as a shell has it. from: where the lines begin. */
+static void trim_line_ends(struct buf *b, size_t from)
 {
-    while (b->n && b->p[b->n - 1] == '\n')
+    while (b->n > from && b->p[b->n - 1] == '\n')
         b->n--;
+}
+
+static struct str shown_at(struct view *v, const struct items *items, size_t i)
+{
+    const struct item *item = &items->v[items->keys[i].at];
+
+    return numbered(v, item->label, items->padding, '0', item->shown);
 }
 
 /* The lines of the items, in the order of TODOTXT_SORT_COMMAND, which may also leave some out. */
@@ -341,7 +373,7 @@ static int sort_by_command(struct view *v, const struct items *items, struct buf
     struct buf lines CLEANUP(buf_free) = {.max = OUTPUT_MAX};
 
     for (size_t i = 0; i < items->n; i++) {
-        buf_append_str(&lines, items->v[i].shown);
+        buf_append_str(&lines, shown_at(v, items, i));
         if (i + 1 < items->n)
             buf_append_char(&lines, '\n');
     }
@@ -363,11 +395,10 @@ static void append_line(struct view *v, const struct colors *c, struct str shown
     buf_append_char(to, '\n');
 }
 
-/* Coloured, filtered: as they are shown. */
+/* Coloured and hidden: as they are shown, but for the final filter. */
 static int render(struct view *v, struct items *items, struct buf *ret)
 {
     struct buf sorted CLEANUP(buf_free) = {.max = OUTPUT_MAX};
-    struct buf lines CLEANUP(buf_free) = {.max = OUTPUT_MAX};
     struct colors colors;
     regex_t hidden[3];
     size_t n_hidden = compile_hidden(hidden);
@@ -376,59 +407,70 @@ static int render(struct view *v, struct items *items, struct buf *ret)
     choose_colors(v->t, &colors);
     if (v->t->set.sort_command) {
         err = sort_by_command(v, items, &sorted);
-        trim_line_ends(&sorted);
+        trim_line_ends(&sorted, 0);
         for (struct str rest = buf_str(&sorted); rest.n;) {
             const char *lf = memchr(rest.p, '\n', rest.n);
             size_t n = lf ? (size_t)(lf - rest.p) : rest.n;
 
-            append_line(v, &colors, (struct str){rest.p, n}, hidden, n_hidden, &lines);
+            append_line(v, &colors, (struct str){rest.p, n}, hidden, n_hidden, ret);
             rest = str_skip(rest, n + 1);
         }
     } else {
-        for (size_t i = 0; i < items->n; i++)
-            append_line(v, &colors, items->v[i].shown, hidden, n_hidden, &lines);
+        for (size_t i = 0; i < items->n; i++) {
+            append_line(v, &colors, shown_at(v, items, i), hidden, n_hidden, ret);
+            if (ret == &v->t->out && ret->n >= STREAM_BYTES && !v->t->pages)
+                flush(v->t);
+        }
     }
     for (size_t i = 0; i < n_hidden; i++)
         regfree(&hidden[i]);
-    if (!err)
-        err = buf_error(&lines);
-    if (!err && v->t->set.final_filter) {
-        trim_line_ends(&lines);
-        buf_append_char(&lines, '\n');
-        return run_shell(v->t, v->t->set.final_filter, items->n ? buf_str(&lines) : STR_NULL, ret);
-    }
-    buf_append_str(ret, buf_str(&lines));
     return err ? err : buf_error(ret);
+}
+
+static int render_filtered(struct view *v, struct items *items, struct buf *ret)
+{
+    struct buf lines CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    int err = render(v, items, &lines);
+
+    return err ? err : run_shell(v->t, v->t->set.final_filter, buf_str(&lines), ret);
+}
+
+static int show_json(struct view *v, const struct items *items)
+{
+    struct task *t = v->t;
+    json_t *array = must_have(t, json_array());
+
+    for (size_t i = 0; i < items->n; i++) {
+        const struct item *item = &items->v[items->keys[i].at];
+
+        if (json_array_append_new(array, json_task(t, item->file, item->number, item->text)))
+            must_have(t, NULL);
+    }
+    return json_say(t, array);
 }
 
 /* Prints the items; how many lines that were in *ret_shown. */
 static int show(struct view *v, struct items *items, size_t *ret_shown)
 {
     struct task *t = v->t;
-    struct buf text CLEANUP(buf_free) = {.max = OUTPUT_MAX};
-    json_t *array;
+    bool whole = t->set.final_filter || t->set.sort_command;
+    size_t from = t->out.n;
     int err;
 
     if (items->n && (t->json || !t->set.sort_command))
-        qsort(items->v, items->n, sizeof(*items->v), compare_items);
-    if (t->json) {
-        array = must_have(t, json_array());
-        for (size_t i = 0; i < items->n; i++) {
-            if (json_array_append_new(
-                    array, json_task(t, items->v[i].file, items->v[i].number, items->v[i].text)))
-                must_have(t, NULL);
-        }
-        *ret_shown = items->n;
-        return json_say(t, array);
-    }
-    err = render(v, items, &text);
+        qsort_r(items->keys, items->n, sizeof(*items->keys), compare_items, items->v);
+    if (t->json)
+        return show_json(v, items);
+    err = t->set.final_filter ? render_filtered(v, items, &t->out) : render(v, items, &t->out);
     if (err)
         return trouble(t, must_print(t, "cannot show the list: %s", strerror(-err)));
-    trim_line_ends(&text);
-    if (text.n)
-        buf_append_char(&text, '\n');
-    buf_append_str(&t->out, buf_str(&text));
-    *ret_shown = count_lines(buf_str(&text));
+    *ret_shown = items->n;
+    if (whole) { /* of other programs: any number of lines */
+        trim_line_ends(&t->out, from);
+        if (t->out.n > from)
+            buf_append_char(&t->out, '\n');
+        *ret_shown = count_lines(str_skip(buf_str(&t->out), from));
+    }
     return 0;
 }
 
@@ -438,12 +480,18 @@ static int view_make(struct view *v, struct task *t, int from)
 {
     struct str error = STR_NULL;
 
-    *v = (struct view){.t = t, .rewrite = SIZE_MAX};
+    *v = (struct view){.t = t, .rewrite = SIZE_MAX, .line = {.max = OUTPUT_MAX}};
     v->terms = from < t->argc ? (const char *const *)t->argv + from : NULL;
     v->n_terms = from < t->argc ? (size_t)(t->argc - from) : 0;
     if (filter_make(v->terms, v->n_terms, !t->is_todo_sh, t->today, &t->arena, &v->filter, &error))
         v->nothing = trouble(t, error);
     return v->nothing && !t->is_todo_sh;
+}
+
+static void view_end(struct view *v)
+{
+    filter_free(v->filter);
+    buf_free(&v->line);
 }
 
 static int look(struct task *t, struct files *files, const char *const *names, size_t n)
@@ -474,7 +522,8 @@ static int list_file(struct view *v, const char *name, const char *after)
     int status = look(t, &files, &name, 1);
 
     if (!status) {
-        collect(v, files_at(&files, 0), 1, digits_of(files_at(&files, 0)->n), &items);
+        items.padding = digits_of(files_at(&files, 0)->n);
+        collect(v, files_at(&files, 0), 1, &items);
         status = show(v, &items, &shown);
     }
     if (!status && !t->json) {
@@ -483,7 +532,7 @@ static int list_file(struct view *v, const char *name, const char *after)
             buf_printf(&t->out, "--\n%.*s: %zu of %zu tasks shown\n", STR_FMT(prefix_of(t, name)),
                        shown, items.of);
     }
-    free(items.v);
+    items_free(&items);
     files_end(&files);
     return status;
 }
@@ -495,7 +544,7 @@ int action_list(struct task *t)
 
     if (!status)
         status = list_file(&v, t->set.todo_file, NULL);
-    filter_free(v.filter);
+    view_end(&v);
     return status;
 }
 
@@ -555,7 +604,7 @@ int action_listfile(struct task *t)
     status = view_make(&v, t, 1);
     if (!status)
         status = list_file(&v, found, NULL);
-    filter_free(v.filter);
+    view_end(&v);
     return status;
 }
 
@@ -587,7 +636,7 @@ int action_listpri(struct task *t)
     if (!status)
         status = list_file(&v, t->set.todo_file,
                            must_print(t, "grep '^ *[0-9]\\+ ([%.*s]) '", STR_FMT(range)).p);
-    filter_free(v.filter);
+    view_end(&v);
     return status;
 }
 
@@ -613,7 +662,7 @@ int action_listall(struct task *t)
     const char *names[] = {t->set.todo_file, t->set.done_file};
     struct files files = {.n = 0};
     struct items items = {.n = 0};
-    size_t shown[2], all = 0, padding;
+    size_t shown[2], all = 0;
     struct view v;
     int status = view_make(&v, t, 0);
 
@@ -623,17 +672,17 @@ int action_listall(struct task *t)
         struct file *todo = files_at(&files, 0), *done = files_at(&files, 1);
 
         v.rewrite = todo->n;
-        padding = todo->n ? digits_of(todo->n) : 0;
-        collect(&v, todo, 1, padding, &items);
+        items.padding = todo->n ? digits_of(todo->n) : 0;
+        collect(&v, todo, 1, &items);
         shown[0] = items.n;
-        collect(&v, done, todo->n + 1, padding, &items);
+        collect(&v, done, todo->n + 1, &items);
         shown[1] = items.n - shown[0];
         status = show(&v, &items, &all);
         if (!status && !t->json && t->set.verbose > 0)
             count_all(t, &files, shown);
     }
-    free(items.v);
-    filter_free(v.filter);
+    items_free(&items);
+    view_end(&v);
     files_end(&files);
     return status;
 }
@@ -728,7 +777,7 @@ static int list_words(struct task *t, char sigil)
                 collect_words(t, text, sigil, &words);
         }
     }
-    filter_free(v.filter);
+    view_end(&v);
     files_end(&files);
     return status ? status : say_words(t, &words);
 }

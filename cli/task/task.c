@@ -441,11 +441,10 @@ static int choose_action(struct task *t, const struct options *o, int argc, char
 
 static int finish(struct task *t, int status)
 {
-    bool pages = !t->is_todo_sh && !t->json;
     int err = buf_error(&t->out);
 
     if (!err)
-        err = pages ? terminal_page(buf_str(&t->out)) : terminal_write(buf_str(&t->out));
+        err = t->pages ? terminal_page(buf_str(&t->out)) : terminal_write(buf_str(&t->out));
     if (err)
         status = trouble(t, must_print(t, "cannot write the output: %s", strerror(-err)));
     buf_free(&t->out);
@@ -484,6 +483,7 @@ static int run(struct task *t, const struct options *o, int argc, char **argv)
 
     t->today = date_today();
     t->json = o->json;
+    t->pages = !t->is_todo_sh && isatty(STDOUT_FILENO);
     if (settings_finish(&t->set, argv[0], &t->arena, &warnings, &error)) {
         t->action = o->first < argc ? argv[o->first] : "";
         return die_with_help(t, error);
@@ -539,7 +539,6 @@ static int start(const char *program, bool is_todo_sh, int argc, char **argv)
         return finish(&t, 1); /* as todo.sh ends */
     }
     if (o.manual) {
-        t.is_todo_sh = true; /* no pager */
         t.program = "stoa task";
         print_manual(&t);
         return finish(&t, 0);

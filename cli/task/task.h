@@ -25,6 +25,7 @@ struct task {
     const char *full_name; /* a program that add-on actions can call */
     bool is_todo_sh;       /* called as stoa-todo */
     bool json, wants_color;
+    bool pages; /* output goes through the pager when it is long: lists are held back for it */
     date_t today;
     const char *action; /* in lower case */
     int argc;           /* of what follows the action */
