@@ -1,7 +1,5 @@
-/* The chat service: rooms and their messages. */
-#include "rooms.h"
-#include "statements.h"
-
+/* The chat service: rooms, who is in them, and what is said there. */
+#include "chat.h"
 #include "service/purge.h"
 
 extern const struct db_migration migrations[]; /* made from migrations/ */
@@ -12,26 +10,41 @@ struct chat_config {
 };
 
 static const struct config_setting settings[] = {
-    {"STOA_CHAT_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct chat_config, purge_interval_s), "60",
-     1, 86400, false, "How often remains of accounts are removed, in seconds."},
+    {"STOA_CHAT_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct chat_config, purge_interval_s), "5",
+     1, 86400, false,
+     "How often new messages are sorted into the search index, and deleted rooms and remains of "
+     "accounts are removed, in seconds."},
 };
 
-static const struct purge_step purge_steps[] = {{PURGE_ACCOUNT, 1}};
+static const struct purge_step purge_steps[] = {
+    {SORT_SEARCH_INDEX, INT64_MAX}, {PURGE_ROOM, 1}, {PURGE_ACCOUNT, 1}};
 
 static int start(struct service *service, struct str *ret_error)
 {
+    const struct rpc_handler handlers[] = {
+        create_room_handler,     open_direct_room_handler, get_room_handler,
+        list_rooms_handler,      list_my_rooms_handler,    update_room_handler,
+        delete_room_handler,     join_room_handler,        leave_room_handler,
+        list_members_handler,    invite_member_handler,    remove_member_handler,
+        set_member_role_handler, send_message_handler,     list_messages_handler,
+        edit_message_handler,    delete_message_handler,   add_reaction_handler,
+        remove_reaction_handler, mark_read_handler,        search_messages_handler,
+        list_events_handler,
+    };
     const struct chat_config *config = service_config(service);
     struct purge *purge;
-    int r = rooms_register(service, ret_error);
+    int r = rpc_server_add(service_rpc(service), &stoa__chat__v1__room_service__descriptor,
+                           handlers, ARRAY_SIZE(handlers), service, ret_error);
 
     if (r < 0)
         return r;
     r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s, &purge);
-    if (r == 0)
-        service_set_state(service, purge);
-    else
+    if (r < 0) {
         *ret_error = STR("out of memory");
-    return r;
+        return r;
+    }
+    service_set_state(service, purge);
+    return 0;
 }
 
 static int tick(struct service *service)
@@ -50,6 +63,9 @@ int main(int argc, char **argv)
     const struct service_definition definition = {
         .name = "chat",
         .about = "rooms and the messages in them",
+        .settings = settings,
+        .n_settings = ARRAY_SIZE(settings),
+        .config = &config,
         .statements = chat_statements,
         .n_statements = CHAT_STATEMENTS,
         .migrations = migrations,
@@ -57,9 +73,6 @@ int main(int argc, char **argv)
         .start = start,
         .tick = tick,
         .stop = stop,
-        .settings = settings,
-        .n_settings = ARRAY_SIZE(settings),
-        .config = &config,
     };
 
     return service_main(&definition, argc, argv);

@@ -1,31 +1,44 @@
-/* A room's id in hexadecimal: short, and nothing that callers would be tempted to calculate with.
- */
+/* Numbers in hexadecimal: short, and nothing that callers would be tempted to calculate with. */
 #include "page_token.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
-void page_token_write(int64_t last_id, char ret[PAGE_TOKEN_CHARS + 1])
+void page_token_write(const int64_t *numbers, size_t n, char ret[PAGE_TOKEN_SIZE])
 {
-    snprintf(ret, PAGE_TOKEN_CHARS + 1, "%016" PRIx64, (uint64_t)last_id);
+    for (size_t i = 0; i < n; i++)
+        snprintf(ret + PAGE_TOKEN_CHARS(i), PAGE_TOKEN_CHARS(1) + 1, "%016" PRIx64,
+                 (uint64_t)numbers[i]);
 }
 
-int page_token_read(struct str token, int64_t *ret_last_id)
+static int read_number(const char *p, int64_t *ret)
 {
     static const char digits[] = "0123456789abcdef";
-    uint64_t id = 0;
+    uint64_t number = 0;
 
-    if (token.n != PAGE_TOKEN_CHARS)
-        return -EINVAL;
-    for (size_t i = 0; i < token.n; i++) {
-        const char *digit = memchr(digits, token.p[i], 16);
+    for (size_t i = 0; i < PAGE_TOKEN_CHARS(1); i++) {
+        const char *digit = memchr(digits, p[i], 16);
         if (!digit)
             return -EINVAL;
-        id = id << 4 | (uint64_t)(digit - digits);
+        number = number << 4 | (uint64_t)(digit - digits);
     }
-    if (id == 0 || id > INT64_MAX)
+    if (number == 0 || number > INT64_MAX)
         return -EINVAL;
-    *ret_last_id = (int64_t)id;
+    *ret = (int64_t)number;
+    return 0;
+}
+
+int page_token_read(struct str token, int64_t *ret, size_t n)
+{
+    int64_t numbers[PAGE_TOKEN_NUMBERS];
+
+    if (token.n != PAGE_TOKEN_CHARS(n))
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (read_number(token.p + PAGE_TOKEN_CHARS(i), &numbers[i]) < 0)
+            return -EINVAL;
+    }
+    memcpy(ret, numbers, n * sizeof(*ret));
     return 0;
 }

@@ -1,188 +1,165 @@
-/* CreateRoom, GetRoom, ListRooms: each binds one statement on a poller thread and answers from its
- * outcome on the database's engine thread. */
-#include "rooms.h"
+/* Rooms one by one, and joining one. What changes a room is one statement; the room in the answer
+ * is read after that has committed, so that it is the room as others see it. Statements are bound
+ * on a poller thread, and answered from on the database's engine thread. */
+#include "chat.h"
 
-#include "page_token.h"
+/* ---- answers ---- */
 
-#include "stoa/chat/v1/chat.pb-c.h"
+/* NAME(call, room): answers with the room. */
+#define REPLY(NAME, TYPE, INIT)                                         \
+    static void NAME(struct rpc_call *call, Stoa__Chat__V1__Room *room) \
+    {                                                                   \
+        TYPE response = INIT;                                           \
+        response.room = room;                                           \
+        rpc_reply(call, &response.base);                                \
+    }
 
-/* A room and the time stamp in it, in one piece. */
-struct room {
-    Stoa__Chat__V1__Room message;
-    Google__Protobuf__Timestamp created_at;
-};
+REPLY(reply_created, Stoa__Chat__V1__CreateRoomResponse, STOA__CHAT__V1__CREATE_ROOM_RESPONSE__INIT)
+REPLY(reply_direct, Stoa__Chat__V1__OpenDirectRoomResponse,
+      STOA__CHAT__V1__OPEN_DIRECT_ROOM_RESPONSE__INIT)
+REPLY(reply_got, Stoa__Chat__V1__GetRoomResponse, STOA__CHAT__V1__GET_ROOM_RESPONSE__INIT)
+REPLY(reply_updated, Stoa__Chat__V1__UpdateRoomResponse, STOA__CHAT__V1__UPDATE_ROOM_RESPONSE__INIT)
+REPLY(reply_joined, Stoa__Chat__V1__JoinRoomResponse, STOA__CHAT__V1__JOIN_ROOM_RESPONSE__INIT)
 
-/* Strings are the result's: *ret is good until the completion returns. */
-static void room_from_row(const struct db_result *result, int row, struct room *ret)
+static void on_room(void *user, const struct db_result *result)
 {
-    Stoa__Chat__V1__Room *room = &ret->message;
+    const struct request *request = user;
+    struct room_row room;
 
-    stoa__chat__v1__room__init(room);
-    room->id = db_get_int8(result, row, ROOM_ID);
-    room->name = (char *)db_get_text(result, row, ROOM_NAME).p;
-    room->description = (char *)db_get_text(result, row, ROOM_DESCRIPTION).p;
-    room->last_seq = db_get_int8(result, row, ROOM_LAST_SEQ);
-    service_set_time(&ret->created_at, db_get_timestamp(result, row, ROOM_CREATED_AT));
-    room->created_at = &ret->created_at;
-}
-
-/* ---- CreateRoom ---- */
-
-static void on_room_created(void *user, const struct db_result *result)
-{
-    struct rpc_call *call = user;
-    Stoa__Chat__V1__CreateRoomResponse response = STOA__CHAT__V1__CREATE_ROOM_RESPONSE__INIT;
-    struct room room;
-
-    if (service_query_failed(call, result))
+    if (service_query_failed(request->call, result))
         return;
-    if (db_rows(result) == 0) { /* the token outlived its account */
-        service_fail_field(call, RPC_UNAUTHENTICATED, "TOKEN_INVALID", "token", "is invalid");
+    if (db_rows(result) == 0) {
+        fail_no_room(request);
         return;
     }
     room_from_row(result, 0, &room);
-    response.room = &room.message;
-    rpc_reply(call, &response.base);
+    request->reply(request->call, &room.room);
 }
 
-static void create_room(struct service *service, struct rpc_call *call,
-                        const Stoa__Chat__V1__CreateRoomRequest *request)
+static void answer_with_room(struct request *request)
 {
-    struct db_query *query = db_query(service_db(service), rpc_call_arena(call), CREATE_ROOM);
+    struct rpc_call *call = request->call;
+    struct db_query *query = db_query(service_db(request->service), rpc_call_arena(call), GET_ROOM);
 
     if (!query) {
         service_fail_memory(call);
         return;
     }
     db_bind_int8(query, service_caller_id(call));
-    db_bind_text(query, str_of(request->room->name));
-    db_bind_text(query, str_of(request->room->description));
-    service_query(call, query, on_room_created);
+    db_bind_int8(query, request->room);
+    (void)service_query_with(call, query, on_room, request);
+}
+
+static void on_made(void *user, const struct db_result *result)
+{
+    struct request *request = user;
+
+    if (change_failed(request, result))
+        return;
+    request->room = db_get_int8(result, 0, OUTCOME_ROOM);
+    answer_with_room(request);
+}
+
+static void on_room_changed(void *user, const struct db_result *result)
+{
+    if (!change_failed(user, result))
+        answer_with_room(user);
+}
+
+/* ---- handlers ---- */
+
+static void create_room(struct service *service, struct rpc_call *call,
+                        const Stoa__Chat__V1__CreateRoomRequest *message)
+{
+    const Stoa__Chat__V1__CreateRoomRequest__NewRoom *room = message->room;
+    struct db_query *query;
+    struct request *request = request_begin(service, call, CREATE_ROOM, 0, &query);
+
+    if (!request || text_failed(call, "room.name", room->name, true) ||
+        text_failed(call, "room.description", room->description, false))
+        return;
+    request->reply = reply_created;
+    db_bind_int4(query,
+                 room->kind ? (int32_t)room->kind : STOA__CHAT__V1__ROOM_KIND__ROOM_KIND_PUBLIC);
+    db_bind_text(query, str_of(room->name));
+    db_bind_text(query, str_of(room->description));
+    bind_client_id(query, room->client_id);
+    (void)service_query_with(call, query, on_made, request);
 }
 RPC_UNARY(create_room, struct service, Stoa__Chat__V1__CreateRoomRequest)
 
-/* ---- GetRoom ---- */
-
-void room_fail_not_found(struct rpc_call *call, int64_t room)
+static void open_direct_room(struct service *service, struct rpc_call *call,
+                             const Stoa__Chat__V1__OpenDirectRoomRequest *message)
 {
-    service_fail_not_found(call, "room",
-                           arena_printf(rpc_call_arena(call), "%lld", (long long)room));
-}
+    struct db_query *query;
+    struct request *request = request_begin(service, call, OPEN_DIRECT_ROOM, 0, &query);
 
-struct lookup {
-    struct rpc_call *call;
-    int64_t room;
-};
-
-static void on_room(void *user, const struct db_result *result)
-{
-    const struct lookup *lookup = user;
-    struct rpc_call *call = lookup->call;
-    Stoa__Chat__V1__GetRoomResponse response = STOA__CHAT__V1__GET_ROOM_RESPONSE__INIT;
-    struct room room;
-
-    if (service_query_failed(call, result))
+    if (!request || !request_bind_username(request, query, message->username))
         return;
-    if (db_rows(result) == 0) {
-        room_fail_not_found(call, lookup->room);
-        return;
-    }
-    room_from_row(result, 0, &room);
-    response.room = &room.message;
-    rpc_reply(call, &response.base);
+    request->reply = reply_direct;
+    (void)service_query_with(call, query, on_made, request);
 }
+RPC_UNARY(open_direct_room, struct service, Stoa__Chat__V1__OpenDirectRoomRequest)
 
 static void get_room(struct service *service, struct rpc_call *call,
-                     const Stoa__Chat__V1__GetRoomRequest *request)
+                     const Stoa__Chat__V1__GetRoomRequest *message)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct lookup *lookup = arena_alloc(arena, sizeof(*lookup));
-    struct db_query *query = db_query(service_db(service), arena, GET_ROOM);
+    struct db_query *query;
+    struct request *request = request_begin(service, call, GET_ROOM, message->room, &query);
 
-    if (!lookup || !query) {
-        service_fail_memory(call);
+    if (!request)
         return;
-    }
-    *lookup = (struct lookup){call, request->room};
-    db_bind_int8(query, request->room);
-    (void)service_query_with(call, query, on_room, lookup);
+    request->reply = reply_got;
+    (void)service_query_with(call, query, on_room, request);
 }
 RPC_UNARY(get_room, struct service, Stoa__Chat__V1__GetRoomRequest)
 
-/* ---- ListRooms ---- */
-
-/* A list on its way. One more room than the page has is asked for: it tells that there is a next.
- */
-struct listing {
-    struct rpc_call *call;
-    int page_size;
-};
-
-static void on_rooms(void *user, const struct db_result *result)
+static void update_room(struct service *service, struct rpc_call *call,
+                        const Stoa__Chat__V1__UpdateRoomRequest *message)
 {
-    const struct listing *listing = user;
-    struct rpc_call *call = listing->call;
-    struct arena *arena = rpc_call_arena(call);
-    Stoa__Chat__V1__ListRoomsResponse response = STOA__CHAT__V1__LIST_ROOMS_RESPONSE__INIT;
-    char token[PAGE_TOKEN_CHARS + 1];
-    struct room *rooms;
-    int n;
+    const Stoa__Chat__V1__UpdateRoomRequest__RoomChanges *changes = message->changes;
+    bool name = changes->_name_case != 0, description = changes->_description_case != 0;
+    struct db_query *query;
+    struct request *request = request_begin(service, call, UPDATE_ROOM, message->room, &query);
 
-    if (service_query_failed(call, result))
+    if (!request || (name && text_failed(call, "changes.name", changes->name, true)) ||
+        (description && text_failed(call, "changes.description", changes->description, false)))
         return;
-    n = db_rows(result) < listing->page_size ? db_rows(result) : listing->page_size;
-    rooms = arena_alloc(arena, (size_t)n * sizeof(*rooms));
-    response.rooms = arena_alloc(arena, (size_t)n * sizeof(*response.rooms));
-    if (!rooms || !response.rooms) {
-        service_fail_memory(call);
-        return;
-    }
-    for (int i = 0; i < n; i++) {
-        room_from_row(result, i, &rooms[i]);
-        response.rooms[i] = &rooms[i].message;
-    }
-    response.n_rooms = (size_t)n;
-    if (db_rows(result) > n) {
-        page_token_write(rooms[n - 1].message.id, token);
-        response.next_page_token = token;
-    }
-    rpc_reply(call, &response.base);
+    request->reply = reply_updated;
+    db_bind_text(query, name ? str_of(changes->name) : STR_NULL);
+    db_bind_text(query, description ? str_of(changes->description) : STR_NULL);
+    (void)service_query_with(call, query, on_room_changed, request);
 }
+RPC_UNARY(update_room, struct service, Stoa__Chat__V1__UpdateRoomRequest)
 
-static void list_rooms(struct service *service, struct rpc_call *call,
-                       const Stoa__Chat__V1__ListRoomsRequest *request)
+static void delete_room(struct service *service, struct rpc_call *call,
+                        const Stoa__Chat__V1__DeleteRoomRequest *message)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct listing *listing = arena_alloc(arena, sizeof(*listing));
-    struct db_query *query = db_query(service_db(service), arena, LIST_ROOMS);
-    int64_t before = INT64_MAX;
+    struct db_query *query;
+    struct request *request = request_begin(service, call, DELETE_ROOM, message->room, &query);
 
-    if (!listing || !query) {
-        service_fail_memory(call);
-        return;
-    }
-    if (*request->page_token && page_token_read(str_of(request->page_token), &before) < 0) {
-        service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", "page_token",
-                           "is not a page token");
-        return;
-    }
-    *listing = (struct listing){call, chat_page_size(request->page_size)};
-    db_bind_int8(query, before);
-    db_bind_int4(query, listing->page_size + 1);
-    (void)service_query_with(call, query, on_rooms, listing);
+    if (request)
+        submit_change(request, query, &stoa__chat__v1__delete_room_response__descriptor);
 }
-RPC_UNARY(list_rooms, struct service, Stoa__Chat__V1__ListRoomsRequest)
+RPC_UNARY(delete_room, struct service, Stoa__Chat__V1__DeleteRoomRequest)
 
-int rooms_register(struct service *service, struct str *ret_error)
+static void join_room(struct service *service, struct rpc_call *call,
+                      const Stoa__Chat__V1__JoinRoomRequest *message)
 {
-    const struct rpc_handler handlers[] = {
-        {.method = "CreateRoom", .unary = create_room_rpc},
-        {.method = "GetRoom", .unary = get_room_rpc},
-        {.method = "ListRooms", .unary = list_rooms_rpc},
-        send_message_handler,
-        list_messages_handler,
-    };
+    struct db_query *query;
+    struct request *request = request_begin(service, call, JOIN_ROOM, message->room, &query);
 
-    return rpc_server_add(service_rpc(service), &stoa__chat__v1__room_service__descriptor, handlers,
-                          ARRAY_SIZE(handlers), service, ret_error);
+    if (!request)
+        return;
+    request->reply = reply_joined;
+    (void)service_query_with(call, query, on_room_changed, request);
 }
+RPC_UNARY(join_room, struct service, Stoa__Chat__V1__JoinRoomRequest)
+
+const struct rpc_handler create_room_handler = {.method = "CreateRoom", .unary = create_room_rpc},
+                         open_direct_room_handler = {.method = "OpenDirectRoom",
+                                                     .unary = open_direct_room_rpc},
+                         get_room_handler = {.method = "GetRoom", .unary = get_room_rpc},
+                         update_room_handler = {.method = "UpdateRoom", .unary = update_room_rpc},
+                         delete_room_handler = {.method = "DeleteRoom", .unary = delete_room_rpc},
+                         join_room_handler = {.method = "JoinRoom", .unary = join_room_rpc};

@@ -1,91 +1,298 @@
 /* The SQL of chat, one named statement a query, with the index that serves it named beside it.
  *
+ * A change is one call of a function, which locks the room, looks, decides and writes: the
+ * functions are in migrations/0003_members.sql, and README.md says why they are functions.
+ *
  * Statements are planned once for all parameters: a page is cut by the caller's limit and again by
  * a constant that the planner can see, and what belongs to a row of it is looked up LATERAL ...
  * OFFSET 0, row by row through a primary key.
+ *
+ * Everywhere $1 is the caller, and $2 the room where there is one.
  */
 #include "statements.h"
 
+/* SQL is laid out by hand. */
+/* clang-format off */
+
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
-#define MAX_PAGE STRINGIFY(CHAT_MAX_PAGE)
+#define MAX_ROWS STRINGIFY(CHAT_MAX_ROWS)
+#define MAX_UNREAD STRINGIFY(CHAT_MAX_UNREAD)
+#define PURGE_BATCH STRINGIFY(CHAT_PURGE_BATCH)
 
-/* In the order of enum room_column. */
-#define ROOM_COLUMNS "id, name, description, last_seq, created_at"
+/* ---- parts ---- */
 
-/* The primary key behind auth.profiles. $1: who opens it, $2: name, $3: description. No row: there
- * is no such account. */
-static const char create_room[] = "INSERT INTO chat.rooms (name, description, created_by)"
-                                  " SELECT $2, $3, id FROM auth.profiles WHERE id = $1"
-                                  " RETURNING " ROOM_COLUMNS;
+/* The profile of an account as `alias`: the primary key behind auth.profiles. */
+#define PROFILE_OF(account, alias)                                   \
+    " LEFT JOIN LATERAL (SELECT username, image FROM auth.profiles"  \
+    "                    WHERE id = " account " OFFSET 0) " alias " ON true"
+
+/* The caller's membership of room r, as m. members_pkey. */
+#define MY_MEMBERSHIP                                                                  \
+    " LEFT JOIN LATERAL (SELECT role, read_seq FROM chat.members"                      \
+    "                    WHERE room_id = r.id AND account_id = $1 AND role > 0 OFFSET 0) m ON true"
+
+/* The room $2 as r with the caller's membership m; no row when the caller must not know of it.
+ * rooms_pkey, members_pkey. */
+#define ROOM_OF_CALLER                                                                 \
+    "(SELECT r.*, coalesce(m.role, 0) AS my_role FROM chat.rooms r" MY_MEMBERSHIP                   \
+    " WHERE r.id = $2 AND r.deleted_at IS NULL AND (r.kind = 1 OR m.role > 0)) r"
+
+/* How many messages of others come after read_seq in room r: the numbers after it, less those of
+ * events and those of one's own messages. events_pkey, messages_by_author. */
+#define UNREAD(read_seq)                                                                            \
+    "(SELECT CASE WHEN x.seq >= r.last_seq THEN 0 ELSE r.last_seq - r.event_count - x.seq"          \
+    "   + coalesce((SELECT e.number FROM chat.events e WHERE e.room_id = r.id AND e.seq <= x.seq"   \
+    "               ORDER BY e.seq DESC LIMIT 1), 0)"                                               \
+    "   - (SELECT count(*) FROM chat.messages o"                                                    \
+    "      WHERE o.author_id = $1 AND o.room_id = r.id AND o.seq > x.seq) END"                      \
+    " FROM (SELECT greatest(" read_seq ", r.last_seq - " MAX_UNREAD ")) x (seq))"
+
+/* In the order of enum room_column. r: a room, m: the caller's membership, if there is one. The
+ * primary key behind auth.profiles. */
+#define ROOM_COLUMNS                                                                  \
+    " r.id, r.name, r.description, r.last_seq, r.created_at, r.kind::integer,"        \
+    " r.member_count, r.active_at, coalesce(m.role, 0)::integer, coalesce(m.read_seq, 0)," \
+    " CASE WHEN m.role > 0 THEN " UNREAD("m.read_seq") " ELSE 0 END,"                 \
+    " p.username, p.image"
+#define PEER PROFILE_OF("r.direct_low + r.direct_high - $1", "p")
+
+/* In the order of enum message_column. m: a message, p: its author's profile.
+ * reaction_counts_pkey, reactions_pkey. */
+#define MESSAGE_COLUMNS_WITH(reactions)                                                      \
+    " m.seq, m.text, CASE WHEN m.author_id = $1 THEN m.client_id END, m.created_at,"         \
+    " m.reply_to, m.edited_at, m.deleted_at, " reactions ", p.username, p.image"
+#define MESSAGE_COLUMNS                                                                      \
+    MESSAGE_COLUMNS_WITH("CASE WHEN m.reaction_kinds > 0"                                    \
+                         " THEN chat.reaction_list(m.room_id, m.seq, $1) END")
+#define AUTHOR PROFILE_OF("m.author_id", "p")
+
+/* ---- changes of rooms ---- */
+
+/* rooms_client_id_key, members_by_account, rooms_pkey. $2: kind, $3: name, $4: description, $5:
+ * client_id or NULL. */
+static const char create_room[] =
+    "SELECT f.outcome, f.room FROM chat.create_room($1, $2, $3, $4, $5) f";
+
+/* rooms_direct_key; the unique index behind auth.profiles. $2: the other's username key. */
+static const char open_direct_room[] =
+    "SELECT f.outcome, f.room FROM chat.open_direct_room($1, $2) f";
+
+/* rooms_pkey, members_pkey, as all that follow. $3: name, $4: description; NULL: stays. */
+static const char update_room[] = "SELECT chat.update_room($2, $1, $3, $4)";
+static const char delete_room[] = "SELECT chat.delete_room($2, $1)";
+
+/* ---- changes of members ---- */
+
+/* members_by_account. */
+static const char join_room[] = "SELECT chat.join_room($2, $1)";
+/* members_owners. */
+static const char leave_room[] = "SELECT chat.leave_room($2, $1)";
+
+/* In the order of enum member_column. The unique index behind auth.profiles. $3: a username key. */
+#define MEMBER_CHANGE(call)                                                                 \
+    "SELECT m.outcome, m.account_id, m.role::integer, m.joined_at, p.username, p.image"     \
+    " FROM (SELECT f.outcome, (f.member).* FROM " call " f) m" PROFILE_OF("m.account_id", "p")
+
+static const char invite_member[] = MEMBER_CHANGE("chat.invite_member($2, $1, $3)");
+static const char remove_member[] = "SELECT chat.remove_member($2, $1, $3)";
+/* members_owners. $4: role. */
+static const char set_member_role[] = MEMBER_CHANGE("chat.set_member_role($2, $1, $3, $4)");
+
+/* ---- changes of messages ---- */
+
+/* messages_pkey, messages_client_id_key. $3: text, $4: reply_to or NULL, $5: client_id or NULL. */
+static const char send_message[] =
+    "SELECT m.outcome," MESSAGE_COLUMNS
+    " FROM (SELECT f.outcome, (f.message).* FROM chat.send_message($2, $1, $3, $4, $5) f) m" AUTHOR;
+
+/* messages_pkey, events_client_id_key, as all that follow. $3: seq, $4: text, $5: client_id or
+ * NULL. */
+static const char edit_message[] =
+    "SELECT m.outcome," MESSAGE_COLUMNS_WITH("m.reactions")
+    " FROM (SELECT f.outcome, (f.message).*, f.reactions"
+    "       FROM chat.edit_message($2, $1, $3, $4, $5) f) m" AUTHOR;
+
+/* reactions_pkey, reaction_counts_pkey. $3: seq, $4: client_id or NULL. */
+static const char delete_message[] = "SELECT chat.delete_message($2, $1, $3, $4)";
+
+/* reactions_pkey, reaction_counts_pkey. $3: seq, $4: emoji, $5: client_id or NULL. */
+static const char add_reaction[] =
+    "SELECT f.outcome, f.n, f.mine FROM chat.add_reaction($2, $1, $3, $4, $5) f";
+static const char remove_reaction[] =
+    "SELECT f.outcome, f.n, f.mine FROM chat.remove_reaction($2, $1, $3, $4, $5) f";
+
+/* members_pkey. It does not lock the room: of two marks the later one wins, whichever comes first.
+ * $3: seq. No row: there is no such room. */
+static const char mark_read[] =
+    "WITH room AS (SELECT * FROM " ROOM_OF_CALLER "), moved AS ("
+    "  UPDATE chat.members m SET read_seq = least($3, room.last_seq) FROM room"
+    "  WHERE m.room_id = $2 AND m.account_id = $1 AND m.role > 0"
+    "  AND m.read_seq < least($3, room.last_seq)"
+    ") SELECT r.my_role > 0, mark.seq, " UNREAD("mark.seq")
+    " FROM room r" MY_MEMBERSHIP
+    " CROSS JOIN LATERAL (SELECT greatest(m.read_seq, least($3, r.last_seq))) mark (seq)";
+
+/* ---- rooms ---- */
 
 /* rooms_pkey. */
-static const char get_room[] = "SELECT " ROOM_COLUMNS " FROM chat.rooms WHERE id = $1";
+static const char get_room[] =
+    "SELECT" ROOM_COLUMNS " FROM (SELECT * FROM chat.rooms"
+    "                             WHERE id = $2 AND deleted_at IS NULL) r" MY_MEMBERSHIP PEER
+    " WHERE r.kind = 1 OR m.role > 0";
 
-/* rooms_pkey, backwards. $1: only rooms with a lower id, $2: how many, one more than a page. */
+/* rooms_public, backwards. $2: only rooms with a lower id, $3: how many, one more than a page. */
 static const char list_rooms[] =
-    "SELECT * FROM (SELECT " ROOM_COLUMNS " FROM chat.rooms WHERE id < $1"
-    "               ORDER BY id DESC LIMIT $2) cut"
-    " ORDER BY id DESC LIMIT " MAX_PAGE " + 1";
+    "SELECT" ROOM_COLUMNS " FROM (SELECT * FROM (SELECT * FROM chat.rooms"
+    "                                            WHERE kind = 1 AND deleted_at IS NULL AND id < $2"
+    "                                            ORDER BY id DESC LIMIT $3) cut"
+    "                             LIMIT " MAX_ROWS ") r" MY_MEMBERSHIP PEER " ORDER BY r.id DESC";
 
-/* rooms_pkey, messages_client_id_key, the primary key behind auth.profiles.
- * $1: room, $2: author, $3: text, $4: client_id or NULL.
- * No row: there is no such account. A row of NULLs: there is no such room. The update waits for
- * whoever sends to the room at the same moment, so the number and the time rise together; a double
- * that stored its message meanwhile is met as a violation of messages_client_id_key, and undoes all
- * of this. */
-static const char send_message[] =
-    "WITH author AS ("
-    "  SELECT username, image FROM auth.profiles WHERE id = $2"
-    "), first AS ("
-    "  SELECT seq, text, client_id, created_at FROM chat.messages"
-    "  WHERE room_id = $1 AND author_id = $2 AND client_id = $4"
-    "), room AS ("
-    "  UPDATE chat.rooms SET last_seq = last_seq + 1"
-    "  WHERE id = $1 AND NOT EXISTS (SELECT FROM first) AND EXISTS (SELECT FROM author)"
-    "  RETURNING id, last_seq"
-    "), message AS ("
-    "  INSERT INTO chat.messages (room_id, seq, author_id, client_id, text, created_at)"
-    "  SELECT id, last_seq, $2, $4, $3, clock_timestamp() FROM room"
-    "  RETURNING seq, text, client_id, created_at"
-    ") SELECT m.*, author.username, author.image FROM author LEFT JOIN"
-    "  (SELECT * FROM first UNION ALL SELECT * FROM message) m ON true";
+/* members_by_account, rooms_pkey: an account's rooms are at most chat.max_rooms(). Only those of a
+ * page are counted. $2, $3: active_at and id of the room that the page comes after, $4: how many,
+ * one more than a page. */
+static const char list_my_rooms[] =
+    "SELECT" ROOM_COLUMNS " FROM ("
+    "  SELECT * FROM (SELECT r.*, mine.role, mine.read_seq FROM chat.members mine"
+    "                 CROSS JOIN LATERAL (SELECT * FROM chat.rooms"
+    "                                     WHERE id = mine.room_id AND deleted_at IS NULL OFFSET 0) r"
+    "                 WHERE mine.account_id = $1 AND mine.role > 0 AND (r.active_at, r.id) < ($2, $3)"
+    "                 ORDER BY r.active_at DESC, r.id DESC LIMIT $4) cut LIMIT " MAX_ROWS
+    ") r CROSS JOIN LATERAL (SELECT r.role, r.read_seq) m" PEER
+    " ORDER BY r.active_at DESC, r.id DESC";
 
-/* messages_pkey; rooms_pkey; the primary key behind auth.profiles. $1: room, $2: caller, $3: after
- * this seq, $4: before this seq, $5: how many. No row: there is no such room. What was written by
- * an account that is gone has no author, and nothing of it is shown. */
-#define LIST_MESSAGES(order)                                                    \
-    "SELECT m.seq, CASE WHEN p.username IS NULL THEN '' ELSE m.text END,"       \
-    "       CASE WHEN m.author_id = $2 THEN m.client_id END, m.created_at,"     \
-    "       p.username, p.image, r.last_seq"                                    \
-    " FROM chat.rooms r LEFT JOIN"                                              \
-    "  ((SELECT * FROM (SELECT * FROM chat.messages"                            \
-    "                   WHERE room_id = $1 AND seq > $3 AND seq < $4"           \
-    "                   ORDER BY " order " LIMIT $5) cut LIMIT " MAX_PAGE ") m" \
-    "   LEFT JOIN LATERAL (SELECT username, image FROM auth.profiles"           \
-    "                      WHERE id = m.author_id OFFSET 0) p ON true) ON true" \
-    " WHERE r.id = $1 ORDER BY m.seq"
+/* members_pkey. $3: only accounts with a higher id, $4: how many, one more than a page. No row: there
+ * is no such room. */
+static const char list_members[] =
+    "SELECT r.my_role > 0, m.account_id, m.role::integer, m.joined_at, p.username, p.image"
+    " FROM " ROOM_OF_CALLER
+    " LEFT JOIN LATERAL ("
+    "  SELECT * FROM (SELECT account_id, role, joined_at FROM chat.members"
+    "                 WHERE room_id = $2 AND account_id > $3 AND role > 0"
+    "                 ORDER BY account_id LIMIT $4) cut LIMIT " MAX_ROWS ") m ON r.my_role > 0"
+    PROFILE_OF("m.account_id", "p") " ORDER BY m.account_id";
+
+/* ---- messages ---- */
+
+/* messages_pkey. $3: after this seq, $4: before this seq, $5: how many. No row: there is no such
+ * room. */
+#define LIST_MESSAGES(order)                                                         \
+    "SELECT r.my_role > 0," MESSAGE_COLUMNS ", r.last_seq FROM " ROOM_OF_CALLER      \
+    " LEFT JOIN LATERAL ("                                                           \
+    "  SELECT * FROM (SELECT * FROM chat.messages"                                   \
+    "                 WHERE room_id = $2 AND seq > $3 AND seq < $4"                  \
+    "                 ORDER BY " order " LIMIT $5) cut LIMIT " MAX_ROWS              \
+    " ) m ON r.my_role > 0" AUTHOR " ORDER BY m.seq"
 
 static const char list_messages_after[] = LIST_MESSAGES("seq");
 static const char list_messages_before[] = LIST_MESSAGES("seq DESC");
 
-/* Erases once more an account that was forgotten so long ago that no statement can have seen it
- * since: statements end after 30 seconds. Answers with how many, one or none. forgotten_accounts is
- * as small as the accounts deleted in these minutes; rooms_by_creator, messages_by_author. */
-static const char purge_account[] =
-    "WITH due AS ("
-    "  DELETE FROM chat.forgotten_accounts WHERE account_id = ("
-    "    SELECT account_id FROM chat.forgotten_accounts"
-    "    WHERE forgotten_at < now() - interval '5 minutes' LIMIT 1 FOR UPDATE SKIP LOCKED)"
-    "  RETURNING account_id"
-    "), erased AS MATERIALIZED (SELECT chat.erase_account(account_id) FROM due)"
-    " SELECT count(*) FROM (SELECT * FROM erased OFFSET 0) each";
+/* The numbers of a room from two tables, each in its order: messages_pkey, events_pkey; then the
+ * message, the reaction and the profiles of each. $3: after this seq, $4: how many. No row: there is
+ * no such room. */
+static const char list_events[] =
+    "SELECT r.my_role > 0," MESSAGE_COLUMNS ", r.last_seq,"
+    "  e.seq, e.kind, e.created_at, a.username, a.image, e.message_seq, e.emoji,"
+    "  CASE WHEN e.emoji IS NOT NULL THEN coalesce(c.n, 0) END,"
+    "  CASE WHEN e.emoji IS NOT NULL THEN"
+    "    (SELECT true FROM chat.reactions x WHERE x.room_id = $2 AND x.seq = e.message_seq"
+    "     AND x.account_id = $1 AND x.emoji = e.emoji) IS NOT NULL END,"
+    "  s.username, s.image, e.role::integer"
+    " FROM " ROOM_OF_CALLER
+    " LEFT JOIN LATERAL (SELECT * FROM (SELECT * FROM ("
+    "    (SELECT seq, 1 AS kind, created_at, author_id AS actor_id, seq AS message_seq,"
+    "            NULL::text AS emoji, NULL::bigint AS subject_id, NULL::smallint AS role"
+    "     FROM chat.messages WHERE room_id = $2 AND seq > $3 ORDER BY seq LIMIT " MAX_ROWS ")"
+    "    UNION ALL"
+    "    (SELECT seq, kind, created_at, actor_id, message_seq, emoji, subject_id, role"
+    "     FROM chat.events WHERE room_id = $2 AND seq > $3 ORDER BY seq LIMIT " MAX_ROWS ")"
+    "  ) each ORDER BY seq LIMIT $4) cut LIMIT " MAX_ROWS ") e ON r.my_role > 0"
+    " LEFT JOIN LATERAL (SELECT * FROM chat.messages WHERE room_id = $2 AND seq = e.message_seq"
+    "                    AND e.kind <= 3 OFFSET 0) m ON true"
+    " LEFT JOIN LATERAL (SELECT n FROM chat.reaction_counts WHERE room_id = $2"
+    "                    AND seq = e.message_seq AND emoji = e.emoji OFFSET 0) c ON true"
+    AUTHOR PROFILE_OF("e.actor_id", "a") PROFILE_OF("e.subject_id", "s") " ORDER BY e.seq";
+
+/* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
+ * which are sorted. $2: room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and
+ * seq of the message that the page comes after, $7: how many, one more than a page. */
+static const char search_messages[] =
+    "WITH mine AS MATERIALIZED ("
+    "  SELECT m.room_id FROM chat.members m CROSS JOIN LATERAL ("
+    "    SELECT FROM chat.rooms WHERE id = m.room_id AND deleted_at IS NULL OFFSET 0) r"
+    "  WHERE m.account_id = $1 AND m.role > 0 AND ($2 IS NULL OR m.room_id = $2)"
+    "), wanted AS MATERIALIZED ("
+    "  SELECT CASE WHEN numnode(words) > 0 THEN words && rooms END AS query"
+    "  FROM websearch_to_tsquery('pg_catalog.simple', $3) words,"
+    "       (SELECT string_agg(quote_literal(chat.room_word(room_id)), ' | ')::tsquery FROM mine)"
+    "       within (rooms)"
+    ") SELECT CASE WHEN $2 IS NULL OR EXISTS (SELECT FROM mine) THEN true"
+    "              WHEN EXISTS (SELECT FROM chat.rooms"
+    "                           WHERE id = $2 AND kind = 1 AND deleted_at IS NULL) THEN false END,"
+    MESSAGE_COLUMNS ", m.room_id"
+    " FROM (SELECT) one LEFT JOIN ("
+    "  SELECT cut.* FROM (SELECT m.* FROM wanted CROSS JOIN LATERAL ("
+    "      SELECT * FROM chat.messages WHERE deleted_at IS NULL"
+    "      AND chat.search_document(room_id, text) @@ wanted.query OFFSET 0) m"
+    "    WHERE (m.created_at, m.room_id, m.seq) < ($4, $5, $6)"
+    "    ORDER BY m.created_at DESC, m.room_id DESC, m.seq DESC LIMIT $7) cut LIMIT " MAX_ROWS
+    ") m ON true" AUTHOR " ORDER BY m.created_at DESC, m.room_id DESC, m.seq DESC";
+
+/* ---- what is removed from time to time; each answers with how much ---- */
+
+/* rooms_deleted, and the primary keys of what is in a room. */
+static const char purge_room[] = "SELECT chat.purge_room(" PURGE_BATCH ")";
+/* forgotten_accounts is as small as the accounts deleted in these minutes. */
+static const char purge_account[] = "SELECT chat.purge_account()";
+/* So that no message waits while the index sorts in the ones before. */
+static const char sort_search_index[] = "SELECT gin_clean_pending_list('chat.messages_search')";
+
+/* clang-format on */
 
 const struct db_statement chat_statements[CHAT_STATEMENTS] = {
-    [CREATE_ROOM] = {"create_room", create_room, DB_WRITE, {DB_INT8, DB_TEXT, DB_TEXT}},
-    [GET_ROOM] = {"get_room", get_room, DB_READ, {DB_INT8}},
-    [LIST_ROOMS] = {"list_rooms", list_rooms, DB_READ, {DB_INT8, DB_INT4}},
-    [SEND_MESSAGE] = {"send_message", send_message, DB_WRITE, {DB_INT8, DB_INT8, DB_TEXT, DB_TEXT}},
+    [CREATE_ROOM] = {"create_room",
+                     create_room,
+                     DB_WRITE,
+                     {DB_INT8, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT}},
+    [OPEN_DIRECT_ROOM] = {"open_direct_room", open_direct_room, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [UPDATE_ROOM] = {"update_room", update_room, DB_WRITE, {DB_INT8, DB_INT8, DB_TEXT, DB_TEXT}},
+    [DELETE_ROOM] = {"delete_room", delete_room, DB_WRITE, {DB_INT8, DB_INT8}},
+    [GET_ROOM] = {"get_room", get_room, DB_READ, {DB_INT8, DB_INT8}},
+    [LIST_ROOMS] = {"list_rooms", list_rooms, DB_READ, {DB_INT8, DB_INT8, DB_INT4}},
+    [LIST_MY_ROOMS] = {"list_my_rooms",
+                       list_my_rooms,
+                       DB_READ,
+                       {DB_INT8, DB_TIMESTAMPTZ, DB_INT8, DB_INT4}},
+    [JOIN_ROOM] = {"join_room", join_room, DB_WRITE, {DB_INT8, DB_INT8}},
+    [LEAVE_ROOM] = {"leave_room", leave_room, DB_WRITE, {DB_INT8, DB_INT8}},
+    [LIST_MEMBERS] = {"list_members", list_members, DB_READ, {DB_INT8, DB_INT8, DB_INT8, DB_INT4}},
+    [INVITE_MEMBER] = {"invite_member", invite_member, DB_WRITE, {DB_INT8, DB_INT8, DB_TEXT}},
+    [REMOVE_MEMBER] = {"remove_member", remove_member, DB_WRITE, {DB_INT8, DB_INT8, DB_TEXT}},
+    [SET_MEMBER_ROLE] = {"set_member_role",
+                         set_member_role,
+                         DB_WRITE,
+                         {DB_INT8, DB_INT8, DB_TEXT, DB_INT4}},
+    [SEND_MESSAGE] = {"send_message",
+                      send_message,
+                      DB_WRITE,
+                      {DB_INT8, DB_INT8, DB_TEXT, DB_INT8, DB_TEXT}},
+    [EDIT_MESSAGE] = {"edit_message",
+                      edit_message,
+                      DB_WRITE,
+                      {DB_INT8, DB_INT8, DB_INT8, DB_TEXT, DB_TEXT}},
+    [DELETE_MESSAGE] = {"delete_message",
+                        delete_message,
+                        DB_WRITE,
+                        {DB_INT8, DB_INT8, DB_INT8, DB_TEXT}},
+    [ADD_REACTION] = {"add_reaction",
+                      add_reaction,
+                      DB_WRITE,
+                      {DB_INT8, DB_INT8, DB_INT8, DB_TEXT, DB_TEXT}},
+    [REMOVE_REACTION] = {"remove_reaction",
+                         remove_reaction,
+                         DB_WRITE,
+                         {DB_INT8, DB_INT8, DB_INT8, DB_TEXT, DB_TEXT}},
+    [MARK_READ] = {"mark_read", mark_read, DB_WRITE, {DB_INT8, DB_INT8, DB_INT8}},
     [LIST_MESSAGES_AFTER] = {"list_messages_after",
                              list_messages_after,
                              DB_READ,
@@ -94,5 +301,12 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                               list_messages_before,
                               DB_READ,
                               {DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT4}},
+    [LIST_EVENTS] = {"list_events", list_events, DB_READ, {DB_INT8, DB_INT8, DB_INT8, DB_INT4}},
+    [SEARCH_MESSAGES] = {"search_messages",
+                         search_messages,
+                         DB_READ,
+                         {DB_INT8, DB_INT8, DB_TEXT, DB_TIMESTAMPTZ, DB_INT8, DB_INT8, DB_INT4}},
+    [PURGE_ROOM] = {"purge_room", purge_room, DB_WRITE, {DB_END}},
     [PURGE_ACCOUNT] = {"purge_account", purge_account, DB_WRITE, {DB_END}},
+    [SORT_SEARCH_INDEX] = {"sort_search_index", sort_search_index, DB_WRITE, {DB_END}},
 };

@@ -6,39 +6,126 @@
 
 enum chat_statement {
     CREATE_ROOM,
+    OPEN_DIRECT_ROOM,
+    UPDATE_ROOM,
+    DELETE_ROOM,
     GET_ROOM,
     LIST_ROOMS,
+    LIST_MY_ROOMS,
+    JOIN_ROOM,
+    LEAVE_ROOM,
+    LIST_MEMBERS,
+    INVITE_MEMBER,
+    REMOVE_MEMBER,
+    SET_MEMBER_ROLE,
     SEND_MESSAGE,
+    EDIT_MESSAGE,
+    DELETE_MESSAGE,
+    ADD_REACTION,
+    REMOVE_REACTION,
+    MARK_READ,
     LIST_MESSAGES_AFTER,
     LIST_MESSAGES_BEFORE,
+    LIST_EVENTS,
+    SEARCH_MESSAGES,
+    PURGE_ROOM,
     PURGE_ACCOUNT,
+    SORT_SEARCH_INDEX,
     CHAT_STATEMENTS
 };
 
 extern const struct db_statement chat_statements[CHAT_STATEMENTS];
 
-/* The columns of a room. */
+/* What came of a change: text, outcomes.c; the first column of each statement that changes. */
+#define OUTCOME 0
+
+/* CREATE_ROOM, OPEN_DIRECT_ROOM: the room's id. */
+#define OUTCOME_ROOM 1
+
+/* GET_ROOM and the lists of rooms. */
 enum room_column {
     ROOM_ID,
     ROOM_NAME,
     ROOM_DESCRIPTION,
     ROOM_LAST_SEQ,
     ROOM_CREATED_AT,
+    ROOM_KIND,
+    ROOM_MEMBER_COUNT,
+    ROOM_ACTIVE_AT,
+    ROOM_ROLE, /* as enum Role of the contract */
+    ROOM_READ_SEQ,
+    ROOM_UNREAD,
+    ROOM_PEER_USERNAME,
+    ROOM_PEER_IMAGE,
 };
 
-/* The columns of a message, all NULL when there is none; the author's are NULL when that is gone.
- * In lists the room's last_seq follows. */
+/* LIST_MEMBERS; INVITE_MEMBER, SET_MEMBER_ROLE, which have the outcome first. A list begins with
+ * whether the caller may read the room; then, if there is nobody to list, all is NULL. */
+enum member_column {
+    MEMBER_MAY_READ = OUTCOME,
+    MEMBER_ACCOUNT_ID,
+    MEMBER_ROLE,
+    MEMBER_JOINED_AT,
+    MEMBER_USERNAME,
+    MEMBER_IMAGE,
+};
+
+/* A message, all NULL when there is none. */
 enum message_column {
-    MESSAGE_SEQ,
+    MESSAGE_SEQ = 1,
     MESSAGE_TEXT,
     MESSAGE_CLIENT_ID,
     MESSAGE_CREATED_AT,
+    MESSAGE_REPLY_TO,
+    MESSAGE_EDITED_AT,
+    MESSAGE_DELETED_AT,
+    MESSAGE_REACTIONS, /* text[]: count, + or -, emoji (chat.reaction_list) */
     MESSAGE_AUTHOR_USERNAME,
     MESSAGE_AUTHOR_IMAGE,
-    MESSAGES_LAST_SEQ,
+    MESSAGE_COLUMNS_END,
 };
 
-/* The longest page. The statements count on it. */
+/* What comes before and after it: in changes the outcome first, in lists whether the caller may
+ * read the room. */
+enum message_list_column {
+    MESSAGES_MAY_READ = OUTCOME,
+    MESSAGES_LAST_SEQ = MESSAGE_COLUMNS_END, /* of the room */
+};
+
+/* LIST_EVENTS: also a message, of events that are about one. */
+enum event_column {
+    EVENT_SEQ = MESSAGES_LAST_SEQ + 1,
+    EVENT_KIND,
+    EVENT_CREATED_AT,
+    EVENT_ACTOR_USERNAME,
+    EVENT_ACTOR_IMAGE,
+    EVENT_MESSAGE_SEQ,
+    EVENT_EMOJI,
+    EVENT_REACTION_COUNT,
+    EVENT_REACTION_MINE,
+    EVENT_SUBJECT_USERNAME,
+    EVENT_SUBJECT_IMAGE,
+    EVENT_ROLE,
+};
+
+/* SEARCH_MESSAGES: may read NULL: there is no such room. */
+#define SEARCH_ROOM MESSAGE_COLUMNS_END
+
+/* ADD_REACTION, REMOVE_REACTION */
+enum reaction_column { REACTION_COUNT = 1, REACTION_MINE };
+
+/* MARK_READ */
+enum mark_column { MARK_MAY_READ, MARK_READ_SEQ, MARK_UNREAD };
+
+/* The longest page; and a row more, which says that there is a next one. The statements count on
+ * it. */
 #define CHAT_MAX_PAGE 100
+#define CHAT_MAX_ROWS 101
+
+/* Unread messages are counted among so many of the latest numbers of a room. */
+#define CHAT_MAX_UNREAD 1000
+
+/* Rows that PURGE_ROOM removes at once. */
+#define CHAT_PURGE_BATCH 1000
 
 #endif

@@ -59,6 +59,18 @@ def room(w, _):
     return {"room": w.room["id"]}
 
 
+def in_room(**more):
+    return lambda w, caller: {**room(w, caller), **more}
+
+
+def with_third(w, caller):
+    return {**room(w, caller), "username": w.third["username"]}
+
+
+def message(w, caller):
+    return {**room(w, caller), "seq": w.message["seq"]}
+
+
 def nothing(_w, _caller):
     return {}
 
@@ -69,6 +81,8 @@ def with_slug(**more):
 
 ARTICLE = {"title": "A title", "description": "About it", "body": "The text.", "tagList": ["tag"]}
 
+# Everything that is in a room which goes; and what becomes of an heir.
+IN_ROOMS = ("chat.members", "chat.messages", "chat.events", "chat.reactions")
 MARKS = ("posts.favorites", "posts.follows", "posts.account_counts")
 
 RULES = {
@@ -78,7 +92,8 @@ RULES = {
     "/stoa.auth.v1.AuthService/GetCurrentUser": Rule(ACCOUNTS, nothing),
     "/stoa.auth.v1.AuthService/UpdateCurrentUser": Rule(
         ACCOUNTS, lambda w, _: {"user": {"username": w.unique("renamed"), "bio": "new"}}, spends=True),
-    "/stoa.auth.v1.AuthService/DeleteCurrentUser": Rule(ACCOUNTS, nothing, spends=True, takes_along=MARKS),
+    "/stoa.auth.v1.AuthService/DeleteCurrentUser": Rule(
+        ACCOUNTS, nothing, spends=True, takes_along=MARKS + ("chat.members", "chat.reactions")),
     "/stoa.auth.v1.AuthService/GetJsonWebKeySet": Rule(ANYBODY, nothing),
     "/stoa.auth.v1.SessionService/RefreshSession": Rule(
         ANYBODY, lambda w, _: {"refreshToken": w.sign_in(w.owner)["refreshToken"]}, credentials=True),
@@ -103,12 +118,36 @@ RULES = {
     "/stoa.posts.v1.ProfileService/GetProfile": Rule(READERS, username),
     "/stoa.posts.v1.ProfileService/FollowProfile": Rule(ACCOUNTS, username),
     "/stoa.posts.v1.ProfileService/UnfollowProfile": Rule(ACCOUNTS, username),
-    "/stoa.chat.v1.RoomService/CreateRoom": Rule(ACCOUNTS, lambda w, _: {"room": {"name": "A room"}}),
+    "/stoa.chat.v1.RoomService/CreateRoom": Rule(
+        ACCOUNTS, lambda w, _: {"room": {"name": "A room", "clientId": w.unique("client-id-")}}),
+    "/stoa.chat.v1.RoomService/OpenDirectRoom": Rule(ACCOUNTS, lambda w, _: {"username": w.third["username"]}),
     "/stoa.chat.v1.RoomService/GetRoom": Rule(ACCOUNTS, room),
     "/stoa.chat.v1.RoomService/ListRooms": Rule(ACCOUNTS, nothing),
+    "/stoa.chat.v1.RoomService/ListMyRooms": Rule(ACCOUNTS, nothing),
+    "/stoa.chat.v1.RoomService/UpdateRoom": Rule(OWNER, in_room(changes={"name": "Other", "description": "What for"})),
+    "/stoa.chat.v1.RoomService/DeleteRoom": Rule(OWNER, room, takes_along=IN_ROOMS),
+    "/stoa.chat.v1.RoomService/JoinRoom": Rule(ACCOUNTS, room),
+    "/stoa.chat.v1.RoomService/LeaveRoom": Rule(  # not the owner its own, which it is the last owner of
+        ACCOUNTS, lambda w, caller: {"room": (w.their_room if caller == "owner" else w.room)["id"]}, spends=True),
+    "/stoa.chat.v1.RoomService/ListMembers": Rule(ACCOUNTS, room),
+    "/stoa.chat.v1.RoomService/InviteMember": Rule(OWNER, with_third),
+    "/stoa.chat.v1.RoomService/RemoveMember": Rule(OWNER, with_third),
+    "/stoa.chat.v1.RoomService/SetMemberRole": Rule(
+        OWNER, lambda w, caller: {**with_third(w, caller), "role": "ROLE_MODERATOR"}),
     "/stoa.chat.v1.RoomService/SendMessage": Rule(
         ACCOUNTS, lambda w, caller: {**room(w, caller), "message": {"text": "Hello", "clientId": w.unique("client-id-")}}),
     "/stoa.chat.v1.RoomService/ListMessages": Rule(ACCOUNTS, room),
+    "/stoa.chat.v1.RoomService/EditMessage": Rule(
+        OWNER, lambda w, caller: {**message(w, caller), "text": "Changed", "clientId": w.unique("client-id-")}),
+    "/stoa.chat.v1.RoomService/DeleteMessage": Rule(
+        OWNER, lambda w, caller: {**message(w, caller), "clientId": w.unique("client-id-")}, takes_along=("chat.reactions",)),
+    "/stoa.chat.v1.RoomService/AddReaction": Rule(
+        ACCOUNTS, lambda w, caller: {**message(w, caller), "emoji": "-1", "clientId": w.unique("client-id-")}),
+    "/stoa.chat.v1.RoomService/RemoveReaction": Rule(
+        ACCOUNTS, lambda w, caller: {**message(w, caller), "emoji": "-1", "clientId": w.unique("client-id-")}),
+    "/stoa.chat.v1.RoomService/MarkRead": Rule(ACCOUNTS, in_room(seq="1")),
+    "/stoa.chat.v1.RoomService/SearchMessages": Rule(ACCOUNTS, lambda w, _: {"query": "hello"}),
+    "/stoa.chat.v1.RoomService/ListEvents": Rule(ACCOUNTS, room),
 }
 
 # ---- what is whose ----
@@ -118,18 +157,20 @@ OWNER_COLUMNS = ("user_id", "author_id", "account_id", "follower_id", "created_b
 # The same for the tables that say it otherwise.
 OWNED_BY = {
     "auth.users": "id = %(account)s",
+    "chat.events": "actor_id = %(account)s",
     "posts.article_tags": "article_id IN (SELECT id FROM posts.articles WHERE author_id = %(account)s)",
 }
 # Tables whose rows are nobody's: counters, keys, what the process keeps for itself.
 NOBODYS = {
     "auth.schema_migrations", "auth.signing_keys", "auth.revoked_sessions",
     "posts.schema_migrations", "posts.article_counts", "posts.tag_counts",
-    "chat.schema_migrations",
+    "chat.schema_migrations", "chat.reaction_counts",
 }
 # What the services write by themselves as well, some time after a call or without one.
 BY_THEMSELVES = {"auth.signing_keys", "posts.forgotten_accounts", "chat.forgotten_accounts"}
 # What the calls of others change in a row that is the owner's, as they should.
-CHANGED_BY_OTHERS = {"posts.articles": {"favorites_count"}, "chat.rooms": {"last_seq"}}
+CHANGED_BY_OTHERS = {"posts.articles": {"favorites_count"}, "chat.messages": {"reaction_kinds"},
+                     "chat.rooms": {"last_seq", "event_count", "member_count", "active_at"}}
 # What of an account's rows everybody may see. Every other text, UUID or hash is for the owner alone.
 PUBLIC = {
     "auth.users": {"username", "username_key", "bio", "image"},
@@ -139,6 +180,8 @@ PUBLIC = {
     "posts.idempotency_keys": {"slug"},  # the article's
     "chat.rooms": {"name", "description"},
     "chat.messages": {"text"},
+    "chat.events": {"emoji"},
+    "chat.reactions": {"emoji"},
 }
 PRIVATE_TYPES = {"text", "uuid", "bytea", "text[]", "inet"}
 
@@ -258,11 +301,32 @@ class World:
             self.call("posts", "FollowProfile", {"username": another["username"]}, one["token"])
             self.call("posts", "FavoriteArticle", {"slug": article["slug"]}, one["token"])
         self.comment = self.say(self.owner)
-        self.room = self.call("chat", "CreateRoom", {"room": {"name": "The owner's"}}, self.owner["token"])["room"]
-        for account in (self.owner, self.other):
-            message = {"text": "Hello", "clientId": self.unique("client-id-")}
-            self.call("chat", "SendMessage", {"room": self.room["id"], "message": message}, account["token"])
+        self.third = self.account("third")
+        self.rooms = []
+        self.open_rooms()
         wait_until(lambda: all(self._refused(service, self.revoked) for service in ("auth", "posts", "chat")), "it is revoked", 5)
+
+    def open_rooms(self):
+        """The owner's room, with the other in it, a message of each, and marks on the owner's; and the other's room."""
+        for room, account in self.rooms:  # of which an account has not any number
+            self.grpc("chat", "DeleteRoom", {"room": room["id"]}, account["token"])
+        self.room = self._open_room(self.owner, self.other)
+        self.their_room = self._open_room(self.other, self.owner)
+        self.rooms = [(self.room, self.owner), (self.their_room, self.other)]
+        self.message = self._greet(self.owner)
+        self._greet(self.other)
+        for account in (self.owner, self.other):
+            self.call("chat", "AddReaction", {"room": self.room["id"], "seq": self.message["seq"], "emoji": "+1"}, account["token"])
+
+    def _open_room(self, owner, guest):
+        made = self.call("chat", "CreateRoom", {"room": {"name": "A room", "clientId": self.unique("client-id-")}}, owner["token"])
+        for account in (guest, self.third):
+            self.call("chat", "JoinRoom", {"room": made["room"]["id"]}, account["token"])
+        return made["room"]
+
+    def _greet(self, account):
+        text = {"text": "Hello", "clientId": self.unique("client-id-")}
+        return self.call("chat", "SendMessage", {"room": self.room["id"], "message": text}, account["token"])["message"]
 
     def publish(self, account):
         request = {"article": {**ARTICLE, "title": self.unique("Title ")}}
@@ -285,6 +349,7 @@ class World:
             elif rule.may == OWNER:
                 self.article = self.publish(self.owner)
                 self.comment = self.say(self.owner)
+                self.open_rooms()
 
     def _expired(self):
         """A token of the owner's session that lives, signed with the suite's own key, whose time is over."""
@@ -501,9 +566,10 @@ def test_only_what_a_request_has_is_written(world, database, path):
             request = rule.request(world, "other")
             theirs, caller = database.of(world.owner["id"], rule.takes_along), world.owner if rule.may == OWNER else world.other
             verb, url, body = http_request(method, request, surface - 1)
-            query = "&".join(f"{name}={value}" for name, value in values.items() if isinstance(value, (str, int)) and name not in request)
+            known = {name for field in method.request.DESCRIPTOR.fields for name in (field.name, field.json_name)}
+            query = "&".join(f"{name}={value}" for name, value in values.items() if isinstance(value, (str, int)) and name not in known)
             forged_body = add_forgeries(body, method.request.DESCRIPTOR, values) if body is not None else None
-            answer = world.http(verb, f"{url}?{query}", forged_body, caller["token"])
+            answer = world.http(verb, f"{url}{'&' if '?' in url else '?'}{query}", forged_body, caller["token"])
             assert answer.status == method.http_status, answer.text
             for mark in (MARK, str(NUMBER)):
                 assert mark not in answer.text and database.contains(mark) == []

@@ -26,6 +26,7 @@ def shown(call_grpc, new_account, publish, unique):
         ("posts", "FavoriteArticle", {"slug": slug}, reader),
         ("posts", "CreateComment", {"slug": theirs, "comment": {"body": "b"}}, author),
         ("chat", "SendMessage", {"room": room, "message": {"text": "t"}}, author),
+        ("chat", "JoinRoom", {"room": room}, reader),
     ):
         assert call_grpc(service, method, request, who["token"])[0] == "OK"
     return author, [

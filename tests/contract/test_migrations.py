@@ -48,6 +48,11 @@ LOOSENED = {
 }
 
 
+# Columns that came later, with the constraints on them: what the version before inserts has their defaults, which
+# satisfy these.
+SATISFIED = {"chat.rooms": ("kind", "member_count", "client_id", "direct_low")}
+
+
 @dataclasses.dataclass
 class Surface:
     """What statements of a service and of others rely on, in one schema."""
@@ -118,7 +123,8 @@ def test_the_version_before_finds_what_it_uses(steps, name):
     assert not new, "the inserts of the version before give them no value"
     assert before.functions.items() <= after.functions.items()
     assert before.grants <= after.grants
-    stricter = {key for key in after.constraints.keys() - before.constraints.keys() if key[0] in tables(before)}
+    stricter = {(table, text) for table, text in after.constraints.keys() - before.constraints.keys() if table in tables(before)
+                and not any(column in text for column in SATISFIED.get(table, ()))}
     assert not stricter, "the version before may write what these refuse"
 
 
@@ -151,6 +157,7 @@ def test_a_newer_schema_beside_live_traffic(own_suite, contract):
     other = account(call, "bob")
     slug = call("posts", "CreateArticle", {"article": {"title": "t", "description": "d", "body": "b"}}, token)[1]["article"]["slug"]
     room = call("chat", "CreateRoom", {"room": {"name": "r"}}, token)[1]["room"]["id"]
+    assert call("chat", "JoinRoom", {"room": room}, other)[0] == "OK"
     credentials = {"email": "ada@example.com", "password": "password123"}
     numbers = itertools.count()
 
@@ -173,6 +180,17 @@ def test_a_newer_schema_beside_live_traffic(own_suite, contract):
         yield "posts", "ListComments", {"slug": slug}, None
         yield "posts", "ListTags", {}, None
         yield "chat", "SendMessage", {"room": room, "message": {"text": "m", "clientId": f"{n}"}}, token
+        seq = call("chat", "ListMessages", {"room": room, "afterSeq": 0}, token)[1]["messages"][0]["seq"]
+        yield "chat", "EditMessage", {"room": room, "seq": seq, "text": f"m {n}"}, token
+        yield "chat", "AddReaction", {"room": room, "seq": seq, "emoji": "+1"}, other
+        yield "chat", "RemoveReaction", {"room": room, "seq": seq, "emoji": "+1"}, other
+        yield "chat", "MarkRead", {"room": room, "seq": n}, other
+        yield "chat", "JoinRoom", {"room": room}, other
+        yield "chat", "UpdateRoom", {"room": room, "changes": {"name": f"r {n}"}}, token
+        yield "chat", "ListMyRooms", {}, other
+        yield "chat", "ListMembers", {"room": room}, other
+        yield "chat", "SearchMessages", {"query": "m"}, other
+        yield "chat", "ListEvents", {"room": room, "afterSeq": n}, other
         yield "chat", "ListMessages", {"room": room}, other
         yield "chat", "ListRooms", {}, other
 

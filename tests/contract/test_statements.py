@@ -15,11 +15,14 @@ STATEMENTS = {
     "UpdateCurrentUser": ["before_change", "BEGIN", "change_account", "COMMIT"],
     "DeleteCurrentUser": ["before_change", "BEGIN", "lock_account", "end_all_sessions", "delete_account", "COMMIT"],
     "UpdateArticle": ["BEGIN", "lock_article", "update_article", "COMMIT"],
+    # The room in the answer is read when the change has committed.
+    **{name: [statement, "get_room"] for name, statement in (
+        ("CreateRoom", "create_room"), ("OpenDirectRoom", "open_direct_room"), ("UpdateRoom", "update_room"), ("JoinRoom", "join_room"))},
     "DeleteArticle": ["BEGIN", "lock_article", "delete_article", "COMMIT"],
 }
 # What the services do by themselves; <unnamed> is what lib/pg sets on a new connection.
 OWN = {"<unnamed>", "verification_keys", "revocations", "publish_key", "purge_keys", "purge_account",
-       "purge_sessions", "purge_revocations"}
+       "purge_sessions", "purge_revocations", "purge_room", "sort_search_index"}
 EXECUTED = re.compile(r"^(stoa_\w+) LOG:  (?:execute (\S+?)|statement): (.*)", re.MULTILINE)
 
 
@@ -44,7 +47,10 @@ def world(logged, unique):
         made.say(made.owner)
         made.call("posts", "CreateArticle", {"article": {"title": "t", "description": "d", "body": "b"}}, made.other["token"])
         made.sign_in(made.owner)
-        made.call("chat", "CreateRoom", {"room": {"name": "Another"}}, made.other["token"])
+        another = made.call("chat", "CreateRoom", {"room": {"name": "Another"}}, made.other["token"])["room"]["id"]
+        made.call("chat", "JoinRoom", {"room": another}, made.owner["token"])
+        guest = made.account("guest")
+        made.call("chat", "JoinRoom", {"room": made.room["id"]}, guest["token"])
         made.call("chat", "SendMessage", {"room": made.room["id"], "message": {"text": "Hello"}}, made.other["token"])
     return made
 

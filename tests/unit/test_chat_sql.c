@@ -1,5 +1,5 @@
-/* The statements of chat on a real Postgres: numbers without holes, one message for all its
- * doubles, pages that begin at a key. */
+/* The statements of chat on a real Postgres: one order without holes for all that happens in a
+ * room, one change for all its doubles, roles, and pages that begin at a key. */
 #include "sql_fixture.h"
 
 #include "../../services/chat/statements.h"
@@ -7,16 +7,19 @@
 static struct db *db;
 static struct arena arena;
 
-enum { ADA = 1, BOB = 2 };
+enum { ADA = 1, BOB = 2, CLEO = 3, DAN = 4 };
+enum { ACCOUNTS = 4, PUBLIC = 1, PRIVATE = 2, DIRECT = 3 };
+enum { MEMBER = 1, MODERATOR = 2, OWNER = 3 };
 
 static int setup(void **state UNUSED)
 {
     if (sql_group_setup("chat") != 0)
         return -1;
     sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
-                 " SELECT n, lower(n), n, n, '' FROM unnest(ARRAY['Ada', 'Bob']) n");
+                 " SELECT n, lower(n), n, n, ''"
+                 " FROM unnest(ARRAY['Ada', 'Bob', 'Cleo', 'Dan']) n");
     arena_init(&arena, 0);
-    db = pg_open_db(&(struct db_options){.connections = 4}, chat_statements, CHAT_STATEMENTS);
+    db = pg_open_db(&(struct db_options){.connections = 8}, chat_statements, CHAT_STATEMENTS);
     return 0;
 }
 
@@ -29,65 +32,198 @@ static int teardown(void **state)
 
 static int empty_tables(void **state UNUSED)
 {
-    pg_sql("TRUNCATE chat.rooms, chat.messages, chat.forgotten_accounts RESTART IDENTITY");
+    pg_sql("TRUNCATE chat.rooms, chat.members, chat.messages, chat.events, chat.reactions,"
+           " chat.reaction_counts, chat.forgotten_accounts RESTART IDENTITY");
     return 0;
 }
 
-static void create_room(int64_t creator, int rows)
-{
-    struct db_query *q = db_query(db, &arena, CREATE_ROOM);
-    struct answer a;
+/* ---- calls ---- */
 
-    db_bind_int8(q, creator);
-    db_bind_text(q, STR("Room"));
-    db_bind_text(q, STR(""));
-    assert_int_equal(answer_run(&a, q), DB_OK);
-    assert_int_equal(db_rows(&a.result), rows);
+#define NONE ((const char *)NULL) /* of a text */
+#define NO_NUMBER INT64_MIN       /* of an int8 */
+
+/* One argument for each parameter: int64_t for numbers, const char * for text. */
+static struct db_query *bind(enum chat_statement statement, va_list args)
+{
+    struct db_query *q = db_query(db, &arena, statement);
+    const enum db_type *type = chat_statements[statement].params;
+    int64_t n;
+
+    for (; *type != DB_END; type++) {
+        switch (*type) {
+        case DB_TEXT:
+            db_bind_text(q, str_of(va_arg(args, const char *)));
+            break;
+        case DB_INT4:
+            db_bind_int4(q, (int32_t)va_arg(args, int64_t));
+            break;
+        case DB_TIMESTAMPTZ:
+            db_bind_timestamp(q, va_arg(args, int64_t));
+            break;
+        default:
+            n = va_arg(args, int64_t);
+            if (n == NO_NUMBER)
+                db_bind_null(q);
+            else
+                db_bind_int8(q, n);
+        }
+    }
+    return q;
+}
+
+#define I(n) ((int64_t)(n))
+
+static void submit(struct answer *a, enum chat_statement statement, ...)
+{
+    va_list args;
+
+    va_start(args, statement);
+    answer_submit(a, bind(statement, args), SECONDS(60));
+    va_end(args);
+}
+
+static void run(struct answer *a, enum chat_statement statement, ...)
+{
+    va_list args;
+
+    va_start(args, statement);
+    assert_int_equal(answer_run(a, bind(statement, args)), DB_OK);
+    va_end(args);
+}
+
+static void take_outcome(struct answer *a, const char *want)
+{
+    assert_int_equal(answer_wait(a), DB_OK);
+    assert_int_equal(db_rows(&a->result), 1);
+    assert_string_equal(db_get_text(&a->result, 0, OUTCOME).p, want);
+    answer_free(a);
+}
+
+/* Runs a change and expects its outcome. */
+static void change(const char *want, enum chat_statement statement, ...)
+{
+    struct answer a;
+    va_list args;
+
+    va_start(args, statement);
+    answer_submit(&a, bind(statement, args), SECONDS(60));
+    va_end(args);
+    take_outcome(&a, want);
+}
+
+static int64_t create(int64_t creator, int kind)
+{
+    struct answer a;
+    int64_t room;
+
+    run(&a, CREATE_ROOM, creator, I(kind), "Room", "", NONE);
+    assert_string_equal(db_get_text(&a.result, 0, OUTCOME).p, "ok");
+    room = db_get_int8(&a.result, 0, OUTCOME_ROOM);
     answer_free(&a);
+    return room;
 }
 
-static void submit_send(struct answer *a, int64_t room, int64_t author, const char *text,
-                        const char *client_id)
+/* A room of Ada's with Bob as a moderator and Cleo as a member: three events. */
+static int64_t create_with_members(int kind)
 {
-    struct db_query *q = db_query(db, &arena, SEND_MESSAGE);
+    int64_t room = create(ADA, kind);
 
-    db_bind_int8(q, room);
-    db_bind_int8(q, author);
-    db_bind_text(q, str_of(text));
-    db_bind_text(q, str_of(client_id));
-    answer_submit(a, q, SECONDS(30));
+    change("ok", INVITE_MEMBER, I(ADA), room, "bob");
+    change("ok", INVITE_MEMBER, I(ADA), room, "cleo");
+    change("ok", SET_MEMBER_ROLE, I(ADA), room, "bob", I(MODERATOR));
+    return room;
 }
 
-static void expect_sent(int64_t author, const char *text, const char *client_id, int64_t seq,
-                        const char *stored)
+static void expect_sent(int64_t room, int64_t author, const char *text, const char *client_id,
+                        int64_t seq, const char *stored)
 {
     struct answer a;
 
-    submit_send(&a, 1, author, text, client_id);
-    assert_int_equal(answer_wait(&a), DB_OK);
+    run(&a, SEND_MESSAGE, author, room, text, NO_NUMBER, client_id);
+    assert_string_equal(db_get_text(&a.result, 0, OUTCOME).p, "ok");
     assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), seq);
     assert_true(str_eq(db_get_text(&a.result, 0, MESSAGE_TEXT), str_of(stored)));
     answer_free(&a);
 }
 
+static void send(int64_t room, int64_t author, const char *text)
+{
+    change("ok", SEND_MESSAGE, author, room, text, NO_NUMBER, NONE);
+}
+
+/* All that is true of every room at all times. */
+static void expect_whole(void)
+{
+    /* Each number from 1 on is one message or one event. */
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM chat.rooms r WHERE last_seq <> (SELECT count(DISTINCT seq)"
+               " FROM (SELECT seq FROM chat.messages WHERE room_id = r.id UNION ALL"
+               "       SELECT seq FROM chat.events WHERE room_id = r.id) s WHERE seq <= last_seq)"
+               " OR last_seq <> (SELECT count(*) FROM chat.messages WHERE room_id = r.id)"
+               "              + (SELECT count(*) FROM chat.events WHERE room_id = r.id)"),
+        0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT number, event_count,"
+                            " row_number() OVER (PARTITION BY room_id ORDER BY seq) AS place,"
+                            " count(*) OVER (PARTITION BY room_id) AS n"
+                            " FROM chat.events e JOIN chat.rooms r ON r.id = e.room_id) s"
+                            " WHERE number <> place OR event_count <> n"),
+                     0);
+    /* Time runs as the numbers do. */
+    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT created_at < lag(created_at)"
+                            " OVER (PARTITION BY room_id ORDER BY seq) AS back FROM"
+                            " (SELECT room_id, seq, created_at FROM chat.messages UNION ALL"
+                            "  SELECT room_id, seq, created_at FROM chat.events) s) t WHERE back"),
+                     0);
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM chat.rooms r WHERE member_count <> (SELECT count(*)"
+               " FROM chat.members WHERE room_id = r.id AND role > 0)"),
+        0);
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM chat.rooms r WHERE kind <> 3 AND deleted_at IS NULL"
+               " AND NOT EXISTS (SELECT FROM chat.members WHERE room_id = r.id"
+               "                 AND role = 3)"),
+        0);
+    /* Counters of reactions. */
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM (SELECT room_id, seq, emoji, count(*) FROM chat.reactions"
+               " GROUP BY 1, 2, 3) x FULL JOIN chat.reaction_counts c USING (room_id, seq, emoji)"
+               " WHERE x.count IS DISTINCT FROM c.n"),
+        0);
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM chat.messages m WHERE reaction_kinds <> (SELECT count(*)"
+               " FROM chat.reaction_counts c WHERE c.room_id = m.room_id AND c.seq = m.seq)"),
+        0);
+}
+
+static int whole(void **state UNUSED)
+{
+    expect_whole();
+    return 0;
+}
+
+/* ---- messages ---- */
+
 static void messages_are_numbered_in_their_room(void **state UNUSED)
 {
-    create_room(ADA, 1);
-    create_room(BOB, 1);
-    expect_sent(ADA, "one", NULL, 1, "one");
-    expect_sent(BOB, "two", NULL, 2, "two");
-    expect_sent(ADA, "three", "c", 3, "three");
-    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 3);
+    int64_t room = create(ADA, PUBLIC), other = create(BOB, PUBLIC);
+
+    change("ok", JOIN_ROOM, I(BOB), room);
+    expect_sent(room, ADA, "two", NULL, 2, "two");
+    expect_sent(room, BOB, "three", NULL, 3, "three");
+    expect_sent(room, ADA, "four", "c", 4, "four");
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 4);
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 2"), 0);
+    expect_sent(other, BOB, "one", NULL, 1, "one");
 }
 
 static void a_double_gets_the_first_answer(void **state UNUSED)
 {
-    create_room(ADA, 1);
-    expect_sent(ADA, "first", "c1", 1, "first");
-    expect_sent(ADA, "again", "c1", 1, "first");
-    expect_sent(BOB, "another's", "c1", 2, "another's");
-    expect_sent(ADA, "next", "c2", 3, "next");
+    int64_t room = create_with_members(PUBLIC);
+
+    expect_sent(room, ADA, "first", "c1", 4, "first");
+    expect_sent(room, ADA, "again", "c1", 4, "first");
+    expect_sent(room, BOB, "another's", "c1", 5, "another's");
+    expect_sent(room, ADA, "next", "c2", 6, "next");
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 3);
 }
 
@@ -95,65 +231,485 @@ static void without_room_or_account_nothing_is_stored(void **state UNUSED)
 {
     struct answer a;
 
-    create_room(999, 0);
-    create_room(ADA, 1);
-    submit_send(&a, 99, ADA, "no room", NULL);
-    assert_int_equal(answer_wait(&a), DB_OK);
-    assert_int_equal(db_rows(&a.result), 1);
-    assert_true(db_is_null(&a.result, 0, MESSAGE_SEQ));
-    answer_free(&a);
-    submit_send(&a, 1, 999, "no account", NULL);
-    assert_int_equal(answer_wait(&a), DB_OK);
-    assert_int_equal(db_rows(&a.result), 0);
-    answer_free(&a);
+    change("no_account", CREATE_ROOM, I(999), I(PUBLIC), "Room", "", NONE);
+    create(ADA, PUBLIC);
+    change("no_room", SEND_MESSAGE, I(ADA), I(99), "no room", NO_NUMBER, NONE);
+    change("no_account", SEND_MESSAGE, I(999), I(1), "no account", NO_NUMBER, NONE);
+    change("no_account", JOIN_ROOM, I(999), I(1));
+    change("no_account", OPEN_DIRECT_ROOM, I(999), "ada");
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 0);
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 0);
+    run(&a, GET_ROOM, I(ADA), I(99));
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
 }
 
-/* Doubles sent at once: some meet the first as a violation, and then nothing of them remains. */
+static void replies_are_to_messages_of_the_room(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC), other = create(ADA, PUBLIC);
+    struct answer a;
+
+    send(room, ADA, "question"); /* 4 */
+    send(other, ADA, "elsewhere");
+    run(&a, SEND_MESSAGE, I(CLEO), room, "answer", I(4), NONE);
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_REPLY_TO), 4);
+    answer_free(&a);
+    change("no_reply", SEND_MESSAGE, I(CLEO), room, "to an event", I(3), NONE);
+    change("no_reply", SEND_MESSAGE, I(CLEO), room, "to what will be", I(6), NONE);
+    change("ok", DELETE_MESSAGE, I(ADA), room, I(4), NONE);
+    change("no_reply", SEND_MESSAGE, I(CLEO), room, "to what was", I(4), NONE);
+}
+
+static void edits_and_deletions_have_their_place(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    send(room, CLEO, "words"); /* 4 */
+    change("ok", ADD_REACTION, I(ADA), room, I(4), "+1", NONE);
+    run(&a, EDIT_MESSAGE, I(CLEO), room, I(4), "better words", "e1"); /* 6 */
+    assert_string_equal(db_get_text(&a.result, 0, MESSAGE_TEXT).p, "better words");
+    assert_false(db_is_null(&a.result, 0, MESSAGE_EDITED_AT));
+    assert_false(db_is_null(&a.result, 0, MESSAGE_REACTIONS));
+    answer_free(&a);
+    change("ok", EDIT_MESSAGE, I(CLEO), room, I(4), "again", "e1");        /* a double */
+    change("ok", EDIT_MESSAGE, I(CLEO), room, I(4), "better words", NONE); /* nothing new */
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 6);
+    change("client_id_used", DELETE_MESSAGE, I(CLEO), room, I(4), "e1");
+    change("client_id_used", ADD_REACTION, I(CLEO), room, I(4), "+1", "e1");
+    change("forbidden", EDIT_MESSAGE, I(ADA), room, I(4), "not mine", NONE);
+    change("no_message", EDIT_MESSAGE, I(CLEO), room, I(3), "an event", NONE);
+
+    send(room, ADA, "an owner's"); /* 7 */
+    change("forbidden", DELETE_MESSAGE, I(CLEO), room, I(7), NONE);
+    change("ok", DELETE_MESSAGE, I(BOB), room, I(7), NONE);  /* a moderator: 8 */
+    change("ok", DELETE_MESSAGE, I(CLEO), room, I(4), "d1"); /* the author: 9 */
+    change("ok", DELETE_MESSAGE, I(CLEO), room, I(4), "d1");
+    change("ok", DELETE_MESSAGE, I(BOB), room, I(4), NONE);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 9);
+    change("deleted", EDIT_MESSAGE, I(CLEO), room, I(4), "back", NONE);
+    change("deleted", ADD_REACTION, I(CLEO), room, I(4), "+1", NONE);
+    change("no_message", DELETE_MESSAGE, I(BOB), room, I(99), NONE);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE text <> ''"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.reactions"), 0);
+}
+
+static void expect_reactions(int64_t viewer, const char *want)
+{
+    struct answer a;
+    struct str *texts;
+    char got[256] = "";
+    int n;
+
+    run(&a, LIST_MESSAGES_AFTER, viewer, I(1), I(0), I(INT64_MAX), I(10));
+    n = db_get_text_array(&a.result, 0, MESSAGE_REACTIONS, &arena, &texts);
+    for (int i = 0; i < n; i++)
+        snprintf(got + strlen(got), sizeof(got) - strlen(got), "%.*s ", STR_FMT(texts[i]));
+    assert_string_equal(got, want);
+    answer_free(&a);
+}
+
+static void reactions_are_counted(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    send(room, ADA, "words"); /* 4 */
+    expect_reactions(ADA, "");
+    change("ok", ADD_REACTION, I(BOB), room, I(4), "z", "r1");
+    change("ok", ADD_REACTION, I(CLEO), room, I(4), "a", NONE);
+    run(&a, ADD_REACTION, I(CLEO), room, I(4), "z", NONE);
+    assert_int_equal(db_get_int4(&a.result, 0, REACTION_COUNT), 2);
+    assert_true(db_get_bool(&a.result, 0, REACTION_MINE));
+    answer_free(&a);
+    change("ok", ADD_REACTION, I(CLEO), room, I(4), "z", NONE); /* once more: nothing */
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 7);
+    expect_reactions(CLEO, "2+z 1+a ");
+    expect_reactions(BOB, "2+z 1-a ");
+    run(&a, REMOVE_REACTION, I(BOB), room, I(4), "z", NONE);
+    assert_int_equal(db_get_int4(&a.result, 0, REACTION_COUNT), 1);
+    assert_false(db_get_bool(&a.result, 0, REACTION_MINE));
+    answer_free(&a);
+    change("ok", REMOVE_REACTION, I(BOB), room, I(4), "z", NONE);
+    change("ok", ADD_REACTION, I(BOB), room, I(4), "z", "r1"); /* late: it had been done */
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 8);
+    change("ok", REMOVE_REACTION, I(CLEO), room, I(4), "a", NONE);
+    expect_reactions(BOB, "1-z ");
+    change("no_message", ADD_REACTION, I(BOB), room, I(3), "z", NONE);
+    change("no_message", REMOVE_REACTION, I(BOB), room, I(3), "z", NONE);
+}
+
+static void reactions_have_limits(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+
+    send(room, ADA, "words");
+    for (int i = 0; i < 20; i++)
+        change("ok", ADD_REACTION, I(ADA), room, I(4), arena_printf(&arena, "e%d", i).p, NONE);
+    change("too_many_emoji", ADD_REACTION, I(BOB), room, I(4), "one more", NONE);
+    change("ok", ADD_REACTION, I(BOB), room, I(4), "e1", NONE);
+    pg_sql("WITH r AS (INSERT INTO chat.reactions SELECT 1, 4, i, 'e2'"
+           "           FROM generate_series(1000, 5978) i RETURNING 1)"
+           " UPDATE chat.reaction_counts SET n = n + (SELECT count(*) FROM r) WHERE emoji = 'e2'");
+    change("too_many_reactions", ADD_REACTION, I(BOB), room, I(4), "e2", NONE);
+    change("ok", REMOVE_REACTION, I(ADA), room, I(4), "e5", NONE);
+    change("ok", ADD_REACTION, I(BOB), room, I(4), "e2", NONE);
+}
+
+/* ---- races ---- */
+
+/* Doubles sent at once. */
 static void numbers_have_no_holes_after_a_race(void **state UNUSED)
 {
     enum { N = 300, DOUBLES = 6 };
     static struct answer answers[N];
 
-    create_room(ADA, 1);
-    for (int i = 0; i < N; i++) {
-        struct str client_id = arena_printf(&arena, "c%d", i / DOUBLES);
-        submit_send(&answers[i], 1, ADA, "text", client_id.p);
+    create(ADA, PUBLIC);
+    for (int i = 0; i < N; i++)
+        submit(&answers[i], SEND_MESSAGE, I(ADA), I(1), "text", NO_NUMBER,
+               arena_printf(&arena, "c%d", i / DOUBLES).p);
+    for (int i = 0; i < N; i++)
+        take_outcome(&answers[i], "ok");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), N / DOUBLES);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), N / DOUBLES);
+}
+
+/* Two hundred changes of every kind at once, each twice. */
+static void everything_at_once_has_one_order(void **state UNUSED)
+{
+    enum { N = 200 };
+    static struct answer answers[2 * N];
+    static const char *const emoji[] = {"a", "b", "c"};
+    int64_t room = create_with_members(PUBLIC);
+
+    for (int i = 0; i < 8; i++)
+        send(room, 1 + i % 3, "text"); /* 4 to 11: Ada's, Bob's, Cleo's */
+    for (int i = 0; i < 2 * N; i++) {
+        int k = i / 2;
+        struct answer *a = &answers[i];
+        int64_t seq = 4 + k % 8, author = 1 + k % 8 % 3, other = 1 + k % 3;
+        const char *id = arena_printf(&arena, "c%d", k).p;
+
+        switch (k % 5) {
+        case 0:
+            submit(a, SEND_MESSAGE, other, room, id, NO_NUMBER, id);
+            break;
+        case 1:
+            submit(a, EDIT_MESSAGE, author, room, seq, id, id);
+            break;
+        case 2:
+            submit(a, ADD_REACTION, other, room, seq, emoji[k % 3], id);
+            break;
+        case 3:
+            submit(a, REMOVE_REACTION, other, room, seq, emoji[k % 3], id);
+            break;
+        default:
+            submit(a, k % 2 ? JOIN_ROOM : LEAVE_ROOM, I(DAN), room);
+        }
     }
-    for (int i = 0; i < N; i++) {
-        enum db_error error = answer_wait(&answers[i]);
-        assert_true(error == DB_OK || error == DB_UNIQUE);
-        if (error == DB_UNIQUE)
-            assert_string_equal(answers[i].constraint, "messages_client_id_key");
+    for (int i = 0; i < 2 * N; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        if (i / 2 % 5 < 4)
+            assert_string_equal(db_get_text(&answers[i].result, 0, OUTCOME).p, "ok");
         answer_free(&answers[i]);
     }
-    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), N / DOUBLES);
-    assert_int_equal(pg_sql("SELECT max(seq) FROM chat.messages"), N / DOUBLES);
-    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), N / DOUBLES);
-    /* Time runs as the numbers do. */
-    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages a JOIN chat.messages b"
-                            " ON b.seq = a.seq + 1 WHERE b.created_at < a.created_at"),
+    expect_whole();
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 8 + N / 5);
+    /* Each edit once, and what is stored is the text of the last one. */
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.events WHERE kind = 2"), N / 5);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages m WHERE edited_at IS NOT NULL"
+                            " AND text <> (SELECT client_id FROM chat.events e WHERE kind = 2"
+                            "  AND e.message_seq = m.seq ORDER BY seq DESC LIMIT 1)"),
+                     0);
+    /* Whether somebody reacts is what the last event about it says. */
+    assert_int_equal(
+        pg_sql("SELECT count(*) FROM (SELECT DISTINCT ON (message_seq, actor_id, emoji)"
+               " message_seq, actor_id, emoji, kind FROM chat.events WHERE kind IN (4, 5)"
+               " ORDER BY message_seq, actor_id, emoji, seq DESC) e WHERE (kind = 4) <>"
+               " EXISTS (SELECT FROM chat.reactions x WHERE x.seq = e.message_seq"
+               "         AND x.account_id = e.actor_id AND x.emoji = e.emoji)"),
+        0);
+}
+
+/* A message is before its author's removal, or is refused. */
+static void nobody_writes_after_being_removed(void **state UNUSED)
+{
+    enum { N = 100 };
+    static struct answer answers[N];
+    struct answer removed;
+    int64_t room = create_with_members(PRIVATE);
+    int sent = 0;
+
+    for (int i = 0; i < N; i++) {
+        submit(&answers[i], SEND_MESSAGE, I(CLEO), room, "text", NO_NUMBER, NONE);
+        if (i == N / 2)
+            submit(&removed, REMOVE_MEMBER, I(BOB), room, "cleo");
+    }
+    take_outcome(&removed, "ok");
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        if (strcmp(db_get_text(&answers[i].result, 0, OUTCOME).p, "ok") == 0)
+            sent++;
+        else
+            assert_string_equal(db_get_text(&answers[i].result, 0, OUTCOME).p, "no_room");
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), sent);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE seq >"
+                            " (SELECT seq FROM chat.events WHERE kind = 8)"),
                      0);
 }
 
-/* ---- lists ---- */
+static void a_direct_room_is_opened_once(void **state UNUSED)
+{
+    enum { N = 100 };
+    static struct answer answers[N];
+    struct answer a;
+
+    for (int i = 0; i < N; i++)
+        submit(&answers[i], OPEN_DIRECT_ROOM, I(i % 2 ? ADA : BOB), i % 2 ? "bob" : "ada");
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        assert_string_equal(db_get_text(&answers[i].result, 0, OUTCOME).p, "ok");
+        assert_int_equal(db_get_int8(&answers[i].result, 0, OUTCOME_ROOM), 1);
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 1);
+    change("self", OPEN_DIRECT_ROOM, I(ADA), "ada");
+    change("no_user", OPEN_DIRECT_ROOM, I(ADA), "nobody");
+    run(&a, GET_ROOM, I(BOB), I(1));
+    assert_string_equal(db_get_text(&a.result, 0, ROOM_PEER_USERNAME).p, "Ada");
+    answer_free(&a);
+    run(&a, GET_ROOM, I(CLEO), I(1));
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
+    /* It stays as it is. */
+    change("direct_room", LEAVE_ROOM, I(ADA), I(1));
+    change("direct_room", INVITE_MEMBER, I(ADA), I(1), "cleo");
+    change("direct_room", REMOVE_MEMBER, I(ADA), I(1), "bob");
+    change("direct_room", SET_MEMBER_ROLE, I(ADA), I(1), "bob", I(OWNER));
+    change("direct_room", UPDATE_ROOM, I(ADA), I(1), "name", NONE);
+    change("direct_room", DELETE_ROOM, I(ADA), I(1));
+    change("no_room", JOIN_ROOM, I(CLEO), I(1));
+}
+
+static void a_create_sent_again_makes_nothing(void **state UNUSED)
+{
+    enum { N = 50 };
+    static struct answer answers[N];
+
+    for (int i = 0; i < N; i++)
+        submit(&answers[i], CREATE_ROOM, I(ADA), I(PRIVATE), "Room", "", "c1");
+    for (int i = 0; i < N; i++)
+        take_outcome(&answers[i], "ok");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 1);
+    change("ok", CREATE_ROOM, I(BOB), I(PRIVATE), "Room", "", "c1");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 2);
+}
+
+/* Owners who all leave at once: one stays. */
+static void the_last_owner_stays(void **state UNUSED)
+{
+    static struct answer answers[3];
+    int64_t room = create_with_members(PUBLIC);
+    int left = 0;
+
+    change("last_owner", LEAVE_ROOM, I(ADA), room);
+    change("last_owner", SET_MEMBER_ROLE, I(ADA), room, "ada", I(MEMBER));
+    change("ok", SET_MEMBER_ROLE, I(ADA), room, "ada", I(OWNER));
+    change("ok", SET_MEMBER_ROLE, I(ADA), room, "bob", I(OWNER));
+    change("ok", SET_MEMBER_ROLE, I(ADA), room, "cleo", I(OWNER));
+    for (int i = 0; i < 3; i++)
+        submit(&answers[i], LEAVE_ROOM, I(1 + i), room);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        left += strcmp(db_get_text(&answers[i].result, 0, OUTCOME).p, "ok") == 0;
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(left, 2);
+}
+
+/* ---- members ---- */
+
+static void roles_say_who_may(void **state UNUSED)
+{
+    int64_t room = create_with_members(PRIVATE);
+
+    /* Dan is nobody there, Cleo a member, Bob a moderator, Ada the owner. */
+    change("no_room", INVITE_MEMBER, I(DAN), room, "dan");
+    change("no_room", JOIN_ROOM, I(DAN), room);
+    change("forbidden", INVITE_MEMBER, I(CLEO), room, "dan");
+    change("forbidden", UPDATE_ROOM, I(CLEO), room, "Mine", NONE);
+    change("forbidden", REMOVE_MEMBER, I(CLEO), room, "bob");
+    change("forbidden", SET_MEMBER_ROLE, I(BOB), room, "cleo", I(MODERATOR));
+    change("forbidden", SET_MEMBER_ROLE, I(CLEO), room, "cleo", I(OWNER));
+    change("forbidden", DELETE_ROOM, I(BOB), room);
+    change("forbidden", REMOVE_MEMBER, I(BOB), room, "ada");
+    change("self", REMOVE_MEMBER, I(ADA), room, "ada");
+    change("no_user", INVITE_MEMBER, I(BOB), room, "nobody");
+    change("no_member", REMOVE_MEMBER, I(BOB), room, "dan");
+    change("no_member", SET_MEMBER_ROLE, I(ADA), room, "dan", I(MEMBER));
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 3);
+
+    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", NONE); /* 4 */
+    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", "");   /* as it was */
+    change("ok", INVITE_MEMBER, I(BOB), room, "dan");      /* 5 */
+    change("ok", INVITE_MEMBER, I(BOB), room, "dan");
+    change("ok", REMOVE_MEMBER, I(BOB), room, "dan"); /* 6 */
+    change("no_member", REMOVE_MEMBER, I(BOB), room, "dan");
+    change("ok", SET_MEMBER_ROLE, I(ADA), room, "cleo", I(MODERATOR)); /* 7 */
+    change("forbidden", REMOVE_MEMBER, I(BOB), room, "cleo");
+    change("ok", REMOVE_MEMBER, I(ADA), room, "cleo"); /* 8 */
+    change("ok", LEAVE_ROOM, I(BOB), room);            /* 9 */
+    change("no_room", LEAVE_ROOM, I(BOB), room);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 9);
+    change("ok", DELETE_ROOM, I(ADA), room);
+    change("no_room", DELETE_ROOM, I(ADA), room);
+    change("no_room", SEND_MESSAGE, I(ADA), room, "gone", NO_NUMBER, NONE);
+}
+
+/* Whoever was removed sees nothing more, and only an invitation changes that. */
+static void a_removed_member_stays_out(void **state UNUSED)
+{
+    static const enum chat_statement reads[] = {LIST_MEMBERS, LIST_EVENTS};
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    send(room, ADA, "secret");
+    change("ok", REMOVE_MEMBER, I(BOB), room, "cleo");
+    change("removed", JOIN_ROOM, I(CLEO), room);
+    change("not_member", SEND_MESSAGE, I(CLEO), room, "me", NO_NUMBER, NONE);
+    for (size_t i = 0; i < ARRAY_SIZE(reads); i++) {
+        run(&a, reads[i], I(CLEO), room, I(0), I(10));
+        assert_int_equal(db_rows(&a.result), 1);
+        assert_false(db_get_bool(&a.result, 0, MESSAGES_MAY_READ));
+        assert_true(db_is_null(&a.result, 0, MESSAGE_SEQ));
+        answer_free(&a);
+    }
+    run(&a, SEARCH_MESSAGES, I(CLEO), NO_NUMBER, "secret", I(INT64_MAX), I(INT64_MAX), I(INT64_MAX),
+        I(10));
+    assert_true(db_is_null(&a.result, 0, MESSAGE_SEQ));
+    answer_free(&a);
+    run(&a, LIST_MY_ROOMS, I(CLEO), I(INT64_MAX), I(INT64_MAX), I(10));
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
+    change("ok", INVITE_MEMBER, I(BOB), room, "cleo");
+    send(room, CLEO, "back");
+}
+
+static void memberships_have_limits(void **state UNUSED)
+{
+    int64_t room = create(ADA, PUBLIC);
+
+    pg_sql("WITH made AS (INSERT INTO chat.rooms (name, description, created_by, member_count)"
+           "   SELECT 'Room', '', 1, 1 FROM generate_series(1, 498) RETURNING id)"
+           " INSERT INTO chat.members (room_id, account_id, role) SELECT id, 1, 3 FROM made");
+    create(ADA, PUBLIC);
+    change("too_many_rooms", CREATE_ROOM, I(ADA), I(PUBLIC), "Room", "", NONE);
+    change("too_many_rooms", OPEN_DIRECT_ROOM, I(ADA), "bob");
+    change("they_have_too_many_rooms", OPEN_DIRECT_ROOM, I(BOB), "ada");
+    change("too_many_rooms", JOIN_ROOM, I(ADA), create(BOB, PUBLIC));
+    change("they_have_too_many_rooms", INVITE_MEMBER, I(BOB), create(BOB, PRIVATE), "ada");
+    change("ok", DELETE_ROOM, I(ADA), I(2));
+    change("they_have_too_many_rooms", OPEN_DIRECT_ROOM, I(BOB), "ada"); /* only Ada may go on */
+    change("ok", OPEN_DIRECT_ROOM, I(ADA), "bob");
+    pg_sql("DELETE FROM chat.members WHERE account_id = 1 AND room_id BETWEEN 3 AND 103");
+    pg_sql("DELETE FROM chat.rooms WHERE id BETWEEN 3 AND 103");
+    change("ok", OPEN_DIRECT_ROOM, I(CLEO), "ada");
+    change("they_have_too_many_rooms", OPEN_DIRECT_ROOM, I(DAN), "ada");
+
+    pg_sql("INSERT INTO chat.members (room_id, account_id, role)"
+           " SELECT 1, i, 1 FROM generate_series(1000, 10998) i");
+    pg_sql("UPDATE chat.rooms SET member_count = 10000 WHERE id = 1");
+    change("room_full", JOIN_ROOM, I(BOB), room);
+    change("room_full", INVITE_MEMBER, I(ADA), room, "bob");
+    pg_sql("DELETE FROM chat.members WHERE account_id = 1000");
+    pg_sql("UPDATE chat.rooms SET member_count = 9999 WHERE id = 1");
+    change("ok", JOIN_ROOM, I(BOB), room);
+}
+
+/* ---- reading ---- */
+
+static int64_t unread(int64_t account)
+{
+    struct answer a;
+    int64_t n;
+
+    run(&a, LIST_MY_ROOMS, account, I(INT64_MAX), I(INT64_MAX), I(10));
+    assert_int_equal(db_rows(&a.result), 1);
+    n = db_get_int8(&a.result, 0, ROOM_UNREAD);
+    answer_free(&a);
+    return n;
+}
+
+static void mark(int64_t account, int64_t seq, int64_t want_seq, int64_t want_unread)
+{
+    struct answer a;
+
+    run(&a, MARK_READ, account, I(1), seq);
+    assert_true(db_get_bool(&a.result, 0, MARK_MAY_READ));
+    assert_int_equal(db_get_int8(&a.result, 0, MARK_READ_SEQ), want_seq);
+    assert_int_equal(db_get_int8(&a.result, 0, MARK_UNREAD), want_unread);
+    answer_free(&a);
+    assert_int_equal(unread(account), want_unread);
+}
+
+static void unread_is_what_others_wrote(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+
+    assert_int_equal(unread(CLEO), 0); /* events are no messages */
+    send(room, ADA, "4");
+    send(room, CLEO, "5");
+    send(room, BOB, "6");
+    change("ok", ADD_REACTION, I(ADA), room, I(6), "+1", NONE); /* 7 */
+    send(room, ADA, "8");
+    assert_int_equal(unread(CLEO), 3);
+    assert_int_equal(unread(ADA), 2);
+    mark(CLEO, 4, 4, 2);
+    mark(CLEO, 6, 6, 1);
+    mark(CLEO, 7, 7, 1);
+    mark(CLEO, 3, 7, 1);    /* never back */
+    mark(CLEO, 1000, 8, 0); /* nor ahead of what there is */
+    send(room, BOB, "9");
+    assert_int_equal(unread(CLEO), 1);
+    change("ok", JOIN_ROOM, I(DAN), room);
+    assert_int_equal(unread(DAN), 0); /* what was before is not new */
+    pg_sql("WITH s AS (INSERT INTO chat.messages (room_id, seq, author_id, text, created_at)"
+           "   SELECT 1, i, 1, '', clock_timestamp() FROM generate_series(11, 2010) i RETURNING 1)"
+           " UPDATE chat.rooms SET last_seq = last_seq + (SELECT count(*) FROM s)");
+    pg_sql("UPDATE chat.rooms SET active_at = (SELECT max(created_at) FROM chat.messages)");
+    assert_int_equal(unread(CLEO), CHAT_MAX_UNREAD);
+}
+
+static void a_mark_never_moves_back(void **state UNUSED)
+{
+    enum { N = 100 };
+    static struct answer answers[N];
+    int64_t room = create(ADA, PUBLIC);
+
+    for (int i = 0; i < N; i++)
+        send(room, ADA, "text");
+    for (int i = 0; i < N; i++)
+        submit(&answers[i], MARK_READ, I(ADA), room, I(1 + i * 37 % N));
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        assert_true(db_get_int8(&answers[i].result, 0, MARK_READ_SEQ) >= 1 + i * 37 % N);
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(pg_sql("SELECT read_seq FROM chat.members"), N);
+}
 
 static void expect_messages(enum chat_statement statement, int64_t after, int64_t before, int limit,
                             const char *want)
 {
-    struct db_query *q = db_query(db, &arena, statement);
     char seqs[128] = "";
     struct answer a;
 
-    db_bind_int8(q, 1);
-    db_bind_int8(q, ADA);
-    db_bind_int8(q, after);
-    db_bind_int8(q, before);
-    db_bind_int4(q, limit);
-    assert_int_equal(answer_run(&a, q), DB_OK);
+    run(&a, statement, I(ADA), I(1), after, before, I(limit));
     for (int i = 0; i < db_rows(&a.result); i++) {
-        assert_int_equal(db_get_int8(&a.result, i, MESSAGES_LAST_SEQ), 6);
+        assert_true(db_get_bool(&a.result, i, MESSAGES_MAY_READ));
+        assert_int_equal(db_get_int8(&a.result, i, MESSAGES_LAST_SEQ), 7);
         if (db_is_null(&a.result, i, MESSAGE_SEQ))
             continue;
         int64_t seq = db_get_int8(&a.result, i, MESSAGE_SEQ);
@@ -167,109 +723,308 @@ static void expect_messages(enum chat_statement statement, int64_t after, int64_
 
 static void pages_go_both_ways(void **state UNUSED)
 {
-    create_room(ADA, 1);
-    for (int i = 1; i <= 6; i++)
-        expect_sent(i % 2 ? ADA : BOB, "text", arena_printf(&arena, "c%d", i).p, i, "text");
-    expect_messages(LIST_MESSAGES_BEFORE, 0, INT64_MAX, 50, "1 2 3 4 5 6 ");
-    expect_messages(LIST_MESSAGES_BEFORE, 0, INT64_MAX, 2, "5 6 ");
-    expect_messages(LIST_MESSAGES_BEFORE, 0, 5, 2, "3 4 ");
+    int64_t room = create(ADA, PUBLIC);
+
+    change("ok", JOIN_ROOM, I(BOB), room); /* 1 */
+    for (int i = 2; i <= 7; i++)
+        expect_sent(room, i % 2 ? ADA : BOB, "text", arena_printf(&arena, "c%d", i).p, i, "text");
+    expect_messages(LIST_MESSAGES_BEFORE, 0, INT64_MAX, 50, "2 3 4 5 6 7 ");
+    expect_messages(LIST_MESSAGES_BEFORE, 0, INT64_MAX, 2, "6 7 ");
+    expect_messages(LIST_MESSAGES_BEFORE, 0, 6, 2, "4 5 ");
     expect_messages(LIST_MESSAGES_BEFORE, 0, 1, 2, "");
-    expect_messages(LIST_MESSAGES_AFTER, 0, INT64_MAX, 2, "1 2 ");
-    expect_messages(LIST_MESSAGES_AFTER, 4, INT64_MAX, 50, "5 6 ");
-    expect_messages(LIST_MESSAGES_AFTER, 6, INT64_MAX, 50, "");
-    expect_messages(LIST_MESSAGES_AFTER, 1, 4, 50, "2 3 ");
+    expect_messages(LIST_MESSAGES_AFTER, 0, INT64_MAX, 2, "2 3 ");
+    expect_messages(LIST_MESSAGES_AFTER, 5, INT64_MAX, 50, "6 7 ");
+    expect_messages(LIST_MESSAGES_AFTER, 7, INT64_MAX, 50, "");
+    expect_messages(LIST_MESSAGES_AFTER, 2, 5, 50, "3 4 ");
     expect_messages(LIST_MESSAGES_AFTER, INT64_MAX, INT64_MAX, 50, "");
 }
 
-/* ---- accounts that are deleted ---- */
-
-#define OF_ADA                                                        \
-    "SELECT (SELECT count(*) FROM chat.messages WHERE author_id = 1)" \
-    " + (SELECT count(*) FROM chat.rooms WHERE created_by = 1)"       \
-    " + (SELECT count(*) FROM chat.messages WHERE text LIKE 'hers%')" \
-    " + (SELECT count(*) FROM chat.messages WHERE client_id LIKE 'hers%')"
-
-/* The message's author and text as a reader gets them. */
-static void expect_message(int64_t seq, const char *author, const char *text)
+/* The log alone is enough: whoever reads it in pages has every number once, and each message as it
+ * is now. */
+static void the_log_has_everything(void **state UNUSED)
 {
-    struct db_query *q = db_query(db, &arena, LIST_MESSAGES_AFTER);
+    static const int kinds[] = {6, 6, 9, 1, 1, 2, 4, 5, 3, 10, 8, 7};
+    int64_t room = create_with_members(PUBLIC), after = 0;
     struct answer a;
 
-    db_bind_int8(q, 1);
-    db_bind_int8(q, BOB);
-    db_bind_int8(q, seq - 1);
-    db_bind_int8(q, INT64_MAX);
-    db_bind_int4(q, 1);
-    assert_int_equal(answer_run(&a, q), DB_OK);
-    assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), seq);
-    assert_true(str_eq(db_get_text(&a.result, 0, MESSAGE_TEXT), str_of(text)));
-    assert_int_equal(db_is_null(&a.result, 0, MESSAGE_AUTHOR_USERNAME), !author);
-    if (author)
-        assert_true(str_eq(db_get_text(&a.result, 0, MESSAGE_AUTHOR_USERNAME), str_of(author)));
+    send(room, ADA, "old");                                        /* 4 */
+    send(room, BOB, "gone soon");                                  /* 5 */
+    change("ok", EDIT_MESSAGE, I(ADA), room, I(4), "new", NONE);   /* 6 */
+    change("ok", ADD_REACTION, I(BOB), room, I(4), "+1", NONE);    /* 7 */
+    change("ok", REMOVE_REACTION, I(BOB), room, I(4), "+1", NONE); /* 8 */
+    change("ok", DELETE_MESSAGE, I(BOB), room, I(5), NONE);        /* 9 */
+    change("ok", UPDATE_ROOM, I(ADA), room, NONE, "new");          /* 10 */
+    change("ok", REMOVE_MEMBER, I(ADA), room, "cleo");             /* 11 */
+    change("ok", LEAVE_ROOM, I(BOB), room);                        /* 12 */
+    while (after < 12) {
+        run(&a, LIST_EVENTS, I(ADA), room, after, I(5));
+        for (int i = 0; i < db_rows(&a.result); i++) {
+            int kind = db_get_int4(&a.result, i, EVENT_KIND);
+
+            assert_int_equal(db_get_int8(&a.result, i, EVENT_SEQ), ++after);
+            assert_int_equal(kind, kinds[after - 1]);
+            assert_int_equal(db_get_int8(&a.result, i, MESSAGES_LAST_SEQ), 12);
+            assert_false(db_is_null(&a.result, i, EVENT_ACTOR_USERNAME));
+            if (kind <= 3)
+                assert_string_equal(db_get_text(&a.result, i, MESSAGE_TEXT).p,
+                                    db_get_int8(&a.result, i, MESSAGE_SEQ) == 4 ? "new" : "");
+            if (kind == 4 || kind == 5)
+                assert_int_equal(db_get_int4(&a.result, i, EVENT_REACTION_COUNT), 0);
+            assert_int_equal(db_is_null(&a.result, i, EVENT_SUBJECT_USERNAME),
+                             kind < 6 || kind == 10);
+        }
+        answer_free(&a);
+    }
+    run(&a, LIST_EVENTS, I(ADA), room, I(12), I(5));
+    assert_int_equal(db_rows(&a.result), 1);
+    assert_true(db_is_null(&a.result, 0, EVENT_SEQ));
     answer_free(&a);
 }
 
-static void a_forgotten_account_leaves_its_places(void **state UNUSED)
+static void expect_found(int64_t account, int64_t room, const char *words, const char *want)
 {
-    create_room(ADA, 1);
-    create_room(BOB, 1);
-    expect_sent(ADA, "hers 1", "hers", 1, "hers 1");
-    expect_sent(BOB, "his", "his", 2, "his");
-    expect_sent(ADA, "hers 2", NULL, 3, "hers 2");
-    sql_as("auth", "SELECT chat.forget_account(1)");
-    assert_int_equal(pg_sql(OF_ADA), 0);
-    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 2);
-    expect_message(1, NULL, "");
-    expect_message(2, "Bob", "his");
-    expect_message(3, NULL, "");
-    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE client_id = 'his'"), 1);
-    sql_as("auth", "SELECT chat.forget_account(1)"); /* again, and one that never wrote */
-    sql_as("auth", "SELECT chat.forget_account(99)");
-    expect_sent(BOB, "next", NULL, 4, "next");
+    char found[128] = "";
+    struct answer a;
+
+    run(&a, SEARCH_MESSAGES, account, room, words, I(INT64_MAX), I(INT64_MAX), I(INT64_MAX), I(10));
+    for (int i = 0; i < db_rows(&a.result); i++) {
+        if (!db_is_null(&a.result, i, MESSAGE_SEQ))
+            snprintf(found + strlen(found), sizeof(found) - strlen(found), "%d/%d ",
+                     (int)db_get_int8(&a.result, i, SEARCH_ROOM),
+                     (int)db_get_int8(&a.result, i, MESSAGE_SEQ));
+    }
+    assert_string_equal(found, want);
+    answer_free(&a);
 }
 
-/* Ada's account is still there for a statement on its way. When it is gone, nothing of the message
- * is shown, and some minutes later it is erased. */
-static void what_comes_late_is_not_shown_and_erased_later(void **state UNUSED)
+static void search_finds_words_in_my_rooms(void **state UNUSED)
 {
-    static const int64_t purged[] = {1, 0};
+    int64_t room = create_with_members(PUBLIC), other = create(BOB, PRIVATE);
+    struct answer a;
 
-    create_room(BOB, 1);
-    sql_as("auth", "SELECT chat.forget_account(1)");
-    expect_sent(ADA, "hers, late", "hers", 1, "hers, late");
-    pg_sql("UPDATE chat.messages SET author_id = 99"); /* whose account is gone */
-    expect_message(1, NULL, "");
-    pg_sql("UPDATE chat.messages SET author_id = 1");
-    pg_sql("UPDATE chat.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
-    sql_as("auth", "SELECT chat.forget_account(2)"); /* not yet due */
-    for (size_t i = 0; i < ARRAY_SIZE(purged); i++) {
-        struct answer a;
+    send(room, ADA, "The quick brown Fox");   /* 1/4 */
+    send(room, BOB, "the slow FOX, r1 ' 2'"); /* 1/5 */
+    send(other, BOB, "a private fox");        /* 2/1 */
+    expect_found(ADA, NO_NUMBER, "fox", "1/5 1/4 ");
+    expect_found(BOB, NO_NUMBER, "fox", "2/1 1/5 1/4 ");
+    expect_found(BOB, other, "fox", "2/1 ");
+    expect_found(BOB, NO_NUMBER, "fox -slow", "2/1 1/4 ");
+    expect_found(BOB, NO_NUMBER, "\"quick brown\"", "1/4 ");
+    expect_found(BOB, NO_NUMBER, "quick or private", "2/1 1/4 ");
+    expect_found(DAN, NO_NUMBER, "fox", "");
+    expect_found(ADA, NO_NUMBER, "!!! ' | & <->", ""); /* no words */
+    expect_found(ADA, NO_NUMBER, "' 1'", "");
+    change("ok", EDIT_MESSAGE, I(ADA), room, I(4), "dog", NONE);
+    change("ok", DELETE_MESSAGE, I(BOB), other, I(1), NONE);
+    expect_found(BOB, NO_NUMBER, "fox", "1/5 ");
+    expect_found(ADA, NO_NUMBER, "dog", "1/4 ");
+    run(&a, SORT_SEARCH_INDEX);
+    answer_free(&a);
+    expect_found(BOB, NO_NUMBER, "fox", "1/5 ");
+    /* A room that is not the caller's: known when it is public. */
+    run(&a, SEARCH_MESSAGES, I(DAN), room, "fox", I(INT64_MAX), I(INT64_MAX), I(INT64_MAX), I(10));
+    assert_false(db_get_bool(&a.result, 0, MESSAGES_MAY_READ));
+    assert_true(db_is_null(&a.result, 0, MESSAGE_SEQ));
+    answer_free(&a);
+    run(&a, SEARCH_MESSAGES, I(DAN), other, "fox", I(INT64_MAX), I(INT64_MAX), I(INT64_MAX), I(10));
+    assert_true(db_is_null(&a.result, 0, MESSAGES_MAY_READ));
+    answer_free(&a);
+}
 
-        assert_int_equal(answer_run(&a, db_query(db, &arena, PURGE_ACCOUNT)), DB_OK);
-        assert_int_equal(db_get_int8(&a.result, 0, 0), purged[i]);
+/* ---- what goes ---- */
+
+static void a_deleted_room_is_removed_bit_by_bit(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC), kept = create_with_members(PUBLIC);
+    struct answer a;
+    int64_t n = 1;
+    int batches = 0;
+
+    pg_sql("WITH s AS (INSERT INTO chat.messages (room_id, seq, author_id, text, created_at)"
+           "   SELECT 1, i, 1, 'text', clock_timestamp() FROM generate_series(4, 2503) i"
+           "   RETURNING 1)"
+           " UPDATE chat.rooms SET last_seq = last_seq + (SELECT count(*) FROM s) WHERE id = 1");
+    change("ok", ADD_REACTION, I(ADA), room, I(4), "+1", NONE);
+    send(kept, ADA, "stays");
+    change("ok", ADD_REACTION, I(ADA), kept, I(4), "+1", NONE);
+    change("ok", DELETE_ROOM, I(ADA), room);
+    for (; n > 0; batches++) {
+        run(&a, PURGE_ROOM);
+        n = db_get_int8(&a.result, 0, 0);
+        assert_true(n <= CHAT_PURGE_BATCH);
         answer_free(&a);
     }
-    assert_int_equal(pg_sql(OF_ADA), 0);
-    assert_int_equal(pg_sql("SELECT account_id FROM chat.forgotten_accounts"), 2);
+    assert_true(batches > 6);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.events"), 4);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.members"), 3);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.reactions"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.reaction_counts"), 1);
 }
 
-/* Others can neither forget nor erase, and auth can do nothing else here. */
+static void a_forgotten_account_leaves_no_word(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC), alone = create(ADA, PRIVATE);
+
+    expect_sent(room, ADA, "mine", "c1", 4, "mine");
+    send(room, CLEO, "Cleo's");                                 /* 5 */
+    change("ok", ADD_REACTION, I(ADA), room, I(5), "a", "r1");  /* 6 */
+    change("ok", ADD_REACTION, I(BOB), room, I(5), "a", NONE);  /* 7 */
+    change("ok", ADD_REACTION, I(ADA), room, I(5), "b", NONE);  /* 8 */
+    change("ok", ADD_REACTION, I(CLEO), room, I(4), "c", NONE); /* 9 */
+    send(room, ADA, "mine too");                                /* 10 */
+    change("ok", OPEN_DIRECT_ROOM, I(ADA), "bob");              /* room 3 */
+    change("ok", OPEN_DIRECT_ROOM, I(DAN), "cleo");             /* room 4 */
+    send(3, ADA, "to Bob");
+    sql_as("auth", "SELECT chat.forget_account(1)");
+    /* Two messages, two reactions, the membership, and Bob is the owner now. */
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 16);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id = 1"
+                            " AND (text <> '' OR deleted_at IS NULL OR client_id IS NOT NULL)"),
+                     0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id = 1"), 3);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.reactions"), 1); /* Bob's */
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.events WHERE client_id IS NOT NULL"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.members WHERE account_id = 1"), 0);
+    assert_int_equal(pg_sql("SELECT role FROM chat.members WHERE room_id = 1 AND account_id = 2"),
+                     OWNER);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms WHERE deleted_at IS NOT NULL"), 1);
+    change("no_room", SEND_MESSAGE, I(ADA), alone, "gone", NO_NUMBER, NONE);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.members WHERE room_id = 3"), 1);
+    expect_whole();
+    sql_as("auth", "SELECT chat.forget_account(1)"); /* again, and one that never was */
+    sql_as("auth", "SELECT chat.forget_account(99)");
+    expect_whole();
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 16);
+}
+
+/* What a statement on its way leaves behind goes some minutes later. */
+static void what_comes_late_is_erased_too(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    sql_as("auth", "SELECT chat.forget_account(3)");
+    change("ok", JOIN_ROOM, I(CLEO), room); /* her account is still seen */
+    send(room, CLEO, "late");
+    run(&a, PURGE_ACCOUNT);
+    assert_int_equal(db_get_int8(&a.result, 0, 0), 0); /* not yet due */
+    answer_free(&a);
+    pg_sql("UPDATE chat.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
+    run(&a, PURGE_ACCOUNT);
+    assert_int_equal(db_get_int8(&a.result, 0, 0), 1);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE text <> ''"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.members WHERE account_id = 3"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.forgotten_accounts"), 0);
+}
+
+/* Accounts that are deleted while everybody writes: nobody waits in a circle. */
+static void accounts_go_while_others_write(void **state UNUSED)
+{
+    enum { N = 200 };
+    static struct answer answers[N];
+
+    for (int r = 0; r < 5; r++)
+        create_with_members(PUBLIC);
+    for (int i = 0; i < N; i++) {
+        if (i % 4)
+            submit(&answers[i], SEND_MESSAGE, I(1 + i % 3), I(1 + i % 5), "text", NO_NUMBER, NONE);
+        else
+            submit(&answers[i], JOIN_ROOM, I(3 + i % 8 / 4), I(1 + i % 5));
+        if (i == N / 2)
+            sql_as("auth", "SELECT chat.forget_account(3), chat.forget_account(2)");
+    }
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        answer_free(&answers[i]);
+    }
+    sql_as("auth", "SELECT chat.forget_account(3), chat.forget_account(2)");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id IN (2, 3)"
+                            " AND text <> ''"),
+                     0);
+}
+
+static bool refused(const char *role, const char *sql)
+{
+    char conninfo[sizeof(sql_admin) + 32];
+    PGconn *pg;
+    PGresult *res;
+    bool denied;
+
+    snprintf(conninfo, sizeof(conninfo), "%s user=stoa_%s", sql_admin, role);
+    pg = PQconnectdb(conninfo);
+    res = PQexec(pg, sql);
+    denied = PQresultErrorField(res, PG_DIAG_SQLSTATE) &&
+             strcmp(PQresultErrorField(res, PG_DIAG_SQLSTATE), "42501") == 0;
+    PQclear(res);
+    PQfinish(pg);
+    return denied;
+}
+
 static void only_auth_may_forget(void **state UNUSED)
 {
-    assert_int_equal(
-        pg_sql("SELECT count(*) FROM unnest(ARRAY['stoa_auth', 'stoa_posts']) role,"
-               " unnest(ARRAY['chat.erase_account(bigint)', 'chat.forget_account(bigint)']) f"
-               " WHERE has_function_privilege(role, f, 'EXECUTE')"),
-        1);
-    assert_int_equal(pg_sql("SELECT has_function_privilege('stoa_auth',"
-                            " 'chat.forget_account(bigint)', 'EXECUTE')::int"),
-                     1);
-    assert_int_equal(pg_sql("SELECT has_schema_privilege('stoa_posts', 'chat', 'USAGE')::int"), 0);
-    assert_int_equal(
-        pg_sql("SELECT count(*) FROM pg_class, unnest(ARRAY['stoa_auth', 'stoa_posts']) role"
-               " WHERE relnamespace = 'chat'::regnamespace AND relkind = 'r'"
-               " AND has_table_privilege(role, oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')"),
-        0);
+    assert_true(refused("posts", "SELECT chat.forget_account(1)"));
+    assert_true(refused("auth", "SELECT chat.erase_account(1)"));
+    assert_true(refused("auth", "SELECT * FROM chat.messages"));
+    assert_true(refused("auth", "SELECT chat.send_message(1, 1, 'x', NULL, NULL)"));
+}
+
+/* ---- the migration of what was there before there were members ---- */
+
+static void old_rooms_have_members(void **state UNUSED)
+{
+    char command[512];
+    struct answer a;
+
+    db_close(db);
+    sql_as_admin("DROP SCHEMA chat CASCADE; CREATE SCHEMA chat AUTHORIZATION stoa_chat");
+    snprintf(command, sizeof(command),
+             "psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/chat/migrations/0001_rooms.sql",
+             pg_conninfo);
+    sql_shell("%s", command);
+    snprintf(
+        command, sizeof(command),
+        "psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/chat/migrations/0002_forget_account.sql",
+        pg_conninfo);
+    sql_shell("%s", command);
+    pg_sql("INSERT INTO chat.rooms (name, description, created_by, last_seq)"
+           " VALUES ('Ada''s', '', 1, 3), ('nobody''s', '', 99, 1), ('left', '', 99, 0)");
+    pg_sql("INSERT INTO chat.messages VALUES (1, 1, 2, 'c', 'one', now()),"
+           " (1, 2, 1, NULL, 'two', now()), (1, 3, 98, NULL, 'three', now()),"
+           " (2, 1, 3, NULL, 'one', now())");
+    snprintf(command, sizeof(command),
+             "psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/chat/migrations/0003_members.sql",
+             pg_conninfo);
+    sql_shell("%s", command);
+    db = pg_open_db(&(struct db_options){.connections = 8}, chat_statements, CHAT_STATEMENTS);
+    assert_int_equal(pg_sql("SELECT role FROM chat.members WHERE room_id = 1 AND account_id = 1"),
+                     OWNER);
+    assert_int_equal(pg_sql("SELECT role FROM chat.members WHERE room_id = 1 AND account_id = 2"),
+                     MEMBER);
+    assert_int_equal(pg_sql("SELECT role FROM chat.members WHERE room_id = 2 AND account_id = 3"),
+                     OWNER);
+    assert_int_equal(pg_sql("SELECT member_count FROM chat.rooms WHERE id = 1"), 2);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.members"), 3);
+    assert_int_equal(unread(BOB), 0);
+    expect_sent(1, BOB, "double", "c", 1, "one");
+    expect_sent(1, BOB, "four", "d", 4, "four");
+    change("ok", ADD_REACTION, I(ADA), I(1), I(2), "+1", NONE);
+    /* The version before writes beside this one. */
+    pg_sql("WITH room AS (UPDATE chat.rooms SET last_seq = last_seq + 1 WHERE id = 1"
+           "              RETURNING id, last_seq)"
+           " INSERT INTO chat.messages (room_id, seq, author_id, client_id, text, created_at)"
+           " SELECT id, last_seq, 1, NULL, 'six', clock_timestamp() FROM room");
+    assert_int_equal(unread(BOB), 1);
+    assert_int_equal(unread(ADA), 1); /* four */
+    run(&a, LIST_EVENTS, I(ADA), I(1), I(0), I(10));
+    assert_int_equal(db_rows(&a.result), 6);
+    assert_true(
+        db_is_null(&a.result, 2, MESSAGE_AUTHOR_USERNAME)); /* has gone, but not its number */
+    assert_int_equal(db_get_int8(&a.result, 2, MESSAGE_SEQ), 3);
+    answer_free(&a);
+    pg_sql("DELETE FROM chat.rooms WHERE id = 3"); /* whoever opened it has gone; nobody is in it */
 }
 
 /* ---- plans ---- */
@@ -281,26 +1036,70 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         const char *arguments;
         long max_pages;
     } cases[] = {
-        {CREATE_ROOM, "1, 'name', ''", 30},
-        {GET_ROOM, "77", 10},
-        {LIST_ROOMS, "5000, 51", 30},
-        {SEND_MESSAGE, "1, 1, 'text', NULL", 60},
-        {SEND_MESSAGE, "1, 1, 'text', 'c77'", 60},
-        {LIST_MESSAGES_AFTER, "1, 1, 20000, 9223372036854775807, 50", 240},
-        {LIST_MESSAGES_BEFORE, "1, 1, 0, 20000, 50", 240},
-        {LIST_MESSAGES_BEFORE, "1, 1, 0, 9223372036854775807, 50", 240},
-        {PURGE_ACCOUNT, NULL, 600}, /* an account with 2 rooms and 20 messages */
+        {CREATE_ROOM, "1, 1, 'name', '', NULL", 2200}, /* counts the account's rooms, at most 500 */
+        {CREATE_ROOM, "3000, 1, 'name', '', 'c1'", 75},
+        {OPEN_DIRECT_ROOM, "3000, 'u3001'", 110},
+        {UPDATE_ROOM, "1, 77, 'other', ''", 40},
+        {DELETE_ROOM, "1, 77", 40},
+        {GET_ROOM, "1, 77", 15},
+        {LIST_ROOMS, "1, 5000, 51", 300},
+        {LIST_MY_ROOMS, "1, 'infinity', 9223372036854775807, 51", 2200},
+        {JOIN_ROOM, "3000, 77", 95},
+        {LEAVE_ROOM, "2, 1", 60},
+        {LIST_MEMBERS, "1, 1, 2000, 51", 260},
+        {INVITE_MEMBER, "1, 77, 'u3000'", 110},
+        {REMOVE_MEMBER, "1, 1, 'u3000'", 70},
+        {SET_MEMBER_ROLE, "1, 1, 'u3000', 2", 70},
+        {SEND_MESSAGE, "1, 1, 'text', NULL, NULL", 60},
+        {SEND_MESSAGE, "1, 1, 'text', 77, 'c77'", 60},
+        {EDIT_MESSAGE, "1, 1, 20000, 'other', 'e1'", 100},
+        {DELETE_MESSAGE, "1, 1, 20000, 'e1'", 110},
+        {ADD_REACTION, "1, 1, 20000, '+1', 'e1'", 80},
+        {REMOVE_REACTION, "2, 1, 20000, '+1', 'e1'", 80},
+        {MARK_READ, "1, 1, 30000", 40},
+        {LIST_MESSAGES_AFTER, "1, 1, 20000, 9223372036854775807, 50", 300},
+        {LIST_MESSAGES_BEFORE, "1, 1, 0, 20000, 50", 300},
+        {LIST_MESSAGES_BEFORE, "1, 1, 0, 9223372036854775807, 50", 300},
+        {LIST_EVENTS, "1, 1, 20000, 50", 700},
+        {SEARCH_MESSAGES,
+         "1, NULL, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21", 3500},
+        {SEARCH_MESSAGES, "1, 1, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21",
+         80},
+        {PURGE_ROOM, NULL, 40},
+        {PURGE_ACCOUNT, NULL, 40},
+        {SORT_SEARCH_INDEX, NULL, 20000}, /* what has been written since the last time */
     };
     bool seen[CHAT_STATEMENTS] = {false};
 
-    pg_sql("INSERT INTO chat.rooms (name, description, created_by, last_seq)"
-           " SELECT 'Room ' || i, '', 1 + i % 5000, 50000 FROM generate_series(1, 10000) i");
-    pg_sql("INSERT INTO chat.messages SELECT room, seq, 1 + seq % 5000, 'c' || seq, 'text ' || "
-           "seq, now()"
-           " FROM generate_series(1, 2) room, generate_series(1, 50000) seq");
     sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
-                 " SELECT 'u' || i, 'u' || i, i, i, '' FROM generate_series(3, 5000) i");
-    pg_sql("INSERT INTO chat.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
+                 " SELECT 'u' || i, 'u' || i, i, i, '' FROM generate_series(5, 5000) i");
+    /* Ada owns 490 rooms; the first two are long, with an event after every second message. */
+    pg_sql("INSERT INTO chat.rooms (name, description, created_by, last_seq, event_count,"
+           "                        member_count, kind)"
+           " SELECT 'Room ' || i, '', 1, CASE WHEN i < 3 THEN 60000 ELSE 0 END,"
+           " CASE WHEN i < 3 THEN 20000 ELSE 0 END, 1, 1 + i % 7 / 6"
+           " FROM generate_series(1, 10000) i");
+    pg_sql("INSERT INTO chat.members (room_id, account_id, role)"
+           " SELECT i, CASE WHEN i <= 490 THEN 1 ELSE 5 + i % 4000 END, 3"
+           " FROM generate_series(1, 10000) i"
+           " UNION ALL SELECT 1, i, 1 FROM generate_series(2, 4000) i");
+    pg_sql("INSERT INTO chat.messages (room_id, seq, author_id, client_id, text, created_at,"
+           "                           reaction_kinds)"
+           " SELECT room, seq, 1 + seq / 3 % 2, 'c' || seq, 'text w' || seq % 5000,"
+           " now() + seq * interval '1 second', CASE WHEN seq % 5 = 0 THEN 2 ELSE 0 END"
+           " FROM generate_series(1, 2) room, generate_series(1, 60000) seq WHERE seq % 3 <> 0");
+    pg_sql("INSERT INTO chat.events (room_id, seq, number, kind, actor_id, created_at, message_seq,"
+           "                         emoji)"
+           " SELECT room, seq, seq / 3, 4, 2, now() + seq * interval '1 second', seq - 1, '+1'"
+           " FROM generate_series(1, 2) room, generate_series(3, 60000, 3) seq");
+    pg_sql("INSERT INTO chat.reactions SELECT room_id, seq, account, emoji FROM chat.messages,"
+           " generate_series(2, 4) account, unnest(ARRAY['+1', '-1']) emoji"
+           " WHERE reaction_kinds > 0");
+    pg_sql("INSERT INTO chat.reaction_counts SELECT room_id, seq, emoji, count(*), seq"
+           " FROM chat.reactions GROUP BY 1, 2, 3");
+    sql_as_admin("UPDATE chat.members SET role = 3 WHERE room_id = 1 AND account_id = 1");
+    pg_sql("UPDATE chat.rooms SET deleted_at = now() WHERE id > 9990");
+    pg_sql("INSERT INTO chat.forgotten_accounts VALUES (4999, now() - interval '1 hour')");
     sql_as_admin("VACUUM ANALYZE");
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         sql_expect_plan(&chat_statements[cases[i].statement], cases[i].arguments,
@@ -310,17 +1109,39 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
     sql_expect_all_seen(seen, chat_statements, CHAT_STATEMENTS);
 }
 
+#define TEST(f) cmocka_unit_test_setup_teardown(f, empty_tables, whole)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(messages_are_numbered_in_their_room, empty_tables),
-        cmocka_unit_test_setup(a_double_gets_the_first_answer, empty_tables),
-        cmocka_unit_test_setup(without_room_or_account_nothing_is_stored, empty_tables),
-        cmocka_unit_test_setup(numbers_have_no_holes_after_a_race, empty_tables),
-        cmocka_unit_test_setup(pages_go_both_ways, empty_tables),
-        cmocka_unit_test_setup(a_forgotten_account_leaves_its_places, empty_tables),
-        cmocka_unit_test_setup(what_comes_late_is_not_shown_and_erased_later, empty_tables),
-        cmocka_unit_test_setup(only_auth_may_forget, empty_tables),
+        TEST(messages_are_numbered_in_their_room),
+        TEST(a_double_gets_the_first_answer),
+        TEST(without_room_or_account_nothing_is_stored),
+        TEST(replies_are_to_messages_of_the_room),
+        TEST(edits_and_deletions_have_their_place),
+        TEST(reactions_are_counted),
+        TEST(numbers_have_no_holes_after_a_race),
+        TEST(everything_at_once_has_one_order),
+        TEST(nobody_writes_after_being_removed),
+        TEST(a_direct_room_is_opened_once),
+        TEST(a_create_sent_again_makes_nothing),
+        TEST(the_last_owner_stays),
+        TEST(roles_say_who_may),
+        TEST(a_removed_member_stays_out),
+        TEST(unread_is_what_others_wrote),
+        TEST(a_mark_never_moves_back),
+        TEST(pages_go_both_ways),
+        TEST(the_log_has_everything),
+        TEST(search_finds_words_in_my_rooms),
+        TEST(a_deleted_room_is_removed_bit_by_bit),
+        TEST(a_forgotten_account_leaves_no_word),
+        TEST(what_comes_late_is_erased_too),
+        TEST(accounts_go_while_others_write),
+        TEST(only_auth_may_forget),
+        TEST(memberships_have_limits),
+        /* These put in rows without what belongs to them. */
+        cmocka_unit_test_setup(reactions_have_limits, empty_tables),
+        cmocka_unit_test_setup(old_rooms_have_members, empty_tables),
         cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,0 +1,139 @@
+/* What the files of chat share: their handlers, a call on its way, answers, and rows as messages.
+ */
+#ifndef STOA_CHAT_CHAT_H
+#define STOA_CHAT_CHAT_H
+
+#include "service/service.h"
+#include "statements.h"
+
+#include "stoa/chat/v1/chat.pb-c.h"
+
+/* ---- handlers ---- */
+
+/* rooms.c */
+extern const struct rpc_handler create_room_handler, open_direct_room_handler, get_room_handler,
+    update_room_handler, delete_room_handler, join_room_handler;
+/* room_lists.c */
+extern const struct rpc_handler list_rooms_handler, list_my_rooms_handler;
+/* members.c */
+extern const struct rpc_handler leave_room_handler, list_members_handler, invite_member_handler,
+    remove_member_handler, set_member_role_handler;
+/* messages.c */
+extern const struct rpc_handler send_message_handler, edit_message_handler, delete_message_handler;
+/* reactions.c */
+extern const struct rpc_handler add_reaction_handler, remove_reaction_handler;
+/* history.c */
+extern const struct rpc_handler list_messages_handler, list_events_handler, mark_read_handler;
+/* search.c */
+extern const struct rpc_handler search_messages_handler;
+
+/* ---- a call on its way ---- */
+
+/* In the call's arena; what a handler does not need is zero. */
+struct request {
+    struct service *service;
+    struct rpc_call *call;
+    int64_t room;
+    int64_t message;     /* seq; of SendMessage: what it answers */
+    struct str username; /* as it was asked for */
+    struct str emoji;
+    int page_size;
+    void (*reply)(struct rpc_call *call, Stoa__Chat__V1__Room *room); /* rooms.c */
+    const ProtobufCMessageDescriptor *empty_answer;                   /* submit_change() */
+};
+
+/* A request about a room, and its query with the caller and the room bound. room 0: not about one;
+ * then only the caller is bound. NULL: the call has been failed. */
+struct request *request_begin(struct service *service, struct rpc_call *call,
+                              enum chat_statement statement, int64_t room,
+                              struct db_query **ret_query) MUST_CHECK;
+
+/* Binds the key of a username, and remembers it as asked for. False: the call has been failed. */
+bool request_bind_username(struct request *request, struct db_query *query,
+                           const char *username) MUST_CHECK;
+
+/* A client_id; none when empty. */
+static inline void bind_client_id(struct db_query *query, const char *client_id)
+{
+    db_bind_text(query, *client_id ? str_of(client_id) : STR_NULL);
+}
+
+/* ---- pages ---- */
+
+/* The page size that a request's page_size asks for; it is not negative, by the contract's rules.
+ */
+static inline int chat_page_size(int32_t asked, int usual)
+{
+    if (asked == 0)
+        return usual;
+    return asked > CHAT_MAX_PAGE ? CHAT_MAX_PAGE : asked;
+}
+
+#define CHAT_USUAL_PAGE 50
+
+/* The numbers of a page token, those of the first page when there is none. False: the call has been
+ * failed. */
+bool read_page_token(struct rpc_call *call, const char *token, int64_t *numbers,
+                     size_t n) MUST_CHECK;
+
+/* ---- answers (outcomes.c) ---- */
+
+/* Ends the call, and returns true, unless the query succeeded and its change was made. */
+bool change_failed(const struct request *request, const struct db_result *result) MUST_CHECK;
+
+/* Ends the call, and returns true, unless the query succeeded and the caller may read the room:
+ * the first column of the first row. */
+bool read_failed(const struct request *request, const struct db_result *result) MUST_CHECK;
+
+/* NOT_FOUND for the request's room. */
+void fail_no_room(const struct request *request);
+
+/* Submits a change that is answered with an empty message of this type. */
+void submit_change(struct request *request, struct db_query *query,
+                   const ProtobufCMessageDescriptor *answer);
+
+/* What is wrong with a text that others see beside theirs ends the call with a violation of the
+ * field; true: it has. */
+bool text_failed(struct rpc_call *call, const char *field, const char *text,
+                 bool one_line) MUST_CHECK;
+
+/* ---- rows as messages (rows.c); strings are the result's ---- */
+
+/* Messages and what is in them, each in one piece. */
+struct room_row {
+    Stoa__Chat__V1__Room room;
+    Google__Protobuf__Timestamp created_at, active_at;
+    Stoa__Chat__V1__Author peer;
+};
+
+struct message_row {
+    Stoa__Chat__V1__Message message;
+    Stoa__Chat__V1__Author author;
+    Google__Protobuf__Timestamp created_at, edited_at, deleted_at;
+};
+
+struct member_row {
+    Stoa__Chat__V1__Member member;
+    Stoa__Chat__V1__Author account;
+    Google__Protobuf__Timestamp joined_at;
+};
+
+struct event_row {
+    Stoa__Chat__V1__Event event;
+    Google__Protobuf__Timestamp created_at;
+    Stoa__Chat__V1__Author actor, subject;
+    Stoa__Chat__V1__EventMember member;
+    Stoa__Chat__V1__Reaction reaction;
+    struct message_row message;
+};
+
+void room_from_row(const struct db_result *result, int row, struct room_row *ret);
+void member_from_row(const struct db_result *result, int row, struct member_row *ret);
+
+/* 0, -ENOMEM, or -EBADMSG when reactions are not as reaction_list() makes them. */
+int message_from_row(const struct db_result *result, int row, int64_t room, struct arena *arena,
+                     struct message_row *ret) MUST_CHECK;
+int event_from_row(const struct db_result *result, int row, int64_t room, struct arena *arena,
+                   struct event_row *ret) MUST_CHECK;
+
+#endif
