@@ -51,6 +51,10 @@ def slug(w, _):
     return {"slug": w.article["slug"]}
 
 
+def draft(w, _):
+    return {"id": w.draft["id"]}
+
+
 def username(w, _):
     return {"username": w.owner["username"]}
 
@@ -111,6 +115,15 @@ RULES = {
     "/stoa.posts.v1.ArticleService/FavoriteArticle": Rule(ACCOUNTS, slug),
     "/stoa.posts.v1.ArticleService/UnfavoriteArticle": Rule(ACCOUNTS, slug),
     "/stoa.posts.v1.ArticleService/ListTags": Rule(ANYBODY, nothing),
+    "/stoa.posts.v1.ArticleService/ListRevisions": Rule(OWNER, slug),
+    "/stoa.posts.v1.ArticleService/GetRevision": Rule(OWNER, with_slug(number=1)),
+    "/stoa.posts.v1.DraftService/CreateDraft": Rule(ACCOUNTS, lambda w, _: {"draft": ARTICLE}),
+    "/stoa.posts.v1.DraftService/GetDraft": Rule(OWNER, draft, to_others="NOT_FOUND"),
+    "/stoa.posts.v1.DraftService/ListDrafts": Rule(ACCOUNTS, nothing),
+    "/stoa.posts.v1.DraftService/UpdateDraft": Rule(
+        OWNER, lambda w, caller: {**draft(w, caller), "draft": ARTICLE}, to_others="NOT_FOUND"),
+    "/stoa.posts.v1.DraftService/DeleteDraft": Rule(OWNER, draft, to_others="NOT_FOUND"),
+    "/stoa.posts.v1.DraftService/PublishDraft": Rule(OWNER, draft, to_others="NOT_FOUND"),
     "/stoa.posts.v1.CommentService/CreateComment": Rule(ACCOUNTS, with_slug(comment={"body": "A comment."})),
     "/stoa.posts.v1.CommentService/ListComments": Rule(READERS, slug),
     "/stoa.posts.v1.CommentService/DeleteComment": Rule(
@@ -158,16 +171,17 @@ OWNER_COLUMNS = ("user_id", "author_id", "account_id", "follower_id", "created_b
 OWNED_BY = {
     "auth.users": "id = %(account)s",
     "chat.events": "actor_id = %(account)s",
-    "posts.article_tags": "article_id IN (SELECT id FROM posts.articles WHERE author_id = %(account)s)",
+    **{table: "article_id IN (SELECT id FROM posts.articles WHERE author_id = %(account)s)"
+       for table in ("posts.article_tags", "posts.article_revisions")},
 }
 # Tables whose rows are nobody's: counters, keys, what the process keeps for itself.
 NOBODYS = {
-    "auth.schema_migrations", "auth.signing_keys", "auth.revoked_sessions",
-    "posts.schema_migrations", "posts.article_counts", "posts.tag_counts",
+    "auth.schema_migrations", "auth.signing_keys", "auth.revoked_sessions", "auth.secrets",
+    "posts.schema_migrations", "posts.article_counts", "posts.tag_counts", "posts.article_search", "posts.search_queue",
     "chat.schema_migrations", "chat.reaction_counts",
 }
 # What the services write by themselves as well, some time after a call or without one.
-BY_THEMSELVES = {"auth.signing_keys", "posts.forgotten_accounts", "chat.forgotten_accounts"}
+BY_THEMSELVES = {"auth.signing_keys", "posts.article_search", "posts.search_queue", "posts.forgotten_accounts", "chat.forgotten_accounts"}
 # What the calls of others change in a row that is the owner's, as they should.
 CHANGED_BY_OTHERS = {"posts.articles": {"favorites_count"}, "chat.messages": {"reaction_kinds"},
                      "chat.rooms": {"last_seq", "event_count", "member_count", "active_at"}}
@@ -176,6 +190,7 @@ PUBLIC = {
     "auth.users": {"username", "username_key", "bio", "image"},
     "posts.articles": {"slug", "title", "description", "body", "tag_list"},
     "posts.article_tags": {"tag"},
+    "posts.article_revisions": {"title", "description", "tag_list"},  # which are the article's still
     "posts.comments": {"body"},
     "posts.idempotency_keys": {"slug"},  # the article's
     "chat.rooms": {"name", "description"},
@@ -301,6 +316,7 @@ class World:
             self.call("posts", "FollowProfile", {"username": another["username"]}, one["token"])
             self.call("posts", "FavoriteArticle", {"slug": article["slug"]}, one["token"])
         self.comment = self.say(self.owner)
+        self.draft = self.draw_up(self.owner)
         self.third = self.account("third")
         self.rooms = []
         self.open_rooms()
@@ -329,9 +345,16 @@ class World:
         return self.call("chat", "SendMessage", {"room": self.room["id"], "message": text}, account["token"])["message"]
 
     def publish(self, account):
-        request = {"article": {**ARTICLE, "title": self.unique("Title ")}}
+        """An article that was another one before."""
+        request = {"article": {**ARTICLE, "title": self.unique("Title "), "body": self.unique("The first text. ")}}
         key = [("idempotency-key", self.unique("idempotency-key-"))]
-        return self.call("posts", "CreateArticle", request, account["token"], key)["article"]
+        made = self.call("posts", "CreateArticle", request, account["token"], key)["article"]
+        change = {"slug": made["slug"], "article": {"body": ARTICLE["body"]}}
+        return self.call("posts", "UpdateArticle", change, account["token"])["article"]
+
+    def draw_up(self, account):
+        request = {"draft": {name: self.unique(f"draft of the {name} ") for name in ("title", "description", "body")}}
+        return self.call("posts", "CreateDraft", request, account["token"])["draft"]
 
     def say(self, account):
         request = {"slug": self.article["slug"], "comment": {"body": "What I think."}}
@@ -349,6 +372,7 @@ class World:
             elif rule.may == OWNER:
                 self.article = self.publish(self.owner)
                 self.comment = self.say(self.owner)
+                self.draft = self.draw_up(self.owner)
                 self.open_rooms()
 
     def _expired(self):

@@ -29,7 +29,8 @@ EXECUTED = re.compile(r"^(stoa_\w+) LOG:  (?:execute (\S+?)|statement): (.*)", r
 @pytest.fixture(scope="module")
 def logged():
     """A suite whose Postgres writes down every statement."""
-    with Suite() as suite, contextlib.closing(psycopg2.connect(**suite.database())) as connection:
+    # Whatever is queued for the search stays there meanwhile.
+    with Suite(STOA_POSTS_INDEX_INTERVAL_MS="60000") as suite, contextlib.closing(psycopg2.connect(**suite.database())) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             for setting, value in (("log_statement", "all"), ("log_line_prefix", "%u ")):

@@ -150,8 +150,8 @@ def expect_taken(world, path, where, value, field):
 
 
 def check_taken(path, where, field, code, answer, http, sent):
-    if code != "OK":  # there is no such thing, or no such password
-        assert code in ("NOT_FOUND", "UNAUTHENTICATED") or answer.reason == "PASSWORD_WRONG", answer
+    if code != "OK":  # there is no such thing, no such password, or no word in it to search for
+        assert code in ("NOT_FOUND", "UNAUTHENTICATED") or answer.reason in ("PASSWORD_WRONG", "NO_WORDS"), answer
         assert http.status == answer.http_status, http.text
         return
     assert http.status == METHODS[path].http_status, http.text
@@ -387,6 +387,10 @@ CHARACTERS = {
     "GetArticle slug": "key", "UpdateArticle slug": "key", "DeleteArticle slug": "key", "FavoriteArticle slug": "key",
     "UnfavoriteArticle slug": "key", "CreateComment slug": "key", "ListComments slug": "key", "DeleteComment slug": "key",
     "ListArticles tag": "key", "ListArticles author": "key", "ListArticles favorited": "key",
+    "ListArticles q": "kept", "GetRevision slug": "key", "ListRevisions slug": "key",
+    **{f"{method} draft.{name}": "tag" if name == "tagList" else "kept"
+       for method in ("CreateDraft", "UpdateDraft") for name in ("title", "description", "body", "tagList")},
+    "ListDrafts pageToken": "token",
     "ListArticles pageToken": "token", "ListFeed pageToken": "token", "ListComments pageToken": "token",
     "CreateComment comment.body": "kept",
     "GetProfile username": "key", "FollowProfile username": "key", "UnfollowProfile username": "key",

@@ -64,3 +64,6 @@ END $$;
 CREATE TRIGGER articles_search
     AFTER INSERT OR DELETE OR UPDATE OF title, description, body, tag_list ON posts.articles
     FOR EACH ROW EXECUTE FUNCTION posts.queue_for_search();
+
+REVOKE EXECUTE ON FUNCTION posts.search_document(text, text, text, text[]), posts.search_query(text),
+    posts.queue_for_search() FROM PUBLIC;
