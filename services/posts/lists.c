@@ -6,6 +6,7 @@
 #include "rows.h"
 #include "tags.h"
 #include "text/username_key.h"
+#include "turns.h"
 
 #include <errno.h>
 
@@ -27,9 +28,11 @@ struct list {
 struct listing {
     struct rpc_call *call;
     struct page page;
-    bool search; /* ordered by score, with highlights */
     struct db_query *query;
     struct list list;
+    bool search; /* ordered by score, with highlights; then also: */
+    struct db_query *limit;
+    struct turn turn;
 };
 
 /* The parameters that all lists begin with. */
@@ -244,18 +247,16 @@ static void bind_filters(struct db_query *query, enum posts_statement statement,
 
 /* ---- ListArticles: a search ---- */
 
-/* A search takes milliseconds, and tens of them when its words are in many articles; what shares a
+/* A search takes milliseconds, and many of them when its words are in many articles; what shares a
  * connection with it would wait as long. So searches run on the database's pool, as transactions
- * do, and no more of them at once than those can wait for. */
-#define MAX_SEARCHES 16
-static atomic_int searches;
-
+ * do, one after the other. */
 static int search_in_transaction(struct db_tx *tx, void *user)
 {
     struct listing *listing = user;
     struct db_result result;
 
-    if (db_tx_run(tx, listing->query, &result) != DB_OK)
+    if (db_tx_run(tx, listing->limit, &result) != DB_OK ||
+        db_tx_run(tx, listing->query, &result) != DB_OK)
         return -EIO; /* the outcome says more */
     return read_list(listing, &result, true);
 }
@@ -264,7 +265,7 @@ static void on_found(void *user, const struct db_result *outcome, int failed)
 {
     struct listing *listing = user;
 
-    atomic_fetch_sub(&searches, 1);
+    turn_end();
     if (service_query_failed(listing->call, outcome))
         return;
     if (failed)
@@ -278,13 +279,19 @@ static void on_found(void *user, const struct db_result *outcome, int failed)
 
 static void search(struct service *service, struct listing *listing)
 {
-    if (atomic_fetch_add(&searches, 1) >= MAX_SEARCHES) {
-        atomic_fetch_sub(&searches, 1);
-        service_fail_overloaded(listing->call);
-    } else if (!service_transaction(listing->call, service_db(service), search_in_transaction,
-                                    on_found, listing)) {
-        atomic_fetch_sub(&searches, 1);
+    struct rpc_call *call = listing->call;
+
+    listing->limit = db_query(service_db(service), rpc_call_arena(call), LIMIT_SEARCH);
+    if (!listing->limit) {
+        service_fail_memory(call);
+        return;
     }
+    listing->turn = (struct turn){.call = call,
+                                  .db = service_db(service),
+                                  .body = search_in_transaction,
+                                  .done = on_found,
+                                  .user = listing};
+    turn_take(&listing->turn);
 }
 
 /* ---- ListArticles ---- */

@@ -1,0 +1,29 @@
+/* Searches take turns on the database's pool: one runs, a few wait, and what comes then is refused.
+ * So the pool's other thread stays with what changes things, however many search. */
+#ifndef STOA_POSTS_TURNS_H
+#define STOA_POSTS_TURNS_H
+
+#include "service/service.h"
+
+#include <sys/queue.h>
+
+/* What a call does in its turn; in its arena. */
+struct turn {
+    struct rpc_call *call;
+    struct db *db;
+    /* As for service_transaction(). done calls turn_end() before it ends the call. */
+    db_tx_fn *body;
+    void (*done)(void *user, const struct db_result *outcome, int body_result);
+    void *user;
+
+    STAILQ_ENTRY(turn) next;
+};
+
+/* Runs it now or when those before it have ended. May have failed the call when it returns. Any
+ * thread. */
+void turn_take(struct turn *turn);
+
+/* The turn that ran is over: the next one begins. Any thread. */
+void turn_end(void);
+
+#endif
