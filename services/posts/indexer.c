@@ -93,7 +93,7 @@ int indexer_tick(struct indexer *indexer)
     if (now >= indexer->due_ns) {
         indexer->due_ns = now + indexer->interval_ns;
         if (!atomic_exchange(&indexer->busy, true)) {
-            indexer->until_ns = now + indexer->interval_ns / 10;
+            indexer->until_ns = now + indexer->interval_ns / 20;
             index_batch(indexer);
         }
     }

@@ -1,5 +1,5 @@
 /* Takes the words of articles that were published or changed into the search
- * (migrations/0005_search.sql). In the background, a few articles at a time, with at most a tenth
+ * (migrations/0005_search.sql). In the background, a few articles at a time, with about a twentieth
  * of its time in work: so a bulk load is found later, and does not slow down who reads and writes.
  */
 #ifndef STOA_POSTS_INDEXER_H

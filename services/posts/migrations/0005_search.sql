@@ -46,24 +46,45 @@ EXCEPTION WHEN internal_error THEN
     RETURN NULL; -- "tsquery stack too small": more than 32 times "not" in a row
 END $$;
 
-CREATE FUNCTION posts.queue_for_search() RETURNS trigger
+-- Of statements that write several articles, in one step; but a trigger that looks at some columns only
+-- has to be asked for each row.
+CREATE FUNCTION posts.queue_new_for_search() RETURNS trigger
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    IF TG_OP = 'DELETE' THEN
-        -- At once; and from the queue once more, in case the indexer has just seen the article.
-        DELETE FROM posts.article_search WHERE article_id = OLD.id;
-        INSERT INTO posts.search_queue (article_id) VALUES (OLD.id);
-    ELSE
-        INSERT INTO posts.search_queue (article_id) VALUES (NEW.id);
-    END IF;
+    INSERT INTO posts.search_queue (article_id) SELECT id FROM written;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER articles_search
-    AFTER INSERT OR DELETE OR UPDATE OF title, description, body, tag_list ON posts.articles
-    FOR EACH ROW EXECUTE FUNCTION posts.queue_for_search();
+CREATE FUNCTION posts.queue_changed_for_search() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO posts.search_queue (article_id) VALUES (NEW.id);
+    RETURN NULL;
+END $$;
+
+-- At once; and from the queue once more, in case the indexer has just seen the article.
+CREATE FUNCTION posts.remove_from_search() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    DELETE FROM posts.article_search s USING written w WHERE s.article_id = w.id;
+    INSERT INTO posts.search_queue (article_id) SELECT id FROM written;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER articles_search_new AFTER INSERT ON posts.articles
+    REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION posts.queue_new_for_search();
+CREATE TRIGGER articles_search_changed AFTER UPDATE OF title, description, body, tag_list ON posts.articles
+    FOR EACH ROW EXECUTE FUNCTION posts.queue_changed_for_search();
+CREATE TRIGGER articles_search_gone AFTER DELETE ON posts.articles
+    REFERENCING OLD TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION posts.remove_from_search();
 
 REVOKE EXECUTE ON FUNCTION posts.search_document(text, text, text, text[]), posts.search_query(text),
-    posts.queue_for_search() FROM PUBLIC;
+    posts.queue_new_for_search(), posts.queue_changed_for_search(), posts.remove_from_search() FROM PUBLIC;
