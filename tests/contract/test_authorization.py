@@ -38,8 +38,14 @@ class Rule:
     request: typing.Callable  # request(world, caller) -> a dict in proto3 JSON
     to_others: str = "PERMISSION_DENIED"  # what another account is told, when only the owner may
     spends: bool = False  # the caller's account or sessions are other ones afterwards
+    reads: bool = False  # the owner's things are afterwards what they were before
     credentials: bool = False  # the request itself proves that it is the owner's
     takes_along: tuple = ()  # tables where others' marks on what is deleted go with it
+
+    @property
+    def uses_up(self):
+        """The owner's things may be other ones, or none, afterwards."""
+        return self.may == OWNER and not self.reads
 
 
 def new_user(w, _):
@@ -115,10 +121,10 @@ RULES = {
     "/stoa.posts.v1.ArticleService/FavoriteArticle": Rule(ACCOUNTS, slug),
     "/stoa.posts.v1.ArticleService/UnfavoriteArticle": Rule(ACCOUNTS, slug),
     "/stoa.posts.v1.ArticleService/ListTags": Rule(ANYBODY, nothing),
-    "/stoa.posts.v1.ArticleService/ListRevisions": Rule(OWNER, slug),
-    "/stoa.posts.v1.ArticleService/GetRevision": Rule(OWNER, with_slug(number=1)),
+    "/stoa.posts.v1.ArticleService/ListRevisions": Rule(OWNER, slug, reads=True),
+    "/stoa.posts.v1.ArticleService/GetRevision": Rule(OWNER, with_slug(number=1), reads=True),
     "/stoa.posts.v1.DraftService/CreateDraft": Rule(ACCOUNTS, lambda w, _: {"draft": ARTICLE}),
-    "/stoa.posts.v1.DraftService/GetDraft": Rule(OWNER, draft, to_others="NOT_FOUND"),
+    "/stoa.posts.v1.DraftService/GetDraft": Rule(OWNER, draft, to_others="NOT_FOUND", reads=True),
     "/stoa.posts.v1.DraftService/ListDrafts": Rule(ACCOUNTS, nothing),
     "/stoa.posts.v1.DraftService/UpdateDraft": Rule(
         OWNER, lambda w, caller: {**draft(w, caller), "draft": ARTICLE}, to_others="NOT_FOUND"),
@@ -322,6 +328,13 @@ class World:
         self.open_rooms()
         wait_until(lambda: all(self._refused(service, self.revoked) for service in ("auth", "posts", "chat")), "it is revoked", 5)
 
+    def renew(self):
+        """The owner's things, when a call may have used them up."""
+        self.article = self.publish(self.owner)
+        self.comment = self.say(self.owner)
+        self.draft = self.draw_up(self.owner)
+        self.open_rooms()
+
     def open_rooms(self):
         """The owner's room, with the other in it, a message of each, and marks on the owner's; and the other's room."""
         for room, account in self.rooms:  # of which an account has not any number
@@ -349,7 +362,7 @@ class World:
         request = {"article": {**ARTICLE, "title": self.unique("Title "), "body": self.unique("The first text. ")}}
         key = [("idempotency-key", self.unique("idempotency-key-"))]
         made = self.call("posts", "CreateArticle", request, account["token"], key)["article"]
-        change = {"slug": made["slug"], "article": {"body": ARTICLE["body"]}}
+        change = {"slug": made["slug"], "article": {"body": self.unique("The text that is left. ")}}
         return self.call("posts", "UpdateArticle", change, account["token"])["article"]
 
     def draw_up(self, account):
@@ -369,11 +382,8 @@ class World:
         finally:
             if rule.spends:
                 self.settle()
-            elif rule.may == OWNER:
-                self.article = self.publish(self.owner)
-                self.comment = self.say(self.owner)
-                self.draft = self.draw_up(self.owner)
-                self.open_rooms()
+            elif rule.uses_up:
+                self.renew()
 
     def _expired(self):
         """A token of the owner's session that lives, signed with the suite's own key, whose time is over."""
@@ -391,7 +401,7 @@ class World:
 @pytest.fixture(scope="module")
 def quiet_suite():
     """In which nobody else writes."""
-    with Suite() as started:
+    with Suite(STOA_CHAT_PURGE_INTERVAL_S=86400) as started:
         yield started
 
 

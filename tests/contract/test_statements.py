@@ -5,7 +5,7 @@ import re
 import psycopg2
 import pytest
 from stoa_suite_fixture import Suite, wait_until
-from test_authorization import METHODS, OWNER, RULES, World
+from test_authorization import METHODS, RULES, World
 
 # By name (services/*/statements.c), for what is not one statement of a method's own. Transactions name what they begin
 # and end with as well.
@@ -18,6 +18,9 @@ STATEMENTS = {
     # The room in the answer is read when the change has committed.
     **{name: [statement, "get_room"] for name, statement in (
         ("CreateRoom", "create_room"), ("OpenDirectRoom", "open_direct_room"), ("UpdateRoom", "update_room"), ("JoinRoom", "join_room"))},
+    "UpdateDraft": ["BEGIN", "lock_draft", "update_draft", "COMMIT"],
+    "DeleteDraft": ["BEGIN", "lock_draft", "delete_draft", "COMMIT"],
+    "PublishDraft": ["BEGIN", "lock_draft", "create_article", "delete_draft", "COMMIT"],
     "DeleteArticle": ["BEGIN", "lock_article", "delete_article", "COMMIT"],
 }
 # What the services do by themselves; <unnamed> is what lib/pg sets on a new connection.
@@ -46,6 +49,9 @@ def world(logged, unique):
     for _ in range(22):
         made.publish(made.owner)
         made.say(made.owner)
+        made.draw_up(made.owner)
+        change = {"slug": made.article["slug"], "article": {"body": unique("Another text. ")}}
+        made.call("posts", "UpdateArticle", change, made.owner["token"])
         made.call("posts", "CreateArticle", {"article": {"title": "t", "description": "d", "body": "b"}}, made.other["token"])
         made.sign_in(made.owner)
         another = made.call("chat", "CreateRoom", {"room": {"name": "Another"}}, made.other["token"])["room"]["id"]
@@ -72,7 +78,7 @@ def mark(suite, logged_by):
 
 
 # What makes the account another one comes last.
-@pytest.mark.parametrize("path", sorted(RULES, key=lambda path: RULES[path].spends or RULES[path].may == OWNER))
+@pytest.mark.parametrize("path", sorted(RULES, key=lambda path: RULES[path].spends or RULES[path].uses_up))
 def test_as_many_as_it_says(logged, world, path, unique):
     rule, method = RULES[path], METHODS[path]
     name = path.rpartition("/")[2]
@@ -80,7 +86,7 @@ def test_as_many_as_it_says(logged, world, path, unique):
     mark(logged, unique("before"))
     begin = len(logged.log("postgres"))
     code, answer = world.grpc(method.service, name, request, world.owner["token"])
-    with world.spending(rule) if rule.spends or rule.may == OWNER else contextlib.nullcontext():
+    with world.spending(rule) if rule.spends or rule.uses_up else contextlib.nullcontext():
         assert code == "OK", answer
         mark(logged, unique("after"))
         executed = statements(logged, begin)
