@@ -3,6 +3,7 @@
 #include "task.h"
 
 #include <ctype.h>
+#include <endian.h>
 #include <jansson.h>
 #include <limits.h>
 #include <regex.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define STREAM_BYTES 65536 /* of output that are not held back */
+#define RADIX_MIN 256      /* lines: fewer are sorted by comparisons */
 #define ZEROS_MAX 5        /* spaces in front of a number that become zeros */
 
 struct item {
@@ -115,16 +117,23 @@ static bool has_priority(const struct view *v, struct str text)
     return !l.done && l.priority >= v->from && l.priority <= v->to;
 }
 
+static unsigned char fold(char c)
+{
+    unsigned char byte = (unsigned char)c;
+
+    return (unsigned char)(byte - ((unsigned)(byte - 'a') < 26) * 32);
+}
+
 static unsigned __int128 rank_of(struct str key)
 {
-    unsigned __int128 rank = 0;
+    unsigned char bytes[16] = {0};
+    uint64_t high, low;
 
-    for (size_t i = 0; i < sizeof(rank); i++) {
-        unsigned char c = i < key.n ? (unsigned char)key.p[i] : 0;
-
-        rank = rank << 8 | (c >= 'a' && c <= 'z' ? c - 32U : c);
-    }
-    return rank;
+    for (size_t i = 0; i < (key.n < sizeof(bytes) ? key.n : sizeof(bytes)); i++)
+        bytes[i] = fold(key.p[i]);
+    memcpy(&high, bytes, 8);
+    memcpy(&low, bytes + 8, 8);
+    return (unsigned __int128)be64toh(high) << 64 | be64toh(low);
 }
 
 static void make_room(struct view *v, struct items *items, size_t more)
@@ -177,10 +186,8 @@ static int compare_folded(struct str a, struct str b)
     size_t n = a.n < b.n ? a.n : b.n;
 
     for (size_t i = 0; i < n; i++) {
-        unsigned char x = (unsigned char)a.p[i], y = (unsigned char)b.p[i];
+        unsigned char x = fold(a.p[i]), y = fold(b.p[i]);
 
-        x = x >= 'a' && x <= 'z' ? (unsigned char)(x - 32) : x;
-        y = y >= 'a' && y <= 'z' ? (unsigned char)(y - 32) : y;
         if (x != y)
             return x < y ? -1 : 1;
     }
@@ -204,6 +211,58 @@ static int compare_items(const void *a, const void *b, void *data)
         return i->label < k->label ? -1 : 1;
     n = i->shown.n < k->shown.n ? i->shown.n : k->shown.n;
     return memcmp(i->shown.p, k->shown.p, n);
+}
+
+/* One pass of a radix sort: by one byte of the rank, stable. False: all have the same there. */
+static bool sort_by_byte(const struct key *from, struct key *to, size_t n, int shift)
+{
+    size_t starts[256] = {0}, sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        starts[(unsigned char)(from[i].rank >> shift)]++;
+    if (starts[(unsigned char)(from[0].rank >> shift)] == n)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+        size_t count = starts[i];
+
+        starts[i] = sum;
+        sum += count;
+    }
+    for (size_t i = 0; i < n; i++)
+        to[starts[(unsigned char)(from[i].rank >> shift)]++] = from[i];
+    return true;
+}
+
+/* By rank, which decides nearly all: three times as fast as by comparisons for thousands of lines.
+ */
+static void sort_by_rank(struct view *v, struct items *items)
+{
+    struct key *other = must_have(v->t, reallocarray(NULL, items->n, sizeof(*other)));
+
+    for (int shift = 0; shift < 128; shift += 8) {
+        if (sort_by_byte(items->keys, other, items->n, shift)) {
+            struct key *sorted = other;
+
+            other = items->keys;
+            items->keys = sorted;
+        }
+    }
+    free(other);
+}
+
+static void sort_items(struct view *v, struct items *items)
+{
+    if (items->n >= RADIX_MIN)
+        sort_by_rank(v, items);
+    for (size_t i = 0, n; i < items->n; i += n) {
+        const struct key *first = &items->keys[i];
+
+        n = items->n < RADIX_MIN ? items->n : 1;
+        while (i + n < items->n && first[n].rank == first->rank)
+            n++;
+        if (n > 1)
+            qsort_r(&items->keys[i], n, sizeof(*items->keys), compare_items, items->v);
+    }
 }
 
 /* ---- colours ---- */
@@ -280,16 +339,15 @@ static void append_item(struct task *t, const struct colors *c, struct str shown
 {
     struct str text = str_skip(after_number(shown), 1), color = STR("");
     bool done = str_starts(text, STR("x "));
-    struct line l;
+    bool has_priority = text.n >= 4 && text.p[0] == '(' && text.p[1] >= 'A' && text.p[1] <= 'Z' &&
+                        text.p[2] == ')' && text.p[3] == ' ';
 
-    line_read(text, &l);
-    if (done) {
+    if (done)
         color = c->done;
-    } else if (l.priority) {
-        color = c->priority[l.priority - 'A'];
-    }
+    else if (has_priority)
+        color = c->priority[text.p[1] - 'A'];
     buf_append_str(to, color);
-    if (l.priority && !done && c->hides_priority) {
+    if (has_priority && c->hides_priority) {
         buf_append(to, shown.p, (size_t)(text.p - shown.p));
         shown = str_skip(text, 4);
     }
@@ -458,7 +516,7 @@ static int show(struct view *v, struct items *items, size_t *ret_shown)
     int err;
 
     if (items->n && (t->json || !t->set.sort_command))
-        qsort_r(items->keys, items->n, sizeof(*items->keys), compare_items, items->v);
+        sort_items(v, items);
     if (t->json)
         return show_json(v, items);
     err = t->set.final_filter ? render_filtered(v, items, &t->out) : render(v, items, &t->out);

@@ -121,7 +121,8 @@ SCENARIOS = [
          step("lsa", TODOTXT_SORT_COMMAND="cat"), step("ls", "no such", TODOTXT_FINAL_FILTER="sed s/a/b/"),
          step(TODOTXT_DEFAULT_ACTION="ls")),
     case("ls of many", step("-p", "ls"), step("-p", "ls", "7"), step("-p", "lsa", "1"),
-         files={"todo.txt": "".join(f"task {i * 7919 % 120:03d} {'xX'[i % 2]}\n" for i in range(120)),
+         files={"todo.txt": "".join(f"{'tT'[i % 2]}ask {'of a long beginning ' * (i % 3)}{i * 7919 % 130:03d} {'xX'[i % 5 // 4]}\n"
+                                     for i in range(390)),
                 "done.txt": DONE}),
     case("lsa", step("lsa"), step("listall", "a"), step("lsa", "-a"), step("lsa", TODOTXT_VERBOSE="0"),
          step("-p", "lsa", "@phone"), step("lsa", "none")),
