@@ -126,6 +126,19 @@ $(OUT)/share/man/man1/stoa-task.1: $(OUT)/bin/stoa
 	@mkdir -p $(@D)
 	$< task --man >$@
 
+PREFIX ?= /usr/local
+.PHONY: install-cli
+install-cli: ## stoa and stoa-todo, their manual page and completion, under PREFIX (/usr/local)
+	@deploy/install-packages build
+	@$(BIG_MAKE) $(CLI)
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(OUT)/bin/stoa
+	ln -sf stoa $(DESTDIR)$(PREFIX)/bin/stoa-todo
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(OUT)/share/man/man1/stoa-task.1
+	ln -sf stoa-task.1 $(DESTDIR)$(PREFIX)/share/man/man1/stoa-todo.1
+	install -D -m 644 cli/completion/stoa.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/stoa
+	ln -sf stoa $(DESTDIR)$(PREFIX)/share/bash-completion/completions/stoa-todo
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions cli/completion/_stoa
+
 # ---- the gateway's nginx module ----
 
 NGINX_SOURCE = /usr/share/nginx/src

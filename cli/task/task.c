@@ -536,7 +536,7 @@ static int start(const char *program, bool is_todo_sh, int argc, char **argv)
     t.full_name = full_name(&t);
     if (o.version) {
         buf_printf(&t.out, "%s\n", argp_program_version);
-        return finish(&t, 1); /* as todo.sh ends */
+        return finish(&t, is_todo_sh); /* as todo.sh ends */
     }
     if (o.manual) {
         t.program = "stoa task";
