@@ -406,9 +406,9 @@ static size_t count_lines(struct str s)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < s.n; i++)
+    for (size_t i = 0; s.p && i < s.n; i++)
         n += s.p[i] == '\n';
-    return n + (s.n && s.p[s.n - 1] != '\n');
+    return n; /* the last one ends as well */
 }
 
 /* Without what is empty at the end, as a shell has it. from: where the lines begin. */

@@ -57,7 +57,7 @@ class Zsh:
     """A zsh on a terminal of its own."""
 
     def __init__(self, home):
-        env = home.environment(PATH=f"{OUT}/bin:{os.environ['PATH']}", TERM="dumb", PS1="", ZDOTDIR=home.path)
+        env = home.environment(PATH=f"{OUT}/bin:{os.environ['PATH']}", TERM="dumb", PS1="READY> ", ZDOTDIR=home.path)
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen([shutil.which("zsh"), "-f", "-i"], stdin=slave, stdout=slave, stderr=slave,
                                         env=env, start_new_session=True)
@@ -67,15 +67,16 @@ class Zsh:
                   "zstyle ':completion:*' list-grouped no; compadd () { "
                   "if [[ ${@[1,(i)(-|--)]} == *-(O|A|D)\\ * ]]; then builtin compadd \"$@\"; return; fi; "
                   "local -a hits; builtin compadd -O hits \"$@\"; builtin print -rl -- '<<'$^hits'>>'; "
-                  "builtin compadd \"$@\"; }; bindkey '^I' list-choices; print READY''.\n")
-        self.until("READY.")
+                  "builtin compadd \"$@\"; }; choices () { zle list-choices; builtin print END.; }; zle -N choices; "
+                  "bindkey '^I' choices; print END''.\n")
+        self.until(r"END\.\r?\n.*READY> ")
 
     def send(self, text):
         os.write(self.master, text.encode())
 
-    def until(self, mark, seconds=30):
+    def until(self, pattern, seconds=60):
         seen, end = "", time.monotonic() + seconds
-        while mark not in seen:
+        while not re.search(pattern, seen, re.S):
             assert time.monotonic() < end, seen
             if select.select([self.master], [], [], 0.2)[0]:
                 seen += os.read(self.master, 65536).decode(errors="replace")
@@ -83,8 +84,10 @@ class Zsh:
 
     def offers(self, line):
         self.send(line + "\t")
-        self.send("\x15print END''.\n")  # ^U: the line is given up
-        return re.findall(r"<<(.*?)>>", self.until("END."))
+        seen = self.until(r"END\.")
+        self.send("\x15print NEXT''.\n")  # ^U: the line is given up
+        self.until(r"NEXT\.\r?\n.*READY> ")  # before the prompt a key would be the terminal's, not zsh's
+        return re.findall(r"<<(.*?)>>", seen)
 
     def close(self):
         self.process.kill()
