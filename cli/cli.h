@@ -20,9 +20,6 @@ bool terminal_has_color(void);
 /* Whether NO_COLOR forbids colours. */
 bool terminal_no_color(void);
 
-/* Columns and rows of the terminal at standard output; 80 and 0 when it is none. */
-void terminal_size(size_t *ret_columns, size_t *ret_rows);
-
 /* Columns that a text takes: two for CJK and emoji, none for combining marks and for escape codes
  * of colours; a byte that is no UTF-8 counts as one. */
 size_t terminal_width(struct str s);

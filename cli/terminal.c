@@ -23,17 +23,12 @@ bool terminal_has_color(void)
     return !terminal_no_color() && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
-void terminal_size(size_t *ret_columns, size_t *ret_rows)
+/* Of the terminal at standard output; 0: it is none, or does not say. */
+static size_t terminal_rows(void)
 {
     struct winsize size;
 
-    *ret_columns = 80;
-    *ret_rows = 0;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
-        *ret_rows = size.ws_row;
-        if (size.ws_col)
-            *ret_columns = size.ws_col;
-    }
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
 }
 
 /* "\033[" ... letter; 0: none. */
@@ -120,11 +115,10 @@ static size_t count_lines(struct str s)
 int terminal_page(struct str text)
 {
     const char *pager = getenv("PAGER");
-    size_t columns, rows;
+    size_t rows = terminal_rows();
     FILE *to;
 
-    terminal_size(&columns, &rows);
-    if (!isatty(STDOUT_FILENO) || !rows || count_lines(text) < rows)
+    if (!rows || count_lines(text) < rows)
         return terminal_write(text);
     setenv("LESS", "FRX", 0); /* colours as they are, and no pager for what fits */
     to = popen(pager && *pager ? pager : "less", "w");

@@ -82,12 +82,8 @@ int run_shell(struct task *t, const char *command, struct str input, struct buf 
     int in = memfd_create("stoa", MFD_CLOEXEC); /* no pipe: both sides could wait for each other */
     int err = in < 0 ? -errno : 0, status;
 
-    while (!err && input.n) {
-        ssize_t n = write(in, input.p, input.n);
-
-        err = n < 0 && errno != EINTR ? -errno : 0;
-        input = str_skip(input, n > 0 ? (size_t)n : 0);
-    }
+    if (!err)
+        err = write_all(in, input);
     if (!err && lseek(in, 0, SEEK_SET) < 0)
         err = -errno;
     if (!err)

@@ -243,13 +243,6 @@ int action_addm(struct task *t)
     return add(t, true);
 }
 
-static bool is_file(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
-}
-
 int action_addto(struct task *t)
 {
     struct str dest;

@@ -295,13 +295,6 @@ void file_append(struct files *f, struct file *file, struct str text)
     file->changed = true;
 }
 
-void file_remove_line(struct file *file, size_t at)
-{
-    memmove(&file->lines[at], &file->lines[at + 1], (file->n - at - 1) * sizeof(*file->lines));
-    file->n--;
-    file->changed = true;
-}
-
 void file_remove_empty(struct file *file)
 {
     size_t kept = 0;
@@ -342,7 +335,7 @@ static void print_lines(const struct file *file, struct buf *to)
     }
 }
 
-static int write_all(int fd, struct str bytes)
+int write_all(int fd, struct str bytes)
 {
     while (bytes.n) {
         ssize_t n = write(fd, bytes.p, bytes.n);

@@ -87,10 +87,12 @@ static inline struct file *files_at(struct files *f, size_t place)
 /* Lines count from 0 here. The text is kept, not copied, and has no line end. */
 void file_set(struct file *file, size_t at, struct str text);
 void file_append(struct files *f, struct file *file, struct str text);
-void file_remove_line(struct file *file, size_t at);
 void file_remove_empty(struct file *file);
 /* All of it; for an editor's result. Keeps bytes, does not copy. */
 void file_replace(struct files *f, struct file *file, struct str bytes);
+
+/* Writes all of it, however often the kernel takes only a part. Negative errno. */
+int write_all(int fd, struct str bytes) MUST_CHECK;
 
 static inline bool file_line_is_empty(const struct file *file, size_t at)
 {

@@ -173,7 +173,7 @@ int action_shorthelp(struct task *t)
     return page(t);
 }
 
-void print_options(struct task *t)
+static void print_options(struct task *t)
 {
     buf_append_str(&t->out, STR("\n  Options:\n"));
     for (size_t i = 0; i < ARRAY_SIZE(options); i++)

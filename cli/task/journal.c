@@ -234,20 +234,14 @@ static bool newest_entry(struct str all, struct entry *ret)
 static int write_journal(const struct journal *j, struct str bytes)
 {
     struct str new = arena_printf(j->arena, "%s.new", j->path);
-    int fd, err = 0;
+    int fd, err;
 
     if (!new.p)
         return -ENOMEM;
     fd = open(new.p, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    while (bytes.n && !err) {
-        ssize_t n = write(fd, bytes.p, bytes.n);
-
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        bytes = str_skip(bytes, n > 0 ? (size_t)n : 0);
-    }
+    err = write_all(fd, bytes);
     if (close(fd) && !err)
         err = -errno;
     return !err && rename(new.p, j->path) ? -errno : err;

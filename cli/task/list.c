@@ -606,13 +606,6 @@ int action_list(struct task *t)
     return status;
 }
 
-static bool is_file(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
-}
-
 static int list_names(struct task *t)
 {
     struct buf names CLEANUP(buf_free) = {.max = OUTPUT_MAX};

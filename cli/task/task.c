@@ -123,6 +123,13 @@ struct str joined(struct task *t, int from)
     return (struct str){text, (size_t)(to - text)};
 }
 
+bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* ---- options ---- */
 
 static const struct argp_option option_table[] = {

@@ -53,6 +53,9 @@ struct str ask(struct task *t, struct str prompt);
 /* The arguments from `from` on, joined by spaces. */
 struct str joined(struct task *t, int from);
 
+/* A regular file, or a link to one. */
+bool is_file(const char *path);
+
 /* Memory, or the end of the program: nothing has been changed when it is asked for. */
 void *must_have(const struct task *t, void *p);
 struct str must_copy(struct task *t, struct str s);
@@ -169,6 +172,5 @@ int action_shorthelp(struct task *t);
 void print_usage(struct task *t); /* two lines, as of todo.sh */
 void print_command(struct task *t, const struct command *c);
 void print_manual(struct task *t); /* the manual page, in roff */
-void print_options(struct task *t);
 
 #endif

@@ -67,10 +67,11 @@ static void lines_and_their_ends(void **state UNUSED)
     assert_true(str_eq(f.file[0].lines[2].text, STR("two\r")));
     assert_int_equal(f.file[0].lines[3].end, LINE_END_NONE);
     file_append(&f, &f.file[0], STR("four"));
-    file_remove_line(&f.file[0], 0);
+    file_set(&f.file[0], 0, STR("1"));
+    file_remove_empty(&f.file[0]);
     assert_int_equal(files_commit(&f), 0);
     files_end(&f);
-    expect("a.txt", STR("\ntwo\r\r\nthree\r\nfour\r\n"));
+    expect("a.txt", STR("1\r\ntwo\r\r\nthree\r\nfour\r\n"));
 }
 
 static void one_file_by_two_names_is_one(void **state UNUSED)
