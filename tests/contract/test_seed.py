@@ -35,6 +35,7 @@ def test_the_api_shows_it(seeded):
     article = get("/api/articles/article-title-300")["article"]
     assert article["favoritesCount"] == 3 and len(article["tagList"]) == 5 and 900 < len(article["body"]) < 1200
     assert len(get("/api/articles/article-title-300/comments")["comments"]) == 2
+    assert get("/api/articles?q=filler+tag001")["articlesCount"] == 15
     assert [each["slug"] for each in get("/api/articles?author=writer1&limit=2")["articles"]] == ["article-title-300", "article-title-280"]
 
 
