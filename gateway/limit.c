@@ -1,7 +1,7 @@
 /* Limits, each a zone of shared memory in which callers are counted by a key of the configuration's
  * choice: an address, a credential. The key itself is not kept, only a hash of it. A zone counts
- * either requests in a time (lib/base/rate.h) or streams that are open (stream_count.c): server streams
- * while their request is in work, WebSockets while their session lives.
+ * either requests in a time (lib/base/rate.h) or streams that are open (stream_count.c): server
+ * streams while their request is in work, WebSockets while their session lives.
  *
  * What a caller has left is told with every answer, in the fields of
  * draft-ietf-httpapi-ratelimit-headers (revision 09: RateLimit and RateLimit-Policy as lists of
