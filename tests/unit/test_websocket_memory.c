@@ -147,16 +147,18 @@ static void deflating(void **state)
     assert_true(fail_each(deflate_message, &message) >= 5);
 }
 
-/* libcrypto gets over some failures. */
+/* libcrypto gets over some failures, but not when it makes itself ready at its first use, which
+ * nginx has it do before any request. */
 static void handshake(void **state)
 {
     static const struct str key = {"dGhlIHNhbXBsZSBub25jZQ==", 24};
+    char accept[WEBSOCKET_ACCEPT_SIZE];
     unsigned errors = 0;
     bool unused = false;
 
     (void)state;
+    assert_int_equal(websocket_accept(key, accept), 0);
     for (unsigned n = 1; !unused; n++) {
-        char accept[WEBSOCKET_ACCEPT_SIZE];
         int rc;
 
         until_failure = n;
