@@ -222,7 +222,7 @@ def test_counters_are_exact_while_accounts_leave(suite, call_grpc, new_account, 
     with concurrent.futures.ThreadPoolExecutor(24) as pool:
         codes = list(pool.map(lambda each: act(*each), [(who, step) for step in range(21) for who in range(12)]))
     assert set(codes) <= {"OK", "NOT_FOUND", "UNAUTHENTICATED", "ABORTED"}, set(codes)
-    assert codes.count("OK") > 100
+    assert codes.count("OK") > 50
     with contextlib.closing(psycopg2.connect(**suite.database())) as database, database.cursor() as cursor:
         database.autocommit = True
 
