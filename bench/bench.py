@@ -10,6 +10,7 @@ usage: bench/bench.py            (make bench builds first)
 Settings: BENCH_SECONDS (8) a row, BENCH_CONNECTIONS (64), BENCH_ARTICLES (100000) seeded.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -31,12 +32,16 @@ ARTICLES = int(os.environ.get("BENCH_ARTICLES", "100000"))
 PEERS = os.environ.get("STOA_BENCH_PEERS")
 PG_BIN = "/usr/lib/postgresql/15/bin"
 TICK = os.sysconf("SC_CLK_TCK")
+WARM_UP_SECONDS = 1  # before each row: plans, caches, connections; with Node its compiler
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_ports(count):
+    """Held all at once, or one could come twice."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def fail(message):
@@ -105,9 +110,10 @@ class Table:
         )
 
     def measure(self, name, roots, load):
-        """Runs load() -> (requests, seconds, p50, p99) and prints its row."""
+        """Runs load(seconds) -> (requests, seconds, p50, p99) and prints its row."""
+        load(WARM_UP_SECONDS)
         before = cpu(processes(), roots)
-        requests, seconds, p50, p99 = load()
+        requests, seconds, p50, p99 = load(SECONDS)
         spent = {k: v - before.get(k, 0) for k, v in cpu(processes(), roots).items()}
         if requests == 0:
             fail(f"{name}: no request was answered")
@@ -121,19 +127,21 @@ class Table:
 
 
 def wrk(script, url, token=""):
-    """A load() by wrk: one thread, CONNECTIONS keep-alive connections."""
+    """A load(seconds) by wrk: one thread, CONNECTIONS keep-alive connections."""
     environment = dict(
         os.environ,
         BENCH_WRK=str(HERE / "wrk"),
         BENCH_ARTICLES=str(ARTICLES),
         BENCH_TOKEN=token,
-        BENCH_RUN=str(time.time_ns()),
     )
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", "--timeout", "10s", "-s", str(HERE / "wrk" / script), url]
 
-    def load():
+    def load(seconds):
         ran = subprocess.run(
-            command[:3] + [f"-d{SECONDS}s"] + command[3:], env=environment, capture_output=True, text=True
+            command[:3] + [f"-d{seconds}s"] + command[3:],
+            env={**environment, "BENCH_RUN": str(time.time_ns())},
+            capture_output=True,
+            text=True,
         )
         match = re.search(r"RESULT (\{.*\})", ran.stdout)
         if not match:
@@ -147,15 +155,15 @@ def wrk(script, url, token=""):
 
 
 def h2load(base, path, message, scratch):
-    """A load() of unary gRPC calls by h2load: CONNECTIONS connections with one stream each."""
+    """A load(seconds) of unary gRPC calls by h2load: CONNECTIONS connections with one stream each."""
     payload = scratch / "request.bin"
     payload.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
     log = scratch / "h2load.log"
 
-    def load():
+    def load(seconds):
         log.unlink(missing_ok=True)
         ran = subprocess.run(
-            ["h2load", "-t1", f"-c{CONNECTIONS}", "-m1", f"-D{SECONDS}", "-d", str(payload)]
+            ["h2load", "-t1", f"-c{CONNECTIONS}", "-m1", f"-D{seconds}", "-d", str(payload)]
             + ["-H", "content-type: application/grpc", "-H", "te: trailers"]
             + [f"--log-file={log}", base + path],
             capture_output=True,
@@ -169,22 +177,22 @@ def h2load(base, path, message, scratch):
         if not times:
             fail(f"h2load gave no result: {ran.stdout}{ran.stderr}")
         times.sort()
-        return len(times), SECONDS, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+        return len(times), seconds, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
 
     return load
 
 
 def pgbench(suite, sql, scratch):
-    """A load() of one prepared statement by pgbench."""
+    """A load(seconds) of one prepared statement by pgbench."""
     script = scratch / "lookup.sql"
     script.write_text(sql)
     log = scratch / "pgbench_log"
 
-    def load():
+    def load(seconds):
         for old in scratch.glob("pgbench_log*"):
             old.unlink()
         ran = subprocess.run(
-            [f"{PG_BIN}/pgbench", "-n", "-M", "prepared", "-c16", "-j1", f"-T{SECONDS}", "-f", str(script)]
+            [f"{PG_BIN}/pgbench", "-n", "-M", "prepared", "-c16", "-j1", f"-T{seconds}", "-f", str(script)]
             + ["-l", f"--log-prefix={log}", suite.conninfo("stoa_posts")],
             env=suite.passwords(),
             capture_output=True,
@@ -195,7 +203,7 @@ def pgbench(suite, sql, scratch):
         )
         if not times:
             fail(f"pgbench gave no result: {ran.stdout}{ran.stderr}")
-        return len(times), SECONDS, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+        return len(times), seconds, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
 
     return load
 
@@ -208,7 +216,7 @@ class Suite:
 
     def __init__(self, scratch):
         self.run_dir = scratch / "run"
-        self.http, self.auth, self.posts, self.chat = (free_port() for _ in range(4))
+        self.http, self.auth, self.posts, self.chat = free_ports(4)
         self.environment = dict(
             os.environ,
             STOA_RUN_DIR=str(self.run_dir),
@@ -267,7 +275,7 @@ class Peer:
     def __init__(self, scratch):
         self.home = scratch / "peers"
         shutil.copytree(PEERS, self.home, ignore=shutil.ignore_patterns("node_modules"))
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         data = scratch / "peers-data"
         data.mkdir()
         self.data = data

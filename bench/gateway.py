@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 
-from bench import HERE, Table, fail, free_port, h2load, wrk
+from bench import HERE, Table, fail, free_ports, h2load, wrk
 
 WEBSOCKETS = int(os.environ.get("BENCH_WEBSOCKETS", "8000"))
 OUT = pathlib.Path(os.environ.get("STOA_OUT") or HERE.parent / "build/release")
@@ -51,7 +51,7 @@ class Gateway:
     """The test server and an nginx with one worker, without logs and limits."""
 
     def __init__(self, home):
-        self.home, self.port, self.plain = home, free_port(), free_port()
+        self.home, (self.port, self.plain) = home, free_ports(2)
         self.url, self.plain_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.plain}"
         temporary = "".join(
             f"{name}_temp_path {home}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -16,7 +16,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
-from gateway_fixture import MODULE, NGINX, OUT, TestGateway, free_port
+from gateway_fixture import MODULE, NGINX, OUT, TestGateway, free_ports
 
 FAULTS = OUT.parent / "release" / "tests" / "faults.so"
 # The module with places of its own (tests/faults/wrap.c): beside the one that is tested otherwise.
@@ -209,7 +209,7 @@ class FaultGateway(TestGateway):
         self.control = Control()
         self.nginx = self.control.preload(NGINX)
         self.certificate = certificate
-        self.h2_port, self.tls_port = free_port(), free_port()
+        self.h2_port, self.tls_port = free_ports(2)
         super().__init__()
 
     def write_config(self, changes):

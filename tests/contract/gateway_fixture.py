@@ -22,6 +22,7 @@ from concurrent import futures
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from stoa_suite_fixture import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = pathlib.Path(os.environ.get("STOA_OUT", ROOT / "build" / "release"))
@@ -309,9 +310,7 @@ def wait_until(test, seconds=20):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Answer:

@@ -9,7 +9,7 @@ import threading
 
 import grpc
 import pytest
-from gateway_fixture import OUT, TEST_DESCRIPTOR_SET, Messages, TestGateway, free_port, wait_until
+from gateway_fixture import OUT, TEST_DESCRIPTOR_SET, Messages, TestGateway, free_ports, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -251,7 +251,7 @@ def test_make_testserver_serves_until_interrupted():
 
 
 def serve_until_interrupted(folder):
-    http, rpc = free_port(), free_port()
+    http, rpc = free_ports(2)
     environment = {
         **os.environ,
         "STOA_OUT": str(OUT),
