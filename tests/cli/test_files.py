@@ -27,7 +27,9 @@ def start(tmp_path, name="home"):
 
 
 def faults(**settings):
-    return {"LD_PRELOAD": IO_FAULTS, **{f"STOA_IO_{key.upper()}": str(value) for key, value in settings.items()}}
+    # AddressSanitizer's library wants to be the first; io_faults.so calls on to it as to any other.
+    options = ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
+    return {"LD_PRELOAD": IO_FAULTS, "ASAN_OPTIONS": options, **{f"STOA_IO_{key.upper()}": str(value) for key, value in settings.items()}}
 
 
 def finished(tmp_path, change):
