@@ -355,6 +355,8 @@ class Gateway:
         for name in ("sock", "log", "nginx"):
             os.mkdir(f"{self.dir}/{name}")
             os.chmod(f"{self.dir}/{name}", 0o777)
+        # The worker may not get through to the repository's own.
+        shutil.copytree(ROOT / "web", f"{self.dir}/web")
         self.port = free_port()
         self.descriptor_set = str(descriptor_set)
         self.workers = workers
@@ -370,7 +372,7 @@ class Gateway:
             "@TLS_LISTEN@": "",
             "@MODULE@": self.module,
             "@DESCRIPTOR_SET@": self.descriptor_set,
-            "@WEB_DIR@": str(ROOT / "web"),
+            "@WEB_DIR@": f"{self.dir}/web",
             "@WORKERS@": str(self.workers),
             "@CORS_ORIGINS@": "http://localhost:*",
             "@ADDRESS_RATE@": "1000000/1s",
