@@ -2,6 +2,8 @@
 #ifndef STOA_BASE_HEX_H
 #define STOA_BASE_HEX_H
 
+#include "base/base.h"
+
 /* The value of a digit in either case, or -1. */
 static inline int hex_value(char c)
 {
@@ -21,6 +23,20 @@ static inline char hex_digit(unsigned value)
 static inline char hex_digit_upper(unsigned value)
 {
     return "0123456789ABCDEF"[value & 15];
+}
+
+/* A number of up to 16 digits, in lower case. False: there is something else. */
+static inline bool hex_to_uint64(struct str digits, uint64_t *ret)
+{
+    *ret = 0;
+    for (size_t i = 0; i < digits.n; i++) {
+        int value = hex_value(digits.p[i]);
+
+        if (value < 0 || hex_digit((unsigned)value) != digits.p[i])
+            return false;
+        *ret = *ret << 4 | (uint64_t)value;
+    }
+    return true;
 }
 
 #endif

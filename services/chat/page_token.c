@@ -1,6 +1,8 @@
 /* Numbers in hexadecimal: short, and nothing that callers would be tempted to calculate with. */
 #include "page_token.h"
 
+#include "base/hex.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,16 +16,10 @@ void page_token_write(const int64_t *numbers, size_t n, char ret[PAGE_TOKEN_SIZE
 
 static int read_number(const char *p, int64_t *ret)
 {
-    static const char digits[] = "0123456789abcdef";
-    uint64_t number = 0;
+    uint64_t number;
 
-    for (size_t i = 0; i < PAGE_TOKEN_CHARS(1); i++) {
-        const char *digit = memchr(digits, p[i], 16);
-        if (!digit)
-            return -EINVAL;
-        number = number << 4 | (uint64_t)(digit - digits);
-    }
-    if (number == 0 || number > INT64_MAX)
+    if (!hex_to_uint64((struct str){p, PAGE_TOKEN_CHARS(1)}, &number) || number == 0 ||
+        number > INT64_MAX)
         return -EINVAL;
     *ret = (int64_t)number;
     return 0;

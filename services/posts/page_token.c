@@ -1,5 +1,7 @@
 #include "page_token.h"
 
+#include "base/hex.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -16,28 +18,13 @@ struct str page_token_make(struct arena *arena, struct str list, struct cursor c
     return arena_printf(arena, "%.32s%02x%02x%02x%02x", text.p, hash[0], hash[1], hash[2], hash[3]);
 }
 
-static int read_hex(struct str s, uint64_t *ret)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    *ret = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        const char *digit = memchr(digits, s.p[i], 16);
-
-        if (!digit)
-            return -EINVAL;
-        *ret = *ret << 4 | (uint64_t)(digit - digits);
-    }
-    return 0;
-}
-
 int page_token_read(struct arena *arena, struct str list, struct str token, struct cursor *ret)
 {
     uint64_t order, id;
     struct str made;
 
-    if (token.n != PAGE_TOKEN_CHARS || read_hex((struct str){token.p, 16}, &order) < 0 ||
-        read_hex((struct str){token.p + 16, 16}, &id) < 0)
+    if (token.n != PAGE_TOKEN_CHARS || !hex_to_uint64((struct str){token.p, 16}, &order) ||
+        !hex_to_uint64((struct str){token.p + 16, 16}, &id))
         return -EINVAL;
     *ret = (struct cursor){(int64_t)order, (int64_t)id};
     made = page_token_make(arena, list, *ret);
