@@ -182,3 +182,13 @@ void admission_fail(struct rpc_call *call, const struct throttle_verdict *verdic
                                       .reason = "TOO_MANY_ATTEMPTS",
                                       .retry_after_ms = verdict->retry_after_ms});
 }
+
+bool admission_passed(const struct auth *auth, struct rpc_call *call, char *password,
+                      const struct throttle_verdict *verdict)
+{
+    if (verdict->allowed)
+        return auth_has_room(auth, call, password);
+    auth_forget_password(password);
+    admission_fail(call, verdict);
+    return false;
+}

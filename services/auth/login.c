@@ -97,12 +97,7 @@ static void on_admitted(void *user, const struct throttle_verdict *verdict)
     struct sign_in *s = user;
     struct db_query *query;
 
-    if (!verdict->allowed) {
-        auth_forget_password(s->password);
-        admission_fail(s->call, verdict);
-        return;
-    }
-    if (!auth_has_room(s->auth, s->call, s->password))
+    if (!admission_passed(s->auth, s->call, s->password, verdict))
         return;
     query = db_query(service_db(s->auth->service), rpc_call_arena(s->call), AUTH_FIND_ACCOUNT);
     if (query)
