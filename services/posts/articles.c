@@ -160,14 +160,16 @@ static void on_replayed(void *user, const struct db_result *result)
 {
     struct creation *creation = user;
 
-    if (service_query_failed(creation->call, result))
-        return;
-    if (db_rows(result) == 0) /* it had served, and is gone */
-        create_again(creation);
-    else if (!db_get_bool(result, 0, REPLAY_ARTICLE_IS_SAME))
-        fail_key_used(creation->call);
-    else
+    switch (read_replay(creation->call, result, REPLAY_ARTICLE_IS_SAME)) {
+    case REPLAY_FIRST:
         reply_created(creation, result, 0);
+        break;
+    case REPLAY_GONE:
+        create_again(creation);
+        break;
+    case REPLAY_FAILED:
+        break;
+    }
 }
 
 static void replay(struct creation *creation)

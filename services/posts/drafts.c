@@ -91,16 +91,19 @@ static void on_replayed(void *user, const struct db_result *result)
 {
     struct request *request = user;
 
-    if (service_query_failed(request->call, result))
-        return;
-    if (db_rows(result) > 0 && db_get_bool(result, 0, REPLAY_DRAFT_IS_SAME))
+    switch (read_replay(request->call, result, REPLAY_DRAFT_IS_SAME)) {
+    case REPLAY_FIRST:
         reply_created(request, result);
-    else if (db_rows(result) > 0)
-        fail_key_used(request->call);
-    else if (request->tries < MAX_TRIES) /* the key had served, and is gone */
-        try_create(request);
-    else
-        fail_key_going(request->call);
+        break;
+    case REPLAY_GONE:
+        if (request->tries < MAX_TRIES)
+            try_create(request);
+        else
+            fail_key_going(request->call);
+        break;
+    case REPLAY_FAILED:
+        break;
+    }
 }
 
 static void bind_texts(struct db_query *query, const struct request *request)

@@ -63,10 +63,17 @@ bool key_was_used(const struct db_result *result)
     return result->error == DB_UNIQUE && str_eq(result->constraint, STR("idempotency_keys_pkey"));
 }
 
-void fail_key_used(struct rpc_call *call)
+enum replay read_replay(struct rpc_call *call, const struct db_result *result, int same_column)
 {
+    if (service_query_failed(call, result))
+        return REPLAY_FAILED;
+    if (db_rows(result) == 0)
+        return REPLAY_GONE;
+    if (db_get_bool(result, 0, same_column))
+        return REPLAY_FIRST;
     service_fail_field(call, RPC_INVALID_ARGUMENT, "IDEMPOTENCY_KEY_USED", "idempotency_key",
                        "has been used for another request");
+    return REPLAY_FAILED;
 }
 
 void fail_key_going(struct rpc_call *call)

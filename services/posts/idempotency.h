@@ -28,8 +28,16 @@ void bind_idempotency(struct db_query *query, const struct idempotency *idempote
 /* Whether a create failed because its key had been used. */
 bool key_was_used(const struct db_result *result);
 
-/* INVALID_ARGUMENT: it had been used for another request. */
-void fail_key_used(struct rpc_call *call);
+/* What came of asking for what was stored with the key. */
+enum replay {
+    REPLAY_FIRST, /* the row is the first answer */
+    REPLAY_GONE,  /* no row: the key has served, and is gone */
+    REPLAY_FAILED /* the call has been ended: the database said no, or it was another request's */
+};
+
+/* same_column: of a row, whether it was made for this request. */
+enum replay read_replay(struct rpc_call *call, const struct db_result *result,
+                        int same_column) MUST_CHECK;
 
 /* ABORTED: it goes again and again while it is looked at. */
 void fail_key_going(struct rpc_call *call);

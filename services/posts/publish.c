@@ -176,18 +176,21 @@ static void on_replayed(void *user, const struct db_result *result)
     struct publication *publication = user;
     struct rpc_call *call = publication->call;
 
-    if (service_query_failed(call, result))
-        return;
-    if (db_rows(result) == 0 && publication->gone)
-        service_fail_not_found(call, "draft", draft_name(call, publication->id));
-    else if (db_rows(result) == 0 && publication->tries < MAX_SLUG_TRIES) /* the key has served */
-        try_publish(publication);
-    else if (db_rows(result) == 0)
-        fail_key_going(call);
-    else if (!db_get_bool(result, 0, REPLAY_PUBLISHED_IS_SAME))
-        fail_key_used(call);
-    else
+    switch (read_replay(call, result, REPLAY_PUBLISHED_IS_SAME)) {
+    case REPLAY_FIRST:
         reply_kept(publication, result);
+        break;
+    case REPLAY_GONE:
+        if (publication->gone)
+            service_fail_not_found(call, "draft", draft_name(call, publication->id));
+        else if (publication->tries < MAX_SLUG_TRIES)
+            try_publish(publication);
+        else
+            fail_key_going(call);
+        break;
+    case REPLAY_FAILED:
+        break;
+    }
 }
 
 static void replay(struct publication *publication)
