@@ -470,7 +470,7 @@ testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and 
 BENCH := $(BUILD)/bench
 BENCH_PROTOS := stoa/posts/v1/posts stoa/api/v1/annotations buf/validate/validate google/api/annotations \
                 google/api/http
-BENCH_SETS := $(BUILD)/api.binpb $(BENCH)/routes-10.binpb $(BENCH)/routes-1000.binpb
+BENCH_SETS := $(BUILD)/api.binpb $(foreach n,10 100 1000,$(BENCH)/routes-$n.binpb)
 
 $(BENCH)/.protos: $(GEN)/.protos
 	@mkdir -p $(@D)
@@ -485,7 +485,7 @@ $(BENCH)/routes-%.binpb: bench/many-routes $(GEN)/.protos
 	bench/many-routes $* >$(BENCH)/routes-$*.proto
 	protoc --include_imports -o $@ -I$(BENCH) -Iproto -I/usr/include routes-$*.proto
 $(BENCH)/codec: $(OUT)/bench/codec.o $(BENCH)/libprotobuf.o $(BENCH_PROTOS:%=$(BENCH)/%.pb.o) $(OUT)/libstoa.a
-	g++ -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 protobuf)
+	g++ -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 jansson protobuf)
 
 .PHONY: test-docs
 test-docs: ## the page /docs/ in Chromium
