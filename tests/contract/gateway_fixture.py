@@ -417,19 +417,22 @@ class Gateway:
 
     def stop(self):
         """Ends nginx; a worker that crashed, or an alert in its log, fails the test."""
+        trouble = self.trouble()
         if self.process:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
             self.output.close()
             self.process = None
-        log = pathlib.Path(f"{self.dir}/log/nginx-error.log")
-        trouble = [
-            line
-            for line in (log.read_text(errors="replace") if log.exists() else "").splitlines()
-            if self.is_trouble(line)
-        ]
+            # The master kills a worker that has not gone a second after SIGTERM: on a busy machine that is no fault.
+            trouble += [line for line in self.trouble()[len(trouble) :] if "exited on signal 9" not in line]
         shutil.rmtree(self.dir, ignore_errors=True)
         assert not trouble, trouble
+
+    def trouble(self):
+        """The lines of the error log that should not be there."""
+        log = pathlib.Path(f"{self.dir}/log/nginx-error.log")
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return [line for line in lines if self.is_trouble(line)]
 
     def is_trouble(self, line):
         """Whether this line of the error log should never be there."""

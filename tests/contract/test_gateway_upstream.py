@@ -361,9 +361,9 @@ def test_connections_are_reused(gateway, messages, service):
         assert answer.status == 200
     entry = gateway.wait_for_log(lambda e: e["request_id"] == "reuse-29")
     assert path in entry["upstream"]
-    # One worker, one call at a time: one connection serves them all. The kernel's table is read in pieces and may
-    # lack a line while others come and go.
-    wait_until(lambda: connections_to(path) == 1)
+    # One worker, one call at a time: one connection serves them all, or two when a call came before the end of the one
+    # before had been read. The kernel's table is read in pieces and may lack a line while others come and go.
+    wait_until(lambda: connections_to(path) in (1, 2))
 
 
 def connections_to(path):
