@@ -448,7 +448,7 @@ test-faults: ## each allocation of the gateway fails once (make test takes some 
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory SANITIZE= build
 	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(H2_MODULE) $(FAULT_PARTS)
-	@STOA_OUT=$(abspath $(BUILD))/release STOA_FAULT_STRIDE=1 /usr/bin/python3 -B -m pytest -p no:cacheprovider -q \
+	@STOA_OUT=$(abspath $(BUILD))/release STOA_FAULT_STRIDE=1 tests/pytest \
 	    tests/contract/test_gateway_faults.py tests/contract/test_gateway_h2_faults.py \
 	    tests/contract/test_gateway_websocket_faults.py
 
