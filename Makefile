@@ -230,7 +230,7 @@ $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o
 $(OUT)/tests/test_common_password: $(OUT)/services/auth/common_password.o \
                                    $(OUT)/gen/services/auth/common_passwords.o
-$(OUT)/tests/test_password: $(OUT)/services/auth/password.o
+$(OUT)/tests/test_password: $(addprefix $(OUT)/services/auth/,password.o background.o)
 $(OUT)/tests/test_refresh_token: $(OUT)/services/auth/refresh_token.o
 $(OUT)/tests/test_throttle: $(OUT)/services/auth/throttle.o
 $(OUT)/tests/test_highlight: $(OUT)/services/posts/highlight.o

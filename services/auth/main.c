@@ -58,8 +58,10 @@ static const struct config_setting settings[] = {
     {"STOA_AUTH_REFUSE_COMMON_PASSWORDS", CONFIG_BOOL,
      offsetof(struct auth_config, refuse_common_passwords), "on", 0, 0, false,
      "Whether new passwords that many people use (password123) are refused."},
-    {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "2", 1, 256,
-     false, "Threads that hash passwords; each takes a core and 19 MiB while it works."},
+    {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "0", 0, 256,
+     false,
+     "Threads that hash passwords, on what everything else leaves of the cores; each takes 19 MiB."
+     " 0: one less than there are cores, but one."},
     {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "64", 1, 100000,
      false, "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED."},
 };
@@ -92,6 +94,11 @@ static int add_services(struct auth *auth, struct str *ret_error)
                                   session_handlers, ARRAY_SIZE(session_handlers), auth, ret_error);
 }
 
+static unsigned hash_threads(const struct auth_config *config)
+{
+    return config->hash_threads > 0 ? (unsigned)config->hash_threads : password_pool_threads();
+}
+
 static int start(struct service *service, struct str *ret_error)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
@@ -111,7 +118,7 @@ static int start(struct service *service, struct str *ret_error)
     if (r < 0)
         return r;
     r = password_pool_new(
-        &(struct password_pool_options){.threads = (unsigned)auth->config->hash_threads,
+        &(struct password_pool_options){.threads = hash_threads(auth->config),
                                         .max_queue = (size_t)auth->config->hash_queue},
         &auth->passwords);
     if (r < 0) {

@@ -1,21 +1,30 @@
-/* The pool of hashing threads and its queue.
+/* The pool: its queue, a clerk, and hashing threads.
  *
- * A job lives in its call's arena and is linked into the queue; the thread that takes it checks
- * that somebody still waits for the answer before it spends 20 ms on it. Passwords are compared in
- * NFC, as RFC 8265 section 4.2 says, so that the same password typed on another system is the same.
+ * A job lives in its call's arena and is linked into the queue. The clerk hands jobs to hashing
+ * threads that have none and runs done when they are finished. A hashing thread checks that
+ * somebody still waits for the answer before it spends 15 ms on it. It runs behind everything else
+ * on the machine, so that it may stop anywhere and for long: it takes no lock, and no callback runs
+ * on it.
+ *
+ * Passwords are compared in NFC, as RFC 8265 section 4.2 says, so that the same password typed on
+ * another system is the same.
  */
 #include "password.h"
+
+#include "background.h"
+#include "base/log.h"
 
 #include <argon2.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <uninorm.h>
 #include <unistr.h>
 
-/* OWASP's minimum for Argon2id; 20 ms of a core. */
+/* OWASP's minimum for Argon2id; 15 ms of a core. */
 #define MEMORY_KIB 19456
 #define PASSES 2
 #define LANES 1
@@ -23,7 +32,6 @@
 #define HASH_BYTES 32
 #define ENCODED_BYTES 128
 #define MAX_THREADS 256
-#define LEAST_PRIORITY 19
 
 struct job {
     struct job *next;
@@ -33,14 +41,27 @@ struct job {
     struct password_request request;
 };
 
+/* A hashing thread. All but `finished` is the clerk's; from begin until finished, the thread's. */
+struct hasher {
+    struct password_pool *pool;
+    pthread_t thread;
+    sem_t begin;     /* job is set; without one: end */
+    struct job *job; /* NULL: it has none */
+    enum password_outcome outcome;
+    char encoded[ENCODED_BYTES];
+    atomic_bool finished;
+};
+
 struct password_pool {
-    unsigned n_threads; /* started */
     size_t max_queue;
     char dummy[ENCODED_BYTES]; /* a hash of no one's password */
-    pthread_t threads[MAX_THREADS];
+    struct hasher hashers[MAX_THREADS];
+    unsigned n_hashers; /* started */
+    pthread_t clerk;
+    bool has_clerk;
+    sem_t news; /* for the clerk: a job came, a job is finished, or the pool closes */
 
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t work;
+    pthread_mutex_t lock; /* guards what follows; never taken by a hashing thread */
     struct job *first, **last;
     size_t n_queued;
     bool closing;
@@ -98,55 +119,23 @@ static void finish(struct job *job, enum password_outcome outcome, const char *e
                       outcome == PASSWORD_DONE && !job->verify ? encoded : NULL);
 }
 
-static void run(struct job *job)
-{
-    char encoded[ENCODED_BYTES] = "";
-    enum password_outcome outcome = work_on(job, encoded);
-
-    finish(job, outcome, encoded);
-}
-
 /* ---- the queue ---- */
 
-/* Under the lock. */
+/* NULL: none waits, or none will be begun. */
 static struct job *pop(struct password_pool *pool)
 {
-    struct job *job = pool->first;
+    struct job *job;
 
+    pthread_mutex_lock(&pool->lock);
+    job = pool->closing ? NULL : pool->first;
     if (job) {
         pool->first = job->next;
         if (!pool->first)
             pool->last = &pool->first;
         pool->n_queued--;
     }
+    pthread_mutex_unlock(&pool->lock);
     return job;
-}
-
-/* Everything else on the machine comes first: a hash takes 20 ms of a core and lets nobody in
- * between, a read takes microseconds. On Linux this is the calling thread's alone; it can't be
- * refused. */
-static void step_back(void)
-{
-    setpriority(PRIO_PROCESS, 0, LEAST_PRIORITY);
-}
-
-static void *hashing_thread(void *user)
-{
-    struct password_pool *pool = user;
-
-    step_back();
-    for (;;) {
-        struct job *job;
-
-        pthread_mutex_lock(&pool->lock);
-        while (!pool->first && !pool->closing)
-            pthread_cond_wait(&pool->work, &pool->lock);
-        job = pool->closing ? NULL : pop(pool);
-        pthread_mutex_unlock(&pool->lock);
-        if (!job)
-            return NULL;
-        run(job);
-    }
 }
 
 static int push(struct password_pool *pool, struct job *job)
@@ -158,10 +147,11 @@ static int push(struct password_pool *pool, struct job *job)
         *pool->last = job;
         pool->last = &job->next;
         pool->n_queued++;
-        pthread_cond_signal(&pool->work);
         r = 0;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (r == 0)
+        sem_post(&pool->news);
     return r;
 }
 
@@ -173,6 +163,71 @@ bool password_pool_has_room(struct password_pool *pool)
     room = pool->n_queued < pool->max_queue;
     pthread_mutex_unlock(&pool->lock);
     return room;
+}
+
+/* ---- threads ---- */
+
+static void await(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) < 0) /* EINTR */
+        ;
+}
+
+static void *hashing_thread(void *user)
+{
+    struct hasher *hasher = user;
+    int r = background_enter();
+
+    if (r < 0)
+        log_warn("passwords are hashed at the priority of everything else",
+                 LOG_S("cause", str_of(strerror(-r))));
+    for (;;) {
+        await(&hasher->begin);
+        if (!hasher->job)
+            return NULL;
+        hasher->outcome = work_on(hasher->job, hasher->encoded);
+        atomic_store(&hasher->finished, true);
+        sem_post(&hasher->pool->news);
+    }
+}
+
+/* Returns whether the hasher has a job afterwards. */
+static bool attend_to(struct hasher *hasher)
+{
+    if (hasher->job && atomic_load(&hasher->finished)) {
+        struct job *job = hasher->job;
+
+        hasher->job = NULL;
+        finish(job, hasher->outcome, hasher->encoded);
+    }
+    if (hasher->job)
+        return true;
+    hasher->job = pop(hasher->pool);
+    if (!hasher->job)
+        return false;
+    atomic_store(&hasher->finished, false);
+    sem_post(&hasher->begin);
+    return true;
+}
+
+/* Until the pool closes and all that was begun is finished. */
+static void *clerk_thread(void *user)
+{
+    struct password_pool *pool = user;
+    bool closing;
+
+    do {
+        bool busy = false;
+
+        await(&pool->news);
+        pthread_mutex_lock(&pool->lock);
+        closing = pool->closing;
+        pthread_mutex_unlock(&pool->lock);
+        for (unsigned i = 0; i < pool->n_hashers; i++)
+            busy |= attend_to(&pool->hashers[i]);
+        closing = closing && !busy;
+    } while (!closing);
+    return NULL;
 }
 
 /* ---- submitting ---- */
@@ -247,6 +302,14 @@ int password_verify(struct password_pool *pool, struct arena *arena,
 
 /* ---- life of the pool ---- */
 
+unsigned password_pool_threads(void)
+{
+    cpu_set_t mine;
+    int n = sched_getaffinity(0, sizeof(mine), &mine) == 0 ? CPU_COUNT(&mine) : 1;
+
+    return n < 2 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned)n - 1;
+}
+
 static int make_dummy(struct password_pool *pool)
 {
     char secret[32];
@@ -258,13 +321,23 @@ static int make_dummy(struct password_pool *pool)
 
 static int start_threads(struct password_pool *pool, unsigned n)
 {
-    while (pool->n_threads < n) {
-        int r = pthread_create(&pool->threads[pool->n_threads], NULL, hashing_thread, pool);
-        if (r != 0)
+    int r;
+
+    while (pool->n_hashers < n) {
+        struct hasher *hasher = &pool->hashers[pool->n_hashers];
+
+        hasher->pool = pool;
+        sem_init(&hasher->begin, 0, 0);
+        r = pthread_create(&hasher->thread, NULL, hashing_thread, hasher);
+        if (r != 0) {
+            sem_destroy(&hasher->begin);
             return -r;
-        pool->n_threads++;
+        }
+        pool->n_hashers++;
     }
-    return 0;
+    r = pthread_create(&pool->clerk, NULL, clerk_thread, pool);
+    pool->has_clerk = r == 0;
+    return -r;
 }
 
 int password_pool_new(const struct password_pool_options *options, struct password_pool **ret)
@@ -278,7 +351,7 @@ int password_pool_new(const struct password_pool_options *options, struct passwo
     if (!pool)
         return -ENOMEM;
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->work, NULL);
+    sem_init(&pool->news, 0, 0);
     pool->max_queue = options->max_queue;
     pool->last = &pool->first;
     r = make_dummy(pool);
@@ -292,21 +365,34 @@ int password_pool_new(const struct password_pool_options *options, struct passwo
     return 0;
 }
 
+static void end_threads(struct password_pool *pool)
+{
+    if (pool->has_clerk) {
+        sem_post(&pool->news);
+        pthread_join(pool->clerk, NULL);
+    }
+    for (unsigned i = 0; i < pool->n_hashers; i++) {
+        struct hasher *hasher = &pool->hashers[i];
+
+        sem_post(&hasher->begin);
+        pthread_join(hasher->thread, NULL);
+        sem_destroy(&hasher->begin);
+    }
+}
+
 void password_pool_free(struct password_pool *pool)
 {
-    struct job *job;
-
     if (!pool)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
-    pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->lock);
-    for (unsigned i = 0; i < pool->n_threads; i++)
-        pthread_join(pool->threads[i], NULL);
-    while ((job = pop(pool)))
+    end_threads(pool);
+    for (struct job *job = pool->first, *next; job; job = next) {
+        next = job->next;
         finish(job, PASSWORD_FAILED, NULL);
-    pthread_cond_destroy(&pool->work);
+    }
+    sem_destroy(&pool->news);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }

@@ -1,5 +1,5 @@
-/* Password hashing: Argon2id (RFC 9106) on threads of its own, so that a flood of sign-ins never
- * delays anything else. Waiting work is bounded. */
+/* Password hashing: Argon2id (RFC 9106) on threads of its own that come after everything else on
+ * the machine, so that a flood of sign-ins delays nothing but sign-ins. Waiting work is bounded. */
 #ifndef STOA_AUTH_PASSWORD_H
 #define STOA_AUTH_PASSWORD_H
 
@@ -10,8 +10,8 @@
 struct password_pool; /* any thread */
 
 struct password_pool_options {
-    unsigned threads;
-    size_t max_queue; /* jobs that wait for a thread */
+    unsigned threads; /* that hash; 1 to 256 */
+    size_t max_queue; /* jobs that wait for one */
 };
 
 enum password_outcome {
@@ -22,7 +22,8 @@ enum password_outcome {
     PASSWORD_FAILED,    /* no memory, a damaged hash, or the pool is closing */
 };
 
-/* Runs once for each accepted job, on a thread of the pool; what it got is valid until it returns.
+/* Runs once for each accepted job, on a thread of the pool that doesn't hash (at the end on the one
+ * that frees the pool), and never waits; what it got is valid until it returns.
  * encoded: a new hash as PHC string; NULL after verifying. */
 typedef void password_done_fn(void *user, enum password_outcome outcome, const char *encoded);
 
@@ -33,6 +34,10 @@ struct password_request {
     password_done_fn *done;
     void *user;
 };
+
+/* How many threads may hash so that a core is left for everything else: one less than this process
+ * may use, but one. */
+unsigned password_pool_threads(void);
 
 /* -EINVAL, -ENOMEM, -EAGAIN (threads). */
 int password_pool_new(const struct password_pool_options *options,
