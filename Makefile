@@ -486,6 +486,9 @@ $(BENCH)/routes-%.binpb: bench/many-routes $(GEN)/.protos
 	protoc --include_imports -o $@ -I$(BENCH) -Iproto -I/usr/include routes-$*.proto
 $(BENCH)/codec: $(OUT)/bench/codec.o $(BENCH)/libprotobuf.o $(BENCH_PROTOS:%=$(BENCH)/%.pb.o) $(OUT)/libstoa.a
 	g++ -o $@ $^ $(shell pkg-config --libs libprotobuf-c libpcre2-8 jansson protobuf)
+$(BENCH)/steady: $(OUT)/bench/steady.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lm
 
 .PHONY: test-docs
 test-docs: ## the page /docs/ in Chromium
@@ -524,6 +527,7 @@ bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
 bench-flood: ## what 1,000 sign-ins a second do to readers, and how quickly the excess is refused
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(BENCH)/steady
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/flood.py
 
 # ---- lint ----

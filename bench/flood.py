@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 """Measures what a flood of sign-ins does to readers, and how quickly what is too much is refused.
 
-Readers ask for articles at a steady rate, first alone and then beside BENCH_FLOOD sign-ins a second, twice:
+Readers ask for articles at a steady rate, in turns alone and beside BENCH_FLOOD sign-ins a second, of two kinds:
 
   one address     the limits are those for production: nearly all is refused by the address's limit
   many addresses  no limit holds, as in a flood from everywhere: what the hashing threads can't take is refused
 
 usage: bench/flood.py            (make bench-flood builds first)
-Settings: BENCH_SECONDS (8) a row, BENCH_FLOOD (1000) sign-ins a second, BENCH_READS (400) reads a second,
-BENCH_ARTICLES (100000) seeded.
+Settings: BENCH_SECONDS (8) a turn, BENCH_TURNS (2) alone and as many beside the flood, BENCH_FLOOD (1000) sign-ins a
+second, BENCH_READS (400) reads a second, BENCH_ARTICLES (100000) seeded.
 """
 import json
 import os
@@ -20,13 +20,14 @@ import tempfile
 import threading
 import time
 
-from bench import ARTICLES, SECONDS, Suite, fail
+from bench import ARTICLES, REPO, SECONDS, Suite, below, fail, processes
 
+STEADY = REPO / "build/bench/steady"
+TURNS = int(os.environ.get("BENCH_TURNS", "2"))
 FLOOD = int(os.environ.get("BENCH_FLOOD", "1000"))
 READS = int(os.environ.get("BENCH_READS", "400"))
-FLOOD_CONNECTIONS = 100
-READ_CONNECTIONS = 16
-HEAD_START_S = 1  # of the flood, before the readers begin
+CONNECTIONS = 1000  # at most; as many are opened as are waiting for an answer at once
+HEAD_START_S = 1  # of the flood, before the readers begin, and as long behind them
 
 # What is promised.
 READ_TIMES = 2.0
@@ -40,24 +41,23 @@ PRODUCTION = {
 NO_LIMITS = dict.fromkeys(PRODUCTION, "off")
 
 
-def h2load(scratch, name, url, connections, rate, seconds, body=None):
-    """Requests at a steady rate over HTTP/1.1; [(status, milliseconds)]."""
-    log = scratch / f"{name}.log"
-    log.unlink(missing_ok=True)
-    command = ["h2load", "--h1", "-t1", f"-c{connections}", "-m1", f"--rps={rate / connections}", f"-D{seconds}"]
-    command += [f"--log-file={log}"]
+def steady(suite, rate, seconds, request, body=None):
+    """Requests at a steady rate; [(status, milliseconds since the request was due)]."""
+    lines = [f"{request} HTTP/1.1", f"Host: 127.0.0.1:{suite.http}"]
+    text = ""
     if body is not None:
-        payload = scratch / f"{name}.body"
-        payload.write_text(json.dumps(body))
-        command += ["-d", str(payload), "-H", "content-type: application/json"]
-    ran = subprocess.run([*command, url], capture_output=True, text=True)
-    answers = []
-    for line in log.read_text().splitlines() if log.exists() else []:
-        _, status, microseconds = line.split()
-        answers.append((int(status), int(microseconds) / 1e3))
-    if not answers:
-        fail(f"h2load gave no result: {ran.stdout}{ran.stderr}")
-    return answers
+        text = json.dumps(body)
+        lines += ["Content-Type: application/json", f"Content-Length: {len(text)}"]
+    ran = subprocess.run(
+        [str(STEADY), str(suite.http), str(rate), str(seconds), str(CONNECTIONS)],
+        input="\r\n".join([*lines, "", text]),
+        capture_output=True,
+        text=True,
+    )
+    if ran.returncode != 0:
+        fail(ran.stderr.strip())
+    answers = [line.split() for line in ran.stdout.splitlines()]
+    return [(int(status), int(microseconds) / 1e3) for status, microseconds in answers]
 
 
 def percentile(times, share):
@@ -65,21 +65,44 @@ def percentile(times, share):
     return times[min(len(times) - 1, int(len(times) * share))]
 
 
-def read(suite, scratch):
-    url = f"{suite.url}/api/articles/article-title-1"
-    answers = h2load(scratch, "reads", url, READ_CONNECTIONS, READS, SECONDS)
+def read(suite):
+    answers = steady(suite, READS, SECONDS, "GET /api/articles/article-title-1")
     bad = [status for status, _ in answers if status != 200]
     if bad:
         fail(f"{len(bad)} of {len(answers)} reads were not answered with 200: {sorted(set(bad))}")
     return [ms for _, ms in answers]
 
 
-def flood(suite, scratch, into):
+def flood(suite, into):
     body = {"user": {"email": "nobody@example.com", "password": "not the password"}}
-    seconds = SECONDS + 2 * HEAD_START_S
-    into.extend(
-        h2load(scratch, "flood", f"{suite.url}/api/users/login", FLOOD_CONNECTIONS, FLOOD, seconds, body)
-    )
+    into.extend(steady(suite, FLOOD, SECONDS + 2 * HEAD_START_S, "POST /api/users/login", body))
+
+
+def read_beside_flood(suite, answers):
+    """The readers' times; those of the sign-ins are added to `answers`."""
+    flooding = threading.Thread(target=flood, args=(suite, answers))
+    flooding.start()
+    time.sleep(HEAD_START_S)
+    times = read(suite)
+    flooding.join()
+    return times
+
+
+class Machine:
+    """How many cores others than the suite and this program have used since it was made."""
+
+    def __init__(self, suite):
+        self.roots = [*suite.roots(), os.getpid()]
+        self.start = time.monotonic()
+        self.before = self._others()
+
+    def _others(self):
+        found = processes()
+        ours = below(found, self.roots)
+        return sum(seconds for pid, (_, _, seconds) in found.items() if pid not in ours)
+
+    def others(self):
+        return (self._others() - self.before) / (time.monotonic() - self.start)
 
 
 def row(name, times, extra=""):
@@ -94,34 +117,32 @@ def measure(name, settings, scratch):
     """Prints the rows of one kind of flood. Returns whether what is promised held."""
     suite = Suite(scratch)
     suite.environment.update(settings)
+    quiet, busy, answers = [], [], []
     with suite:
         suite.seed(SEED_ARTICLES=ARTICLES)
-        read(suite, scratch)  # warms up
-        quiet = read(suite, scratch)
-        row(f"GET article, quiet ({READS}/s)", quiet)
-        answers = []
-        flooding = threading.Thread(target=flood, args=(suite, scratch, answers))
-        flooding.start()
-        time.sleep(HEAD_START_S)
-        busy = read(suite, scratch)
-        flooding.join()
-    times = percentile(busy, 0.99) / percentile(quiet, 0.99)
-    row(f"GET article, sign-ins from {name}", busy, f"p99 {times:.2f} times the quiet one")
+        read(suite)  # warms up
+        machine = Machine(suite)
+        for _ in range(TURNS):
+            quiet += read(suite)
+            busy += read_beside_flood(suite, answers)
+        others = machine.others()
     tried = [ms for status, ms in answers if status in (200, 401)]
     excess = [ms for status, ms in answers if status in (429, 503)]
-    others = sorted({status for status, _ in answers if status not in (200, 401, 429, 503)})
-    rate = len(answers) / (SECONDS + 2 * HEAD_START_S)
-    if tried:
-        row("  sign-ins that were tried", tried, f"of {rate:.0f}/s")
-    if others or not excess:
-        fail(f"a flood of {len(answers)} sign-ins was answered with {others or 'no refusal'}")
+    wrong = sorted({status for status, _ in answers if status not in (200, 401, 429, 503)})
+    if wrong or not tried or not excess:
+        fail(f"a flood of {len(answers)} sign-ins: {len(tried)} tried, {len(excess)} refused, answered otherwise {wrong}")
+    times = percentile(busy, 0.99) / percentile(quiet, 0.99)
+    row(f"GET article, quiet ({READS}/s)", quiet)
+    row(f"GET article, sign-ins from {name}", busy, f"p99 {times:.2f} times the quiet one")
+    row(f"  sign-ins that were tried, of {FLOOD}/s", tried)
     row("  sign-ins that were refused (429, 503)", excess)
+    print(f"  other programs used {others:.2f} cores meanwhile", flush=True)
     return times <= READ_TIMES and percentile(excess, 0.99) < EXCESS_MS
 
 
 def main():
-    if not shutil.which("h2load"):
-        fail("h2load is missing: run `make bench-flood`, which installs it")
+    if not STEADY.exists():
+        fail(f"{STEADY} is missing: run `make bench-flood`, which builds it")
     held = []
     print(f"{'':44} {'answers':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}", flush=True)
     for name, settings in (("one address", PRODUCTION), ("many addresses", NO_LIMITS)):
