@@ -40,14 +40,16 @@
 
 /* In the order of enum article_column. a: an article, p: its author's profile, $1: the caller.
  * favorites_pkey. */
-#define ARTICLE_COLUMNS_WITH(favorites_count, favorited)                                \
-    " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at, "   \
-    favorites_count ", p.username, p.bio, p.image, " FOLLOWED("a.author_id") ", " favorited
+#define ARTICLE_COLUMNS_WITH(favorites_count, followed, favorited)                    \
+    " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at, " \
+    favorites_count ", p.username, p.bio, p.image, " followed ", " favorited
 
-#define ARTICLE_COLUMNS                                                        \
-    ARTICLE_COLUMNS_WITH("a.favorites_count",                                  \
+/* followed: whether the caller follows the author. */
+#define ARTICLE_COLUMNS_OF(followed)                                           \
+    ARTICLE_COLUMNS_WITH("a.favorites_count", followed,                        \
                          "$1 <> 0 AND (SELECT true FROM posts.favorites f"     \
                          "             WHERE f.account_id = $1 AND f.article_id = a.id) IS NOT NULL")
+#define ARTICLE_COLUMNS ARTICLE_COLUMNS_OF(FOLLOWED("a.author_id"))
 
 /* The profile of an account: the primary key behind auth.profiles. */
 #define PROFILE_OF(account)                                               \
@@ -66,12 +68,14 @@
 /* What comes after the cursor, $4 and $5, in lists that are newest first. */
 #define OLDER(created_at, id) "(" created_at ", " id ") < ($4, $5)"
 
-/* count: one row of one int8; page: a FROM item that brings a; more: columns behind the total. */
-#define LIST_WITH(more, count, page, order)                                              \
-    "SELECT" ARTICLE_COLUMNS ", c.total" more                                            \
+/* columns: of the articles; count: one row of one int8; page: a FROM item that brings a; more:
+ * columns behind the total. */
+#define LIST_WITH(columns, more, count, page, order)                                     \
+    "SELECT" columns ", c.total" more                                                    \
     " FROM (" count ") c (total) LEFT JOIN (" page PROFILE_OF("a.author_id") ") ON true" \
     " ORDER BY " order
-#define LIST(count, page) LIST_WITH("", count, page, "a.created_at DESC, a.id DESC")
+#define NEWEST_FIRST "a.created_at DESC, a.id DESC"
+#define LIST(count, page) LIST_WITH(ARTICLE_COLUMNS, "", count, page, NEWEST_FIRST)
 
 /* An account by its name's key ($n): the unique index behind auth.profiles. NULL: there is none. */
 #define ACCOUNT(n) "(SELECT id FROM auth.profiles WHERE username_key = $" #n ")"
@@ -299,7 +303,7 @@ static const char delete_article[] =
     "  ON CONFLICT (account_id, shard) DO UPDATE SET favorites = c.favorites " step   \
     ") SELECT" ARTICLE_COLUMNS_WITH(                                                  \
         "coalesce((SELECT favorites_count FROM counted), a.favorites_count)",         \
-        favorited) ", a.body"                                                         \
+        FOLLOWED("a.author_id"), favorited) ", a.body"                                \
     " FROM me LEFT JOIN (article a" PROFILE_OF("a.author_id") ") ON true"
 
 static const char favorite_article[] =
@@ -330,12 +334,18 @@ static const char list_articles_by_tag[] =
               "posts.article_tags WHERE tag = $6 AND " OLDER("created_at", "article_id"),
               "created_at DESC, article_id DESC") " page (id)" THEIR_ARTICLES);
 
-/* articles_by_author; account_counts_pkey. $6: the author's username key. */
+/* The author, once for all articles: the unique index behind auth.profiles, account_counts_pkey,
+ * follows_pkey; articles_by_author. $6: the author's username key. */
 static const char list_articles_by_author[] =
-    LIST("SELECT coalesce(sum(articles), 0) FROM posts.account_counts"
-         " WHERE account_id = " ACCOUNT(6),
-         PAGE("*", "posts.articles WHERE author_id = " ACCOUNT(6) " AND " OLDER("created_at", "id"),
-              "created_at DESC, id DESC") " a");
+    "SELECT" ARTICLE_COLUMNS_OF("p.followed") ", coalesce(p.total, 0)"
+    " FROM (SELECT) one LEFT JOIN ("
+    "  SELECT id, username, bio, image, " FOLLOWED("p.id") " AS followed,"
+    "         (SELECT sum(articles) FROM posts.account_counts WHERE account_id = p.id) AS total"
+    "  FROM auth.profiles p WHERE username_key = $6 OFFSET 0) p ON true"
+    " LEFT JOIN LATERAL "
+    PAGE("*", "posts.articles WHERE author_id = p.id AND " OLDER("created_at", "id"),
+         "created_at DESC, id DESC") " a ON true"
+    " ORDER BY " NEWEST_FIRST;
 
 /* favorites_newest; account_counts_pkey. $6: the username key of whose favourites. */
 static const char list_articles_by_favorite[] =
@@ -401,7 +411,7 @@ static const char search_articles[] =
     "  CROSS JOIN LATERAL (SELECT document FROM posts.article_search"
     "                      WHERE article_id = newest.id OFFSET 0) s"
     ") "
-    LIST_WITH(", a.score, "
+    LIST_WITH(ARTICLE_COLUMNS, ", a.score, "
               HIGHLIGHTED("a.title", "HighlightAll=true") ", "
               HIGHLIGHTED("a.description", "HighlightAll=true") ", "
               HIGHLIGHTED("left(a.body, 10000)", "MaxFragments=2, MinWords=8, MaxWords=24"),
@@ -445,24 +455,34 @@ static const char index_articles[] =
     ") SELECT count(*) FROM due";
 
 /* An account's newest articles after the cursor; articles_by_author. */
-#define NEWEST_OF(account, limit)                                                       \
-    " CROSS JOIN LATERAL (SELECT id, created_at FROM posts.articles"                    \
-    "                     WHERE author_id = " account " AND " OLDER("created_at", "id") \
+#define NEWEST_OF(account, since, limit)                                                      \
+    " CROSS JOIN LATERAL (SELECT id, created_at FROM posts.articles"                          \
+    "                     WHERE author_id = " account " AND " OLDER("created_at", "id") since \
     "                     ORDER BY created_at DESC, id DESC LIMIT " limit ") newest"
 
-/* A page of n articles has those of n authors at most: the ones with the newest article. Looking for
- * them costs one look-up for each account that is followed. follows_pkey, articles_by_author,
+/* What the page must reach to: $2 and $3. */
+#define REACH "$2::bigint + $3"
+
+/* A page of n articles has those of n authors at most, the ones with the newest article, and when
+ * there are as many nothing that is older than the n newest. So finding them costs one look-up for
+ * each account that is followed, and little more than the page. follows_pkey, articles_by_author,
  * account_counts_pkey. */
 static const char list_feed[] =
-    LIST("SELECT coalesce(sum(n.articles), 0) FROM posts.follows f"
+    LIST_WITH(ARTICLE_COLUMNS_OF("true"), "",
+         "SELECT coalesce(sum(n.articles), 0) FROM posts.follows f"
          " CROSS JOIN LATERAL (SELECT articles FROM posts.account_counts"
          "                     WHERE account_id = f.followee_id OFFSET 0) n"
          " WHERE f.follower_id = $1",
          PAGE("newest.id, newest.created_at",
-              "(SELECT f.followee_id FROM posts.follows f" NEWEST_OF("f.followee_id", "1")
-              " WHERE f.follower_id = $1 ORDER BY newest.created_at DESC, newest.id DESC"
-              " LIMIT $2::bigint + $3) author (id)" NEWEST_OF("author.id", "$2::bigint + $3"),
-              "newest.created_at DESC, newest.id DESC") " page" THEIR_ARTICLES);
+              "(SELECT id, CASE WHEN count(*) OVER () < " REACH " THEN '-infinity'"
+              "                 ELSE min(created_at) OVER () END AS since"
+              "  FROM (SELECT f.followee_id AS id, newest.created_at FROM posts.follows f"
+              NEWEST_OF("f.followee_id", "", "1")
+              "  WHERE f.follower_id = $1 ORDER BY newest.created_at DESC, newest.id DESC"
+              "  LIMIT " REACH ") first) author"
+              NEWEST_OF("author.id", " AND created_at >= author.since", REACH),
+              "newest.created_at DESC, newest.id DESC") " page" THEIR_ARTICLES,
+         NEWEST_FIRST);
 
 /* article_tags_pkey, from one tag to the next. */
 static const char list_tags[] =
