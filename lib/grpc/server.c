@@ -48,6 +48,21 @@ static void block_signals(sigset_t *old)
     pthread_sigmask(SIG_SETMASK, &all, old);
 }
 
+/* absl::SetMutexDeadlockDetectionMode(OnDeadlockCycle), as Debian 12's Abseil names it to linkers;
+ * where another one is installed it may not be there. */
+extern void set_deadlock_detection(int mode) __asm__(
+    "_ZN4absl7debian329SetMutexDeadlockDetectionModeENS0_15OnDeadlockCycleE") __attribute__((weak));
+
+/* Debian's Abseil is built with assertions, and so each lock that the core takes is looked up under
+ * one lock for all threads in a graph of locks: a twentieth of a service's time. */
+static void no_deadlock_detection(void)
+{
+    enum { IGNORE }; /* kIgnore */
+
+    if (set_deadlock_detection)
+        set_deadlock_detection(IGNORE);
+}
+
 /* Once per process, and never undone: grpc_shutdown() can wait ten seconds for a poller that looks
  * after a blocked write. */
 static void core_init(void)
@@ -56,6 +71,7 @@ static void core_init(void)
 
     block_signals(&old);
     gpr_set_log_function(log_core);
+    no_deadlock_detection();
     grpc_init();
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
