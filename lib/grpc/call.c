@@ -297,25 +297,38 @@ static void begin_end(struct rpc_call *call)
     (void)twice;
 }
 
-void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
+/* Takes over the reference to the slice. */
+static void reply_unary(struct rpc_call *call, grpc_slice response)
 {
     struct batch batch = {.n = 0};
     struct rpc_status status;
 
-    assert(response->descriptor == call->method->output);
-    if (call->stream) {
-        stream_reply(call, response);
-        return;
-    }
     begin_end(call);
     if (call_claim(call) && !atomic_load(&call->cancelled)) {
         status_make(&status, NULL);
         batch_headers(&batch, call);
-        batch_message(&batch, call, message_pack(response), 0);
+        batch_message(&batch, call, response, 0);
         batch_status(&batch, call, &status);
         batch_start(&batch, call, &call->on_sent);
+    } else {
+        grpc_slice_unref(response);
     }
     rpc_call_unref(call);
+}
+
+void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
+{
+    assert(response->descriptor == call->method->output);
+    if (call->stream)
+        stream_reply(call, response);
+    else
+        reply_unary(call, message_pack(response));
+}
+
+void rpc_reply_packed(struct rpc_call *call, struct str response)
+{
+    assert(!call->stream);
+    reply_unary(call, grpc_slice_from_copied_buffer(response.p, response.n));
 }
 
 void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error)

@@ -185,8 +185,7 @@ static void on_comments(void *user, const struct db_result *result)
             response.next_page_token = (char *)token.p;
         }
     }
-    if (tag_response(call, &response.base))
-        rpc_reply(call, &response.base);
+    reply_tagged(call, &response.base);
 }
 
 static void list_comments(struct service *service, struct rpc_call *call,

@@ -234,8 +234,7 @@ static void on_drafts(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_DRAFTS_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)token.p;
     }
-    if (tag_response(call, &response.base))
-        rpc_reply(call, &response.base);
+    reply_tagged(call, &response.base);
 }
 
 static void list_drafts(struct service *service, struct rpc_call *call,

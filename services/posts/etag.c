@@ -1,9 +1,11 @@
 #include "etag.h"
 
+#include "base/hex.h"
 #include "http/entity_tag.h"
 
 #include <inttypes.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 
 #define VIEW_BYTES 12
@@ -18,22 +20,42 @@ static struct str version_prefix(struct version version, char text[VERSION_MAX])
     return (struct str){text, (size_t)n};
 }
 
-/* Hashes a message, and beside it a number that says the rest. {NULL, 0} without memory. */
-static struct str view_of(struct arena *arena, const ProtobufCMessage *message, uint64_t rest)
+/* {NULL, 0} without memory. */
+static struct str packed(struct arena *arena, const ProtobufCMessage *message)
 {
     size_t n = protobuf_c_message_get_packed_size(message);
-    uint8_t *bytes = arena_alloc(arena, n + sizeof(rest)), hash[EVP_MAX_MD_SIZE];
-    char *hex = arena_alloc(arena, 2 * VIEW_BYTES + 1);
+    uint8_t *bytes = arena_alloc(arena, n);
 
-    if (!bytes || !hex)
+    if (!bytes)
         return STR_NULL;
     protobuf_c_message_pack(message, bytes);
-    memcpy(bytes + n, &rest, sizeof(rest));
-    if (EVP_Digest(bytes, n + sizeof(rest), hash, NULL, EVP_sha256(), NULL) != 1)
+    return (struct str){(const char *)bytes, n};
+}
+
+/* Hashes a packed message, and beside it a number that says the rest. {NULL, 0} without memory. */
+static struct str view_of_packed(struct arena *arena, struct str message, uint64_t rest)
+{
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    char *hex = arena_alloc(arena, 2 * VIEW_BYTES);
+    EVP_MD_CTX *ctx = hex && message.p ? EVP_MD_CTX_new() : NULL;
+    bool hashed = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+                  EVP_DigestUpdate(ctx, message.p, message.n) == 1 &&
+                  EVP_DigestUpdate(ctx, &rest, sizeof(rest)) == 1 &&
+                  EVP_DigestFinal_ex(ctx, hash, NULL) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    if (!hashed)
         return STR_NULL;
-    for (size_t i = 0; i < VIEW_BYTES; i++)
-        snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+    for (size_t i = 0; i < VIEW_BYTES; i++) {
+        hex[2 * i] = hex_digit(hash[i] >> 4);
+        hex[2 * i + 1] = hex_digit(hash[i]);
+    }
     return (struct str){hex, 2 * VIEW_BYTES};
+}
+
+static struct str view_of(struct arena *arena, const ProtobufCMessage *message, uint64_t rest)
+{
+    return view_of_packed(arena, packed(arena, message), rest);
 }
 
 static bool add_tag(struct rpc_call *call, struct str prefix, struct str view)
@@ -78,9 +100,14 @@ bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile)
     return add_tag(call, STR("\""), view_of(rpc_call_arena(call), &profile->base, 0));
 }
 
-bool tag_response(struct rpc_call *call, const ProtobufCMessage *response)
+/* Packed once: a list is as long as all else that is done for it. */
+void reply_tagged(struct rpc_call *call, const ProtobufCMessage *response)
 {
-    return add_tag(call, STR("\""), view_of(rpc_call_arena(call), response, 0));
+    struct arena *arena = rpc_call_arena(call);
+    struct str bytes = packed(arena, response);
+
+    if (add_tag(call, STR("\""), view_of_packed(arena, bytes, 0)))
+        rpc_reply_packed(call, bytes);
 }
 
 /* ---- conditions of a change ---- */

@@ -20,8 +20,8 @@ bool tag_article(struct rpc_call *call, const struct article *article) MUST_CHEC
 bool tag_draft(struct rpc_call *call, const struct draft *draft) MUST_CHECK;
 bool tag_comment(struct rpc_call *call, const struct comment *comment) MUST_CHECK;
 bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile) MUST_CHECK;
-/* A list, or what never changes: by all that the answer says. */
-bool tag_response(struct rpc_call *call, const ProtobufCMessage *response) MUST_CHECK;
+/* Ends the call with a list, or with what never changes; its tag is of all that the answer says. */
+void reply_tagged(struct rpc_call *call, const ProtobufCMessage *response);
 
 /* ---- conditions of a change ---- */
 

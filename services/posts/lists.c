@@ -162,8 +162,7 @@ static void reply_articles(const struct listing *listing)
             STOA__POSTS__V1__LIST_ARTICLES_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)list->next.p;
     }
-    if (tag_response(listing->call, &response.base))
-        rpc_reply(listing->call, &response.base);
+    reply_tagged(listing->call, &response.base);
 }
 
 static void on_articles(void *user, const struct db_result *result)
@@ -356,8 +355,7 @@ static void on_feed(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_FEED_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)list->next.p;
     }
-    if (tag_response(listing->call, &response.base))
-        rpc_reply(listing->call, &response.base);
+    reply_tagged(listing->call, &response.base);
 }
 
 static void list_feed(struct service *service, struct rpc_call *call,
@@ -408,8 +406,7 @@ static void on_tags(void *user, const struct db_result *result)
     for (size_t i = 0; i < n; i++)
         response.tags[i] = (char *)db_get_text(result, (int)i, 0).p;
     response.n_tags = n;
-    if (tag_response(call, &response.base))
-        rpc_reply(call, &response.base);
+    reply_tagged(call, &response.base);
 }
 
 static void list_tags(struct service *service, struct rpc_call *call,

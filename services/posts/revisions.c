@@ -73,8 +73,7 @@ static void on_revisions(void *user, const struct db_result *result)
         response.revisions[i] = &revisions[i].message;
     }
     response.n_revisions = n;
-    if (tag_response(call, &response.base))
-        rpc_reply(call, &response.base);
+    reply_tagged(call, &response.base);
 }
 
 static void list_revisions(struct service *service, struct rpc_call *call,
@@ -104,8 +103,7 @@ static void on_revision(void *user, const struct db_result *result)
         service_fail_memory(call);
     } else {
         response.revision = &revision.message;
-        if (tag_response(call, &response.base))
-            rpc_reply(call, &response.base);
+        reply_tagged(call, &response.base);
     }
 }
 

@@ -329,6 +329,38 @@ static void test_metadata(void **state UNUSED)
     fixture_stop(&f);
 }
 
+/* ---- answers that are packed already ---- */
+
+static void reply_packed(struct rpc_call *call, const ProtobufCMessage *response)
+{
+    uint8_t bytes[256];
+    size_t n = protobuf_c_message_get_packed_size(response);
+
+    assert_true(n <= sizeof(bytes));
+    protobuf_c_message_pack(response, bytes);
+    rpc_reply_packed(call, (struct str){(const char *)bytes, n});
+}
+
+static void say_packed(void *service UNUSED, struct rpc_call *call, const ProtobufCMessage *request)
+{
+    reply_packed(call, request);
+}
+
+static void test_packed_answer(void **state UNUSED)
+{
+    static const char *const texts[] = {"as it was packed", ""};
+    const struct rpc_handler handlers[] = UNARY_HANDLERS(say_packed, publish_ok);
+    struct fixture f;
+    char text[32];
+
+    fixture_start(&f, (struct rpc_server_options){0}, handlers, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        assert_int_equal(say(&f.client, texts[i], 0, text, sizeof(text)), 0);
+        assert_string_equal(text, texts[i]);
+    }
+    fixture_stop(&f);
+}
+
 /* ---- authentication ---- */
 
 static void authenticate(void *context, struct rpc_call *call)
@@ -481,13 +513,14 @@ static void test_deadline(void **state UNUSED)
 static void test_bound_without_deadline(void **state UNUSED)
 {
     const struct rpc_handler handlers[] = UNARY_HANDLERS(park, publish_ok);
+    text_message late = TEXT("too late");
     struct fixture f;
 
     fixture_start(&f, (struct rpc_server_options){.max_call_ms = 100}, handlers, NULL);
     assert_int_equal(say(&f.client, "x", 0, NULL, 0), RPC_DEADLINE_EXCEEDED);
     WAIT_UNTIL(atomic_load(&parked));
     assert_true(atomic_load(rpc_call_cancelled(atomic_load(&parked))));
-    end_parked();
+    reply_packed(atomic_exchange(&parked, NULL), &late.base);
     fixture_stop(&f);
 }
 
@@ -615,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_details),
         cmocka_unit_test(test_details_fit_in_trailers),
         cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_packed_answer),
         cmocka_unit_test(test_authenticate),
         cmocka_unit_test(test_other_threads),
         cmocka_unit_test(test_deadline),
