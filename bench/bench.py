@@ -32,6 +32,7 @@ ARTICLES = int(os.environ.get("BENCH_ARTICLES", "100000"))
 PEERS = os.environ.get("STOA_BENCH_PEERS")
 PG_BIN = "/usr/lib/postgresql/15/bin"
 TICK = os.sysconf("SC_CLK_TCK")
+FOREIGN_CORES = 0.1  # used by other programs: a row says it
 WARM_UP_SECONDS = 1  # before each row: plans, caches, connections; with Node its compiler
 
 
@@ -97,6 +98,25 @@ def cpu(found, roots):
     return total
 
 
+class Others:
+    """The cores that other programs than those below roots and this one use, from now on."""
+
+    def __init__(self, roots):
+        self.roots = [*roots, os.getpid()]
+        self.start = time.monotonic()
+        self.before = self._seconds()
+
+    def _seconds(self):
+        found = processes()
+        ours = below(found, self.roots)
+        return {pid: seconds for pid, (_, _, seconds) in found.items() if pid not in ours}
+
+    def cores(self):
+        """Of programs that have ended meanwhile nothing is known, unless their parents are here."""
+        used = sum(seconds - self.before.get(pid, 0) for pid, seconds in self._seconds().items())
+        return max(used, 0) / (time.monotonic() - self.start)
+
+
 # ---- rows ----
 
 
@@ -112,8 +132,9 @@ class Table:
     def measure(self, name, roots, load):
         """Runs load(seconds) -> (requests, seconds, p50, p99) and prints its row."""
         load(WARM_UP_SECONDS)
-        before = cpu(processes(), roots)
+        before, others = cpu(processes(), roots), Others(roots)
         requests, seconds, p50, p99 = load(SECONDS)
+        foreign = others.cores()
         spent = {k: v - before.get(k, 0) for k, v in cpu(processes(), roots).items()}
         if requests == 0:
             fail(f"{name}: no request was answered")
@@ -121,6 +142,8 @@ class Table:
         total = sum(split.values())
         rate = requests / seconds
         text = " ".join(f"{k} {v:.0f}" for k, v in sorted(split.items(), key=lambda kv: -kv[1]))
+        if foreign >= FOREIGN_CORES:
+            text += f"; other programs used {foreign:.2f} cores"
         print(f"{name:32} {rate:8.0f} {p50:8.2f} {p99:8.2f} {total:11.1f}  {text}", flush=True)
         self.rows[name] = {"rate": rate, "p50": p50, "p99": p99, "cpu": total, "split": split}
         return self.rows[name]

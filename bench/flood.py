@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 
-from bench import ARTICLES, REPO, SECONDS, Suite, below, fail, processes
+from bench import ARTICLES, REPO, SECONDS, Others, Suite, fail
 
 STEADY = REPO / "build/bench/steady"
 TURNS = int(os.environ.get("BENCH_TURNS", "2"))
@@ -88,23 +88,6 @@ def read_beside_flood(suite, answers):
     return times
 
 
-class Machine:
-    """How many cores others than the suite and this program have used since it was made."""
-
-    def __init__(self, suite):
-        self.roots = [*suite.roots(), os.getpid()]
-        self.start = time.monotonic()
-        self.before = self._others()
-
-    def _others(self):
-        found = processes()
-        ours = below(found, self.roots)
-        return sum(seconds for pid, (_, _, seconds) in found.items() if pid not in ours)
-
-    def others(self):
-        return (self._others() - self.before) / (time.monotonic() - self.start)
-
-
 def row(name, times, extra=""):
     print(
         f"{name:44} {len(times):7} {percentile(times, 0.5):8.2f} {percentile(times, 0.99):8.2f}"
@@ -121,11 +104,11 @@ def measure(name, settings, scratch):
     with suite:
         suite.seed(SEED_ARTICLES=ARTICLES)
         read(suite)  # warms up
-        machine = Machine(suite)
+        others = Others(suite.roots())
         for _ in range(TURNS):
             quiet += read(suite)
             busy += read_beside_flood(suite, answers)
-        others = machine.others()
+        foreign = others.cores()
     tried = [ms for status, ms in answers if status in (200, 401)]
     excess = [ms for status, ms in answers if status in (429, 503)]
     wrong = sorted({status for status, _ in answers if status not in (200, 401, 429, 503)})
@@ -136,7 +119,7 @@ def measure(name, settings, scratch):
     row(f"GET article, sign-ins from {name}", busy, f"p99 {times:.2f} times the quiet one")
     row(f"  sign-ins that were tried, of {FLOOD}/s", tried)
     row("  sign-ins that were refused (429, 503)", excess)
-    print(f"  other programs used {others:.2f} cores meanwhile", flush=True)
+    print(f"  other programs used {foreign:.2f} cores meanwhile", flush=True)
     return times <= READ_TIMES and percentile(excess, 0.99) < EXCESS_MS
 
 
