@@ -183,7 +183,7 @@ static void refuse_stopping(struct rpc_call *call)
 /* Counts the call as active, or refuses it: there are too many, or the server stops. Who stops it
  * sets `draining` and then reads `active`; here it is the other way round, so one sees the other.
  */
-static bool admit(struct rpc_call *call)
+int call_admit(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
     size_t before = atomic_fetch_add(&server->active, 1);
@@ -192,14 +192,22 @@ static bool admit(struct rpc_call *call)
     if (call->method->vital || (before < server->options.max_calls && !stopping)) {
         call->admitted = true;
         atomic_fetch_add_explicit(&server->started_calls, 1, memory_order_relaxed);
-        return true;
+        return 0;
     }
     pool_dismiss(server);
-    if (stopping)
+    return stopping ? -EAGAIN : -ENOBUFS;
+}
+
+/* False: the call has been refused. */
+static bool admit(struct rpc_call *call)
+{
+    int r = call_admit(call);
+
+    if (r == -EAGAIN)
         refuse_stopping(call);
-    else
+    else if (r < 0)
         refuse_overload(call);
-    return false;
+    return r == 0;
 }
 
 static void set_deadline(struct rpc_call *call)
@@ -260,7 +268,9 @@ void call_receive(struct rpc_call *call)
 
 void rpc_call_proceed(struct rpc_call *call)
 {
-    if (call->stream)
+    if (call->local)
+        call->local->options.proceed(call->local->user, call);
+    else if (call->stream)
         stream_proceed(call);
     else
         call_receive(call);
@@ -304,6 +314,8 @@ static void reply_unary(struct rpc_call *call, grpc_slice response)
     struct rpc_status status;
 
     begin_end(call);
+    if (local_ended(call, response, NULL))
+        return;
     if (call_claim(call) && !atomic_load(&call->cancelled)) {
         status_make(&status, NULL);
         batch_headers(&batch, call);
@@ -339,6 +351,8 @@ void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error)
         return;
     }
     begin_end(call);
+    if (local_ended(call, NULL, error))
+        return;
     if (call_claim(call) && !atomic_load(&call->cancelled))
         call_answer(call, error);
     rpc_call_unref(call);
@@ -396,6 +410,9 @@ struct str rpc_call_metadata(const struct rpc_call *call, const char *key)
 {
     struct str wanted = str_of(key);
 
+    for (size_t i = 0; call->local && i < call->local->n_metadata; i++)
+        if (str_eq(call->local->metadata[i].key, wanted))
+            return call->local->metadata[i].value;
     for (size_t i = 0; i < call->metadata.count; i++)
         if (str_eq(slice_str(&call->metadata.metadata[i].key), wanted))
             return slice_str(&call->metadata.metadata[i].value);
@@ -404,6 +421,8 @@ struct str rpc_call_metadata(const struct rpc_call *call, const char *key)
 
 struct str rpc_call_peer(struct rpc_call *call)
 {
+    if (call->local)
+        return call->local->peer;
     if (!call->peer.p) {
         char *peer = grpc_call_get_peer(call->core);
         call->peer = arena_copy(&call->arena, str_of(peer));

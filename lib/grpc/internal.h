@@ -48,6 +48,20 @@ struct rpc_metadata {
 
 struct rpc_stream; /* stream.c */
 
+/* A call of the process's own; in the call's arena. */
+struct local_call {
+    struct rpc_local options;
+    void *user;
+    const struct rpc_local_metadata *metadata;
+    size_t n_metadata;
+    struct str peer;
+};
+
+struct rpc_packed {
+    atomic_uint refs;
+    grpc_slice bytes;
+};
+
 struct rpc_call {
     struct ev on_request, on_open, on_message, on_close, on_sent;
     struct rpc_server *server;
@@ -70,6 +84,7 @@ struct rpc_call {
     struct str peer;
     struct rpc_metadata *headers, *trailers; /* NULL until something is added */
     struct rpc_stream *stream;               /* NULL: unary */
+    struct local_call *local;                /* NULL: it came from the network */
     struct arena arena;
 };
 
@@ -126,6 +141,8 @@ int server_add_built_in(struct rpc_server *server, const ProtobufCServiceDescrip
 
 /* Posts requests until `n` more calls can be accepted. */
 void pool_post(struct rpc_server *server, size_t n);
+/* A call object, perhaps a new one; NULL without memory. */
+struct rpc_call *pool_take(struct rpc_server *server) MUST_CHECK;
 /* Takes back a call that nobody refers to. */
 void pool_put(struct rpc_call *call);
 /* A call that was counted as active and is refused. */
@@ -146,6 +163,8 @@ void call_init(struct rpc_call *call, struct rpc_server *server);
 void call_accept(struct rpc_call *call);
 /* True for the one who may send the status of a unary call. */
 bool call_claim(struct rpc_call *call) MUST_CHECK;
+/* Counts the call as active. 0, -EAGAIN (the server stops) or -ENOBUFS (there are enough). */
+int call_admit(struct rpc_call *call) MUST_CHECK;
 /* Answers a unary call in the handler's stead; the handler's own answer is then dropped. */
 void call_answer(struct rpc_call *call, const struct rpc_error *error);
 /* Starts to receive the next message; on_message follows. */
@@ -153,10 +172,17 @@ void call_receive(struct rpc_call *call);
 
 /* ---- message.c: between wire bytes and messages ---- */
 
-/* Checks, unpacks and validates call->incoming, which is freed. Returns 0, or -EBADMSG with *error
- * filled for the caller (its strings in the arena). */
+/* Checks, unpacks and validates bytes. Returns 0; -EBADMSG: they are no such message; -EDOM: *ret
+ * is one, and breaks the contract's rules. *error is then filled for the caller (its strings in the
+ * arena). */
+int message_decode_bytes(const struct rpc_method *method, struct str bytes, struct arena *arena,
+                         const ProtobufCMessage **ret, struct rpc_error *ret_error) MUST_CHECK;
+/* The same of call->incoming, which is freed. */
 int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMessage **ret,
                    struct rpc_error *ret_error) MUST_CHECK;
+/* Fills *error for a message that breaks rules; -EDOM. */
+int message_invalid(struct arena *arena, const struct schema_fault *faults, size_t n,
+                    struct rpc_error *error);
 grpc_slice message_pack(const ProtobufCMessage *message) MUST_CHECK;
 
 /* ---- status.c: errors as google.rpc.Status ---- */
@@ -186,6 +212,12 @@ void batch_status(struct batch *batch, struct rpc_call *call, struct rpc_status 
 void batch_receive_close(struct batch *batch, struct rpc_call *call);
 /* Starts the batch; ev gets a reference to the call, which its fn drops. */
 void batch_start(struct batch *batch, struct rpc_call *call, struct ev *ev);
+
+/* ---- local.c ---- */
+
+/* The call ends, if it is a local one: false when it is not. One of the two is NULL. */
+bool local_ended(struct rpc_call *call, const ProtobufCMessage *response,
+                 const struct rpc_error *error) MUST_CHECK;
 
 /* ---- stream.c ---- */
 

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 /* ---- reading ---- */
 
@@ -65,8 +66,8 @@ static int malformed(struct arena *arena, const struct schema_fault *fault, stru
     return -EBADMSG;
 }
 
-static int invalid(struct arena *arena, const struct schema_fault *faults, size_t n,
-                   struct rpc_error *error)
+int message_invalid(struct arena *arena, const struct schema_fault *faults, size_t n,
+                    struct rpc_error *error)
 {
     struct str first = faults[0].path.n ? arena_printf(arena, "%.*s %.*s", STR_FMT(faults[0].path),
                                                        STR_FMT(faults[0].message))
@@ -80,7 +81,7 @@ static int invalid(struct arena *arena, const struct schema_fault *faults, size_
         .violations = faults,
         .n_violations = n,
     };
-    return -EBADMSG;
+    return -EDOM;
 }
 
 static int too_much_memory(struct rpc_error *error)
@@ -92,8 +93,8 @@ static int too_much_memory(struct rpc_error *error)
     return -EBADMSG;
 }
 
-static int decode(const struct rpc_method *method, struct str bytes, struct arena *arena,
-                  const ProtobufCMessage **ret, struct rpc_error *ret_error)
+int message_decode_bytes(const struct rpc_method *method, struct str bytes, struct arena *arena,
+                         const ProtobufCMessage **ret, struct rpc_error *ret_error)
 {
     ProtobufCAllocator allocator = {arena_allocator_alloc, arena_allocator_free, arena};
     struct schema_fault fault = {STR_NULL, STR_NULL}, *faults = NULL;
@@ -112,10 +113,8 @@ static int decode(const struct rpc_method *method, struct str bytes, struct aren
     n = schema_validate(type, message, arena, &faults);
     if (n < 0)
         return too_much_memory(ret_error);
-    if (n > 0)
-        return invalid(arena, faults, (size_t)n, ret_error);
     *ret = message;
-    return 0;
+    return n > 0 ? message_invalid(arena, faults, (size_t)n, ret_error) : 0;
 }
 
 int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMessage **ret,
@@ -124,13 +123,56 @@ int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMe
     struct str bytes;
     int r = contiguous(call->incoming, arena, &bytes);
 
-    r = r < 0 ? too_much_memory(ret_error) : decode(call->method, bytes, arena, ret, ret_error);
+    r = r < 0 ? too_much_memory(ret_error)
+              : message_decode_bytes(call->method, bytes, arena, ret, ret_error);
     grpc_byte_buffer_destroy(call->incoming);
     call->incoming = NULL;
     return r;
 }
 
 /* ---- writing ---- */
+
+static struct rpc_packed *packed_of(grpc_slice bytes)
+{
+    struct rpc_packed *packed = malloc(sizeof(*packed));
+
+    if (!packed) {
+        grpc_slice_unref(bytes);
+        return NULL;
+    }
+    atomic_init(&packed->refs, 1);
+    packed->bytes = bytes;
+    return packed;
+}
+
+struct rpc_packed *rpc_pack(const ProtobufCMessage *message)
+{
+    return packed_of(message_pack(message));
+}
+
+struct rpc_packed *rpc_packed_copy(struct str bytes)
+{
+    return packed_of(grpc_slice_from_copied_buffer(bytes.n ? bytes.p : "", bytes.n));
+}
+
+struct rpc_packed *rpc_packed_ref(struct rpc_packed *packed)
+{
+    atomic_fetch_add_explicit(&packed->refs, 1, memory_order_relaxed);
+    return packed;
+}
+
+void rpc_packed_unref(struct rpc_packed *packed)
+{
+    if (!packed || atomic_fetch_sub_explicit(&packed->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    grpc_slice_unref(packed->bytes);
+    free(packed);
+}
+
+struct str rpc_packed_bytes(const struct rpc_packed *packed)
+{
+    return slice_str(&packed->bytes);
+}
 
 grpc_slice message_pack(const ProtobufCMessage *message)
 {

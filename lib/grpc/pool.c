@@ -11,7 +11,9 @@
 
 /* ---- the pool ---- */
 
-static struct rpc_call *take(struct rpc_server *server)
+static void leave(struct rpc_server *server);
+
+struct rpc_call *pool_take(struct rpc_server *server)
 {
     struct rpc_call *call;
 
@@ -28,9 +30,14 @@ static struct rpc_call *take(struct rpc_server *server)
         return call;
     }
     call = calloc(1, sizeof(*call));
-    if (call)
+    if (call) {
         call_init(call, server);
-    return call;
+        return call;
+    }
+    pthread_mutex_lock(&server->lock);
+    leave(server);
+    pthread_mutex_unlock(&server->lock);
+    return NULL;
 }
 
 /* For rpc_server_stop(), which waits for calls to end; the lock is held. */
@@ -120,13 +127,12 @@ void pool_free(struct rpc_server *server)
 
 static void post(struct rpc_server *server)
 {
-    struct rpc_call *call = take(server);
+    struct rpc_call *call = pool_take(server);
     grpc_call_error error;
 
     if (!call) {
         pthread_mutex_lock(&server->lock);
         server->n_missing++;
-        leave(server);
         pthread_mutex_unlock(&server->lock);
         return;
     }

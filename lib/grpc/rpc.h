@@ -80,9 +80,30 @@ void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error);
 /* ---- streams ---- */
 
 /* Packs and queues one message. Any thread. Returns 0, -ENOBUFS (the caller reads too slowly: its
- * queue is full, in messages or at 4 MiB; the usual answer is rpc_stream_cancel) or -EPIPE
+ * queue is full, see rpc_stream_bound(); the usual answer is rpc_stream_cancel) or -EPIPE
  * (finished or cancelled). */
 int rpc_stream_send(struct rpc_call *call, const ProtobufCMessage *message) MUST_CHECK;
+
+/* A message in its wire form, packed once for all streams that it goes to. Reference-counted; any
+ * thread. */
+struct rpc_packed;
+/* NULL without memory. */
+struct rpc_packed *rpc_pack(const ProtobufCMessage *message) MUST_CHECK;
+struct rpc_packed *rpc_packed_copy(struct str bytes) MUST_CHECK;
+struct rpc_packed *rpc_packed_ref(struct rpc_packed *packed);
+void rpc_packed_unref(struct rpc_packed *packed); /* NULL is nothing */
+struct str rpc_packed_bytes(const struct rpc_packed *packed);
+
+/* rpc_stream_send() of what is packed; the stream takes a reference of its own. The bytes are a
+ * message of the method's output type. */
+int rpc_stream_send_packed(struct rpc_call *call, const struct rpc_packed *packed) MUST_CHECK;
+
+/* Bounds of the stream's queue: at least one message may always wait. Without it messages are
+ * bounded by max_stream_queue and bytes by 4 MiB. In `open`. */
+void rpc_stream_bound(struct rpc_call *call, size_t messages, size_t bytes);
+
+/* How much is queued, besides what is with the transport. Any thread. */
+void rpc_stream_waiting(struct rpc_call *call, size_t *ret_messages, size_t *ret_bytes);
 
 /* Ends the stream after everything queued has been sent. Any thread; once. */
 void rpc_stream_finish(struct rpc_call *call, const struct rpc_error *error /* NULL: OK */);
@@ -107,6 +128,11 @@ struct rpc_stream_handler {
     /* Client and bidi streaming: one more message; valid until it returns. The next is read after.
      */
     void (*message)(void *service, struct rpc_call *call, const ProtobufCMessage *message);
+    /* Client and bidi streaming: a message that breaks the contract's rules; both are valid until
+     * it returns, and the stream goes on. NULL: that ends the stream, as bytes that are no such
+     * message always do. */
+    void (*refused)(void *service, struct rpc_call *call, const ProtobufCMessage *message,
+                    const struct rpc_error *error);
     /* The caller will send no more. May be NULL. */
     void (*half_close)(void *service, struct rpc_call *call);
     /* All that was queued is with the transport: a stream of any length is made at the speed of its
@@ -133,6 +159,52 @@ struct rpc_handler {
     {                                                                                             \
         NAME((SERVICE *)service, call, (const REQUEST *)request);                                 \
     }
+
+/* ---- calls of the process's own ---- */
+
+/* A call that comes from a handler and not from the network, such as one message of a stream that
+ * asks for what an RPC does: it is authenticated, validated and served as any other, and its
+ * answer goes to its maker. It counts as a call in work, also when the server stops.
+ *
+ *     rpc_local_new, rpc_local_set_user -> [rpc_local_authenticate -> proceed] -> rpc_local_run
+ *         -> replied or failed
+ *
+ * or rpc_local_end() instead of the last step. Every end frees the call when the callback has
+ * returned. Callbacks run on whatever thread comes to it, also within the call that leads there.
+ */
+struct rpc_local {
+    const char *method; /* "/stoa.chat.v1.RoomService/SendMessage" */
+    /* Authentication has succeeded: rpc_call_context() is what the hook has left. */
+    void (*proceed)(void *user, struct rpc_call *call);
+    void (*replied)(void *user, struct rpc_call *call, const ProtobufCMessage *response);
+    void (*failed)(void *user, struct rpc_call *call, const struct rpc_error *error);
+};
+
+/* -ENOENT (no such method), -EAGAIN (the server stops, or has enough calls), -ENOMEM. A stream's
+ * method can be authenticated and decoded for, and not run. */
+int rpc_local_new(struct rpc_server *server, const struct rpc_local *local,
+                  struct rpc_call **ret) MUST_CHECK;
+
+/* What the callbacks get as user; may be in the call's arena. */
+void rpc_local_set_user(struct rpc_call *call, void *user);
+
+struct rpc_local_metadata {
+    struct str key, value;
+};
+/* What rpc_call_metadata() will find, and rpc_call_peer() will say; all of it lives as the call,
+ * best in its arena. */
+void rpc_local_set_metadata(struct rpc_call *call, const struct rpc_local_metadata *metadata,
+                            size_t n, struct str peer);
+
+void rpc_local_authenticate(struct rpc_call *call);
+/* request: of the method's input type, alive as long as the call; best in its arena. */
+void rpc_local_run(struct rpc_call *call, const ProtobufCMessage *request);
+/* Checks, unpacks and validates bytes as a message of the method's input type. Returns 0; -EBADMSG:
+ * they are none; -EDOM: *ret is one, and breaks the contract's rules. *ret_error says what is wrong
+ * with it. Everything is in the arena. */
+int rpc_local_decode(const struct rpc_call *call, struct str bytes, struct arena *arena,
+                     const ProtobufCMessage **ret, struct rpc_error *ret_error) MUST_CHECK;
+void rpc_local_end(struct rpc_call *call);
 
 /* ---- server ---- */
 

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 #define FIRST_RING 8
-/* Bound of a queue in bytes, beside the one in messages; one message may always wait. */
+/* Bound of a queue in bytes, beside the one in messages, unless the handler gives others; one
+ * message may always wait. */
 #define MAX_QUEUE_BYTES ((size_t)4 << 20)
 /* A paced stream stops reading when this much of its queue is taken. */
 #define PACED_QUEUE_BYTES (MAX_QUEUE_BYTES / 16)
@@ -28,8 +29,9 @@ struct rpc_stream {
     grpc_slice *ring;
     size_t head, count, cap; /* cap is a power of two */
     size_t bytes;            /* in the ring */
-    bool sending;            /* on_sent is to come */
-    bool headers_wanted;     /* send them though nothing else is there to send */
+    size_t max_count, max_bytes;
+    bool sending;        /* on_sent is to come */
+    bool headers_wanted; /* send them though nothing else is there to send */
     bool headers_sent;
     bool held;  /* paced: the next message is read when the queue is empty */
     bool ended; /* nothing more may be queued */
@@ -44,6 +46,8 @@ int stream_new(struct rpc_call *call)
     if (!stream)
         return -ENOMEM;
     pthread_mutex_init(&stream->lock, NULL);
+    stream->max_count = call->server->options.max_stream_queue;
+    stream->max_bytes = MAX_QUEUE_BYTES;
     arena_init(&stream->message_arena, call->arena.max);
     atomic_init(&stream->pending, 2);
     status_make(&stream->status, NULL);
@@ -74,13 +78,13 @@ static bool ring_grow(struct rpc_stream *stream)
     return true;
 }
 
-static int push(struct rpc_call *call, grpc_slice message)
+static int push(struct rpc_stream *stream, grpc_slice message)
 {
-    struct rpc_stream *stream = call->stream;
     size_t n = GRPC_SLICE_LENGTH(message);
 
-    if (stream->count >= call->server->options.max_stream_queue ||
-        (stream->count > 0 && n > MAX_QUEUE_BYTES - stream->bytes) ||
+    /* The bytes are more than their bound when a single large message waits. */
+    if (stream->count >= stream->max_count ||
+        (stream->count > 0 && stream->bytes + n > stream->max_bytes) ||
         (stream->count == stream->cap && !ring_grow(stream)))
         return -ENOBUFS;
     *ring_at(stream, stream->count++) = message;
@@ -213,20 +217,46 @@ bool stream_headers_sent(struct rpc_call *call)
     return sent;
 }
 
-int rpc_stream_send(struct rpc_call *call, const ProtobufCMessage *message)
+/* Takes over the slice. */
+static int send_slice(struct rpc_call *call, grpc_slice packed)
 {
     struct rpc_stream *stream = call->stream;
-    grpc_slice packed;
     int r;
 
-    assert(stream && message->descriptor == call->method->output);
-    packed = message_pack(message);
     pthread_mutex_lock(&stream->lock);
-    r = stream->ended ? -EPIPE : push(call, packed);
+    r = stream->ended ? -EPIPE : push(stream, packed);
     unlock_and_send(call);
     if (r < 0)
         grpc_slice_unref(packed);
     return r;
+}
+
+int rpc_stream_send(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    assert(call->stream && message->descriptor == call->method->output);
+    return send_slice(call, message_pack(message));
+}
+
+int rpc_stream_send_packed(struct rpc_call *call, const struct rpc_packed *packed)
+{
+    assert(call->stream);
+    return send_slice(call, grpc_slice_ref(packed->bytes));
+}
+
+void rpc_stream_bound(struct rpc_call *call, size_t messages, size_t bytes)
+{
+    pthread_mutex_lock(&call->stream->lock);
+    call->stream->max_count = messages;
+    call->stream->max_bytes = bytes;
+    pthread_mutex_unlock(&call->stream->lock);
+}
+
+void rpc_stream_waiting(struct rpc_call *call, size_t *ret_messages, size_t *ret_bytes)
+{
+    pthread_mutex_lock(&call->stream->lock);
+    *ret_messages = call->stream->count;
+    *ret_bytes = call->stream->bytes;
+    pthread_mutex_unlock(&call->stream->lock);
 }
 
 /* ---- the end ---- */
@@ -390,8 +420,11 @@ static bool received_one(struct rpc_call *call)
     struct arena *arena = many ? &call->stream->message_arena : &call->arena;
     const ProtobufCMessage *message;
     struct rpc_error error;
+    int r = message_decode(call, arena, &message, &error);
 
-    if (message_decode(call, arena, &message, &error) < 0)
+    if (r == -EDOM && many && method->stream->refused)
+        method->stream->refused(method->service, call, message, &error);
+    else if (r < 0)
         refuse_input(call, &error);
     else if (many)
         method->stream->message(method->service, call, message);

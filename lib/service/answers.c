@@ -18,6 +18,18 @@ int64_t service_caller_id(const struct rpc_call *call)
     return caller ? caller->account_id : 0;
 }
 
+int service_call_as(struct rpc_call *call, const struct service_caller *caller)
+{
+    struct service_caller *copy = arena_alloc(rpc_call_arena(call), sizeof(*copy));
+
+    if (!copy)
+        return -ENOMEM;
+    *copy = *caller;
+    copy->token = STR_NULL;
+    rpc_call_set_context(call, copy);
+    return 0;
+}
+
 void service_fail_overloaded(struct rpc_call *call)
 {
     rpc_fail_with(call, &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
@@ -133,16 +145,24 @@ void service_fail_field(struct rpc_call *call, enum rpc_code code, const char *r
     service_fail_fields(call, code, reason, &violation, 1);
 }
 
+void service_not_found(struct str message, const char *type, struct str name, struct rpc_error *ret)
+{
+    *ret = (struct rpc_error){
+        .code = RPC_NOT_FOUND,
+        .message = message,
+        .reason = "NOT_FOUND",
+        .resource_type = type,
+        .resource_name = name,
+        .resource_description = "not found",
+    };
+}
+
 void service_fail_not_found(struct rpc_call *call, const char *type, struct str name)
 {
-    rpc_fail_with(call, &(struct rpc_error){
-                            .code = RPC_NOT_FOUND,
-                            .message = arena_printf(rpc_call_arena(call), "%s not found", type),
-                            .reason = "NOT_FOUND",
-                            .resource_type = type,
-                            .resource_name = name,
-                            .resource_description = "not found",
-                        });
+    struct rpc_error error;
+
+    service_not_found(arena_printf(rpc_call_arena(call), "%s not found", type), type, name, &error);
+    rpc_fail_with(call, &error);
 }
 
 void service_fail_memory(struct rpc_call *call)

@@ -24,6 +24,7 @@
 #define REFRESH_TIMEOUT (2 * NSEC_PER_SEC)
 #define MAX_PARKED 256
 #define MAX_KEYS 64
+#define USEC_PER_SEC INT64_C(1000000)
 #define LEEWAY_S 5                            /* for clocks that differ, when tokens are verified */
 #define CLOCK_DIFFERENCE_US INT64_C(60000000) /* and, more than that, until they are forgotten */
 
@@ -140,6 +141,7 @@ static enum jwt_result set_caller(struct rpc_call *call, const struct jwt_claims
     if (!caller)
         return JWT_NO_MEMORY;
     caller->token = token;
+    caller->expires_us = claims->expires_at * USEC_PER_SEC;
     if (str_to_int64(claims->subject, &caller->account_id) < 0 || caller->account_id <= 0 ||
         uuid_parse(claims->session, &caller->session) < 0)
         return JWT_MALFORMED;
@@ -155,7 +157,7 @@ static bool judge(struct identity *identity, struct rpc_call *call)
     enum jwt_result result = JWT_MALFORMED;
 
     if (token.n > 0)
-        result = jwt_verify(identity->verifier, token, clock_realtime_us() / 1000000,
+        result = jwt_verify(identity->verifier, token, clock_realtime_us() / USEC_PER_SEC,
                             rpc_call_arena(call), &claims);
     if (result == JWT_OK)
         result = set_caller(call, &claims, token);
@@ -178,6 +180,24 @@ static bool judge(struct identity *identity, struct rpc_call *call)
         refuse(call, "TOKEN_INVALID", "is invalid");
         return true;
     }
+}
+
+bool identity_caller_ended(struct identity *identity, const struct service_caller *caller,
+                           struct rpc_error *ret_error)
+{
+    static const struct schema_fault invalid = {{"token", 5}, {"is invalid", 10}};
+    bool expired = clock_realtime_us() >= caller->expires_us + LEEWAY_S * USEC_PER_SEC;
+
+    if (!expired && !revocations_have(identity->revocations, &caller->session))
+        return false;
+    *ret_error = (struct rpc_error){
+        .code = RPC_UNAUTHENTICATED,
+        .message = STR("token is invalid"),
+        .reason = expired ? "TOKEN_EXPIRED" : "TOKEN_REVOKED",
+        .violations = &invalid,
+        .n_violations = 1,
+    };
+    return true;
 }
 
 static bool park(struct identity *identity, struct rpc_call *call)

@@ -52,6 +52,9 @@ extern const struct db_statement service_keys_statement;
 int identity_new(struct service *service, struct identity **ret) MUST_CHECK;
 void identity_free(struct identity *identity);
 
+bool identity_caller_ended(struct identity *identity, const struct service_caller *caller,
+                           struct rpc_error *ret_error) MUST_CHECK;
+
 /* The authenticate hook of lib/grpc; context is the struct identity. */
 void identity_authenticate(void *context, struct rpc_call *call);
 

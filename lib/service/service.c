@@ -99,6 +99,12 @@ void service_session_ended(struct service *service, const struct uuid *session,
     identity_session_ended(service->identity, session, expires_at_us);
 }
 
+bool service_caller_ended(struct service *service, const struct service_caller *caller,
+                          struct rpc_error *ret_error)
+{
+    return identity_caller_ended(service->identity, caller, ret_error);
+}
+
 struct arena *service_arena(struct service *service)
 {
     return &service->arena;
@@ -422,6 +428,8 @@ static void stop_service(struct service *service)
 {
     if (service->identity)
         identity_stop(service->identity);
+    if (service->started && service->definition->stopping)
+        service->definition->stopping(service);
     if (service->started)
         rpc_server_stop(service->rpc, service->settings.grace_ms);
     if (service->db)

@@ -46,6 +46,9 @@ struct service_definition {
      * --help. */
     void (*reload)(struct service *service);
     const char *reload_about;
+    /* Main thread: the service is about to stop. Ends the streams, which would otherwise be cut off
+     * when the grace period is over; calls of other kinds have it. May be NULL. */
+    void (*stopping)(struct service *service);
     /* After the last call has ended. May be NULL. */
     void (*stop)(struct service *service);
 };
@@ -74,6 +77,7 @@ void service_set_condition(struct service *service, const char *reason, bool hol
 struct service_caller {
     int64_t account_id;  /* the token's sub */
     struct uuid session; /* sid */
+    int64_t expires_us;  /* exp, Unix time */
     struct str token;    /* as sent, for answers that repeat it */
 };
 
@@ -82,6 +86,15 @@ struct service_caller {
 const struct service_caller *service_caller(const struct rpc_call *call);
 /* 0 for an anonymous caller; for binding to SQL. */
 int64_t service_caller_id(const struct rpc_call *call);
+
+/* A stream outlives the check at its beginning: whether the caller's token would pass it now. True:
+ * *ret_error says why it would not, as the check would. Any thread. */
+bool service_caller_ended(struct service *service, const struct service_caller *caller,
+                          struct rpc_error *ret_error) MUST_CHECK;
+
+/* The same caller on a call of the process's own (rpc_local_new()): copied, without the token.
+ * -ENOMEM. */
+int service_call_as(struct rpc_call *call, const struct service_caller *caller) MUST_CHECK;
 
 /* Where a call comes from. The gateway, and whoever else may use the service's unix socket, says
  * for whom it calls (metadata x-client-address and x-forwarded-user-agent); everybody else speaks
@@ -137,6 +150,10 @@ void service_fail_fields(struct rpc_call *call, enum rpc_code code, const char *
 
 /* NOT_FOUND with ResourceInfo: errors: {type: ["not found"]}. */
 void service_fail_not_found(struct rpc_call *call, const char *type, struct str name);
+
+/* The error of that, for who has no call to fail: message is "TYPE not found". */
+void service_not_found(struct str message, const char *type, struct str name,
+                       struct rpc_error *ret);
 
 /* RESOURCE_EXHAUSTED, with RetryInfo: too much waits already. */
 void service_fail_overloaded(struct rpc_call *call);
