@@ -7,6 +7,10 @@
 #include "statements.h"
 
 #include "stoa/chat/v1/chat.pb-c.h"
+#include "stoa/chat/v1/live.pb-c.h"
+
+/* What main.c keeps: the hub of live rooms (live.h). */
+struct hub *chat_hub(struct service *service);
 
 /* ---- handlers ---- */
 
@@ -26,6 +30,8 @@ extern const struct rpc_handler add_reaction_handler, remove_reaction_handler;
 extern const struct rpc_handler list_messages_handler, list_events_handler, mark_read_handler;
 /* search.c */
 extern const struct rpc_handler search_messages_handler;
+/* live_stream.c */
+extern const struct rpc_handler connect_handler, subscribe_handler;
 
 /* ---- a call on its way ---- */
 
@@ -40,6 +46,7 @@ struct request {
     int page_size;
     void (*reply)(struct rpc_call *call, Stoa__Chat__V1__Room *room); /* rooms.c */
     const ProtobufCMessageDescriptor *empty_answer;                   /* submit_change() */
+    bool tells;                                                       /* the hub itself */
 };
 
 /* A request about a room, and its query with the caller and the room bound. room 0: not about one;
@@ -78,12 +85,17 @@ bool read_page_token(struct rpc_call *call, const char *token, int64_t *numbers,
 
 /* ---- answers (outcomes.c) ---- */
 
-/* Ends the call, and returns true, unless the query succeeded and its change was made. */
+/* Ends the call, and returns true, unless the query succeeded and its change was made. Those who
+ * follow the room are then told of it, unless request->tells. */
 bool change_failed(const struct request *request, const struct db_result *result) MUST_CHECK;
 
 /* Ends the call, and returns true, unless the query succeeded and the caller may read the room:
  * the first column of the first row. */
 bool read_failed(const struct request *request, const struct db_result *result) MUST_CHECK;
+
+/* Why somebody may not follow a room: they are no member of a public one, or it does not exist for
+ * them. number: its id, which lives as long as the error. */
+void room_error(bool public, struct str number, struct rpc_error *ret);
 
 /* NOT_FOUND for the request's room. */
 void fail_no_room(const struct request *request);

@@ -1,19 +1,49 @@
 /* The chat service: rooms, who is in them, and what is said there. */
-#include "chat.h"
+#include "live.h"
+
+#include "base/log.h"
 #include "service/purge.h"
+
+#include <errno.h>
+#include <stdlib.h>
 
 extern const struct db_migration migrations[]; /* made from migrations/ */
 extern const size_t n_migrations;
 
 struct chat_config {
     int64_t purge_interval_s;
+    struct live_settings live;
 };
+
+struct chat {
+    struct purge *purge;
+    struct hub *hub;
+};
+
+#define LIVE(member) offsetof(struct chat_config, live.member)
 
 static const struct config_setting settings[] = {
     {"STOA_CHAT_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct chat_config, purge_interval_s), "5",
      1, 86400, false,
      "How often new messages are sorted into the search index, and deleted rooms and remains of "
      "accounts are removed, in seconds."},
+    {"STOA_CHAT_MAX_CONNECTIONS", CONFIG_INT, LIVE(max_connections), "64", 1, 1000000, false,
+     "Live connections of an account at this instance; more are refused."},
+    {"STOA_CHAT_MAX_SUBSCRIPTIONS", CONFIG_INT, LIVE(max_subscriptions), "500", 1, 1000000, false,
+     "Rooms that a live connection may follow."},
+    {"STOA_CHAT_MAX_ACTIONS", CONFIG_INT, LIVE(max_actions), "128", 1, 100000, false,
+     "Actions of a live connection that may wait for their answers; more are refused."},
+    {"STOA_CHAT_MAX_WAITING", CONFIG_INT, LIVE(max_waiting), "1024", 16, 1000000, false,
+     "Messages that may wait to be read by a client; one that is slower is cut off."},
+    {"STOA_CHAT_MAX_WAITING_BYTES", CONFIG_INT, LIVE(waiting_bytes), "1048576", 65536, 1 << 30,
+     false, "The same in bytes."},
+    {"STOA_CHAT_REPLAY_EVENTS", CONFIG_INT, LIVE(replay_events), "1000", 1, CHAT_MAX_REPLAY, false,
+     "Events of a room that a client may have missed and is given; who is further behind is told "
+     "to read the history."},
+    {"STOA_CHAT_REPLAY_BYTES", CONFIG_INT, LIVE(replay_bytes), "1048576", 65536, 1 << 30, false,
+     "The same in bytes."},
+    {"STOA_CHAT_CACHE_BYTES", CONFIG_INT, LIVE(cache_bytes), "67108864", 65536, INT64_C(1) << 40,
+     false, "Memory for the latest events of all rooms that are followed here, about."},
 };
 
 static const struct purge_step purge_steps[] = {
@@ -31,30 +61,59 @@ static int start(struct service *service, struct str *ret_error)
         remove_reaction_handler, mark_read_handler,        search_messages_handler,
         list_events_handler,
     };
+    const struct rpc_handler live_handlers[] = {connect_handler, subscribe_handler};
     const struct chat_config *config = service_config(service);
-    struct purge *purge;
+    struct chat *chat;
     int r = rpc_server_add(service_rpc(service), &stoa__chat__v1__room_service__descriptor,
                            handlers, ARRAY_SIZE(handlers), service, ret_error);
 
+    if (r == 0)
+        r = rpc_server_add(service_rpc(service), &stoa__chat__v1__live_service__descriptor,
+                           live_handlers, ARRAY_SIZE(live_handlers), service, ret_error);
     if (r < 0)
         return r;
-    r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s, &purge);
-    if (r < 0) {
-        *ret_error = STR("out of memory");
-        return r;
-    }
-    service_set_state(service, purge);
-    return 0;
+    *ret_error = STR("out of memory");
+    chat = calloc(1, sizeof(*chat));
+    if (!chat)
+        return -ENOMEM;
+    service_set_state(service, chat);
+    r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
+                  &chat->purge);
+    return r < 0 ? r : hub_new(service, &config->live, &chat->hub);
+}
+
+struct hub *chat_hub(struct service *service)
+{
+    const struct chat *chat = service_state(service);
+
+    return chat->hub;
+}
+
+static void database_ready(struct service *service)
+{
+    if (hub_database_ready(chat_hub(service)) < 0)
+        log_error("no thread for the clock of live rooms: what gets lost on the way stays lost");
 }
 
 static int tick(struct service *service)
 {
-    return purge_tick(service_state(service));
+    const struct chat *chat = service_state(service);
+
+    return purge_tick(chat->purge);
+}
+
+static void stopping(struct service *service)
+{
+    hub_stop(chat_hub(service));
 }
 
 static void stop(struct service *service)
 {
-    purge_free(service_state(service));
+    struct chat *chat = service_state(service);
+
+    hub_free(chat->hub);
+    purge_free(chat->purge);
+    free(chat);
 }
 
 int main(int argc, char **argv)
@@ -71,7 +130,9 @@ int main(int argc, char **argv)
         .migrations = migrations,
         .n_migrations = n_migrations,
         .start = start,
+        .database_ready = database_ready,
         .tick = tick,
+        .stopping = stopping,
         .stop = stop,
     };
 

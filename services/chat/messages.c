@@ -1,6 +1,6 @@
 /* SendMessage, EditMessage, DeleteMessage: each binds one statement on a poller thread and answers
  * from its outcome, which has committed, on the database's engine thread. */
-#include "chat.h"
+#include "live.h"
 
 /* Ends the call, and returns false, unless there is a message in the answer. */
 static bool message_from_result(const struct request *request, const struct db_result *result,
@@ -27,6 +27,7 @@ static void on_sent(void *user, const struct db_result *result)
     if (!message_from_result(request, result, &message))
         return;
     response.message = &message.message;
+    hub_message_sent(chat_hub(request->service), request->room, &message.message);
     rpc_reply(request->call, &response.base);
 }
 
@@ -40,6 +41,7 @@ static void send_message(struct service *service, struct rpc_call *call,
     if (!request)
         return;
     request->message = message->reply_to;
+    request->tells = true;
     db_bind_text(query, str_of(message->text));
     if (message->_reply_to_case)
         db_bind_int8(query, message->reply_to);

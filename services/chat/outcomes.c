@@ -1,7 +1,9 @@
 /* What came of a statement as a gRPC status. Any thread. */
-#include "chat.h"
+#include "live.h"
 
 #include "text/plain_text.h"
+
+#define NOT_MEMBER 0
 
 /* Of the functions in migrations/0003_members.sql; and what is in the way of what. */
 static const struct outcome {
@@ -9,8 +11,8 @@ static const struct outcome {
     enum rpc_code code;
     const char *reason, *resource, *description, *sentence;
 } outcomes[] = {
-    {"not_member", RPC_PERMISSION_DENIED, "NOT_A_MEMBER", "room", "is for its members",
-     "only members of the room may do that"},
+    [NOT_MEMBER] = {"not_member", RPC_PERMISSION_DENIED, "NOT_A_MEMBER", "room",
+                    "is for its members", "only members of the room may do that"},
     {"removed", RPC_PERMISSION_DENIED, "REMOVED", "room", "has removed you",
      "you have been removed from the room"},
     {"forbidden", RPC_PERMISSION_DENIED, "FORBIDDEN", "room", "forbidden",
@@ -40,6 +42,26 @@ static struct str number(struct rpc_call *call, int64_t n)
     return arena_printf(rpc_call_arena(call), "%lld", (long long)n);
 }
 
+static void outcome_error(const struct outcome *o, struct str resource_name, struct rpc_error *ret)
+{
+    *ret = (struct rpc_error){
+        .code = o->code,
+        .message = str_of(o->sentence),
+        .reason = o->reason,
+        .resource_type = o->resource,
+        .resource_name = resource_name,
+        .resource_description = o->description,
+    };
+}
+
+void room_error(bool public, struct str number, struct rpc_error *ret)
+{
+    if (public)
+        outcome_error(&outcomes[NOT_MEMBER], number, ret);
+    else
+        service_not_found(STR("room not found"), "room", number, ret);
+}
+
 void fail_no_room(const struct request *request)
 {
     service_fail_not_found(request->call, "room", number(request->call, request->room));
@@ -62,20 +84,15 @@ static bool is(struct str outcome, const char *name)
 static void fail_outcome(const struct request *request, struct str outcome)
 {
     struct rpc_call *call = request->call;
+    struct rpc_error error;
 
     for (size_t i = 0; i < ARRAY_SIZE(outcomes); i++) {
         const struct outcome *o = &outcomes[i];
 
         if (!is(outcome, o->name))
             continue;
-        rpc_fail_with(call, &(struct rpc_error){
-                                .code = o->code,
-                                .message = str_of(o->sentence),
-                                .reason = o->reason,
-                                .resource_type = o->resource,
-                                .resource_name = resource_name(request, o->resource),
-                                .resource_description = o->description,
-                            });
+        outcome_error(o, resource_name(request, o->resource), &error);
+        rpc_fail_with(call, &error);
         return;
     }
     if (is(outcome, "no_account")) /* the token outlived it */
@@ -101,8 +118,11 @@ bool change_failed(const struct request *request, const struct db_result *result
     if (service_query_failed(request->call, result))
         return true;
     outcome = db_get_text(result, 0, OUTCOME);
-    if (is(outcome, "ok"))
+    if (is(outcome, "ok")) {
+        if (request->room > 0 && !request->tells)
+            hub_room_changed(chat_hub(request->service), request->room);
         return false;
+    }
     fail_outcome(request, outcome);
     return true;
 }

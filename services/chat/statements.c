@@ -17,6 +17,7 @@
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
 #define MAX_ROWS STRINGIFY(CHAT_MAX_ROWS)
+#define MAX_REPLAY STRINGIFY(CHAT_MAX_REPLAY)
 #define MAX_UNREAD STRINGIFY(CHAT_MAX_UNREAD)
 #define PURGE_BATCH STRINGIFY(CHAT_PURGE_BATCH)
 
@@ -187,31 +188,56 @@ static const char list_members[] =
 static const char list_messages_after[] = LIST_MESSAGES("seq");
 static const char list_messages_before[] = LIST_MESSAGES("seq DESC");
 
-/* The numbers of a room from two tables, each in its order: messages_pkey, events_pkey; then the
- * message, the reaction and the profiles of each. $3: after this seq, $4: how many. No row: there is
- * no such room. */
+/* The numbers of a room r from two tables, each in its order: messages_pkey, events_pkey; then the
+ * message, the reaction and the profiles of each. may_read: of r, after: the seq that they come after,
+ * rows: the most that there can be, $4: how many. No row: there is no such room. */
+#define EVENTS_OF(room, may_read, after, rows, more)                                                \
+    "SELECT " may_read "," MESSAGE_COLUMNS ", r.last_seq,"                                          \
+    "  e.seq, e.kind, e.created_at, a.username, a.image, e.message_seq, e.emoji,"                   \
+    "  CASE WHEN e.emoji IS NOT NULL THEN coalesce(c.n, 0) END,"                                    \
+    "  CASE WHEN e.emoji IS NOT NULL THEN"                                                          \
+    "    (SELECT true FROM chat.reactions x WHERE x.room_id = $2 AND x.seq = e.message_seq"         \
+    "     AND x.account_id = $1 AND x.emoji = e.emoji) IS NOT NULL END,"                            \
+    "  s.username, s.image, e.role::integer" more                                                   \
+    " FROM " room                                                                                   \
+    " LEFT JOIN LATERAL (SELECT * FROM (SELECT * FROM ("                                            \
+    "    (SELECT seq, 1 AS kind, created_at, author_id AS actor_id, seq AS message_seq,"            \
+    "            NULL::text AS emoji, NULL::bigint AS subject_id, NULL::smallint AS role"           \
+    "     FROM chat.messages WHERE room_id = $2 AND seq > " after " ORDER BY seq LIMIT " rows ")"   \
+    "    UNION ALL"                                                                                 \
+    "    (SELECT seq, kind, created_at, actor_id, message_seq, emoji, subject_id, role"             \
+    "     FROM chat.events WHERE room_id = $2 AND seq > " after " ORDER BY seq LIMIT " rows ")"     \
+    "  ) each ORDER BY seq LIMIT $4) cut LIMIT " rows ") e ON " may_read                            \
+    " LEFT JOIN LATERAL (SELECT * FROM chat.messages WHERE room_id = $2 AND seq = e.message_seq"    \
+    "                    AND e.kind <= 3 OFFSET 0) m ON true"                                       \
+    " LEFT JOIN LATERAL (SELECT n FROM chat.reaction_counts WHERE room_id = $2"                     \
+    "                    AND seq = e.message_seq AND emoji = e.emoji OFFSET 0) c ON true"           \
+    AUTHOR PROFILE_OF("e.actor_id", "a") PROFILE_OF("e.subject_id", "s") " ORDER BY e.seq"
+
+/* $3: after this seq. */
 static const char list_events[] =
-    "SELECT r.my_role > 0," MESSAGE_COLUMNS ", r.last_seq,"
-    "  e.seq, e.kind, e.created_at, a.username, a.image, e.message_seq, e.emoji,"
-    "  CASE WHEN e.emoji IS NOT NULL THEN coalesce(c.n, 0) END,"
-    "  CASE WHEN e.emoji IS NOT NULL THEN"
-    "    (SELECT true FROM chat.reactions x WHERE x.room_id = $2 AND x.seq = e.message_seq"
-    "     AND x.account_id = $1 AND x.emoji = e.emoji) IS NOT NULL END,"
-    "  s.username, s.image, e.role::integer"
-    " FROM " ROOM_OF_CALLER
-    " LEFT JOIN LATERAL (SELECT * FROM (SELECT * FROM ("
-    "    (SELECT seq, 1 AS kind, created_at, author_id AS actor_id, seq AS message_seq,"
-    "            NULL::text AS emoji, NULL::bigint AS subject_id, NULL::smallint AS role"
-    "     FROM chat.messages WHERE room_id = $2 AND seq > $3 ORDER BY seq LIMIT " MAX_ROWS ")"
-    "    UNION ALL"
-    "    (SELECT seq, kind, created_at, actor_id, message_seq, emoji, subject_id, role"
-    "     FROM chat.events WHERE room_id = $2 AND seq > $3 ORDER BY seq LIMIT " MAX_ROWS ")"
-    "  ) each ORDER BY seq LIMIT $4) cut LIMIT " MAX_ROWS ") e ON r.my_role > 0"
-    " LEFT JOIN LATERAL (SELECT * FROM chat.messages WHERE room_id = $2 AND seq = e.message_seq"
-    "                    AND e.kind <= 3 OFFSET 0) m ON true"
-    " LEFT JOIN LATERAL (SELECT n FROM chat.reaction_counts WHERE room_id = $2"
-    "                    AND seq = e.message_seq AND emoji = e.emoji OFFSET 0) c ON true"
-    AUTHOR PROFILE_OF("e.actor_id", "a") PROFILE_OF("e.subject_id", "s") " ORDER BY e.seq";
+    EVENTS_OF(ROOM_OF_CALLER, "r.my_role > 0", "$3", MAX_ROWS, "");
+
+/* For an instance that serves the room to its members: $1 is 0, nobody's view. $3: after this seq. $5: the
+ * room for the first time, that is also its members, and of its events the latest 100 at least and $4 at
+ * most. members_pkey. */
+#define SERVED_AFTER \
+    "CASE WHEN $5 THEN greatest(least($3, r.last_seq - 100), r.last_seq - $4) ELSE $3 END"
+static const char room_events[] =
+    EVENTS_OF("(SELECT * FROM chat.rooms WHERE id = $2 AND deleted_at IS NULL) r", "true", SERVED_AFTER,
+              MAX_REPLAY,
+              ", e.subject_id, r.kind::integer,"
+              "  CASE WHEN $5 AND coalesce(e.seq, r.last_seq) = r.last_seq THEN"
+              "    (SELECT string_agg(int8send(account_id), '' ORDER BY account_id) FROM chat.members"
+              "     WHERE room_id = $2 AND role > 0) END");
+
+/* rooms_pkey. $1: rooms, $2: the number that each is known to have. Those that have a later one, or
+ * are no more. */
+static const char rooms_ahead[] =
+    "SELECT s.id, r.last_seq FROM unnest($1, $2) s (id, seq)"
+    " LEFT JOIN LATERAL (SELECT last_seq FROM chat.rooms"
+    "                    WHERE id = s.id AND deleted_at IS NULL OFFSET 0) r ON true"
+    " WHERE r.last_seq IS NULL OR r.last_seq > s.seq";
 
 /* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
  * which are sorted. $2: room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and
@@ -302,6 +328,11 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                               DB_READ,
                               {DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT4}},
     [LIST_EVENTS] = {"list_events", list_events, DB_READ, {DB_INT8, DB_INT8, DB_INT8, DB_INT4}},
+    [ROOM_EVENTS] = {"room_events",
+                     room_events,
+                     DB_READ,
+                     {DB_INT8, DB_INT8, DB_INT8, DB_INT4, DB_BOOL}},
+    [ROOMS_AHEAD] = {"rooms_ahead", rooms_ahead, DB_READ, {DB_INT8_ARRAY, DB_INT8_ARRAY}},
     [SEARCH_MESSAGES] = {"search_messages",
                          search_messages,
                          DB_READ,

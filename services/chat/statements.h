@@ -27,6 +27,8 @@ enum chat_statement {
     LIST_MESSAGES_AFTER,
     LIST_MESSAGES_BEFORE,
     LIST_EVENTS,
+    ROOM_EVENTS,
+    ROOMS_AHEAD,
     SEARCH_MESSAGES,
     PURGE_ROOM,
     PURGE_ACCOUNT,
@@ -92,7 +94,7 @@ enum message_list_column {
     MESSAGES_LAST_SEQ = MESSAGE_COLUMNS_END, /* of the room */
 };
 
-/* LIST_EVENTS: also a message, of events that are about one. */
+/* LIST_EVENTS, ROOM_EVENTS: also a message, of events that are about one. */
 enum event_column {
     EVENT_SEQ = MESSAGES_LAST_SEQ + 1,
     EVENT_KIND,
@@ -106,7 +108,14 @@ enum event_column {
     EVENT_SUBJECT_USERNAME,
     EVENT_SUBJECT_IMAGE,
     EVENT_ROLE,
+    /* Of ROOM_EVENTS alone. */
+    EVENT_SUBJECT_ID,
+    EVENT_ROOM_KIND,
+    EVENT_MEMBERS, /* in the last row: the ids of all members, ascending, of 8 bytes each */
 };
+
+/* ROOMS_AHEAD. last_seq NULL: there is no such room any more. */
+enum ahead_column { AHEAD_ROOM, AHEAD_LAST_SEQ };
 
 /* SEARCH_MESSAGES: may read NULL: there is no such room. */
 #define SEARCH_ROOM MESSAGE_COLUMNS_END
@@ -121,6 +130,9 @@ enum mark_column { MARK_MAY_READ, MARK_READ_SEQ, MARK_UNREAD };
  * it. */
 #define CHAT_MAX_PAGE 100
 #define CHAT_MAX_ROWS 101
+
+/* The longest page of ROOM_EVENTS. */
+#define CHAT_MAX_REPLAY 1000
 
 /* Unread messages are counted among so many of the latest numbers of a room. */
 #define CHAT_MAX_UNREAD 1000

@@ -1,0 +1,270 @@
+/* The hub: its life, its clock, and what the handlers tell it. */
+#include "live_internal.h"
+#include "live_parts.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ENDED_INTERVAL (250 * NSEC_PER_MSEC)
+#define AHEAD_INTERVAL (1 * NSEC_PER_SEC)
+#define AHEAD_TIMEOUT (2 * NSEC_PER_SEC)
+
+/* ---- what has happened ---- */
+
+void hub_message_sent(struct hub *hub, int64_t room_id, const Stoa__Chat__V1__Message *message)
+{
+    struct window_entry entry = {
+        .bytes = part_message(room_id, message),
+        .kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE,
+        .message = message->seq,
+    };
+    struct room *room;
+
+    if (!entry.bytes) {
+        log_error("no memory for a message's event", LOG_I("room", room_id));
+        return; /* the clock finds it */
+    }
+    hub_lock(hub);
+    room = room_find(hub, room_id);
+    if (room)
+        room_event(room, message->seq, entry);
+    else
+        rpc_packed_unref(entry.bytes);
+    hub_unlock(hub);
+}
+
+void hub_room_changed(struct hub *hub, int64_t room_id)
+{
+    struct room *room;
+
+    hub_lock(hub);
+    room = room_find(hub, room_id);
+    if (room)
+        room_read(room);
+    hub_unlock(hub);
+}
+
+void hub_announce(struct hub *hub, int64_t room_id, const struct rpc_packed *message)
+{
+    struct room *room;
+
+    hub_lock(hub);
+    room = room_find(hub, room_id);
+    if (room)
+        room_broadcast(room, 0, message);
+    hub_unlock(hub);
+}
+
+/* ---- what may have been missed ---- */
+
+static void take_ahead(struct hub *hub, const struct db_result *result)
+{
+    for (int i = 0; i < db_rows(result); i++) {
+        struct room *room = room_find(hub, db_get_int8(result, i, AHEAD_ROOM));
+
+        if (!room || !room->known)
+            continue;
+        if (db_is_null(result, i, AHEAD_LAST_SEQ))
+            room_deleted(room);
+        else if (db_get_int8(result, i, AHEAD_LAST_SEQ) > room->window.last && !room->reading)
+            room_read(room);
+    }
+}
+
+static void on_ahead(void *user, const struct db_result *result)
+{
+    struct hub *hub = user;
+
+    if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
+        log_warn("rooms could not be looked at", LOG_S("cause", result->message));
+    hub_lock(hub);
+    hub->asking = false;
+    arena_free(&hub->ahead_arena);
+    if (result->error == DB_OK)
+        take_ahead(hub, result);
+    hub_unlock(hub);
+}
+
+/* One question for all rooms. False: there is no memory, or too much waits already. */
+static bool ask_ahead(struct hub *hub)
+{
+    size_t max = HASH_COUNT(hub->rooms), n = 0;
+    int64_t *ids = arena_calloc(&hub->ahead_arena, max, sizeof(*ids));
+    int64_t *seqs = arena_calloc(&hub->ahead_arena, max, sizeof(*seqs));
+    struct db_query *query = db_query(service_db(hub->service), &hub->ahead_arena, ROOMS_AHEAD);
+
+    if (!ids || !seqs || !query)
+        return false;
+    for (struct room *room = hub->rooms; room; room = room->hh.next) {
+        if (!room->known)
+            continue;
+        ids[n] = room->id;
+        seqs[n++] = room->window.last;
+    }
+    if (n == 0)
+        return false;
+    db_bind_int8_array(query, ids, n);
+    db_bind_int8_array(query, seqs, n);
+    return db_submit(query, clock_monotonic_ns() + AHEAD_TIMEOUT, NULL, on_ahead, hub) == 0;
+}
+
+static void look_ahead(struct hub *hub)
+{
+    if (hub->asking || !hub->rooms)
+        return;
+    hub->asking = ask_ahead(hub);
+    if (!hub->asking)
+        arena_free(&hub->ahead_arena);
+}
+
+/* ---- the clock ---- */
+
+void hub_look_at(struct hub *hub, int64_t ns)
+{
+    if (ns >= hub->clock_ns)
+        return;
+    hub->clock_ns = ns;
+    pthread_cond_signal(&hub->wake);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t look_at_rooms(struct hub *hub, int64_t now)
+{
+    int64_t next_ns = INT64_MAX;
+    struct room *room, *next;
+
+    HASH_ITER(hh, hub->rooms, room, next)
+    {
+        next_ns = earlier(next_ns, room_look(room, now));
+    }
+    return next_ns;
+}
+
+static void look_at_sessions(struct hub *hub, int64_t now)
+{
+    struct live_session *session;
+
+    TAILQ_FOREACH(session, &hub->sessions, next)
+    session_look(session, now);
+}
+
+static void look(struct hub *hub)
+{
+    int64_t now = clock_monotonic_ns(), next_ns;
+
+    if (now >= hub->ended_ns) {
+        hub->ended_ns = now + ENDED_INTERVAL;
+        look_at_sessions(hub, now);
+    }
+    if (now >= hub->ahead_ns) {
+        hub->ahead_ns = now + AHEAD_INTERVAL;
+        look_ahead(hub);
+    }
+    next_ns = look_at_rooms(hub, now);
+    hub->clock_ns = earlier(next_ns, earlier(hub->ended_ns, hub->ahead_ns));
+}
+
+static void *clock_main(void *user)
+{
+    struct hub *hub = user;
+
+    hub_lock(hub);
+    while (!hub->stopping) {
+        struct timespec until;
+
+        look(hub);
+        until.tv_sec = hub->clock_ns / NSEC_PER_SEC;
+        until.tv_nsec = hub->clock_ns % NSEC_PER_SEC;
+        pthread_cond_timedwait(&hub->wake, &hub->lock, &until);
+    }
+    hub_unlock(hub);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+int hub_new(struct service *service, const struct live_settings *settings, struct hub **ret)
+{
+    struct hub *hub = calloc(1, sizeof(*hub));
+    pthread_condattr_t attributes;
+
+    if (!hub)
+        return -ENOMEM;
+    hub->service = service;
+    hub->settings = *settings;
+    TAILQ_INIT(&hub->sessions);
+    arena_init(&hub->ahead_arena, 0); /* bounded by the rooms */
+    pthread_mutex_init(&hub->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&hub->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    *ret = hub;
+    return 0;
+}
+
+const struct live_settings *hub_settings(const struct hub *hub)
+{
+    return &hub->settings;
+}
+
+int hub_database_ready(struct hub *hub)
+{
+    int r = 0;
+
+    hub_lock(hub);
+    hub->ahead_ns = 0;
+    hub_look_at(hub, 0);
+    if (!hub->clock_runs && !hub->stopping) {
+        r = -pthread_create(&hub->clock, NULL, clock_main, hub);
+        hub->clock_runs = r == 0;
+    }
+    hub_unlock(hub);
+    return r;
+}
+
+void hub_stop(struct hub *hub)
+{
+    struct live_session *session;
+    bool runs;
+
+    hub_lock(hub);
+    hub->stopping = true;
+    TAILQ_FOREACH(session, &hub->sessions, next)
+    session_end(session,
+                &(struct rpc_error){.code = RPC_UNAVAILABLE,
+                                    .message = STR("the instance stops: connect again"),
+                                    .reason = "STOPPING",
+                                    .retry_after_ms = 1},
+                false);
+    runs = hub->clock_runs;
+    hub->clock_runs = false;
+    pthread_cond_signal(&hub->wake);
+    hub_unlock(hub);
+    if (runs)
+        pthread_join(hub->clock, NULL);
+}
+
+void hub_free(struct hub *hub)
+{
+    struct room *room, *next;
+
+    if (!hub)
+        return;
+    hub_stop(hub);
+    HASH_ITER(hh, hub->rooms, room, next)
+    {
+        HASH_DEL(hub->rooms, room);
+        room_free(room);
+    }
+    arena_free(&hub->ahead_arena);
+    pthread_cond_destroy(&hub->wake);
+    pthread_mutex_destroy(&hub->lock);
+    free(hub);
+}

@@ -1,0 +1,28 @@
+/* What clients of live rooms are told, encoded. Pure; each returns NULL without memory. */
+#ifndef STOA_CHAT_LIVE_PARTS_H
+#define STOA_CHAT_LIVE_PARTS_H
+
+#include "chat.h"
+
+/* Parts of a ConnectResponse alone. */
+struct rpc_packed *part_welcome(int64_t expires_us);
+struct rpc_packed *part_resumed(void);
+struct rpc_packed *part_ack(const char *id, int64_t room, int64_t seq);
+struct rpc_packed *part_error(const char *id, int64_t room, const struct rpc_error *error);
+
+/* Parts that a SubscribeResponse has too, with the same bytes. */
+struct rpc_packed *part_event(int64_t room, Stoa__Chat__V1__Event *event);
+struct rpc_packed *part_live(int64_t room, int64_t seq);
+struct rpc_packed *part_reset(int64_t room, int64_t last_seq);
+struct rpc_packed *part_gone(int64_t room, Stoa__Chat__V1__GoneReason reason);
+
+/* The event of a message as it was sent, for everybody. */
+struct rpc_packed *part_message(int64_t room, const Stoa__Chat__V1__Message *message);
+
+/* A part_event() that shows a message, with that message as it is now. */
+struct rpc_packed *part_event_again(struct str bytes, const Stoa__Chat__V1__Message *message);
+
+/* Whether bytes are a part_message() of the room with this seq. */
+bool part_is_message(struct str bytes, int64_t room, int64_t seq);
+
+#endif
