@@ -10,6 +10,7 @@
 
 #define DEFAULT_TIMEOUT_MS 250
 #define MAX_TIMEOUT_MS 60000
+#define DEFAULT_BEAT_MS 5000
 #define DEFAULT_QUEUE 1024
 #define MAX_QUEUE 1000000
 #define MAX_WORDS 64
@@ -47,7 +48,7 @@ struct redis_command *redis_command(struct redis *redis, struct arena *arena,
     return command->wire.p ? command : NULL;
 }
 
-static void ring(struct redis *redis)
+void redis_ring(struct redis *redis)
 {
     uint64_t one = 1;
     /* The only failure is a full counter, and then the engine is awake already. */
@@ -59,7 +60,7 @@ int redis_submit(struct redis_command *command, redis_done_fn *done, void *user)
     struct redis *redis = command->redis;
     bool first, accepted;
 
-    if (!redis_ready(redis))
+    if (!redis_ready(redis) || redis_is_subscriber(redis))
         return -ENOTCONN;
     if (atomic_fetch_add(&redis->n_commands, 1) >= redis->options.max_queue) {
         atomic_fetch_sub(&redis->n_commands, 1);
@@ -81,8 +82,40 @@ int redis_submit(struct redis_command *command, redis_done_fn *done, void *user)
         return -ENOTCONN;
     }
     if (first)
-        ring(redis);
+        redis_ring(redis);
     return 0;
+}
+
+/* ---- channels ---- */
+
+static int want(struct redis *redis, struct str channel, bool wanted)
+{
+    struct channel_change *change = malloc(sizeof(*change) + channel.n);
+    bool first;
+
+    assert(redis_is_subscriber(redis));
+    if (!change)
+        return -ENOMEM;
+    change->wanted = wanted;
+    change->n = channel.n;
+    memcpy(change->name, channel.p, channel.n);
+    pthread_mutex_lock(&redis->lock);
+    first = STAILQ_EMPTY(&redis->changes);
+    STAILQ_INSERT_TAIL(&redis->changes, change, next);
+    pthread_mutex_unlock(&redis->lock);
+    if (first)
+        redis_ring(redis);
+    return 0;
+}
+
+int redis_subscribe(struct redis *redis, struct str channel)
+{
+    return want(redis, channel, true);
+}
+
+int redis_unsubscribe(struct redis *redis, struct str channel)
+{
+    return want(redis, channel, false);
 }
 
 bool redis_ready(const struct redis *redis)
@@ -130,7 +163,9 @@ static int set_options(struct redis *redis, const struct redis_options *options)
     *o = *options;
     o->timeout_ms = o->timeout_ms ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
     o->max_queue = o->max_queue ? o->max_queue : DEFAULT_QUEUE;
-    if (o->timeout_ms < 0 || o->timeout_ms > MAX_TIMEOUT_MS || o->max_queue > MAX_QUEUE)
+    o->beat_ms = o->beat_ms ? o->beat_ms : DEFAULT_BEAT_MS;
+    if (o->timeout_ms < 0 || o->timeout_ms > MAX_TIMEOUT_MS || o->beat_ms < 0 ||
+        o->beat_ms > MAX_TIMEOUT_MS || o->max_queue > MAX_QUEUE)
         return -EINVAL;
     o->username = arena_copy(&redis->arena, options->username);
     o->password = arena_copy(&redis->arena, options->password);
@@ -172,6 +207,7 @@ int redis_open(const struct redis_options *options, struct redis **ret)
     redis->doorbell_fd = -1;
     pthread_mutex_init(&redis->lock, NULL);
     TAILQ_INIT(&redis->incoming);
+    STAILQ_INIT(&redis->changes);
     arena_init(&redis->arena, 64 * 1024);
     r = set_options(redis, options);
     if (r == 0)
@@ -191,7 +227,7 @@ void redis_close(struct redis *redis)
     pthread_mutex_lock(&redis->lock);
     redis->closing = true;
     pthread_mutex_unlock(&redis->lock);
-    ring(redis);
+    redis_ring(redis);
     pthread_join(redis->thread, NULL);
     release(redis);
 }

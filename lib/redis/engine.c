@@ -70,6 +70,7 @@ static void is_down(struct engine *e, const char *cause)
     int64_t now = clock_monotonic_ns();
     bool was_ready = e->state == CONNECTION_READY;
 
+    channels_lost(e);
     e->state = CONNECTION_DOWN;
     e->context = NULL;
     e->late = false;
@@ -115,6 +116,16 @@ static void on_connect(const redisAsyncContext *context, int status)
         is_down(context->data, context->errstr);
 }
 
+void engine_is_ready(struct engine *e)
+{
+    if (e->state == CONNECTION_READY)
+        return;
+    e->state = CONNECTION_READY;
+    e->backoff_ns = e->logged_ns = 0;
+    log_info(redis_is_subscriber(e->redis) ? "redis subscribed" : "redis connected");
+    announce(e, true);
+}
+
 /* The answer to AUTH or PING. */
 static void on_greeted(redisAsyncContext *context, void *reply, void *user)
 {
@@ -129,10 +140,10 @@ static void on_greeted(redisAsyncContext *context, void *reply, void *user)
     }
     if (!user)
         return; /* AUTH; PING's answer is still to come */
-    e->state = CONNECTION_READY;
-    e->backoff_ns = e->logged_ns = 0;
-    log_info("redis connected");
-    announce(e, true);
+    if (!redis_is_subscriber(e->redis))
+        engine_is_ready(e);
+    else if (channels_begin(e) < 0)
+        give_up(e, "out of memory");
 }
 
 static int send_words(struct engine *e, const struct str *words, size_t n, void *user)
@@ -222,6 +233,8 @@ static int64_t next_due(const struct engine *e)
 
     if (e->state != CONNECTION_READY)
         return e->due_ns;
+    if (redis_is_subscriber(e->redis))
+        return e->beat_ns;
     return oldest ? oldest->due_ns : INT64_MAX;
 }
 
@@ -245,6 +258,9 @@ static void look_at_time(struct engine *e)
         return;
     if (e->state == CONNECTION_DOWN) {
         start_connecting(e);
+    } else if (e->state == CONNECTION_READY && redis_is_subscriber(e->redis) && !e->beating) {
+        if (channels_beat(e) < 0)
+            give_up(e, "out of memory");
     } else {
         e->late = true;
         give_up(e, "no answer in time");
@@ -277,6 +293,8 @@ static void on_doorbell(int fd, short events, void *user)
         TAILQ_REMOVE(&taken, command, next);
         send_command(e, command);
     }
+    if (redis_is_subscriber(e->redis) && channels_change(e) < 0 && e->context)
+        give_up(e, "out of memory"); /* all of it is asked for again */
 }
 
 void *redis_engine_main(void *arg)
@@ -312,6 +330,7 @@ int redis_engine_init(struct redis *redis)
 
 void redis_engine_free(struct engine *e)
 {
+    channels_free(e);
     if (e->timer)
         event_free(e->timer);
     if (e->doorbell)

@@ -13,6 +13,10 @@
  * REDIS_LOST; nobody knows whether the command ran. Nothing is sent twice Then it connects again,
  * with a back-off that grows to a second. A connection counts when Redis has answered a PING on it:
  * a stopped process also accepts connections, and one that is still loading its data is of no use.
+ *
+ * A subscriber's connection is one of its own, which hears channels and takes no commands.
+ *
+ * The process ignores SIGPIPE, as every service does: hiredis writes to what may be closed.
  */
 #ifndef STOA_REDIS_REDIS_H
 #define STOA_REDIS_REDIS_H
@@ -31,6 +35,13 @@ struct redis_options {
      * redis_close() if it was there. May be NULL. */
     void (*on_ready)(void *user, bool ready);
     void *on_ready_user;
+    /* Makes it a subscriber's connection, which takes no commands (redis_submit(): -ENOTCONN): a
+     * message of a channel that is subscribed. On the engine thread; the strings live during the
+     * call. on_ready then says that all subscriptions are in effect, or that messages may get lost.
+     */
+    void (*on_message)(void *user, struct str channel, struct str message);
+    void *on_message_user;
+    int64_t beat_ms; /* how often a subscriber's connection is tried; 0: 5,000 */
 };
 
 enum redis_outcome { REDIS_ANSWERED, REDIS_REFUSED, REDIS_TIMED_OUT, REDIS_LOST };
@@ -63,6 +74,12 @@ struct redis_command *redis_command(struct redis *redis, struct arena *arena,
 /* Any thread. done runs exactly once, on the engine thread, unless an error is returned: -ENOTCONN,
  * -ENOBUFS. */
 int redis_submit(struct redis_command *command, redis_done_fn *done, void *user) MUST_CHECK;
+
+/* Any thread, on a subscriber's connection: the channel is heard from some moment on, also after
+ * every loss of the connection, until it is unsubscribed. Both do nothing when it is so already.
+ * -ENOMEM. */
+int redis_subscribe(struct redis *redis, struct str channel) MUST_CHECK;
+int redis_unsubscribe(struct redis *redis, struct str channel) MUST_CHECK;
 
 /* The integer at an index of a list; false when the answer is no list, or has none there. */
 bool redis_get_int(const struct redis_result *result, size_t index, int64_t *ret) MUST_CHECK;

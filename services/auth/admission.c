@@ -71,25 +71,18 @@ static int open_redis(struct admission *a, struct str *ret_error)
 {
     const struct admission_config *config = &a->auth->config->admission;
     struct redis_options options = {
-        .address = config->redis,
-        .username = config->redis_username,
-        .password = config->redis_password,
-        .timeout_ms = config->redis_timeout_ms,
         .max_queue = REDIS_QUEUE,
         .on_ready = on_redis,
         .on_ready_user = a->auth,
     };
     int r;
 
-    if (config->redis.n == 0) {
+    if (config->redis.address.n == 0) {
         log_info("STOA_REDIS is not set: each instance counts attempts by itself");
         return 0;
     }
     rpc_server_set_part(service_rpc(a->auth->service), REDIS_HEALTH, false);
-    r = redis_open(&options, &a->redis);
-    if (r == -EINVAL)
-        *ret_error = arena_printf(service_arena(a->auth->service),
-                                  "STOA_REDIS=%s: set unix:/path, or host:port", config->redis.p);
+    r = service_open_redis(a->auth->service, &config->redis, options, &a->redis, ret_error);
     if (r == 0)
         throttle_use_redis(a->throttle, a->redis);
     return r;

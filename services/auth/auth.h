@@ -4,6 +4,7 @@
 
 #include "password.h"
 #include "refresh_token.h"
+#include "service/redis_settings.h"
 #include "service/service.h"
 #include "statements.h"
 #include "stoa/auth/v1/auth.pb-c.h"
@@ -13,8 +14,8 @@
 struct admission_config {
     struct str login_address, login_pair, login_account, register_address, register_account;
     struct str refresh_address, refresh_session;
-    struct str redis, redis_username, redis_password;
-    int64_t redis_timeout_ms, entries;
+    struct redis_settings redis;
+    int64_t entries;
 };
 
 struct auth_config {

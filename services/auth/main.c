@@ -8,6 +8,7 @@
 extern const struct db_migration migrations[];
 extern const size_t n_migrations;
 
+#define REDIS(member) offsetof(struct auth_config, admission.redis.member)
 #define ADMISSION(member) offsetof(struct auth_config, admission.member)
 
 static const struct config_setting settings[] = {
@@ -27,14 +28,8 @@ static const struct config_setting settings[] = {
      false, "Refreshments of one session in a time; off: any number."},
     {"STOA_AUTH_THROTTLE_ENTRIES", CONFIG_INT, ADMISSION(entries), "65536", 64, 1 << 24, false,
      "Addresses and accounts whose attempts an instance remembers by itself; 16 bytes each."},
-    {"STOA_REDIS", CONFIG_STRING, ADMISSION(redis), "", 0, 0, false,
-     "Where all instances count attempts together: unix:/path or host:port; empty: each its own."},
-    {"STOA_REDIS_USERNAME", CONFIG_STRING, ADMISSION(redis_username), "", 0, 0, false,
-     "User of Redis, when it has users."},
-    {"STOA_REDIS_PASSWORD", CONFIG_STRING, ADMISSION(redis_password), "", 0, 0, true,
-     "Password of Redis; better given by STOA_REDIS_PASSWORD_FILE."},
-    {"STOA_REDIS_TIMEOUT_MS", CONFIG_INT, ADMISSION(redis_timeout_ms), "250", 1, 10000, false,
-     "How long an answer of Redis may take, in milliseconds; then it counts as out of reach."},
+    REDIS_SETTINGS(REDIS, "Where all instances count attempts together: unix:/path or host:port; "
+                          "empty: each its own."),
     {"STOA_AUTH_KEY", CONFIG_STRING, offsetof(struct auth_config, key_path), NULL, 1, 0, false,
      "File of the private signing key (JWK); made at the first start. One for each instance."},
     {"STOA_AUTH_KEY_ROTATION_S", CONFIG_INT, offsetof(struct auth_config, key_rotation_s),

@@ -79,6 +79,7 @@ static UNUSED int redis_group_setup(void **state)
 {
     (void)state;
     log_setup("test", LOG_ERROR);
+    signal(SIGPIPE, SIG_IGN);
     snprintf(redis_dir, sizeof(redis_dir), "/tmp/stoa-redis-XXXXXX");
     if (!mkdtemp(redis_dir))
         return -1;

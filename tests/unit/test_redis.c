@@ -1,5 +1,6 @@
 /* lib/redis against a real Redis: answers, errors, and a Redis that stops, pauses, is slow, is full
- * or wants a password. Whatever it does, each accepted command is answered once. */
+ * or wants a password. Whatever it does, each accepted command is answered once, and what is
+ * subscribed is heard again afterwards. */
 #include "redis_fixture.h"
 
 #include <netinet/in.h>
@@ -369,6 +370,192 @@ static void every_command_is_answered_once(void **state)
     }
 }
 
+/* ---- a subscriber's connection ---- */
+
+#define HEARD 512
+
+struct listener {
+    struct watched watched;
+    pthread_mutex_t lock;
+    size_t n;
+    char heard[HEARD][32]; /* "channel message" */
+};
+
+static void on_message(void *user, struct str channel, struct str message)
+{
+    struct listener *l = user;
+
+    pthread_mutex_lock(&l->lock);
+    assert_true(l->n < HEARD);
+    snprintf(l->heard[l->n++], sizeof(l->heard[0]), "%.*s %.*s", STR_FMT(channel),
+             STR_FMT(message));
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void listen_on(struct listener *l, struct redis_options options)
+{
+    *l = (struct listener){.n = 0};
+    pthread_mutex_init(&l->lock, NULL);
+    options.on_message = on_message;
+    options.on_message_user = l;
+    open_with(options, &l->watched);
+}
+
+static size_t count_heard(struct listener *l, const char *what)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&l->lock);
+    for (size_t i = 0; i < l->n; i++)
+        n += strcmp(l->heard[i], what) == 0;
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
+/* Publishes in a channel until it is heard, or, without `heard`, until nobody is subscribed. */
+static void publish_until(struct redis *out, struct listener *l, const char *channel, bool heard)
+{
+    int64_t until = clock_monotonic_ns() + SECONDS(30);
+    char script[96], what[32];
+    bool is = !heard;
+
+    snprintf(script, sizeof(script), "EVAL return{redis.call('PUBLISH','%s','x')} 0", channel);
+    snprintf(what, sizeof(what), "%s x", channel);
+    while (is != heard) {
+        struct redis_answer a;
+
+        assert_true(clock_monotonic_ns() < until);
+        if (redis_answer_submit(&a, out, &arena, script) < 0 ||
+            redis_answer_wait(&a) != REDIS_ANSWERED || !a.has_int) {
+            usleep(1000);
+            continue;
+        }
+        is = heard ? count_heard(l, what) > 0 : a.first > 0;
+    }
+}
+
+static void subscriptions(void **state)
+{
+    struct watched out = {.redis = NULL};
+    struct listener l;
+    struct redis_answer a;
+
+    (void)state;
+    redis_start();
+    open_with((struct redis_options){.timeout_ms = 5000}, &out);
+    listen_on(&l, (struct redis_options){.timeout_ms = 5000});
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("early")),
+                     0); /* before it is connected */
+    redis_await(out.redis, true);
+    redis_await(l.watched.redis, true);
+    publish_until(out.redis, &l, "early", true);
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("late")), 0);
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("late")),
+                     0); /* once more is nothing more */
+    publish_until(out.redis, &l, "late", true);
+    assert_int_equal(redis_unsubscribe(l.watched.redis, STR("early")), 0);
+    assert_int_equal(redis_unsubscribe(l.watched.redis, STR("unknown")), 0);
+    publish_until(out.redis, &l, "early", false);
+    publish_until(out.redis, &l, "late", true);
+    /* It takes no commands. */
+    assert_int_equal(redis_answer_submit(&a, l.watched.redis, &arena, "PING"), -ENOTCONN);
+    redis_close(l.watched.redis);
+    redis_close(out.redis);
+    assert_int_equal(l.watched.ups, 1);
+    assert_int_equal(l.watched.downs, 1);
+}
+
+/* Whatever is asked for while answers are on their way: what counts is what was asked for last. */
+static void subscriptions_change_quickly(void **state)
+{
+    struct watched out = {.redis = NULL};
+    struct listener l;
+
+    (void)state;
+    redis_start();
+    open_with((struct redis_options){.timeout_ms = 5000}, &out);
+    listen_on(&l, (struct redis_options){.timeout_ms = 5000});
+    redis_await(out.redis, true);
+    redis_await(l.watched.redis, true);
+    for (int i = 0; i < 500; i++) {
+        assert_int_equal(redis_subscribe(l.watched.redis, STR("on")), 0);
+        assert_int_equal(redis_unsubscribe(l.watched.redis, STR("on")), 0);
+        assert_int_equal(redis_subscribe(l.watched.redis, STR("off")), 0);
+        if (i % 50 == 0)
+            usleep(1000);
+        assert_int_equal(redis_subscribe(l.watched.redis, STR("on")), 0);
+        assert_int_equal(redis_unsubscribe(l.watched.redis, STR("off")), 0);
+    }
+    publish_until(out.redis, &l, "on", true);
+    publish_until(out.redis, &l, "off", false);
+    redis_close(l.watched.redis);
+    redis_close(out.redis);
+}
+
+static void subscriptions_survive_a_restart(void **state)
+{
+    struct watched out = {.redis = NULL};
+    struct listener l;
+
+    (void)state;
+    redis_start();
+    open_with((struct redis_options){.timeout_ms = 5000}, &out);
+    listen_on(&l, (struct redis_options){.timeout_ms = 5000});
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("before")), 0);
+    redis_await(l.watched.redis, true);
+    redis_stop(SIGKILL);
+    redis_await(l.watched.redis, false);
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("meanwhile")), 0);
+    redis_start();
+    redis_await(l.watched.redis, true);
+    redis_await(out.redis, true);
+    publish_until(out.redis, &l, "before", true);
+    publish_until(out.redis, &l, "meanwhile", true);
+    redis_close(l.watched.redis);
+    redis_close(out.redis);
+    assert_int_equal(l.watched.ups, 2);
+}
+
+/* A Redis that says nothing looks like one where nothing happens: it is asked. */
+static void a_silent_redis_is_noticed(void **state)
+{
+    struct watched out = {.redis = NULL};
+    struct listener l;
+
+    (void)state;
+    redis_start();
+    listen_on(&l, (struct redis_options){.timeout_ms = 100, .beat_ms = 50});
+    redis_await(l.watched.redis, true);
+    kill(redis_pid, SIGSTOP);
+    redis_await(l.watched.redis, false);
+    kill(redis_pid, SIGCONT);
+    redis_await(l.watched.redis, true);
+    open_with((struct redis_options){.timeout_ms = 5000}, &out);
+    redis_await(out.redis, true);
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("after")), 0);
+    publish_until(out.redis, &l, "after", true);
+    redis_close(l.watched.redis);
+    redis_close(out.redis);
+}
+
+static void a_subscriber_with_a_password(void **state)
+{
+    static const char *const more[] = {"--requirepass", "secret", NULL};
+    struct watched out = {.redis = NULL};
+    struct listener l;
+
+    (void)state;
+    redis_start_with(more);
+    listen_on(&l, (struct redis_options){.timeout_ms = 5000, .password = STR("secret")});
+    open_with((struct redis_options){.timeout_ms = 5000, .password = STR("secret")}, &out);
+    assert_int_equal(redis_subscribe(l.watched.redis, STR("channel")), 0);
+    redis_await(l.watched.redis, true);
+    redis_await(out.redis, true);
+    publish_until(out.redis, &l, "channel", true);
+    redis_close(l.watched.redis);
+    redis_close(out.redis);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, each_setup, each_teardown)
 
 int main(void)
@@ -387,6 +574,11 @@ int main(void)
         TEST(addresses),
         TEST(over_tcp),
         TEST(every_command_is_answered_once),
+        TEST(subscriptions),
+        TEST(subscriptions_change_quickly),
+        TEST(subscriptions_survive_a_restart),
+        TEST(a_silent_redis_is_noticed),
+        TEST(a_subscriber_with_a_password),
     };
 
     return cmocka_run_group_tests(tests, redis_group_setup, redis_group_teardown);
