@@ -78,7 +78,8 @@ def already_running(asked, settings, layout):
     if asked.command == "run":
         raise SuiteError(f"{path}: a suite is running there; `make down` stops it, or set STOA_RUN_DIR and ports")
     ours, theirs = settings.environment(), control.record()["settings"]
-    for name in ("STOA_BIND", "STOA_HTTP_PORT", "STOA_HTTPS_PORT", "STOA_AUTH_PORT", "STOA_POSTS_PORT", "STOA_CHAT_PORT"):
+    for name in ("STOA_BIND", "STOA_HTTP_PORT", "STOA_HTTPS_PORT", "STOA_AUTH_PORT", "STOA_POSTS_PORT", "STOA_CHAT_PORT",
+                 "STOA_CHAT_INSTANCES"):
         if theirs.get(name) != ours[name]:
             raise SuiteError(f"{path}: a suite with {name}={theirs.get(name)} is running there; `make down` first")
     code, body = http_status(settings.reachable("STOA_HTTP_PORT"), "/readyz")

@@ -26,11 +26,17 @@ class Program:
 
 @dataclass
 class Service:
-    """A gRPC service. Several instances are several rows with names of their own."""
+    """An instance of a gRPC service."""
 
-    name: str
+    service: str
     port_setting: str
     environment: dict
+    number: int = 1
+
+    @property
+    def name(self):
+        """Of the program, its socket and its log: "chat", "chat-2", "chat-3"."""
+        return self.service if self.number == 1 else f"{self.service}-{self.number}"
 
 
 def auth_environment(layout, settings):
@@ -39,14 +45,15 @@ def auth_environment(layout, settings):
 
 
 def services(layout, settings):
-    """The services that were built, in the order in which they migrate and start: posts and chat read
-    views that auth makes."""
+    """The services that were built, an instance each row, in the order in which they migrate and start:
+    posts and chat read views that auth makes."""
+    redis = {"STOA_REDIS": f"unix:{socket_of(layout, 'redis')}"}
     table = (
         Service("auth", "STOA_AUTH_PORT", auth_environment(layout, settings)),
         Service("posts", "STOA_POSTS_PORT", {}),
-        Service("chat", "STOA_CHAT_PORT", {}),
+        *(Service("chat", "STOA_CHAT_PORT", redis, n + 1) for n in range(settings["STOA_CHAT_INSTANCES"])),
     )
-    return [service for service in table if os.path.exists(f"{layout.bin}/{service.name}")]
+    return [service for service in table if os.path.exists(f"{layout.bin}/{service.service}")]
 
 
 def socket_of(layout, name):
@@ -55,9 +62,9 @@ def socket_of(layout, name):
 
 def service_environment(layout, settings, service):
     return {
-        "STOA_LISTEN": f"unix:{socket_of(layout, service.name)},{settings.endpoint(service.port_setting)}",
-        "STOA_DATABASE": connection(layout, service.name),
-        "STOA_DATABASE_PASSWORD_FILE": password_file(layout, service.name),
+        "STOA_LISTEN": f"unix:{socket_of(layout, service.name)},{settings.endpoint(service.port_setting, service.number)}",
+        "STOA_DATABASE": connection(layout, service.service),
+        "STOA_DATABASE_PASSWORD_FILE": password_file(layout, service.service),
         "STOA_GRACE_MS": str(settings["STOA_GRACE_MS"]),
         **service.environment,
     }
@@ -71,7 +78,7 @@ def programs(layout, settings, cluster):
         Program("redis", ["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stop_seconds=15),
     ]
     for service in services(layout, settings):
-        command = [f"{layout.bin}/{service.name}", "serve"]
+        command = [f"{layout.bin}/{service.service}", "serve"]
         environment = service_environment(layout, settings, service)
         table.append(Program(service.name, command, environment, stop_seconds=grace + 3, is_service=True))
     nginx = ["/usr/sbin/nginx", "-e", "stderr", "-p", layout.nginx, "-c", f"{layout.etc}/nginx.conf"]
@@ -224,6 +231,22 @@ def tls_listener(layout, settings, program):
     return f"{listen} ssl_certificate {program}/{layout.CERTIFICATE}; ssl_certificate_key {program}/{layout.KEY};"
 
 
+def several_instances(text, settings):
+    """nginx.conf.in for more than one instance of chat: calls go to any of them that is there, and all of them
+    have to be ready."""
+    names = ["chat", *(f"chat-{n}" for n in range(2, settings["STOA_CHAT_INSTANCES"] + 1))]
+    if len(names) == 1:
+        return text
+    servers = {name: f"server unix:@RUN_DIR@/sock/{name}.sock" for name in names}
+    each = "".join(f"    upstream one-{name} {{\n        {server};\n    }}\n" for name, server in servers.items())
+    # One that does not answer is asked again a second later.
+    every = "\n        ".join(f"{server} fail_timeout=1s;" for server in servers.values())
+    ready = " ".join(f"one-{name}" for name in names)
+    text = text.replace(f"{servers['chat']};", every)
+    text = text.replace("    upstream chat {", f"{each}    upstream chat {{")
+    return text.replace("grpc_json_ready auth posts chat;", f"grpc_json_ready auth posts {ready};")
+
+
 def nginx_configuration(layout, settings, program):
     """The text of nginx.conf for the module, descriptor set and template in the folder `program`."""
     workers = settings["STOA_HTTP_WORKERS"]
@@ -243,7 +266,7 @@ def nginx_configuration(layout, settings, program):
     }
     try:
         with open(f"{program}/gateway/nginx.conf.in", encoding="utf-8") as file:
-            text = file.read()
+            text = several_instances(file.read(), settings)
     except OSError as error:
         raise SuiteError(f"gateway/nginx.conf.in: {error.strerror}; the clone is not complete") from None
     for name, value in values.items():

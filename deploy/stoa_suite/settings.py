@@ -102,7 +102,8 @@ TABLE = (
     Setting("STOA_HTTPS_KEY", "none", file, "Its private key (PEM)."),
     Setting("STOA_AUTH_PORT", "9001", port, "Port of auth: gRPC."),
     Setting("STOA_POSTS_PORT", "9002", port, "Port of posts: gRPC."),
-    Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC."),
+    Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC. A second instance has this and 10, and so on."),
+    Setting("STOA_CHAT_INSTANCES", "1", number(1, 16), "Instances of chat."),
     Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
     Setting("STOA_ADDRESS_RATE", "10000/10s", rate, "Requests of one address (IPv6: one /64) in a time; off: no limit."),
     Setting("STOA_ACCOUNT_RATE", "10000/10s", rate, "Requests with one access token in a time; off: no limit."),
@@ -155,9 +156,13 @@ class Settings(dict):
             raise SuiteError("STOA_HTTPS_CERTIFICATE and STOA_HTTPS_KEY go together: set both, or none")
         owner = {}
         for name in self.ports():
-            other = owner.setdefault(self[name], name)
-            if other != name:
-                raise SuiteError(f"{name}={self[name]}: {other} is the same port; give each its own")
+            for number_of in range(1, self.instances(name) + 1):
+                taken = self.port(name, number_of)
+                other = owner.setdefault(taken, name)
+                if other != name:
+                    raise SuiteError(f"{name}={taken}: {other} is the same port; give each its own")
+                if taken > 65535:
+                    raise SuiteError(f"{name}={self[name]}: instance {number_of} would have port {taken}; set a lower one")
 
     @property
     def tls(self):
@@ -167,6 +172,13 @@ class Settings(dict):
         """Names of the ports in use."""
         return [name for name in PORTS if self.tls or name != "STOA_HTTPS_PORT"]
 
+    def instances(self, port_name):
+        return self["STOA_CHAT_INSTANCES"] if port_name == "STOA_CHAT_PORT" else 1
+
+    def port(self, port_name, instance=1):
+        """Instances of a service are 10 ports apart."""
+        return self[port_name] + 10 * (instance - 1)
+
     def bind(self, port_name):
         """The address of a listener: with TLS, HTTP in the clear does not leave the machine."""
         bind = self["STOA_BIND"]
@@ -174,17 +186,17 @@ class Settings(dict):
             return bind
         return ipaddress.ip_address("127.0.0.1" if bind.version == 4 else "::1")
 
-    def endpoint(self, port_name):
+    def endpoint(self, port_name, instance=1):
         """ADDRESS:PORT as a listener writes it."""
-        bind = self.bind(port_name)
-        return f"[{bind}]:{self[port_name]}" if bind.version == 6 else f"{bind}:{self[port_name]}"
+        bind, its_port = self.bind(port_name), self.port(port_name, instance)
+        return f"[{bind}]:{its_port}" if bind.version == 6 else f"{bind}:{its_port}"
 
-    def reachable(self, port_name):
+    def reachable(self, port_name, instance=1):
         """ADDRESS:PORT that a client on this machine can use, also when listening on every address."""
-        bind = self.bind(port_name)
+        bind, its_port = self.bind(port_name), self.port(port_name, instance)
         if not bind.is_unspecified:
-            return self.endpoint(port_name)
-        return f"[::1]:{self[port_name]}" if bind.version == 6 else f"127.0.0.1:{self[port_name]}"
+            return self.endpoint(port_name, instance)
+        return f"[::1]:{its_port}" if bind.version == 6 else f"127.0.0.1:{its_port}"
 
     def shown(self, port_name):
         """The same for people."""

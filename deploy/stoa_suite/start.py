@@ -75,11 +75,12 @@ class Start:
     def check_ports(self):
         used = {service.port_setting for service in self._services} | {"STOA_HTTP_PORT", "STOA_HTTPS_PORT"}
         for name in self.settings.ports():
-            if name in used:
-                self._check_port(name)
+            for instance in range(1, self.settings.instances(name) + 1):
+                if name in used:
+                    self._check_port(name, instance)
 
-    def _check_port(self, name):
-        bind, port = self.settings.bind(name), self.settings[name]
+    def _check_port(self, name, instance):
+        bind, port = self.settings.bind(name), self.settings.port(name, instance)
         family = socket.AF_INET6 if bind.version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,7 +88,7 @@ class Start:
                 probe.bind((str(bind), port))
                 probe.listen()
             except OSError as error:
-                place = f"{name}={port}: cannot listen on {self.settings.endpoint(name)}"
+                place = f"{name}={self.settings[name]}: cannot listen on {self.settings.endpoint(name, instance)}"
                 cure = f"stop what does, or set {name} to another port" if error.errno == 98 else f"set {name} or STOA_BIND"
                 raise SuiteError(f"{place} ({error.strerror}); {cure}") from None
 
@@ -95,7 +96,8 @@ class Start:
         """Everything up to a suite that answers. Raises SuiteError or Interrupted."""
         self._end = time.monotonic() + self.settings["STOA_START_TIMEOUT_S"]
         self.check_ports()
-        names = [service.name for service in self._services]
+        # Roles and migrations are a service's, however many instances it has.
+        names = [service.service for service in self._services if service.number == 1]
         if not os.path.exists(self.layout.cluster):
             say("Making a Postgres cluster ...")
         self._cluster.make(names)
@@ -143,7 +145,8 @@ class Start:
         self._wait(self._cluster.is_ready, lambda: "postgres is not ready")
         self._cluster.bootstrap(names)
         for service in self._services:
-            self._migrate(service)
+            if service.number == 1:
+                self._migrate(service)
         for program in self._table[1:-1]:
             self._control.start(program.name)
         sockets = [table_of.socket_of(self.layout, service.name) for service in self._services]
@@ -154,7 +157,7 @@ class Start:
     def _migrate(self, service):
         environment = {**os.environ, **table_of.service_environment(self.layout, self.settings, service)}
         try:
-            run([f"{self.layout.bin}/{service.name}", "migrate"], environment)
+            run([f"{self.layout.bin}/{service.service}", "migrate"], environment)
         except SuiteError as error:
             raise SuiteError(f"{service.name} migrate failed: {error}") from None
 
@@ -173,7 +176,7 @@ class Start:
         if settings.tls:
             lines.append(f"  HTTPS       https://{settings.shown('STOA_HTTPS_PORT')}")
         for service in self._services:
-            place = f"{settings.reachable(service.port_setting)}  unix:{table_of.socket_of(layout, service.name)}"
+            place = f"{settings.reachable(service.port_setting, service.number)}  unix:{table_of.socket_of(layout, service.name)}"
             lines.append(f"  gRPC {service.name:<6} {place}")
         lines.append(f"  Postgres    {layout.sock}/.s.PGSQL.5432")
         lines.append(f"  Redis       {layout.sock}/redis.sock")

@@ -14,6 +14,7 @@
 #define STOA_CHAT_LIVE_H
 
 #include "chat.h"
+#include "service/redis_settings.h"
 
 #include <sys/queue.h>
 #include <uthash.h>
@@ -137,8 +138,10 @@ void live_closed(struct live_session *session);
 
 /* ---- the hub ---- */
 
-/* -ENOMEM. */
-int hub_new(struct service *service, const struct live_settings *settings, struct hub **ret);
+/* For start(). redis: without an address there is no other instance. -ENOMEM, or as bus_new(), with
+ * one line in *ret_error. */
+int hub_new(struct service *service, const struct live_settings *settings,
+            const struct redis_settings *redis, struct hub **ret, struct str *ret_error) MUST_CHECK;
 const struct live_settings *hub_settings(const struct hub *hub);
 /* When Postgres can be reached (again); begins to look at the clock. -EAGAIN: no thread. */
 int hub_database_ready(struct hub *hub) MUST_CHECK;

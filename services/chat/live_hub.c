@@ -10,6 +10,7 @@
 #define ENDED_INTERVAL (250 * NSEC_PER_MSEC)
 #define AHEAD_INTERVAL (1 * NSEC_PER_SEC)
 #define AHEAD_TIMEOUT (2 * NSEC_PER_SEC)
+#define IDENTITY_TIMEOUT (10 * NSEC_PER_SEC)
 
 /* ---- what has happened ---- */
 
@@ -26,6 +27,7 @@ void hub_message_sent(struct hub *hub, int64_t room_id, const Stoa__Chat__V1__Me
         log_error("no memory for a message's event", LOG_I("room", room_id));
         return; /* the clock finds it */
     }
+    bus_publish(hub->bus, room_id, BUS_MESSAGE, message->seq, rpc_packed_bytes(entry.bytes));
     hub_lock(hub);
     room = room_find(hub, room_id);
     if (room)
@@ -39,6 +41,7 @@ void hub_room_changed(struct hub *hub, int64_t room_id)
 {
     struct room *room;
 
+    bus_publish(hub->bus, room_id, BUS_CHANGE, 0, STR(""));
     hub_lock(hub);
     room = room_find(hub, room_id);
     if (room)
@@ -50,11 +53,104 @@ void hub_announce(struct hub *hub, int64_t room_id, const struct rpc_packed *mes
 {
     struct room *room;
 
+    bus_publish(hub->bus, room_id, BUS_PART, 0, rpc_packed_bytes(message));
     hub_lock(hub);
     room = room_find(hub, room_id);
     if (room)
         room_broadcast(room, 0, message);
     hub_unlock(hub);
+}
+
+/* ---- what other instances say ---- */
+
+static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct str bytes)
+{
+    struct window_entry entry = {.kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE,
+                                 .message = seq};
+
+    switch (kind) {
+    case BUS_CHANGE:
+        room_read(room);
+        break;
+    case BUS_MESSAGE:
+        entry.bytes = part_is_message(bytes, room->id, seq) ? rpc_packed_copy(bytes) : NULL;
+        if (entry.bytes)
+            room_event(room, seq, entry);
+        break;
+    case BUS_PART:
+        entry.bytes = rpc_packed_copy(bytes);
+        if (entry.bytes)
+            room_broadcast(room, 0, entry.bytes);
+        rpc_packed_unref(entry.bytes);
+        break;
+    default: /* of a version to come */
+        break;
+    }
+}
+
+static void on_news(void *user, int64_t room_id, enum bus_kind kind, int64_t seq, struct str bytes)
+{
+    struct hub *hub = user;
+    struct room *room;
+
+    hub_lock(hub);
+    room = room_find(hub, room_id);
+    if (room)
+        take_news(room, kind, seq, bytes);
+    hub_unlock(hub);
+}
+
+/* Before, they may have said things that were not heard. */
+static void on_heard(void *user)
+{
+    struct hub *hub = user;
+
+    hub_lock(hub);
+    hub->ahead_ns = 0;
+    hub_look_at(hub, 0);
+    hub_unlock(hub);
+}
+
+static void follow_all(struct hub *hub, bool follow)
+{
+    for (struct room *room = hub->rooms; room; room = room->hh.next)
+        bus_follow(hub->bus, room->id, follow);
+}
+
+static void on_identity(void *user, const struct db_result *result)
+{
+    struct hub *hub = user;
+    struct str identity = STR_NULL;
+
+    if (result->error == DB_OK)
+        identity = db_get_text(result, 0, 0);
+    else if (result->error != DB_UNAVAILABLE) /* it will be back, and is asked again */
+        log_error("the database does not say which one it is: instances do not hear each other",
+                  LOG_S("cause", result->message));
+    hub_lock(hub);
+    if (identity.n > 0 && !bus_is_database(hub->bus, identity)) {
+        follow_all(hub, false);
+        bus_set_database(hub->bus, identity);
+        follow_all(hub, true);
+    }
+    hub->identified = hub->identified || identity.n > 0;
+    hub->identifying = false;
+    arena_free(&hub->identity_arena);
+    hub_unlock(hub);
+}
+
+/* Under the lock. */
+static void identify(struct hub *hub)
+{
+    struct db_query *query;
+
+    if (!hub->bus || hub->identifying)
+        return;
+    query = db_query(service_db(hub->service), &hub->identity_arena, DATABASE_IDENTITY);
+    hub->identifying = query && db_submit(query, clock_monotonic_ns() + IDENTITY_TIMEOUT, NULL,
+                                          on_identity, hub) == 0;
+    if (!hub->identifying)
+        arena_free(&hub->identity_arena);
 }
 
 /* ---- what may have been missed ---- */
@@ -165,6 +261,8 @@ static void look(struct hub *hub)
     if (now >= hub->ahead_ns) {
         hub->ahead_ns = now + AHEAD_INTERVAL;
         look_ahead(hub);
+        if (!hub->identified)
+            identify(hub);
     }
     next_ns = look_at_rooms(hub, now);
     hub->clock_ns = earlier(next_ns, earlier(hub->ended_ns, hub->ahead_ns));
@@ -189,10 +287,13 @@ static void *clock_main(void *user)
 
 /* ---- life ---- */
 
-int hub_new(struct service *service, const struct live_settings *settings, struct hub **ret)
+int hub_new(struct service *service, const struct live_settings *settings,
+            const struct redis_settings *redis, struct hub **ret, struct str *ret_error)
 {
+    const struct bus_options options = {.on_news = on_news, .on_heard = on_heard};
     struct hub *hub = calloc(1, sizeof(*hub));
     pthread_condattr_t attributes;
+    int r = 0;
 
     if (!hub)
         return -ENOMEM;
@@ -205,8 +306,15 @@ int hub_new(struct service *service, const struct live_settings *settings, struc
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&hub->wake, &attributes);
     pthread_condattr_destroy(&attributes);
-    *ret = hub;
-    return 0;
+    if (redis->address.n == 0)
+        log_info("STOA_REDIS is not set: other instances are heard once a second");
+    else
+        r = bus_new(service, redis, &options, hub, &hub->bus, ret_error);
+    if (r < 0)
+        hub_free(hub);
+    else
+        *ret = hub;
+    return r;
 }
 
 const struct live_settings *hub_settings(const struct hub *hub)
@@ -221,6 +329,8 @@ int hub_database_ready(struct hub *hub)
     hub_lock(hub);
     hub->ahead_ns = 0;
     hub_look_at(hub, 0);
+    hub->identified = false;
+    identify(hub);
     if (!hub->clock_runs && !hub->stopping) {
         r = -pthread_create(&hub->clock, NULL, clock_main, hub);
         hub->clock_runs = r == 0;
@@ -258,12 +368,14 @@ void hub_free(struct hub *hub)
     if (!hub)
         return;
     hub_stop(hub);
+    bus_free(hub->bus);
     HASH_ITER(hh, hub->rooms, room, next)
     {
         HASH_DEL(hub->rooms, room);
         room_free(room);
     }
     arena_free(&hub->ahead_arena);
+    arena_free(&hub->identity_arena);
     pthread_cond_destroy(&hub->wake);
     pthread_mutex_destroy(&hub->lock);
     free(hub);

@@ -4,6 +4,7 @@
 #define STOA_CHAT_LIVE_INTERNAL_H
 
 #include "account_set.h"
+#include "bus.h"
 #include "live.h"
 #include "window.h"
 
@@ -73,6 +74,7 @@ struct account_sessions {
 struct hub {
     struct service *service;
     struct live_settings settings;
+    struct bus *bus;      /* NULL: there is no other instance */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* the clock has something to do */
     struct room *rooms;   /* by id */
@@ -86,6 +88,8 @@ struct hub {
     int64_t ahead_ns; /* when it asks Postgres for what is new next */
     bool asking;      /* that question is on its way */
     struct arena ahead_arena;
+    bool identified, identifying; /* which database it is; it is asked */
+    struct arena identity_arena;
 };
 
 /* ---- live_hub.c ---- */

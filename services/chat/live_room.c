@@ -51,6 +51,7 @@ static struct room *room_new(struct hub *hub, int64_t id)
         free(room);
         return NULL;
     }
+    bus_follow(hub->bus, id, true); /* before it is read: what comes after that is heard */
     return room;
 }
 
@@ -67,6 +68,7 @@ void room_free(struct room *room)
 static void forget(struct room *room)
 {
     HASH_DEL(room->hub->rooms, room);
+    bus_follow(room->hub->bus, room->id, false);
     if (room->reading)
         room->detached = true; /* on_read() frees it */
     else

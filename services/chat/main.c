@@ -13,6 +13,7 @@ extern const size_t n_migrations;
 struct chat_config {
     int64_t purge_interval_s;
     struct live_settings live;
+    struct redis_settings redis;
 };
 
 struct chat {
@@ -21,6 +22,7 @@ struct chat {
 };
 
 #define LIVE(member) offsetof(struct chat_config, live.member)
+#define REDIS(member) offsetof(struct chat_config, redis.member)
 
 static const struct config_setting settings[] = {
     {"STOA_CHAT_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct chat_config, purge_interval_s), "5",
@@ -44,6 +46,8 @@ static const struct config_setting settings[] = {
      "The same in bytes."},
     {"STOA_CHAT_CACHE_BYTES", CONFIG_INT, LIVE(cache_bytes), "67108864", 65536, INT64_C(1) << 40,
      false, "Memory for the latest events of all rooms that are followed here, about."},
+    REDIS_SETTINGS(REDIS, "Where instances tell each other what has happened: unix:/path or "
+                          "host:port; empty: each asks Postgres once a second."),
 };
 
 static const struct purge_step purge_steps[] = {
@@ -79,7 +83,7 @@ static int start(struct service *service, struct str *ret_error)
     service_set_state(service, chat);
     r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
                   &chat->purge);
-    return r < 0 ? r : hub_new(service, &config->live, &chat->hub);
+    return r < 0 ? r : hub_new(service, &config->live, &config->redis, &chat->hub, ret_error);
 }
 
 struct hub *chat_hub(struct service *service)

@@ -239,6 +239,11 @@ static const char rooms_ahead[] =
     "                    WHERE id = s.id AND deleted_at IS NULL OFFSET 0) r ON true"
     " WHERE r.last_seq IS NULL OR r.last_seq > s.seq";
 
+/* Of the cluster, and of the database in it. */
+static const char database_identity[] =
+    "SELECT s.system_identifier || '-' || d.oid FROM pg_control_system() s"
+    " JOIN pg_database d ON d.datname = current_database()";
+
 /* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
  * which are sorted. $2: room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and
  * seq of the message that the page comes after, $7: how many, one more than a page. */
@@ -333,6 +338,7 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                      DB_READ,
                      {DB_INT8, DB_INT8, DB_INT8, DB_INT4, DB_BOOL}},
     [ROOMS_AHEAD] = {"rooms_ahead", rooms_ahead, DB_READ, {DB_INT8_ARRAY, DB_INT8_ARRAY}},
+    [DATABASE_IDENTITY] = {"database_identity", database_identity, DB_READ, {DB_END}},
     [SEARCH_MESSAGES] = {"search_messages",
                          search_messages,
                          DB_READ,

@@ -29,6 +29,7 @@ enum chat_statement {
     LIST_EVENTS,
     ROOM_EVENTS,
     ROOMS_AHEAD,
+    DATABASE_IDENTITY,
     SEARCH_MESSAGES,
     PURGE_ROOM,
     PURGE_ACCOUNT,

@@ -1,0 +1,230 @@
+/* A message on the bus: who sends it (8 bytes, an instance's own number), its kind (1), seq (8, in
+ * network order), then the bytes. */
+#include "bus.h"
+
+#include "base/log.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define HEALTH "redis"
+#define QUEUE 16384
+#define MAX_PREFIX 100
+#define MAX_NAME (MAX_PREFIX + 24)
+#define SENDER_BYTES 8
+#define HEAD_BYTES (SENDER_BYTES + 1 + sizeof(uint64_t))
+
+struct bus {
+    struct service *service;
+    struct bus_options options;
+    void *user;
+    struct redis *out, *in;
+    uint8_t sender[SENDER_BYTES];
+    pthread_mutex_t lock; /* guards prefix */
+    char prefix[MAX_PREFIX];
+};
+
+/* ---- names ---- */
+
+/* False: the database is not known yet. */
+static bool channel_name(struct bus *bus, int64_t room, char ret[MAX_NAME])
+{
+    bool known;
+
+    pthread_mutex_lock(&bus->lock);
+    snprintf(ret, MAX_NAME, "%s%lld", bus->prefix, (long long)room);
+    known = bus->prefix[0] != '\0';
+    pthread_mutex_unlock(&bus->lock);
+    return known;
+}
+
+/* The room of a channel; 0: it is not one of ours. */
+static int64_t room_of(struct bus *bus, struct str channel)
+{
+    struct str prefix;
+    int64_t room = 0;
+
+    pthread_mutex_lock(&bus->lock);
+    prefix = str_of(bus->prefix);
+    if (prefix.n == 0 || !str_starts(channel, prefix) ||
+        str_to_int64(str_skip(channel, prefix.n), &room) < 0)
+        room = 0;
+    pthread_mutex_unlock(&bus->lock);
+    return room;
+}
+
+static void prefix_of(struct str identity, char ret[MAX_PREFIX])
+{
+    snprintf(ret, MAX_PREFIX, "stoa:chat:%.*s:", STR_FMT(identity));
+}
+
+void bus_set_database(struct bus *bus, struct str identity)
+{
+    if (!bus)
+        return;
+    pthread_mutex_lock(&bus->lock);
+    prefix_of(identity, bus->prefix);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+bool bus_is_database(struct bus *bus, struct str identity)
+{
+    char prefix[MAX_PREFIX];
+    bool same;
+
+    if (!bus)
+        return true;
+    prefix_of(identity, prefix);
+    pthread_mutex_lock(&bus->lock);
+    same = strcmp(prefix, bus->prefix) == 0;
+    pthread_mutex_unlock(&bus->lock);
+    return same;
+}
+
+/* ---- hearing ---- */
+
+static void on_message(void *user, struct str channel, struct str message)
+{
+    struct bus *bus = user;
+    int64_t room = room_of(bus, channel);
+    uint64_t seq;
+
+    if (room <= 0 || message.n < HEAD_BYTES ||
+        memcmp(message.p, bus->sender, sizeof(bus->sender)) == 0)
+        return;
+    memcpy(&seq, message.p + SENDER_BYTES + 1, sizeof(seq));
+    bus->options.on_news(bus->user, room, (enum bus_kind)message.p[SENDER_BYTES],
+                         (int64_t)be64toh(seq), str_skip(message, HEAD_BYTES));
+}
+
+static void on_heard(void *user, bool ready)
+{
+    struct bus *bus = user;
+
+    if (ready)
+        bus->options.on_heard(bus->user);
+}
+
+void bus_follow(struct bus *bus, int64_t room, bool follow)
+{
+    char name[MAX_NAME];
+    int r;
+
+    if (!bus || !channel_name(bus, room, name))
+        return;
+    r = follow ? redis_subscribe(bus->in, str_of(name)) : redis_unsubscribe(bus->in, str_of(name));
+    if (r < 0)
+        log_error("no memory for a channel of the bus", LOG_I("room", room));
+}
+
+/* ---- telling ---- */
+
+struct publication {
+    struct arena arena;
+};
+
+static void on_published(void *user, const struct redis_result *result)
+{
+    struct publication *publication = user;
+
+    if (result->outcome == REDIS_REFUSED)
+        log_warn("redis refused a publication", LOG_S("cause", result->message));
+    arena_free(&publication->arena);
+    free(publication);
+}
+
+static int publish(struct bus *bus, struct publication *publication, const char *name,
+                   enum bus_kind kind, int64_t seq, struct str bytes)
+{
+    size_t n = HEAD_BYTES + bytes.n;
+    char *message = arena_alloc(&publication->arena, n);
+    uint64_t number = htobe64((uint64_t)seq);
+    struct str words[] = {STR("PUBLISH"), str_of(name), {message, n}};
+    struct redis_command *command;
+
+    if (!message)
+        return -ENOMEM;
+    memcpy(message, bus->sender, SENDER_BYTES);
+    message[SENDER_BYTES] = (char)kind;
+    memcpy(message + SENDER_BYTES + 1, &number, sizeof(number));
+    if (bytes.n > 0)
+        memcpy(message + HEAD_BYTES, bytes.p, bytes.n);
+    command = redis_command(bus->out, &publication->arena, words, ARRAY_SIZE(words));
+    return command ? redis_submit(command, on_published, publication) : -ENOMEM;
+}
+
+/* What does not get out is found by the others' clocks. */
+void bus_publish(struct bus *bus, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes)
+{
+    struct publication *publication;
+    char name[MAX_NAME];
+
+    if (!bus || !redis_ready(bus->out) || !channel_name(bus, room, name))
+        return;
+    publication = calloc(1, sizeof(*publication));
+    if (!publication)
+        return;
+    arena_init(&publication->arena, 0);
+    if (publish(bus, publication, name, kind, seq, bytes) < 0) {
+        arena_free(&publication->arena);
+        free(publication);
+    }
+}
+
+/* ---- life ---- */
+
+static void on_ready(void *user, bool ready)
+{
+    struct bus *bus = user;
+
+    rpc_server_set_part(service_rpc(bus->service), HEALTH, ready);
+}
+
+int bus_new(struct service *service, const struct redis_settings *settings,
+            const struct bus_options *options, void *user, struct bus **ret, struct str *ret_error)
+{
+    struct bus *bus = calloc(1, sizeof(*bus));
+    int r = bus ? 0 : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    bus->service = service;
+    bus->options = *options;
+    bus->user = user;
+    pthread_mutex_init(&bus->lock, NULL);
+    rpc_server_set_part(service_rpc(service), HEALTH, false);
+    if (getrandom(bus->sender, sizeof(bus->sender), 0) != sizeof(bus->sender))
+        r = -EIO;
+    if (r == 0)
+        r = service_open_redis(
+            service, settings,
+            (struct redis_options){.max_queue = QUEUE, .on_ready = on_ready, .on_ready_user = bus},
+            &bus->out, ret_error);
+    if (r == 0)
+        r = service_open_redis(service, settings,
+                               (struct redis_options){.on_ready = on_heard,
+                                                      .on_ready_user = bus,
+                                                      .on_message = on_message,
+                                                      .on_message_user = bus},
+                               &bus->in, ret_error);
+    if (r < 0) {
+        bus_free(bus);
+        return r;
+    }
+    *ret = bus;
+    return 0;
+}
+
+void bus_free(struct bus *bus)
+{
+    if (!bus)
+        return;
+    redis_close(bus->in);
+    redis_close(bus->out);
+    pthread_mutex_destroy(&bus->lock);
+    free(bus);
+}

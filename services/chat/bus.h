@@ -1,0 +1,42 @@
+/* The bus between the instances of chat: Redis pub/sub, one channel a room. It may lose anything;
+ * it tells nothing that has not committed.
+ *
+ * Channels carry the identity of the database in their names: what comes from an instance of
+ * another one is not for us. */
+#ifndef STOA_CHAT_BUS_H
+#define STOA_CHAT_BUS_H
+
+#include "service/redis_settings.h"
+
+struct bus;
+
+enum bus_kind {
+    BUS_MESSAGE = 'M', /* a message's event, encoded, with its seq */
+    BUS_CHANGE = 'C',  /* something has changed in the room: read it */
+    BUS_PART = 'P',    /* a part without a place in the order, encoded */
+};
+
+struct bus_options {
+    /* From another instance. On the subscriber's engine thread; bytes live during the call. */
+    void (*on_news)(void *user, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes);
+    /* All rooms that are followed are heard from now on: before, something may have been missed. */
+    void (*on_heard)(void *user);
+};
+
+/* Settings with an address. -EINVAL, -ENOMEM, -EAGAIN, with one line in *ret_error. */
+int bus_new(struct service *service, const struct redis_settings *settings,
+            const struct bus_options *options, void *user, struct bus **ret,
+            struct str *ret_error) MUST_CHECK;
+/* NULL is nothing, here and below: then there is one instance. */
+void bus_free(struct bus *bus);
+
+/* Any thread. Nothing is published or heard before the database is known. Rooms that are followed
+ * when it becomes another one must be unfollowed before, and followed after. */
+void bus_set_database(struct bus *bus, struct str identity);
+bool bus_is_database(struct bus *bus, struct str identity);
+
+/* Any thread; they do not wait. */
+void bus_follow(struct bus *bus, int64_t room, bool follow);
+void bus_publish(struct bus *bus, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes);
+
+#endif
