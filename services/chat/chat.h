@@ -9,8 +9,11 @@
 #include "stoa/chat/v1/chat.pb-c.h"
 #include "stoa/chat/v1/live.pb-c.h"
 
-/* What main.c keeps: the hub of live rooms (live.h). */
+struct sends;
+
+/* What main.c keeps: the hub of live rooms (live.h), and the messages on their way (messages.c). */
 struct hub *chat_hub(struct service *service);
+struct sends *chat_sends(struct service *service);
 
 /* ---- handlers ---- */
 
@@ -49,6 +52,11 @@ struct request {
     bool tells;                                                       /* the hub itself */
 };
 
+/* A request about a room, as the first member of a struct of `size` bytes, the rest of which is
+ * zero. NULL: the call has been failed. */
+void *request_new(struct service *service, struct rpc_call *call, int64_t room,
+                  size_t size) MUST_CHECK;
+
 /* A request about a room, and its query with the caller and the room bound. room 0: not about one;
  * then only the caller is bound. NULL: the call has been failed. */
 struct request *request_begin(struct service *service, struct rpc_call *call,
@@ -64,6 +72,12 @@ static inline void bind_client_id(struct db_query *query, const char *client_id)
 {
     db_bind_text(query, *client_id ? str_of(client_id) : STR_NULL);
 }
+
+/* ---- messages on their way (messages.c) ---- */
+
+/* -ENOMEM. */
+int sends_new(struct sends **ret) MUST_CHECK;
+void sends_free(struct sends *sends); /* after db_close(); NULL is nothing */
 
 /* ---- pages ---- */
 
@@ -88,6 +102,9 @@ bool read_page_token(struct rpc_call *call, const char *token, int64_t *numbers,
 /* Ends the call, and returns true, unless the query succeeded and its change was made. Those who
  * follow the room are then told of it, unless request->tells. */
 bool change_failed(const struct request *request, const struct db_result *result) MUST_CHECK;
+/* The same of a row of a statement that makes several changes. -1: there is none. */
+bool change_failed_at(const struct request *request, const struct db_result *result,
+                      int row) MUST_CHECK;
 
 /* Ends the call, and returns true, unless the query succeeded and the caller may read the room:
  * the first column of the first row. */

@@ -19,6 +19,7 @@ struct chat_config {
 struct chat {
     struct purge *purge;
     struct hub *hub;
+    struct sends *sends;
 };
 
 #define LIVE(member) offsetof(struct chat_config, live.member)
@@ -83,6 +84,8 @@ static int start(struct service *service, struct str *ret_error)
     service_set_state(service, chat);
     r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
                   &chat->purge);
+    if (r == 0)
+        r = sends_new(&chat->sends);
     return r < 0 ? r : hub_new(service, &config->live, &config->redis, &chat->hub, ret_error);
 }
 
@@ -91,6 +94,13 @@ struct hub *chat_hub(struct service *service)
     const struct chat *chat = service_state(service);
 
     return chat->hub;
+}
+
+struct sends *chat_sends(struct service *service)
+{
+    const struct chat *chat = service_state(service);
+
+    return chat->sends;
 }
 
 static void database_ready(struct service *service)
@@ -116,6 +126,7 @@ static void stop(struct service *service)
     struct chat *chat = service_state(service);
 
     hub_free(chat->hub);
+    sends_free(chat->sends);
     purge_free(chat->purge);
     free(chat);
 }

@@ -1,54 +1,148 @@
-/* SendMessage, EditMessage, DeleteMessage: each binds one statement on a poller thread and answers
- * from its outcome, which has committed, on the database's engine thread. */
+/* SendMessage, EditMessage, DeleteMessage: statements are bound on a poller thread and answered
+ * from their outcome, which has committed, on the database's engine thread. */
 #include "live.h"
+
+#include <errno.h>
+#include <stdlib.h>
 
 /* Ends the call, and returns false, unless there is a message in the answer. */
 static bool message_from_result(const struct request *request, const struct db_result *result,
-                                struct message_row *ret)
+                                int row, struct message_row *ret)
 {
     int r;
 
-    if (change_failed(request, result))
+    if (change_failed_at(request, result, row))
         return false;
-    r = message_from_row(result, 0, request->room, rpc_call_arena(request->call), ret);
+    r = message_from_row(result, row, request->room, rpc_call_arena(request->call), ret);
     if (r < 0)
         service_fail_memory(request->call);
     return r == 0;
 }
 
-/* ---- SendMessage ---- */
+/* ---- SendMessage ----
+ *
+ * Messages that wait go together as one statement. A room's go one statement after the other, so
+ * that they keep the order in which they came; rooms are spread over a few groups, so that one that
+ * is locked for long holds only some others up. */
 
-static void on_sent(void *user, const struct db_result *result)
+#define GROUPS 8
+#define MAX_SENDS 64
+#define MAX_SEND_BYTES ((size_t)256 << 10)
+
+struct sends {
+    struct db_group *groups[GROUPS];
+};
+
+struct sending {
+    struct request request;
+    const Stoa__Chat__V1__SendMessageRequest__NewMessage *message;
+    struct db_group_item item;
+};
+
+static const struct sending *sending_of(const struct db_group_item *item)
 {
-    const struct request *request = user;
+    return CONTAINER_OF(item, struct sending, item);
+}
+
+static int64_t caller_of(const struct sending *sending)
+{
+    return service_caller_id(sending->request.call);
+}
+
+static void bind_one(struct db_query *query, const struct db_group_item *item)
+{
+    const struct sending *sending = sending_of(item);
+
+    db_bind_int8(query, caller_of(sending));
+    db_bind_int8(query, sending->request.room);
+    db_bind_text(query, str_of(sending->message->text));
+    if (sending->message->_reply_to_case)
+        db_bind_int8(query, sending->message->reply_to);
+    else
+        db_bind_null(query);
+    bind_client_id(query, sending->message->client_id);
+}
+
+static void bind_many(struct db_query *query, struct db_group_item *const *items, size_t n)
+{
+    int64_t callers[MAX_SENDS], rooms[MAX_SENDS], replies[MAX_SENDS];
+    struct str texts[MAX_SENDS], client_ids[MAX_SENDS];
+
+    for (size_t i = 0; i < n; i++) {
+        const struct sending *sending = sending_of(items[i]);
+
+        callers[i] = caller_of(sending);
+        rooms[i] = sending->request.room;
+        texts[i] = str_of(sending->message->text);
+        replies[i] = sending->message->_reply_to_case ? sending->message->reply_to : 0;
+        client_ids[i] = str_of(sending->message->client_id);
+    }
+    db_bind_int8_array(query, callers, n);
+    db_bind_int8_array(query, rooms, n);
+    db_bind_text_array(query, texts, n);
+    db_bind_int8_array(query, replies, n);
+    db_bind_text_array(query, client_ids, n);
+}
+
+static void on_sent(struct db_group_item *item, const struct db_result *result, int row)
+{
+    const struct request *request = &sending_of(item)->request;
     Stoa__Chat__V1__SendMessageResponse response = STOA__CHAT__V1__SEND_MESSAGE_RESPONSE__INIT;
     struct message_row message;
 
-    if (!message_from_result(request, result, &message))
+    if (!message_from_result(request, result, row, &message))
         return;
     response.message = &message.message;
     hub_message_sent(chat_hub(request->service), request->room, &message.message);
     rpc_reply(request->call, &response.base);
 }
 
+int sends_new(struct sends **ret)
+{
+    const struct db_group_options options = {.one = SEND_MESSAGE,
+                                             .many = SEND_MESSAGES,
+                                             .max_statements = 1,
+                                             .max_items = MAX_SENDS,
+                                             .max_bytes = MAX_SEND_BYTES,
+                                             .number_column = SENT_NUMBER,
+                                             .bind_one = bind_one,
+                                             .bind_many = bind_many,
+                                             .done = on_sent};
+    struct sends *sends = calloc(1, sizeof(*sends));
+    int r = sends ? 0 : -ENOMEM;
+
+    for (size_t i = 0; r == 0 && i < GROUPS; i++)
+        r = db_group_new(&options, &sends->groups[i]);
+    if (r < 0)
+        sends_free(sends);
+    else
+        *ret = sends;
+    return r;
+}
+
+void sends_free(struct sends *sends)
+{
+    if (!sends)
+        return;
+    for (size_t i = 0; i < GROUPS; i++)
+        db_group_free(sends->groups[i]);
+    free(sends);
+}
+
 static void send_message(struct service *service, struct rpc_call *call,
                          const Stoa__Chat__V1__SendMessageRequest *from)
 {
-    const Stoa__Chat__V1__SendMessageRequest__NewMessage *message = from->message;
-    struct db_query *query;
-    struct request *request = request_begin(service, call, SEND_MESSAGE, from->room, &query);
+    const struct sends *sends = chat_sends(service);
+    struct sending *sending = request_new(service, call, from->room, sizeof(*sending));
 
-    if (!request)
+    if (!sending)
         return;
-    request->message = message->reply_to;
-    request->tells = true;
-    db_bind_text(query, str_of(message->text));
-    if (message->_reply_to_case)
-        db_bind_int8(query, message->reply_to);
-    else
-        db_bind_null(query);
-    bind_client_id(query, message->client_id);
-    (void)service_query_with(call, query, on_sent, request);
+    sending->message = from->message;
+    sending->request.message = from->message->reply_to;
+    sending->request.tells = true;
+    sending->item.bytes = strlen(from->message->text);
+    (void)service_group(call, sends->groups[(uint64_t)from->room % GROUPS], service_db(service),
+                        &sending->item);
 }
 RPC_UNARY(send_message, struct service, Stoa__Chat__V1__SendMessageRequest)
 
@@ -60,7 +154,7 @@ static void on_edited(void *user, const struct db_result *result)
     Stoa__Chat__V1__EditMessageResponse response = STOA__CHAT__V1__EDIT_MESSAGE_RESPONSE__INIT;
     struct message_row message;
 
-    if (!message_from_result(request, result, &message))
+    if (!message_from_result(request, result, 0, &message))
         return;
     response.message = &message.message;
     rpc_reply(request->call, &response.base);

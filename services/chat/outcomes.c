@@ -113,11 +113,16 @@ static void fail_outcome(const struct request *request, struct str outcome)
 
 bool change_failed(const struct request *request, const struct db_result *result)
 {
+    return change_failed_at(request, result, 0);
+}
+
+bool change_failed_at(const struct request *request, const struct db_result *result, int row)
+{
     struct str outcome;
 
     if (service_query_failed(request->call, result))
         return true;
-    outcome = db_get_text(result, 0, OUTCOME);
+    outcome = row >= 0 ? db_get_text(result, row, OUTCOME) : STR_NULL;
     if (is(outcome, "ok")) {
         if (request->room > 0 && !request->tells)
             hub_room_changed(chat_hub(request->service), request->room);

@@ -3,21 +3,33 @@
 #include "page_token.h"
 #include "text/username_key.h"
 
-struct request *request_begin(struct service *service, struct rpc_call *call,
-                              enum chat_statement statement, int64_t room,
-                              struct db_query **ret_query)
+void *request_new(struct service *service, struct rpc_call *call, int64_t room, size_t size)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct request *request = arena_calloc(arena, 1, sizeof(*request));
+    struct request *request = arena_calloc(rpc_call_arena(call), 1, size);
 
-    *ret_query = db_query(service_db(service), arena, statement);
-    if (!request || !*ret_query) {
+    if (!request) {
         service_fail_memory(call);
         return NULL;
     }
     request->service = service;
     request->call = call;
     request->room = room;
+    return request;
+}
+
+struct request *request_begin(struct service *service, struct rpc_call *call,
+                              enum chat_statement statement, int64_t room,
+                              struct db_query **ret_query)
+{
+    struct request *request = request_new(service, call, room, sizeof(*request));
+
+    if (!request)
+        return NULL;
+    *ret_query = db_query(service_db(service), rpc_call_arena(call), statement);
+    if (!*ret_query) {
+        service_fail_memory(call);
+        return NULL;
+    }
     db_bind_int8(*ret_query, service_caller_id(call));
     if (room > 0)
         db_bind_int8(*ret_query, room);

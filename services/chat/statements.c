@@ -60,12 +60,13 @@
 
 /* In the order of enum message_column. m: a message, p: its author's profile.
  * reaction_counts_pkey, reactions_pkey. */
-#define MESSAGE_COLUMNS_WITH(reactions)                                                      \
-    " m.seq, m.text, CASE WHEN m.author_id = $1 THEN m.client_id END, m.created_at,"         \
+#define MESSAGE_COLUMNS_FOR(viewer, reactions)                                               \
+    " m.seq, m.text, CASE WHEN m.author_id = " viewer " THEN m.client_id END, m.created_at," \
     " m.reply_to, m.edited_at, m.deleted_at, " reactions ", p.username, p.image"
-#define MESSAGE_COLUMNS                                                                      \
-    MESSAGE_COLUMNS_WITH("CASE WHEN m.reaction_kinds > 0"                                    \
-                         " THEN chat.reaction_list(m.room_id, m.seq, $1) END")
+#define MESSAGE_COLUMNS_WITH(reactions) MESSAGE_COLUMNS_FOR("$1", reactions)
+#define REACTIONS_FOR(viewer)                                                                \
+    "CASE WHEN m.reaction_kinds > 0 THEN chat.reaction_list(m.room_id, m.seq, " viewer ") END"
+#define MESSAGE_COLUMNS MESSAGE_COLUMNS_FOR("$1", REACTIONS_FOR("$1"))
 #define AUTHOR PROFILE_OF("m.author_id", "p")
 
 /* ---- changes of rooms ---- */
@@ -106,6 +107,19 @@ static const char set_member_role[] = MEMBER_CHANGE("chat.set_member_role($2, $1
 static const char send_message[] =
     "SELECT m.outcome," MESSAGE_COLUMNS
     " FROM (SELECT f.outcome, (f.message).* FROM chat.send_message($2, $1, $3, $4, $5) f) m" AUTHOR;
+
+/* Several, one after the other: rooms in the order of their ids, as whoever locks several does, and
+ * the messages of each as they were given. $1: callers, $2: rooms, $3: texts, $4: reply_to or 0, $5:
+ * client_id or empty. */
+static const char send_messages[] =
+    "SELECT m.outcome," MESSAGE_COLUMNS_FOR("m.caller", REACTIONS_FOR("m.caller")) ", m.number"
+    " FROM (SELECT each.number, each.caller, f.outcome, (f.message).*"
+    "       FROM (SELECT * FROM unnest($1, $2, $3, $4, $5)"
+    "             WITH ORDINALITY u (caller, room, body, reply, client, number)"
+    "             ORDER BY room, number OFFSET 0) each"
+    "       CROSS JOIN LATERAL chat.send_message(each.room, each.caller, each.body,"
+    "                                            nullif(each.reply, 0), nullif(each.client, '')) f"
+    " ) m" AUTHOR;
 
 /* messages_pkey, events_client_id_key, as all that follow. $3: seq, $4: text, $5: client_id or
  * NULL. */
@@ -307,6 +321,10 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                       send_message,
                       DB_WRITE,
                       {DB_INT8, DB_INT8, DB_TEXT, DB_INT8, DB_TEXT}},
+    [SEND_MESSAGES] = {"send_messages",
+                       send_messages,
+                       DB_WRITE,
+                       {DB_INT8_ARRAY, DB_INT8_ARRAY, DB_TEXT_ARRAY, DB_INT8_ARRAY, DB_TEXT_ARRAY}},
     [EDIT_MESSAGE] = {"edit_message",
                       edit_message,
                       DB_WRITE,

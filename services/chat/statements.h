@@ -19,6 +19,7 @@ enum chat_statement {
     REMOVE_MEMBER,
     SET_MEMBER_ROLE,
     SEND_MESSAGE,
+    SEND_MESSAGES,
     EDIT_MESSAGE,
     DELETE_MESSAGE,
     ADD_REACTION,
@@ -117,6 +118,9 @@ enum event_column {
 
 /* ROOMS_AHEAD. last_seq NULL: there is no such room any more. */
 enum ahead_column { AHEAD_ROOM, AHEAD_LAST_SEQ };
+
+/* SEND_MESSAGES: which of the messages given, from 1 on. */
+#define SENT_NUMBER MESSAGE_COLUMNS_END
 
 /* SEARCH_MESSAGES: may read NULL: there is no such room. */
 #define SEARCH_ROOM MESSAGE_COLUMNS_END

@@ -167,12 +167,14 @@ class Suite:
             self._channels[key] = grpc.insecure_channel(
                 f"unix:{self.socket(service)}" if over == "unix" else self.grpc_address(service),
                 # A pool of connections shared with channels closed before would hide a restart.
-                options=[("grpc.use_local_subchannel_pool", 1)],
+                options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)],
             )
         return self._channels[key]
 
     def grpc_address(self, service):
-        return f"127.0.0.1:{self.ports[f'STOA_{service.upper()}_PORT']}"
+        """Of "chat", or of another instance of it: "chat-2"."""
+        name, _, number = service.partition("-")
+        return f"127.0.0.1:{self.ports[f'STOA_{name.upper()}_PORT'] + 10 * (int(number or 1) - 1)}"
 
     def socket(self, name):
         """Path of a unix socket: "auth", "posts", "chat", "redis"."""

@@ -1,6 +1,17 @@
 """Live rooms: Connect and Subscribe, over gRPC and through the gateway."""
+import contextlib
+import dataclasses
+import itertools
+import signal
+import socket
+import threading
+
+import grpc
+import psycopg2
 import pytest
-from live_fixture import Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
+from live_fixture import SECONDS, Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
+from stoa_contract import GrpcClient
+from stoa_suite_fixture import Suite, wait_until
 
 TRANSPORTS = ("grpc", "websocket")
 
@@ -120,3 +131,387 @@ def test_subscribe(suite, contract, open_room, connect, events_of):
     assert events.next()[1]["event"]["message"]["text"] == "two"
     assert events.next()[0] == "live"
     events.close()
+
+
+# ---- several instances ----
+
+INSTANCES = ("chat", "chat-2", "chat-3")
+REPLAY = 300
+LIMITS = {"STOA_CHAT_REPLAY_EVENTS": REPLAY, "STOA_CHAT_MAX_SUBSCRIPTIONS": 5, "STOA_CHAT_MAX_CONNECTIONS": 6,
+          "STOA_CHAT_MAX_ACTIONS": 40}
+
+
+@dataclasses.dataclass
+class World:
+    """Three instances of chat, and an account's way to each."""
+
+    suite: object
+    contract: object
+    opened: list = dataclasses.field(default_factory=list)
+    names: object = dataclasses.field(default_factory=itertools.count)
+
+    def rpc(self, method, account=None, _instance="chat", **request):
+        service = "auth" if method in ("CreateUser", "Login", "RefreshSession", "EndCurrentSession") else "chat"
+        client = GrpcClient(self.contract, lambda name: self.suite.grpc(_instance if name == "chat" else name))
+        code, answer = client(service, method, request, account and account["token"])
+        assert code == "OK", f"{method}: {code} {answer}"
+        return answer
+
+    def account(self):
+        name = f"user{next(self.names)}"
+        request = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
+        answer = self.rpc("CreateUser", user=request)
+        return {**request, **answer["user"], "refreshToken": answer["refreshToken"]}
+
+    def room(self, *members, kind="ROOM_KIND_PRIVATE"):
+        host = self.account()
+        room = self.rpc("CreateRoom", host, room={"name": "A room", "kind": kind})["room"]["id"]
+        others = [self.account() for _ in members] if members and not isinstance(members[0], dict) else members
+        for other in others:
+            self.rpc("InviteMember", host, room=room, username=other["username"])
+        return (room, host, *others)
+
+    def connect(self, account, instance="chat"):
+        token = account if isinstance(account, str) else account["token"]
+        port = self.suite.ports["STOA_HTTP_PORT"]
+        client = WebSocketLive(port, token) if instance == "gateway" else \
+            GrpcLive(self.contract, self.suite.grpc(instance), token)
+        self.opened.append(client)
+        assert client.expect("welcome")["expiresAt"]
+        return client
+
+    def redis(self, *words):
+        """A command's answer, as it is on the wire."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(str(self.suite.socket("redis")))
+            parts = [f"${len(word)}\r\n{word}\r\n" for word in words]
+            connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+            answer = connection.recv(65536).decode()
+        assert not answer.startswith("-"), answer
+        return answer
+
+    def stored(self, room):
+        """{seq: text} in Postgres."""
+        with contextlib.closing(psycopg2.connect(**self.suite.database())) as database, database.cursor() as cursor:
+            cursor.execute("SELECT seq, text FROM chat.messages WHERE room_id = %s", (room,))
+            return dict(cursor.fetchall())
+
+    def reads(self):
+        """How often each instance has read a room, by what Postgres counts."""
+        with contextlib.closing(psycopg2.connect(**self.suite.database())) as database, database.cursor() as cursor:
+            cursor.execute("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%string_agg(int8send%'")
+            return int(cursor.fetchone()[0])
+
+
+@pytest.fixture(scope="module")
+def three(contract):
+    with Suite(STOA_CHAT_INSTANCES=3, **LIMITS) as suite:
+        yield World(suite, contract)
+
+
+@pytest.fixture
+def world(three):
+    yield three
+    while three.opened:
+        three.opened.pop().close()
+
+
+class Sender(threading.Thread):
+    """Sends until it is stopped, and remembers what was acknowledged: {seq: text}."""
+
+    def __init__(self, client, room, name):
+        super().__init__(daemon=True)
+        self._client, self._room, self._name = client, room, name
+        self._stop_it = threading.Event()
+        self.acknowledged = {}
+        self.start()
+
+    def run(self):
+        for n in itertools.count():
+            if self._stop_it.is_set():
+                return
+            text = f"{self._name} {n}"
+            ack = self._client.done(send={"room": self._room, "text": text, "clientId": text})
+            assert int(ack["seq"]) not in self.acknowledged
+            self.acknowledged[int(ack["seq"])] = text
+
+    def stop(self):
+        self._stop_it.set()
+        self.join(SECONDS)
+        assert not self.is_alive()
+        return self.acknowledged
+
+    def wait(self, more):
+        wanted = len(self.acknowledged) + more
+        wait_until(lambda: len(self.acknowledged) >= wanted, f"{more} more messages of {self._name}", SECONDS)
+
+
+def read_to(client, room, last):
+    """(seq, text) of what the client gets up to a number."""
+    seen = []
+    while not seen or seen[-1][0] < last:
+        name, value = client.next()
+        if name == "event" and value["room"] == room:
+            seen.append((int(value["event"]["seq"]), value["event"].get("message", {}).get("text")))
+    return seen
+
+
+def check_order(seen, first, last):
+    assert [seq for seq, _ in seen] == list(range(first, last + 1))
+
+
+def senders(world, room, accounts):
+    return [Sender(world.connect(account, instance), room, f"at {instance}")
+            for account, instance in zip(accounts, INSTANCES)]
+
+
+def stop_all(running):
+    acknowledged = {}
+    for each in running:
+        acknowledged.update(each.stop())
+    return acknowledged
+
+
+def test_one_order_for_all(world):
+    """Whoever sends where, everybody sees the same order, and what was acknowledged is in Postgres."""
+    room, *accounts = world.room(1, 2)
+    readers = [world.connect(account, where) for account, where in zip(accounts, ("chat", "chat-3", "gateway"))]
+    for each in readers:
+        each.follow(room, after=0)
+    running = senders(world, room, accounts)
+    for each in running:
+        each.wait(60)
+    acknowledged = stop_all(running)
+    last = max(acknowledged)
+    logs = [read_to(each, room, last) for each in readers]
+    check_order(logs[0], 3, last)
+    assert logs[0] == logs[1] == logs[2]
+    assert world.stored(room) == acknowledged == dict(logs[0])
+
+
+def test_reconnecting_anywhere(world):
+    """Over and over, while others send: what was missed, and then what happens, without hole or double."""
+    room, *accounts = world.room(1, 2)
+    running = senders(world, room, accounts)
+    last = 2
+    for turn in range(30):
+        client = world.connect(accounts[0], (*INSTANCES, "gateway")[turn % 4])
+        client.act(subscribe={"room": room, "afterSeq": str(last)})
+        name, _ = client.next()
+        assert name == "ack"
+        events = [int(event["seq"]) for event in client.until_live(room)]
+        events += [int(event["seq"]) for event in client.events(5)]
+        assert events == list(range(last + 1, last + 1 + len(events)))
+        last = events[-1]
+        client.close()
+    acknowledged = stop_all(running)
+    assert world.stored(room) == acknowledged
+
+
+@pytest.mark.parametrize("fault", ("stopped", "cut off", "mute"))
+def test_without_redis(world, fault):
+    """Redis gone, its subscribers cut off, or nothing published: everything comes all the same."""
+    room, *accounts = world.room(1, 2)
+    readers = [world.connect(account, where) for account, where in zip(accounts, ("chat-2", "chat-3"))]
+    for each in readers:
+        each.follow(room, after=0)
+    running = senders(world, room, accounts)
+    running[0].wait(5)
+    if fault == "stopped":
+        world.suite.supervise("stop", "redis")
+    elif fault == "mute":
+        world.redis("ACL", "SETUSER", "default", "-publish")
+    for _ in range(3):
+        if fault == "cut off":
+            world.redis("CLIENT", "KILL", "TYPE", "pubsub")
+        running[0].wait(10)
+    between = max(running[0].acknowledged)
+    logs = [read_to(each, room, between) for each in readers]
+    if fault == "stopped":
+        world.suite.supervise("start", "redis")
+    elif fault == "mute":
+        world.redis("ACL", "SETUSER", "default", "+publish")
+    running[0].wait(10)
+    last = max(stop_all(running))
+    for log, reader in zip(logs, readers):
+        if log[-1][0] < last:
+            log += read_to(reader, room, last)
+    check_order(logs[0], 3, last)
+    assert logs[0] == logs[1] and dict(logs[0]) == world.stored(room)
+
+
+def test_an_instance_dies(world):
+    """kill -9: what was acknowledged is there, and its clients go on at another."""
+    room, *accounts = world.room(1, 2)
+    reader = world.connect(accounts[0], "chat-2")
+    reader.follow(room, after=0)
+    sender = Sender(world.connect(accounts[1], "chat"), room, "goes on")
+    seen = [seq for seq, _ in read_to(reader, room, 10)]
+    world.suite.kill("chat-2")
+    with contextlib.suppress(Ended):
+        while True:
+            name, value = reader.next()
+            seen += [int(value["event"]["seq"])] if name == "event" else []
+    assert reader.ended[0] == "UNAVAILABLE"
+    last = seen[-1]
+    other = world.connect(accounts[0], "chat-3")
+    other.act(subscribe={"room": room, "afterSeq": str(last)})
+    assert other.next()[0] == "ack"
+    seen += [int(event["seq"]) for event in other.until_live(room)]
+    end = max(sender.stop())
+    if seen[-1] < end:
+        seen += [seq for seq, _ in read_to(other, room, end)]
+    assert seen == list(range(3, end + 1))
+    wait_until(lambda: world.suite.pid("chat-2"), "chat-2 is back")
+
+
+def test_an_instance_stops(world):
+    """SIGTERM: its streams end with a word to go elsewhere."""
+    _, host = world.room()
+    client = world.connect(host, "chat-3")
+    pid = world.suite.kill("chat-3", signal.SIGTERM)
+    code, reason = client.end()
+    assert code == "UNAVAILABLE" and "connect again" in reason
+    world.suite.wait_restarted("chat-3", pid)
+
+
+# ---- who may follow what ----
+
+
+def ready(world, instance):
+    """Waits until an instance that has just been started serves."""
+    health = world.contract.method("grpc.health.v1.Health", "Check")
+    check = world.suite.grpc(instance).unary_unary(
+        health.path, health.request.SerializeToString, health.response.FromString)
+
+    def serves():
+        with contextlib.suppress(grpc.RpcError):
+            return check(health.request(), timeout=5).status == 1
+        return False
+
+    wait_until(serves, f"{instance} serves", SECONDS)
+
+
+@pytest.mark.parametrize("how", ("removed", "left", "deleted"))
+def test_gone(world, how):
+    """Everything up to the end of the membership, in order, then `gone`, and nothing after it."""
+    for instance in INSTANCES:
+        ready(world, instance)
+    room, host, guest = world.room(1)
+    reader, other = world.connect(guest, "chat-2"), world.connect(host, "chat-3")
+    for each in (reader, other):
+        each.follow(room, after=1)
+    other.done(send={"room": room, "text": "before", "clientId": "1"})
+    if how == "removed":
+        world.rpc("RemoveMember", host, room=room, username=guest["username"])
+    elif how == "left":
+        world.rpc("LeaveRoom", guest, room=room)
+    else:
+        world.rpc("DeleteRoom", host, room=room)
+    kinds = ["MESSAGE"] if how == "deleted" else ["MESSAGE", "MEMBER_REMOVED" if how == "removed" else "MEMBER_LEFT"]
+    assert [each["kind"].removeprefix("EVENT_KIND_") for each in reader.events(len(kinds))] == kinds
+    assert reader.expect("gone") == {"room": room, "reason": f"GONE_REASON_{how.upper()}"}
+    if how != "deleted":
+        other.done(send={"room": room, "text": "secret", "clientId": "2"})
+    # What is asked for now is refused, and nothing came before that.
+    assert reader.refused(subscribe={"room": room})["reason"] == "NOT_FOUND"
+    assert reader.backlog == []
+
+
+def test_strangers(world):
+    private, host = world.room()
+    public, owner = world.room(kind="ROOM_KIND_PUBLIC")
+    stranger = world.account()
+    client = world.connect(stranger, "chat-2")
+    for room, reason, code in ((private, "NOT_FOUND", 5), (public, "NOT_A_MEMBER", 7), ("999999999", "NOT_FOUND", 5)):
+        error = client.refused(subscribe={"room": room})
+        assert (error["room"], error["reason"], error["code"]) == (room, reason, code)
+    # Whoever joins is a member at once, at every instance.
+    world.rpc("JoinRoom", stranger, room=public)
+    assert [event["kind"] for event in client.follow(public, after=0)] == ["EVENT_KIND_MEMBER_JOINED"]
+    assert client.refused(send={"room": private, "text": "x", "clientId": "1"})["reason"] == "NOT_FOUND"
+
+
+# ---- limits, and what is wrong ----
+
+
+def send_many(client, room, count, text="", at_once=40):
+    """Some at once, as many as may wait."""
+    numbers = []
+    for n in range(count):
+        numbers.append(client.act(send={"room": room, "text": text + str(n), "clientId": str(n)}))
+        if len(numbers) == at_once or n == count - 1:
+            for number in numbers:
+                assert client.answer(number)[0] == "ack"
+            numbers = []
+
+
+def test_too_far_behind(world):
+    room, host = world.room()
+    client = world.connect(host)
+    send_many(client, room, REPLAY + 1)
+    client.done(subscribe={"room": room, "afterSeq": "0"})
+    assert client.expect("reset") == {"room": room, "lastSeq": str(REPLAY + 1)}
+    assert len(client.follow(room, after=1)) == REPLAY
+    # From the future, as after the loss of a database.
+    client.done(subscribe={"room": room, "afterSeq": str(REPLAY + 2)})
+    assert client.expect("reset") == {"room": room, "lastSeq": str(REPLAY + 1)}
+    # It follows the room no longer.
+    client.done(send={"room": room, "text": "unheard", "clientId": "unheard"})
+    assert client.backlog == []
+
+
+def test_bad_actions(world):
+    """They are answered, and the connection goes on."""
+    room, host = world.room()
+    for instance in ("chat", "gateway"):
+        client = world.connect(host, instance)
+        error = client.refused(send={"room": room, "text": " ", "clientId": "1"})
+        assert error["reason"] == "INVALID_FIELDS" and error["violations"][0]["field"] == "send.text"
+        assert client.refused(send={"room": room, "text": "without"})["violations"][0]["field"] == "send.client_id"
+        assert client.refused(subscribe={"room": "0"})["violations"][0]["field"] == "subscribe.room"
+        assert client.refused()["reason"] == "INVALID_FIELDS"
+        assert client.refused(edit={"room": room, "seq": "99", "text": "x"})["reason"] == "NOT_FOUND"
+        assert client.refused(react={"room": room, "seq": "1", "emoji": "a b"})["violations"][0]["field"] == "emoji"
+        assert client.done(unsubscribe={"room": room}) == {"id": "7", "room": room, "seq": "0"}
+
+
+def test_limits(world):
+    host = world.account()
+    rooms = [world.rpc("CreateRoom", host, room={"name": str(n)})["room"]["id"] for n in range(6)]
+    client = world.connect(host)
+    for room in rooms[:5]:
+        client.follow(room)
+    assert client.refused(subscribe={"room": rooms[5]})["reason"] == "TOO_MANY_SUBSCRIPTIONS"
+    client.follow(rooms[0])
+    client.done(unsubscribe={"room": rooms[0]})
+    client.follow(rooms[5])
+    # Connections, of this account at this instance.
+    more = [world.connect(host) for _ in range(5)]
+    with pytest.raises(Ended) as refused:
+        world.connect(host)
+    assert refused.value.code == "RESOURCE_EXHAUSTED"
+    more[0].close()
+    wait_until(lambda: connects(world, host), "a connection is free again")
+
+
+def connects(world, account):
+    with contextlib.suppress(Ended):
+        return world.connect(account)
+    return None
+
+
+def test_too_many_actions(world):
+    room, host = world.room()
+    client = world.connect(host)
+    with contextlib.closing(psycopg2.connect(**world.suite.database())) as database, database.cursor() as cursor:
+        cursor.execute("SELECT FROM chat.rooms WHERE id = %s FOR UPDATE", (room,))  # so that they wait
+        numbers = [client.act(send={"room": room, "text": str(n), "clientId": str(n)}) for n in range(45)]
+        refused = [client.expect("error") for _ in range(5)]
+        assert {each["reason"] for each in refused} == {"TOO_MANY_ACTIONS"}
+        assert [each["id"] for each in refused] == numbers[40:]
+    acks = [client.expect("ack") for _ in range(40)]
+    # The order of one connection is that of its messages.
+    assert sorted(acks, key=lambda ack: int(ack["seq"])) == sorted(acks, key=lambda ack: int(ack["id"]))
+    assert [world.stored(room)[n + 1] for n in range(40)] == [str(n) for n in range(40)]
