@@ -255,8 +255,7 @@ static const char rooms_ahead[] =
 
 /* Of the cluster, and of the database in it. */
 static const char database_identity[] =
-    "SELECT s.system_identifier || '-' || d.oid FROM pg_control_system() s"
-    " JOIN pg_database d ON d.datname = current_database()";
+    "SELECT system_identifier || '-' || current_database() FROM pg_control_system()";
 
 /* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
  * which are sorted. $2: room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and

@@ -61,6 +61,7 @@ class Suite:
         self._folder.chmod(0o711)
         self.run_dir = self._folder / subfolder
         self._channels = {}
+        self._old_channels = []
         self._killed = []
         self.process = None
         self.ports = {}
@@ -120,7 +121,7 @@ class Suite:
         return False
 
     def _stop(self):
-        for channel in self._channels.values():
+        for channel in (*self._channels.values(), *self._old_channels):
             channel.close()
         self._channels.clear()
         if self.process is not None and self.process.poll() is None:
@@ -167,7 +168,7 @@ class Suite:
             self._channels[key] = grpc.insecure_channel(
                 f"unix:{self.socket(service)}" if over == "unix" else self.grpc_address(service),
                 # A pool of connections shared with channels closed before would hide a restart.
-                options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)],
+                options=[("grpc.use_local_subchannel_pool", 1)],
             )
         return self._channels[key]
 
@@ -216,6 +217,10 @@ class Suite:
         pid = wait_until(lambda: self.pid(program), f"{program} runs")
         self._killed.append(program)
         os.kill(pid, number)
+        # grpcio waits a second and more before it tries an address again. What goes on over the old
+        # channel is to end by itself.
+        for key in [key for key in self._channels if key[0] == program]:
+            self._old_channels.append(self._channels.pop(key))
         return pid
 
     def wait_restarted(self, program, old_pid):

@@ -382,11 +382,10 @@ def test_an_instance_stops(world):
 def ready(world, instance):
     """Waits until an instance that has just been started serves."""
     health = world.contract.method("grpc.health.v1.Health", "Check")
-    check = world.suite.grpc(instance).unary_unary(
-        health.path, health.request.SerializeToString, health.response.FromString)
 
     def serves():
-        with contextlib.suppress(grpc.RpcError):
+        with grpc.insecure_channel(world.suite.grpc_address(instance)) as channel, contextlib.suppress(grpc.RpcError):
+            check = channel.unary_unary(health.path, health.request.SerializeToString, health.response.FromString)
             return check(health.request(), timeout=5).status == 1
         return False
 

@@ -25,7 +25,7 @@ STATEMENTS = {
 }
 # What the services do by themselves; <unnamed> is what lib/pg sets on a new connection.
 OWN = {"<unnamed>", "verification_keys", "revocations", "publish_key", "purge_keys", "purge_account",
-       "purge_sessions", "purge_revocations", "purge_room", "sort_search_index"}
+       "purge_sessions", "purge_revocations", "purge_room", "sort_search_index", "database_identity", "rooms_ahead"}
 EXECUTED = re.compile(r"^(stoa_\w+) LOG:  (?:execute (\S+?)|statement): (.*)", re.MULTILINE)
 
 

@@ -102,6 +102,8 @@ static long sql_plan_pages(const char *plan)
     const char *at = strstr(plan, "Buffers: shared"), *end = at ? strchr(at, '\n') : NULL;
     long pages = 0;
 
+    if (!at)
+        return 0; /* it touches none */
     assert_non_null(end);
     for (const char *eq = strchr(at, '='); eq && eq < end; eq = strchr(eq + 1, '='))
         pages += strtol(eq + 1, NULL, 10);

@@ -374,6 +374,52 @@ static void numbers_have_no_holes_after_a_race(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), N / DOUBLES);
 }
 
+/* As one statement, in the order in which they are given in each room; whoever may not write, and
+ * who writes twice, is told so and holds nobody up. */
+static void messages_go_together(void **state UNUSED)
+{
+    const int64_t callers[] = {ADA, BOB, CLEO, ADA, ADA, BOB};
+    const int64_t rooms[] = {2, 1, 1, 1, 2, 1}, replies[] = {0, 0, 0, 0, 1, 77};
+    const struct str texts[] = {STR("two"),   STR("one"),  STR("stranger"),
+                                STR("three"), STR("four"), STR("lost")};
+    const struct str client_ids[] = {STR("same"), STR(""), STR(""), STR(""), STR("same"), STR("")};
+    static const struct {
+        const char *outcome;
+        int64_t seq;
+        const char *text;
+    } want[] = {{"ok", 1, "two"},   {"ok", 4, "one"}, {"not_member", 0, NULL},
+                {"ok", 5, "three"}, {"ok", 1, "two"}, {"no_reply", 0, NULL}};
+    struct db_query *query = db_query(db, &arena, SEND_MESSAGES);
+    struct answer a;
+
+    create(ADA, PUBLIC);
+    create(ADA, PUBLIC);
+    change("ok", INVITE_MEMBER, I(ADA), I(1), "bob");
+    change("ok", JOIN_ROOM, I(CLEO), I(1));
+    change("ok", LEAVE_ROOM, I(CLEO), I(1));
+    db_bind_int8_array(query, callers, 6);
+    db_bind_int8_array(query, rooms, 6);
+    db_bind_text_array(query, texts, 6);
+    db_bind_int8_array(query, replies, 6);
+    db_bind_text_array(query, client_ids, 6);
+    assert_int_equal(answer_run(&a, query), DB_OK);
+    assert_int_equal(db_rows(&a.result), 6);
+    for (int row = 0; row < 6; row++) {
+        int64_t number = db_get_int8(&a.result, row, SENT_NUMBER);
+
+        assert_string_equal(db_get_text(&a.result, row, OUTCOME).p, want[number - 1].outcome);
+        if (!want[number - 1].text) {
+            assert_true(db_is_null(&a.result, row, MESSAGE_SEQ));
+            continue;
+        }
+        assert_int_equal(db_get_int8(&a.result, row, MESSAGE_SEQ), want[number - 1].seq);
+        assert_string_equal(db_get_text(&a.result, row, MESSAGE_TEXT).p, want[number - 1].text);
+        assert_true(number != 1 ||
+                    str_eq(db_get_text(&a.result, row, MESSAGE_CLIENT_ID), STR("same")));
+    }
+    answer_free(&a);
+}
+
 /* Two hundred changes of every kind at once, each twice. */
 static void everything_at_once_has_one_order(void **state UNUSED)
 {
@@ -1052,6 +1098,8 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {SET_MEMBER_ROLE, "1, 1, 'u3000', 2", 70},
         {SEND_MESSAGE, "1, 1, 'text', NULL, NULL", 60},
         {SEND_MESSAGE, "1, 1, 'text', 77, 'c77'", 60},
+        {SEND_MESSAGES, "'{1,1,1,1}', '{1,1,2,2}', '{a,b,c,d}', '{0,77,0,0}', '{\"\",c77,x,\"\"}'",
+         200},
         {EDIT_MESSAGE, "1, 1, 20000, 'other', 'e1'", 100},
         {DELETE_MESSAGE, "1, 1, 20000, 'e1'", 110},
         {ADD_REACTION, "1, 1, 20000, '+1', 'e1'", 80},
@@ -1061,6 +1109,10 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_MESSAGES_BEFORE, "1, 1, 0, 20000, 50", 300},
         {LIST_MESSAGES_BEFORE, "1, 1, 0, 9223372036854775807, 50", 300},
         {LIST_EVENTS, "1, 1, 20000, 50", 700},
+        {ROOM_EVENTS, "0, 1, 20000, 50, false", 700},
+        {ROOM_EVENTS, "0, 1, 59990, 1000, true", 1600}, /* 100 events and 4,000 members */
+        {ROOMS_AHEAD, "'{1,2,77,9999}', '{1,60000,0,0}'", 40},
+        {DATABASE_IDENTITY, NULL, 20},
         {SEARCH_MESSAGES,
          "1, NULL, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21", 3500},
         {SEARCH_MESSAGES, "1, 1, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21",
@@ -1118,6 +1170,7 @@ int main(void)
         TEST(a_double_gets_the_first_answer),
         TEST(without_room_or_account_nothing_is_stored),
         TEST(replies_are_to_messages_of_the_room),
+        TEST(messages_go_together),
         TEST(edits_and_deletions_have_their_place),
         TEST(reactions_are_counted),
         TEST(numbers_have_no_holes_after_a_race),
