@@ -236,6 +236,7 @@ $(OUT)/tests/test_throttle: $(OUT)/services/auth/throttle.o
 $(OUT)/tests/test_highlight: $(OUT)/services/posts/highlight.o
 $(OUT)/tests/test_tags: $(OUT)/services/posts/tags.o
 $(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
+$(OUT)/tests/test_live: $(addprefix $(OUT)/services/chat/,window.o account_set.o live_parts.o)
 $(OUT)/tests/test_task_line: $(addprefix $(OUT)/cli/task/,line.o date.o)
 $(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/task/,file.o journal.o)
 $(OUT)/tests/test_task_settings: $(OUT)/cli/task/settings.o

@@ -156,6 +156,10 @@ struct event_row {
     struct message_row message;
 };
 
+/* NULL when there is none, or it has been deleted. username, image: columns. */
+Stoa__Chat__V1__Author *author_from_row(const struct db_result *result, int row, int username,
+                                        int image, Stoa__Chat__V1__Author *ret);
+
 void room_from_row(const struct db_result *result, int row, struct room_row *ret);
 void member_from_row(const struct db_result *result, int row, struct member_row *ret);
 

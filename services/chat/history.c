@@ -1,6 +1,7 @@
 /* ListMessages, ListEvents, MarkRead: each binds one statement on a poller thread and answers from
  * its outcome on the database's engine thread. */
-#include "chat.h"
+#include "live.h"
+#include "live_parts.h"
 
 /* ---- ListMessages ---- */
 
@@ -98,6 +99,20 @@ RPC_UNARY(list_events, struct service, Stoa__Chat__V1__ListEventsRequest)
 
 /* ---- MarkRead ---- */
 
+/* Those who follow the room see how far others have read. */
+static void announce_mark(const struct request *request, const struct db_result *result)
+{
+    Stoa__Chat__V1__Author account;
+    struct rpc_packed *part;
+
+    if (!author_from_row(result, 0, MARK_USERNAME, MARK_IMAGE, &account))
+        return;
+    part = part_read(request->room, &account, db_get_int8(result, 0, MARK_READ_SEQ));
+    if (part)
+        hub_announce(chat_hub(request->service), request->room, part);
+    rpc_packed_unref(part);
+}
+
 static void on_marked(void *user, const struct db_result *result)
 {
     const struct request *request = user;
@@ -105,6 +120,9 @@ static void on_marked(void *user, const struct db_result *result)
 
     if (read_failed(request, result))
         return;
+    if (db_get_bool(result, 0, MARK_MOVED) &&
+        db_get_int4(result, 0, MARK_MEMBER_COUNT) <= CHAT_MAX_READERS)
+        announce_mark(request, result);
     response.read_seq = db_get_int8(result, 0, MARK_READ_SEQ);
     response.unread_count = db_get_int8(result, 0, MARK_UNREAD);
     rpc_reply(request->call, &response.base);

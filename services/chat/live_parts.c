@@ -128,6 +128,18 @@ struct rpc_packed *part_reset(int64_t room, int64_t last_seq)
     return rpc_pack(&r.base);
 }
 
+struct rpc_packed *part_read(int64_t room, Stoa__Chat__V1__Author *account, int64_t seq)
+{
+    Stoa__Chat__V1__ReadMark mark = STOA__CHAT__V1__READ_MARK__INIT;
+    response r = RESPONSE(READ);
+
+    mark.room = room;
+    mark.account = account;
+    mark.seq = seq;
+    r.read = &mark;
+    return rpc_pack(&r.base);
+}
+
 struct rpc_packed *part_gone(int64_t room, Stoa__Chat__V1__GoneReason reason)
 {
     Stoa__Chat__V1__Gone gone = STOA__CHAT__V1__GONE__INIT;

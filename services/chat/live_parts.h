@@ -14,6 +14,7 @@ struct rpc_packed *part_error(const char *id, int64_t room, const struct rpc_err
 struct rpc_packed *part_event(int64_t room, Stoa__Chat__V1__Event *event);
 struct rpc_packed *part_live(int64_t room, int64_t seq);
 struct rpc_packed *part_reset(int64_t room, int64_t last_seq);
+struct rpc_packed *part_read(int64_t room, Stoa__Chat__V1__Author *account, int64_t seq);
 struct rpc_packed *part_gone(int64_t room, Stoa__Chat__V1__GoneReason reason);
 
 /* The event of a message as it was sent, for everybody. */

@@ -9,9 +9,8 @@ static char *text(const struct db_result *result, int row, int column)
     return (char *)db_get_text(result, row, column).p;
 }
 
-/* NULL when there is none, or it has been deleted. */
-static Stoa__Chat__V1__Author *author_from_row(const struct db_result *result, int row,
-                                               int username, int image, Stoa__Chat__V1__Author *ret)
+Stoa__Chat__V1__Author *author_from_row(const struct db_result *result, int row, int username,
+                                        int image, Stoa__Chat__V1__Author *ret)
 {
     if (db_is_null(result, row, username))
         return NULL;

@@ -143,9 +143,10 @@ static const char mark_read[] =
     "WITH room AS (SELECT * FROM " ROOM_OF_CALLER "), moved AS ("
     "  UPDATE chat.members m SET read_seq = least($3, room.last_seq) FROM room"
     "  WHERE m.room_id = $2 AND m.account_id = $1 AND m.role > 0"
-    "  AND m.read_seq < least($3, room.last_seq)"
-    ") SELECT r.my_role > 0, mark.seq, " UNREAD("mark.seq")
-    " FROM room r" MY_MEMBERSHIP
+    "  AND m.read_seq < least($3, room.last_seq) RETURNING true"
+    ") SELECT r.my_role > 0, mark.seq, " UNREAD("mark.seq") ", EXISTS (SELECT FROM moved),"
+    " r.member_count, p.username, p.image"
+    " FROM room r" MY_MEMBERSHIP PROFILE_OF("$1", "p")
     " CROSS JOIN LATERAL (SELECT greatest(m.read_seq, least($3, r.last_seq))) mark (seq)";
 
 /* ---- rooms ---- */

@@ -129,7 +129,15 @@ enum ahead_column { AHEAD_ROOM, AHEAD_LAST_SEQ };
 enum reaction_column { REACTION_COUNT = 1, REACTION_MINE };
 
 /* MARK_READ */
-enum mark_column { MARK_MAY_READ, MARK_READ_SEQ, MARK_UNREAD };
+enum mark_column {
+    MARK_MAY_READ,
+    MARK_READ_SEQ,
+    MARK_UNREAD,
+    MARK_MOVED, /* it was elsewhere before */
+    MARK_MEMBER_COUNT,
+    MARK_USERNAME,
+    MARK_IMAGE,
+};
 
 /* The longest page; and a row more, which says that there is a next one. The statements count on
  * it. */
@@ -141,6 +149,9 @@ enum mark_column { MARK_MAY_READ, MARK_READ_SEQ, MARK_UNREAD };
 
 /* Unread messages are counted among so many of the latest numbers of a room. */
 #define CHAT_MAX_UNREAD 1000
+
+/* Members of a room in which everybody is told of everybody's read marks. */
+#define CHAT_MAX_READERS 100
 
 /* Rows that PURGE_ROOM removes at once. */
 #define CHAT_PURGE_BATCH 1000
