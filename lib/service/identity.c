@@ -192,7 +192,8 @@ bool identity_caller_ended(struct identity *identity, const struct service_calle
         return false;
     *ret_error = (struct rpc_error){
         .code = RPC_UNAUTHENTICATED,
-        .message = STR("token is invalid"),
+        .message = expired ? STR("TOKEN_EXPIRED: the access token has expired")
+                           : STR("TOKEN_REVOKED: the session has been ended"),
         .reason = expired ? "TOKEN_EXPIRED" : "TOKEN_REVOKED",
         .violations = &invalid,
         .n_violations = 1,

@@ -88,7 +88,8 @@ const struct service_caller *service_caller(const struct rpc_call *call);
 int64_t service_caller_id(const struct rpc_call *call);
 
 /* A stream outlives the check at its beginning: whether the caller's token would pass it now. True:
- * *ret_error says why it would not, as the check would. Any thread. */
+ * *ret_error says why it would not, in the message as well, which is all that is left of it in a
+ * WebSocket's Close. Any thread. */
 bool service_caller_ended(struct service *service, const struct service_caller *caller,
                           struct rpc_error *ret_error) MUST_CHECK;
 

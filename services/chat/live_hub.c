@@ -349,7 +349,7 @@ void hub_stop(struct hub *hub)
     TAILQ_FOREACH(session, &hub->sessions, next)
     session_end(session,
                 &(struct rpc_error){.code = RPC_UNAVAILABLE,
-                                    .message = STR("the instance stops: connect again"),
+                                    .message = STR("STOPPING: the instance stops, connect again"),
                                     .reason = "STOPPING",
                                     .retry_after_ms = 1},
                 false);

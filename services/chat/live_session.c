@@ -173,7 +173,7 @@ static void refuse_session(struct live_session *session, int r)
 
     if (r == -ESHUTDOWN)
         error = (struct rpc_error){.code = RPC_UNAVAILABLE,
-                                   .message = STR("the instance stops: connect again"),
+                                   .message = STR("STOPPING: the instance stops, connect again"),
                                    .reason = "STOPPING",
                                    .retry_after_ms = 1};
     else if (r == -EMFILE)

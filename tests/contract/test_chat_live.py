@@ -2,16 +2,20 @@
 import contextlib
 import dataclasses
 import itertools
+import json
 import signal
 import socket
 import threading
+import time
 
 import grpc
+import jwt
 import psycopg2
 import pytest
 from live_fixture import SECONDS, Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
-from stoa_contract import GrpcClient
+from stoa_contract import GrpcClient, token_part
 from stoa_suite_fixture import Suite, wait_until
+from websocket_fixture import Refused
 
 TRANSPORTS = ("grpc", "websocket")
 
@@ -196,12 +200,6 @@ class World:
         with contextlib.closing(psycopg2.connect(**self.suite.database())) as database, database.cursor() as cursor:
             cursor.execute("SELECT seq, text FROM chat.messages WHERE room_id = %s", (room,))
             return dict(cursor.fetchall())
-
-    def reads(self):
-        """How often each instance has read a room, by what Postgres counts."""
-        with contextlib.closing(psycopg2.connect(**self.suite.database())) as database, database.cursor() as cursor:
-            cursor.execute("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%string_agg(int8send%'")
-            return int(cursor.fetchone()[0])
 
 
 @pytest.fixture(scope="module")
@@ -514,3 +512,194 @@ def test_too_many_actions(world):
     # The order of one connection is that of its messages.
     assert sorted(acks, key=lambda ack: int(ack["seq"])) == sorted(acks, key=lambda ack: int(ack["id"]))
     assert [world.stored(room)[n + 1] for n in range(40)] == [str(n) for n in range(40)]
+
+
+# ---- tokens ----
+
+
+def forged(world, token, seconds):
+    """The same token, with so many seconds to live; signed with the suite's own key."""
+    header, claims = (json.loads(token_part(token, index)) for index in (0, 1))
+    jwk = json.loads((world.suite.run_dir / "keys/auth.jwk").read_text())
+    key = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).from_jwk(json.dumps(jwk))
+    now = int(time.time())
+    return jwt.encode({**claims, "iat": now - 60, "nbf": now - 60, "exp": now + seconds}, key, "ES256",
+                      {"kid": header["kid"], "typ": header["typ"]})
+
+
+LEEWAY = 5  # of clocks, within which a token still counts
+
+
+@pytest.mark.parametrize("instance", ("chat", "gateway"))
+def test_a_token_expires(world, instance):
+    """The stream ends, unless another token has come in time."""
+    host = world.account()
+    soon = forged(world, host["token"], 2 - LEEWAY)
+    clients = [world.connect(soon, instance) for _ in range(2)]
+    assert clients[1].refused(renew={"accessToken": "nonsense"})["reason"] == "TOKEN_INVALID"
+    other = world.account()
+    assert clients[1].refused(renew={"accessToken": other["token"]})["reason"] == "OTHER_ACCOUNT"
+    clients[1].done(renew={"accessToken": host["token"]})
+    code, reason = clients[0].end()
+    assert code == ("UNAUTHENTICATED" if instance == "chat" else 4016) and reason.startswith("TOKEN_EXPIRED")
+    room = world.rpc("CreateRoom", host, room={"name": "A room"})["room"]["id"]
+    assert clients[1].follow(room, after=0) == []
+
+
+@pytest.mark.parametrize("instance", ("chat-2", "gateway"))
+def test_a_session_is_ended(world, instance):
+    account = world.account()
+    login = world.rpc("Login", user={name: account[name] for name in ("email", "password")})["user"]["token"]
+    ended, other = world.connect(login, instance), world.connect(account, instance)
+    world.rpc("EndCurrentSession", {"token": login})
+    code, reason = ended.end()
+    assert code == ("UNAUTHENTICATED" if instance == "chat-2" else 4016) and reason.startswith("TOKEN_REVOKED")
+    other.done(unsubscribe={"room": "1"})
+
+
+def test_without_a_good_token(world):
+    account = world.account()
+    revoked = world.rpc("Login", user={name: account[name] for name in ("email", "password")})["user"]["token"]
+    world.rpc("EndCurrentSession", {"token": revoked})
+    stale = forged(world, account["token"], -30)
+    room = world.rpc("CreateRoom", account, room={"name": "A room"})["room"]["id"]
+    for token, reason in (("nonsense", "TOKEN_INVALID"), (stale, "TOKEN_EXPIRED"), (revoked, "TOKEN_REVOKED")):
+        wait_until(lambda token=token: refused_with(world, token, "chat"), "it counts no longer")
+        with pytest.raises(Refused) as refused:
+            world.connect(token, "gateway")
+        assert refused.value.status == 401 and reason in refused.value.body.decode()
+        events = ServerSentEvents(world.suite.ports["STOA_HTTP_PORT"], token, room)
+        assert events.response.status == 401 and reason in events.response.read().decode()
+        with pytest.raises(Ended) as ended:
+            GrpcEvents(world.contract, world.suite.grpc("chat"), token, room).next()
+        assert ended.value.code == "UNAUTHENTICATED"
+
+
+def refused_with(world, token, instance):
+    try:
+        world.connect(token, instance)
+    except Ended as ended:
+        return ended.code == "UNAUTHENTICATED"
+    return False
+
+
+# ---- subscriptions to one room ----
+
+
+@pytest.mark.parametrize("over", ("grpc", "sse"))
+def test_the_end_of_a_subscription(world, over):
+    room, host, guest = world.room(1)
+    stranger = world.account()
+
+    def subscribe(account, after=None):
+        if over == "grpc":
+            return GrpcEvents(world.contract, world.suite.grpc("chat-3"), account["token"], room, after)
+        return ServerSentEvents(world.suite.ports["STOA_HTTP_PORT"], account["token"], room, after)
+
+    if over == "grpc":
+        with pytest.raises(Ended) as refused:
+            subscribe(stranger).next()
+        assert refused.value.code == "NOT_FOUND"
+    else:
+        assert subscribe(stranger).response.status == 404
+    events = subscribe(guest, after=0)
+    assert events.next()[1]["event"]["kind"] == "EVENT_KIND_MEMBER_JOINED"
+    assert events.next() == ("live", {"room": room, "seq": "1"}) and events.last_id == "1"
+    world.rpc("RemoveMember", host, room=room, username=guest["username"])
+    assert events.next()[1]["event"]["kind"] == "EVENT_KIND_MEMBER_REMOVED"
+    assert events.next() == ("gone", {"room": room, "reason": "GONE_REASON_REMOVED"})
+    with pytest.raises(Ended) as ended:
+        events.next()
+    assert ended.value.code == "OK"
+    reset = subscribe(host, after=99)
+    assert reset.next() == ("reset", {"room": room, "lastSeq": "2"})
+    with pytest.raises(Ended):
+        reset.next()
+
+
+# ---- what is kept ----
+
+
+def test_what_was_deleted_is_nowhere(world):
+    """Nor what was written before an edit: also not in a replay of what the instance has kept."""
+    room, host = world.room()
+    client = world.connect(host)
+    client.follow(room)
+    for n, text in enumerate(("first secret", "second secret", "third")):
+        client.done(send={"room": room, "text": text, "clientId": str(n)})
+    client.done(edit={"room": room, "seq": "2", "text": "edited"})
+    client.done(delete={"room": room, "seq": "1"})
+    assert client.events(5)[-1]["kind"] == "EVENT_KIND_MESSAGE_DELETED"
+    for each in (client, world.connect(host), world.connect(host, "chat-2")):
+        events = each.follow(room, after=0)
+        assert "secret" not in json.dumps(events)
+        assert [event["message"]["text"] for event in events] == ["", "edited", "third", "edited", ""]
+
+
+def test_read_marks(world):
+    room, host, guest = world.room(1)
+    reader, writer = world.connect(host, "chat-3"), world.connect(guest, "chat")
+    reader.follow(room)
+    seq = writer.done(send={"room": room, "text": "x", "clientId": "1"})["seq"]
+    assert writer.done(read={"room": room, "seq": "99"})["seq"] == seq
+    assert reader.events(1)[0]["seq"] == seq
+    mark = reader.expect("read")
+    assert (mark["room"], mark["account"]["username"], mark["seq"]) == (room, guest["username"], seq)
+    writer.done(read={"room": room, "seq": "1"})  # it does not move back, and nobody is told
+    writer.done(send={"room": room, "text": "y", "clientId": "2"})
+    assert reader.next()[0] == "event"
+
+
+# ---- slow clients, and many at once ----
+
+
+def test_one_that_does_not_read(world):
+    """It is cut off with a word how to go on; nobody else notices."""
+    room, host, guest = world.room(1)
+    # A client that takes no more than it has been asked for.
+    channel = grpc.insecure_channel(
+        world.suite.grpc_address("chat"), options=[("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)])
+    slow, reader = GrpcLive(world.contract, channel, guest["token"]), world.connect(host, "chat")
+    world.opened.append(slow)
+    slow.expect("welcome")
+    for each in (slow, reader):
+        each.follow(room)
+    sender = world.connect(host, "chat-2")
+    text = "x" * 4000
+    for begin in range(0, 600, 40):
+        numbers = [sender.act(send={"room": room, "text": text, "clientId": str(begin + n)}) for n in range(40)]
+        for number in numbers:
+            assert sender.answer(number)[0] == "ack"
+        assert [int(event["seq"]) for event in reader.events(40)] == list(range(begin + 2, begin + 42))
+    code, reason = slow.end()
+    assert code == "RESOURCE_EXHAUSTED" and reason.startswith("SLOW_CONSUMER")
+
+
+def test_a_storm(world):
+    """Of many that come back to an instance that knows nothing, the database sees a query for each room."""
+    accounts = [world.account() for _ in range(20)]
+    rooms = [world.room(*accounts)[0] for _ in range(3)]
+    with contextlib.closing(psycopg2.connect(**world.suite.database())) as database, database.cursor() as cursor:
+        database.autocommit = True
+        world.suite.kill("chat-2")
+        ready(world, "chat-2")
+        cursor.execute("ALTER SYSTEM SET log_statement = 'all'")
+        cursor.execute("SELECT pg_reload_conf()")
+        try:
+            wait_until(lambda: "execute rooms_ahead" in world.suite.log("postgres")
+                       or "execute revocations" in world.suite.log("postgres"), "statements are logged")
+            begin = len(world.suite.log("postgres"))
+            clients = [world.connect(account, "chat-2") for account in accounts for _ in range(3)]
+            waiting = [(client, client.act(subscribe={"room": room, "afterSeq": "4"})) for client in clients for room in rooms]
+            for client, number in waiting:
+                assert client.answer(number)[0] == "ack"
+            for client in clients:
+                seen = [client.next() for _ in range(len(rooms) * 17)]  # 20 joined; and live
+                for room in rooms:
+                    mine = [value for name, value in seen if value["room"] == room]
+                    assert [value["event"]["seq"] for value in mine[:-1]] == [str(n) for n in range(5, 21)]
+            executed = world.suite.log("postgres")[begin:].count("execute room_events")
+        finally:
+            cursor.execute("ALTER SYSTEM RESET log_statement")
+            cursor.execute("SELECT pg_reload_conf()")
+    assert executed == len(rooms)
