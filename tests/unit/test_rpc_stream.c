@@ -302,6 +302,68 @@ static void test_stuck_reader_is_cancelled(void **state)
     client_end(&call);
 }
 
+/* ---- messages that are packed once ---- */
+
+/* Many references to the same bytes wait in a queue whose bounds the handler has set. */
+static void test_packed_messages(void **state)
+{
+    struct fixture *f = *state;
+    text_message request = TEXT("0"), large = TEXT(NULL);
+    struct client_call call;
+    struct rpc_call *server_call;
+    struct rpc_packed *packed, *copy;
+    size_t messages, bytes, sent = 0, received = 0;
+    char text[8192];
+    int r;
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    large.service = text;
+    packed = rpc_pack(&large.base);
+    copy = rpc_packed_copy(rpc_packed_bytes(packed));
+    client_request(&f->client, &call, ECHO "Count", 0, &request.base);
+    client_headers(&call);
+    server_call = atomic_load(&seen.call);
+    rpc_stream_bound(server_call, 1000, 10 * rpc_packed_bytes(packed).n);
+    while ((r = rpc_stream_send_packed(server_call, sent % 2 ? copy : packed)) == 0)
+        sent++;
+    assert_int_equal(r, -ENOBUFS);
+    rpc_stream_waiting(server_call, &messages, &bytes);
+    assert_int_equal(messages, 10);
+    assert_int_equal(bytes, 10 * rpc_packed_bytes(packed).n);
+    rpc_packed_unref(packed); /* the stream has references of its own */
+    rpc_packed_unref(rpc_packed_ref(copy));
+    rpc_packed_unref(copy);
+    rpc_packed_unref(NULL);
+    rpc_stream_finish(server_call, NULL);
+    for (text_message *m; (m = client_receive(&call, text_type)); received++) {
+        assert_string_equal(m->service, text);
+        protobuf_c_message_free_unpacked(&m->base, NULL);
+    }
+    assert_int_equal(received, sent);
+    assert_int_equal(client_status(&call), 0);
+    client_end(&call);
+}
+
+/* One message may always wait, whatever its size. */
+static void test_bound_below_a_message(void **state)
+{
+    struct fixture *f = *state;
+    text_message request = TEXT("0");
+    struct client_call call;
+    struct rpc_call *server_call;
+
+    client_request(&f->client, &call, ECHO "Count", 0, &request.base);
+    client_headers(&call);
+    server_call = atomic_load(&seen.call);
+    rpc_stream_bound(server_call, 1, 1);
+    assert_int_equal(send_text(server_call, "larger than a byte"), 0);
+    expect_text(&call, "larger than a byte");
+    rpc_stream_finish(server_call, NULL);
+    assert_int_equal(client_status(&call), 0);
+    client_end(&call);
+}
+
 static void test_cancel_idle_stream(void **state)
 {
     struct fixture *f = *state;
@@ -544,6 +606,8 @@ int main(void)
         STREAM_TEST(test_stream_deadline),
         STREAM_TEST(test_slow_reader_is_bounded),
         STREAM_TEST(test_stuck_reader_is_cancelled),
+        STREAM_TEST(test_packed_messages),
+        STREAM_TEST(test_bound_below_a_message),
         STREAM_TEST(test_cancel_idle_stream),
         STREAM_TEST(test_join),
         STREAM_TEST(test_chat_keeps_order),
