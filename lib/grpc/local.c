@@ -83,14 +83,14 @@ int rpc_local_decode(const struct rpc_call *call, struct str bytes, struct arena
 bool local_ended(struct rpc_call *call, const ProtobufCMessage *response,
                  const struct rpc_error *error)
 {
-    const struct rpc_local *local = &call->local->options;
+    const struct local_call *local = call->local;
 
-    if (!call->local)
+    if (!local)
         return false;
     if (error)
-        local->failed(call->local->user, call, error);
+        local->options.failed(local->user, call, error);
     else
-        local->replied(call->local->user, call, response);
+        local->options.replied(local->user, call, response);
     rpc_call_unref(call);
     return true;
 }

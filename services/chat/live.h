@@ -100,8 +100,9 @@ struct live_session {
     atomic_uint refs;
 
     /* Under the hub's lock. */
-    struct service_caller caller;       /* without the token */
-    struct subscription *subscriptions; /* by room */
+    struct service_caller caller; /* without the token */
+    LIST_HEAD(, subscription) subscriptions;
+    size_t n_subscriptions;
     size_t n_actions;
     bool ended, cut, half_closed;
     int64_t ended_ns;

@@ -22,17 +22,15 @@ enum subscription_state { ASKED, REPLAYING, LIVE };
 struct subscription {
     struct live_session *session;
     struct room *room;
-    int64_t room_id;
     enum subscription_state state;
     int64_t seq;          /* ASKED: after_seq, -1: from now on; REPLAYING: what has been given */
     int64_t member_since; /* at this number of the room it was a member */
     uint64_t born;        /* reads of the room that had begun when it began to wait for one */
     bool waits;           /* for a read of what comes after seq */
     bool read_for;        /* which has come, and did not fit into the window */
-    bool wants_ack;
-    char id[LIVE_ID_BYTES];
-    TAILQ_ENTRY(subscription) next; /* in one list of the room, by its state */
-    UT_hash_handle hh;              /* of the session, by room_id */
+    char *id;             /* of the action that is to be answered; NULL: none */
+    TAILQ_ENTRY(subscription) next;    /* in one list of the room, by its state */
+    LIST_ENTRY(subscription) siblings; /* of the session */
 };
 TAILQ_HEAD(subscription_list, subscription);
 
@@ -57,6 +55,7 @@ struct room {
     size_t n_subscriptions;
     bool reading, again;      /* a read is on its way; another one is wanted after it */
     bool detached;            /* it is no longer the hub's, and goes when it has been read */
+    int64_t heard;            /* before it was known: the latest number that was spoken of */
     uint64_t n_begun, n_done; /* reads */
     struct arena arena;       /* of the read on its way */
     int64_t read_ns;          /* when to read, INT64_MAX: no need */

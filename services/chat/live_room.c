@@ -81,7 +81,11 @@ struct subscription *session_subscription(struct live_session *session, int64_t 
 {
     struct subscription *subscription;
 
-    HASH_FIND(hh, session->subscriptions, &room, sizeof(room), subscription);
+    LIST_FOREACH(subscription, &session->subscriptions, siblings)
+    {
+        if (subscription->room->id == room)
+            break;
+    }
     return subscription;
 }
 
@@ -139,9 +143,11 @@ void subscription_end(struct subscription *subscription)
         remove_from_carrier(room, session->carrier);
     if (--room->n_subscriptions == 0)
         room->idle_ns = clock_monotonic_ns();
-    HASH_DEL(session->subscriptions, subscription);
+    LIST_REMOVE(subscription, siblings);
+    session->n_subscriptions--;
     if (subscription->state != ASKED && !session->ended && transport_of(subscription)->left)
         transport_of(subscription)->left(session, room->id);
+    free(subscription->id);
     free(subscription);
 }
 
@@ -158,12 +164,13 @@ static void end_with(struct subscription *subscription, struct rpc_packed *part)
 static void refuse(struct subscription *subscription, const struct rpc_error *error)
 {
     struct live_session *session = subscription->session;
-    int64_t room = subscription->room_id;
-    char id[LIVE_ID_BYTES];
+    int64_t room = subscription->room->id;
+    char *id = subscription->id;
 
-    memcpy(id, subscription->id, sizeof(id));
+    subscription->id = NULL;
     subscription_end(subscription);
     session_refuse(session, id, room, error);
+    free(id);
 }
 
 static void refuse_memory(struct subscription *subscription)
@@ -187,7 +194,7 @@ static void refuse_stranger(struct subscription *subscription, bool public)
     char number[24];
     struct rpc_error error;
 
-    snprintf(number, sizeof(number), "%lld", (long long)subscription->room_id);
+    snprintf(number, sizeof(number), "%lld", (long long)subscription->room->id);
     room_error(public, str_of(number), &error);
     refuse(subscription, &error);
 }
@@ -205,7 +212,7 @@ static bool is_own_end(const struct subscription *subscription, int64_t seq,
 
 static void end_gone(struct subscription *subscription, int kind)
 {
-    end_with(subscription, part_gone(subscription->room_id,
+    end_with(subscription, part_gone(subscription->room->id,
                                      kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_LEFT
                                          ? STOA__CHAT__V1__GONE_REASON__GONE_REASON_LEFT
                                          : STOA__CHAT__V1__GONE_REASON__GONE_REASON_REMOVED));
@@ -213,7 +220,7 @@ static void end_gone(struct subscription *subscription, int kind)
 
 static void end_reset(struct subscription *subscription)
 {
-    end_with(subscription, part_reset(subscription->room_id, subscription->room->window.last));
+    end_with(subscription, part_reset(subscription->room->id, subscription->room->window.last));
 }
 
 /* All has been given: what comes from now on is for it too. */
@@ -287,9 +294,10 @@ static void begin_replay(struct subscription *subscription)
 
     if (subscription->seq < 0)
         subscription->seq = last;
-    if (subscription->wants_ack &&
-        !session_tell(session, part_ack(subscription->id, room->id, last)))
+    if (subscription->id && !session_tell(session, part_ack(subscription->id, room->id, last)))
         return;
+    free(subscription->id);
+    subscription->id = NULL;
     if (subscription->seq > last) { /* of a future that this database does not have */
         end_reset(subscription);
         return;
@@ -316,25 +324,41 @@ static void decide(struct subscription *subscription)
         begin_replay(subscription);
 }
 
+/* NULL without memory. id: of the action that is to be answered; NULL or empty: none. */
+static struct subscription *subscription_new(struct live_session *session, struct room *room,
+                                             int64_t after_seq, const char *id)
+{
+    struct subscription *subscription = calloc(1, sizeof(*subscription));
+
+    if (subscription && id && *id)
+        subscription->id = strdup(id);
+    if (!subscription || (id && *id && !subscription->id)) {
+        free(subscription);
+        return NULL;
+    }
+    subscription->session = session;
+    subscription->room = room;
+    subscription->seq = after_seq;
+    subscription->born = room->n_begun;
+    LIST_INSERT_HEAD(&session->subscriptions, subscription, siblings);
+    session->n_subscriptions++;
+    TAILQ_INSERT_TAIL(&room->behind, subscription, next);
+    room->n_subscriptions++;
+    return subscription;
+}
+
 void room_subscribe(struct hub *hub, struct live_session *session, int64_t id, int64_t after_seq,
                     const char *action_id)
 {
     struct subscription *subscription = session_subscription(session, id);
     struct room *room = room_find(hub, id);
-    unsigned before;
 
     if (subscription)
         subscription_end(subscription);
-    subscription = calloc(1, sizeof(*subscription));
-    if (subscription && !room)
+    if (!room)
         room = room_new(hub, id);
-    before = HASH_COUNT(session->subscriptions);
-    if (subscription && room) {
-        subscription->room_id = id;
-        HASH_ADD(hh, session->subscriptions, room_id, sizeof(subscription->room_id), subscription);
-    }
-    if (HASH_COUNT(session->subscriptions) == before) {
-        free(subscription);
+    subscription = room ? subscription_new(session, room, after_seq, action_id) : NULL;
+    if (!subscription) {
         session_refuse(session, action_id, id,
                        &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
                                            .message = STR("out of memory"),
@@ -342,15 +366,6 @@ void room_subscribe(struct hub *hub, struct live_session *session, int64_t id, i
                                            .retry_after_ms = RETRY_AFTER_MS});
         return;
     }
-    subscription->session = session;
-    subscription->room = room;
-    subscription->seq = after_seq;
-    subscription->born = room->n_begun;
-    subscription->wants_ack = action_id && *action_id;
-    if (action_id)
-        snprintf(subscription->id, sizeof(subscription->id), "%s", action_id);
-    room->n_subscriptions++;
-    TAILQ_INSERT_TAIL(&room->behind, subscription, next);
     if (room->known)
         decide(subscription);
     else if (!room->reading)
@@ -454,8 +469,10 @@ static void deliver_early(struct room *room)
 
 void room_event(struct room *room, int64_t seq, struct window_entry entry)
 {
+    if (!room->known && seq > room->heard)
+        room->heard = seq;
     if (!room->known || seq <= room->window.last) {
-        rpc_packed_unref(entry.bytes); /* what is being read will have it; or it is there */
+        rpc_packed_unref(entry.bytes); /* it is being read, or here already */
         return;
     }
     if (seq == room->window.last + 1) {
@@ -481,7 +498,7 @@ void room_deleted(struct room *room)
             if (subscription->state == ASKED)
                 refuse_stranger(subscription, false);
             else
-                end_with(subscription, part_gone(subscription->room_id,
+                end_with(subscription, part_gone(subscription->room->id,
                                                  STOA__CHAT__V1__GONE_REASON__GONE_REASON_DELETED));
         }
     }
@@ -644,6 +661,9 @@ static void after_read(struct room *room)
 {
     room->read_ns = INT64_MAX;
     mark_read_for(room);
+    /* Once: whatever somebody says, it is Postgres that has the numbers. */
+    room->again = room->again || room->heard > room->window.last;
+    room->heard = 0;
     settle(room);
     if (room->again && !room->reading)
         begin_read(room);
@@ -726,9 +746,7 @@ static void begin_read(struct room *room)
 
 void room_read(struct room *room)
 {
-    if (!room->known)
-        return; /* it is being read */
-    if (room->reading)
+    if (room->reading || !room->known)
         room->again = true;
     else
         begin_read(room);

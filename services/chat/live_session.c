@@ -86,12 +86,10 @@ void session_after_room(struct live_session *session)
 
 static void end_subscriptions(struct live_session *session)
 {
-    struct subscription *subscription, *next;
+    struct subscription *subscription;
 
-    HASH_ITER(hh, session->subscriptions, subscription, next)
-    {
+    while ((subscription = LIST_FIRST(&session->subscriptions)) != NULL)
         subscription_end(subscription);
-    }
 }
 
 void session_end(struct live_session *session, const struct rpc_error *error, bool at_once)
@@ -225,12 +223,11 @@ void live_drained(struct live_session *session)
     struct subscription *subscription, *next;
 
     hub_lock(hub);
-    HASH_ITER(hh, session->subscriptions, subscription, next)
-    {
+    subscription = LIST_FIRST(&session->subscriptions);
+    for (; subscription && !session->ended; subscription = next) {
+        next = LIST_NEXT(subscription, siblings);
         if (subscription->state == REPLAYING)
-            subscription_pump(subscription);
-        if (session->ended)
-            break; /* next is gone too */
+            subscription_pump(subscription); /* may end the session, and with it the next one */
     }
     hub_unlock(hub);
 }
@@ -566,7 +563,7 @@ void live_subscribe(struct live_session *session, int64_t room, int64_t after_se
         hub_unlock(hub);
         return;
     }
-    if (HASH_COUNT(session->subscriptions) >= max && !session_subscription(session, room))
+    if (session->n_subscriptions >= max && !session_subscription(session, room))
         session_refuse(session, id, room,
                        &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
                                            .message = STR("the connection follows too many rooms"),
