@@ -189,25 +189,20 @@ int channels_change(struct engine *e)
 
 void channels_lost(struct engine *e)
 {
-    struct channel *channel, *next;
-
     e->subscribing = e->beating = false;
-    HASH_ITER(hh, e->channels, channel, next)
-    {
-        channel->state = OFF;
-        if (!channel->wanted)
-            forget(e, channel);
-    }
+    for (struct channel *channel = e->channels; channel; channel = channel->hh.next)
+        channel->state = OFF; /* channels_begin() forgets those that are wanted no longer */
 }
 
 void channels_free(struct engine *e)
 {
-    struct channel *channel, *next;
+    struct channel *channel = e->channels, *next;
     struct channel_change *change;
 
-    HASH_ITER(hh, e->channels, channel, next)
-    {
-        forget(e, channel);
+    HASH_CLEAR(hh, e->channels); /* its table; they are still a list */
+    for (; channel; channel = next) {
+        next = channel->hh.next;
+        free(channel);
     }
     while (e->redis && (change = STAILQ_FIRST(&e->redis->changes)) != NULL) {
         STAILQ_REMOVE_HEAD(&e->redis->changes, next);

@@ -392,7 +392,8 @@ static void settle(struct room *room)
 static void trim(struct room *room)
 {
     const struct live_settings *settings = &room->hub->settings;
-    size_t share = (size_t)settings->cache_bytes / HASH_COUNT(room->hub->rooms);
+    size_t n = HASH_COUNT(room->hub->rooms);
+    size_t share = (size_t)settings->cache_bytes / (n > 0 ? n : 1);
 
     share = share > MIN_ROOM_BYTES ? share : MIN_ROOM_BYTES;
     if (share > (size_t)settings->replay_bytes)
@@ -492,9 +493,10 @@ void room_deleted(struct room *room)
     struct subscription_list *lists[] = {&room->behind, &room->alone, &room->shared};
 
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-        struct subscription *subscription;
+        struct subscription *subscription = TAILQ_FIRST(lists[i]), *next;
 
-        while ((subscription = TAILQ_FIRST(lists[i])) != NULL) {
+        for (; subscription; subscription = next) {
+            next = TAILQ_NEXT(subscription, next);
             if (subscription->state == ASKED)
                 refuse_stranger(subscription, false);
             else

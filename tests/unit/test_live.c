@@ -137,7 +137,7 @@ static void any_order_becomes_the_order(void **state UNUSED)
 
     for (int round = 0; round < 200; round++) {
         enum { N = 60 };
-        int64_t order[2 * N];
+        int64_t order[2 * N] = {0};
         struct window w;
 
         for (int i = 0; i < 2 * N; i++) {
