@@ -13,7 +13,7 @@ import jwt
 import psycopg2
 import pytest
 from live_fixture import SECONDS, Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
-from stoa_contract import GrpcClient, token_part
+from stoa_contract import GrpcClient, HttpClient, token_part
 from stoa_suite_fixture import Suite, wait_until
 from websocket_fixture import Refused
 
@@ -372,6 +372,24 @@ def test_an_instance_stops(world):
     code, reason = client.end()
     assert code == "UNAVAILABLE" and "connect again" in reason
     world.suite.wait_restarted("chat-3", pid)
+
+
+def test_the_gateway_does_without_one(world):
+    """/readyz says who is missing; calls and connections go to the others."""
+    host = world.account()
+    get = HttpClient(world.suite.http)
+    wait_until(lambda: get("GET", "/readyz").status == 200, "all are ready", SECONDS)
+    world.suite.supervise("stop", "chat-2")
+    try:
+        answer = get("GET", "/readyz")
+        assert answer.status == 503 and "one-chat-2" in answer.text
+        for _ in range(9):
+            assert get("GET", "/api/chat/rooms", token=host["token"]).status == 200
+        for _ in range(4):
+            world.connect(host, "gateway").close()
+    finally:
+        world.suite.supervise("start", "chat-2")
+    wait_until(lambda: get("GET", "/readyz").status == 200, "all are ready again", SECONDS)
 
 
 # ---- who may follow what ----
