@@ -1,5 +1,5 @@
-/* Connect and Subscribe as gRPC streams: a session each. On poller threads; what the session layer
- * sends is queued from any. */
+/* Connect and Subscribe as gRPC streams: a session each. On the service's one poller thread, so
+ * that `drained` does not run beside `closed`; what the session layer sends is queued from any. */
 #include "live.h"
 
 #include <errno.h>
