@@ -25,7 +25,7 @@ static bool message_from_result(const struct request *request, const struct db_r
  * that they keep the order in which they came; rooms are spread over a few groups, so that one that
  * is locked for long holds only some others up. */
 
-#define GROUPS 8
+#define GROUPS 4
 #define MAX_SENDS 64
 #define MAX_SEND_BYTES ((size_t)256 << 10)
 

@@ -108,18 +108,12 @@ static const char send_message[] =
     "SELECT m.outcome," MESSAGE_COLUMNS
     " FROM (SELECT f.outcome, (f.message).* FROM chat.send_message($2, $1, $3, $4, $5) f) m" AUTHOR;
 
-/* Several, one after the other: rooms in the order of their ids, as whoever locks several does, and
- * the messages of each as they were given. $1: callers, $2: rooms, $3: texts, $4: reply_to or 0, $5:
- * client_id or empty. */
+/* Several (migrations/0004_send_messages.sql). rooms_pkey, members_pkey, messages_client_id_key,
+ * messages_pkey. $1: callers, $2: rooms, $3: texts, $4: reply_to or 0, $5: client_id or empty. */
 static const char send_messages[] =
     "SELECT m.outcome," MESSAGE_COLUMNS_FOR("m.caller", REACTIONS_FOR("m.caller")) ", m.number"
-    " FROM (SELECT each.number, each.caller, f.outcome, (f.message).*"
-    "       FROM (SELECT * FROM unnest($1, $2, $3, $4, $5)"
-    "             WITH ORDINALITY u (caller, room, body, reply, client, number)"
-    "             ORDER BY room, number OFFSET 0) each"
-    "       CROSS JOIN LATERAL chat.send_message(each.room, each.caller, each.body,"
-    "                                            nullif(each.reply, 0), nullif(each.client, '')) f"
-    " ) m" AUTHOR;
+    " FROM (SELECT f.number, ($1)[f.number] AS caller, f.outcome, (f.message).*"
+    "       FROM chat.send_messages($1, $2, $3, $4, $5) f) m" AUTHOR;
 
 /* messages_pkey, events_client_id_key, as all that follow. $3: seq, $4: text, $5: client_id or
  * NULL. */

@@ -1040,8 +1040,9 @@ static void old_rooms_have_members(void **state UNUSED)
     pg_sql("INSERT INTO chat.messages VALUES (1, 1, 2, 'c', 'one', now()),"
            " (1, 2, 1, NULL, 'two', now()), (1, 3, 98, NULL, 'three', now()),"
            " (2, 1, 3, NULL, 'one', now())");
-    snprintf(command, sizeof(command),
-             "psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f services/chat/migrations/0003_members.sql",
+    snprintf(command, sizeof(command), /* all that came later */
+             "set -e; for f in services/chat/migrations/000[3-9]_*.sql; do"
+             " psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f $f; done",
              pg_conninfo);
     sql_shell("%s", command);
     db = pg_open_db(&(struct db_options){.connections = 8}, chat_statements, CHAT_STATEMENTS);
