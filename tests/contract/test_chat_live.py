@@ -374,6 +374,25 @@ def test_an_instance_stops(world):
     world.suite.wait_restarted("chat-3", pid)
 
 
+def test_postgres_restarts(world):
+    """Connections stay; what could not be said to be stored is sent again, and is one message."""
+    room, *accounts = world.room(1)
+    reader, writer = (world.connect(account, instance) for account, instance in zip(accounts, ("chat-3", "chat")))
+    reader.follow(room, after=0)
+    restart = threading.Thread(target=world.suite.supervise, args=("restart", "postgres"))
+    restart.start()
+    sent = 0
+    while restart.is_alive() or sent < 40:
+        name, value = writer.answer(writer.act(send={"room": room, "text": str(sent), "clientId": str(sent)}))
+        if name == "ack":
+            sent += 1
+            continue
+        assert value["code"] == 14, value  # nobody knows: the same one once more
+        time.sleep(0.02)
+    assert read_to(reader, room, sent + 1) == [(n + 2, str(n)) for n in range(sent)]
+    assert world.stored(room) == {n + 2: str(n) for n in range(sent)}
+
+
 def test_the_gateway_does_without_one(world):
     """/readyz says who is missing; calls and connections go to the others."""
     host = world.account()
