@@ -49,7 +49,7 @@ static void ping(struct session *s)
 
 /* A client that is not read, or does not read, cannot be asked whether it is there: limits of their
  * own are for those. */
-static bool can_be_judged(const struct session *s)
+static bool can_be_judged(struct session *s)
 {
     return !session_is_blocked(s) && s->out.count == 0;
 }
@@ -108,9 +108,9 @@ static void enter(struct session *s, enum session_state state)
 
 static void cancel(struct session *s)
 {
-    if (s->stream)
-        grpc_h2_cancel(s->stream);
-    s->stream = NULL;
+    if (s->call)
+        s->carrier->cancel(s);
+    s->call = NULL;
 }
 
 void session_gone(struct session *s)
@@ -155,7 +155,7 @@ void session_left(struct session *s, unsigned code)
     /* The answer to a Close has its code (RFC 6455 section 5.5.1). */
     s->code = code == WEBSOCKET_NO_CODE ? WEBSOCKET_NORMAL : (uint16_t)code;
     enter(s, SESSION_LEAVING);
-    grpc_h2_half_close(s->stream);
+    s->carrier->half_close(s);
 }
 
 /* ---- the beginning ---- */

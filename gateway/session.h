@@ -1,11 +1,12 @@
-/* A WebSocket whose request has gone: nginx keeps the connection, and this is its data. Each
- * session is one gRPC stream on the worker's shared connections (h2.h).
+/* A WebSocket whose request has gone: nginx keeps the connection, and this is its data. A carrier
+ * takes its messages to the service and brings those of the service.
  *
- *   session.c      its states, its timer, its beginning and end
- *   session_io.c   the socket: reading, writing, when to stop
- *   session_rpc.c  messages of the client and of the service, and what the RPC's end means
+ *   session.c         its states, its timer, its beginning and end
+ *   session_io.c      the socket: reading, writing, when to stop
+ *   session_rpc.c     messages of the client and of the service, and what the RPC's end means
+ *   session_stream.c  the carrier for most: a gRPC stream on the worker's shared connections (h2.h)
  *
- * An event or a callback of the stream may bring a session to its end; it is freed only by
+ * An event or a call of the carrier's may bring a session to its end; it is freed only by
  * session_settle(), which each of them calls last.
  */
 #ifndef STOA_GATEWAY_SESSION_H
@@ -33,11 +34,30 @@ enum session_state {
 };
 
 struct upgrade;
+struct session;
+
+/* How a session's RPC reaches the service. What comes back, the carrier hands to session_deliver(),
+ * session_opened(), session_go_on() and session_end(), from the event loop: never from inside one
+ * of these. They are called while s->call is there. */
+struct session_carrier {
+    /* Whether another message has to wait; session_go_on() then says when it need not any more. */
+    bool (*is_full)(struct session *s);
+    /* Takes a message (copied). NGX_OK; NGX_ERROR: out of memory; NGX_DECLINED: the RPC has ended,
+     * as session_end() will tell. */
+    ngx_int_t (*send)(struct session *s, struct str wire);
+    /* The client has no more messages. */
+    void (*half_close)(struct session *s);
+    /* The client has read what session_deliver() wanted to wait for. */
+    void (*resume)(struct session *s);
+    /* The client has gone: ends the RPC and frees s->call. */
+    void (*cancel)(struct session *s);
+};
 
 struct session {
     ngx_connection_t *c;
-    struct upgrade *upgrade;       /* WAITING */
-    struct grpc_h2_stream *stream; /* NULL: it has ended */
+    struct upgrade *upgrade; /* WAITING */
+    const struct session_carrier *carrier;
+    void *call; /* the carrier's; NULL: the RPC has ended */
     const struct grpc_json_conf *conf;
     const struct schema_binding *binding;
     const struct schema_method *method;
@@ -57,8 +77,8 @@ struct session {
     uint8_t window;               /* of the client's permessage-deflate; 0: no compression */
     bool raw_in : 1, raw_out : 1; /* messages are google.api.HttpBody */
     bool no_more : 1;             /* the client has said that it has no more messages */
-    bool stream_full : 1;         /* grpc_h2_send() wants no more for now */
-    bool stream_paused : 1;       /* the service has been told to wait */
+    bool full : 1;                /* for the carrier: it takes no more for now */
+    bool paused : 1;              /* the service waits until the client has read */
     bool pongs_wait : 1;          /* the client pings and does not read */
     bool ping_sent : 1;           /* and nothing has been heard since */
     bool hung_up : 1;             /* our side of the connection is closed */
@@ -98,18 +118,39 @@ int session_hold(struct session *s, const void *p, size_t n) MUST_CHECK;
 /* Counts what the session holds of input that is not whole. */
 void session_count(struct session *s);
 /* Whether the client's next message has to wait. */
-bool session_is_blocked(const struct session *s);
+bool session_is_blocked(struct session *s);
 
 /* ---- session_rpc.c ---- */
 
-extern const struct grpc_h2_callbacks session_callbacks;
+/* From the carrier: the service has accepted the call. */
+void session_opened(struct session *s);
+/* From the carrier: a message of the service's. Whether more may come; false: after resume(). The
+ * RPC may have ended: then s->call is NULL, and the caller ends with session_settle(). */
+bool session_deliver(struct session *s, struct str wire);
+/* From the carrier: more messages may be sent. */
+void session_go_on(struct session *s);
+/* From the carrier, its last: the RPC has ended, s->call is gone. The session may be gone, too. */
+void session_end(struct session *s, const struct grpc_h2_end *end);
 
 /* Closes as the RPC's end says. */
 void session_say_end(struct session *s, const struct grpc_h2_end *end);
 /* A message of the client's, of OPEN. */
 void session_take_message(struct session *s, enum websocket_opcode opcode, struct str payload);
 
-/* ---- upgrade.c, for the callbacks of a stream whose request is waiting ---- */
+/* ---- session_stream.c ---- */
+
+/* What a call begins with. */
+struct session_opening {
+    ngx_http_upstream_srv_conf_t *upstream;
+    const struct grpc_h2_header *headers;
+    size_t n;
+    ngx_msec_t timeout; /* 0: none */
+};
+
+/* Opens a stream of the session's own. -ENOMEM. */
+int session_open_stream(struct session *s, const struct session_opening *opening) MUST_CHECK;
+
+/* ---- upgrade.c, for a call whose request is waiting ---- */
 
 void upgrade_opened(struct upgrade *upgrade);
 void upgrade_ended(struct upgrade *upgrade, const struct grpc_h2_end *end);

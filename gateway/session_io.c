@@ -32,9 +32,9 @@ void session_wants_read(struct session *s)
     }
 }
 
-bool session_is_blocked(const struct session *s)
+bool session_is_blocked(struct session *s)
 {
-    return s->state == SESSION_OPEN && (s->stream_full || s->pongs_wait);
+    return s->state == SESSION_OPEN && (s->pongs_wait || s->carrier->is_full(s));
 }
 
 /* ---- writing ---- */
@@ -44,9 +44,9 @@ static void let_go_on(struct session *s)
 {
     if (s->out.bytes > OUT_LOW)
         return;
-    if (s->stream_paused && s->stream)
-        grpc_h2_resume(s->stream);
-    s->stream_paused = false;
+    if (s->paused && s->call)
+        s->carrier->resume(s);
+    s->paused = false;
     if (s->pongs_wait) {
         s->pongs_wait = false;
         session_wants_read(s);
@@ -268,7 +268,7 @@ static void take_bytes(struct session *s, size_t n)
     limit_memory(s);
 }
 
-static bool wants_input(const struct session *s)
+static bool wants_input(struct session *s)
 {
     return s->state != SESSION_GONE && !s->held.p && !session_is_blocked(s);
 }

@@ -1,4 +1,4 @@
-/* Between a session's frames and its stream's messages, and what the RPC's end means to a client.
+/* Between a session's frames and its RPC's messages, and what the RPC's end means to a client.
  * Runs in a worker. */
 #include "session.h"
 
@@ -73,16 +73,9 @@ static bool read_message(struct session *s, struct str payload, struct str type,
 
 static void send_message(struct session *s, struct str wire)
 {
-    switch (grpc_h2_send(s->stream, wire)) {
-    case NGX_AGAIN:
-        s->stream_full = true;
-        break;
-    case NGX_ERROR:
+    /* One that has ended tells so by itself. */
+    if (s->carrier->send(s, wire) == NGX_ERROR)
         session_close(s, WEBSOCKET_INTERNAL_ERROR, STR("out of memory"));
-        break;
-    default:
-        break; /* one that has ended tells so by its callback */
-    }
 }
 
 void session_take_message(struct session *s, enum websocket_opcode opcode, struct str payload)
@@ -101,7 +94,7 @@ void session_take_message(struct session *s, enum websocket_opcode opcode, struc
     }
     if (!s->raw_in && payload.n == 0) {
         s->no_more = true;
-        grpc_h2_half_close(s->stream);
+        s->carrier->half_close(s);
         return;
     }
     wire = grpc_json_scratch_buf(TEXT_BASE + WIRE_GROWTH * (payload.n + s->first.n));
@@ -197,31 +190,20 @@ static void queue_message(struct session *s, struct str wire)
     session_wants_write(s);
 }
 
-static bool on_message(void *data, struct str wire)
+bool session_deliver(struct session *s, struct str wire)
 {
-    struct session *s = data;
-
     queue_message(s, wire);
-    if (!s->stream) {
-        session_settle(s);
-        return false;
-    }
-    s->stream_paused = s->out.bytes >= OUT_HIGH || s->out.count >= OUT_COUNT_HIGH;
-    return !s->stream_paused;
+    s->paused = s->call && (s->out.bytes >= OUT_HIGH || s->out.count >= OUT_COUNT_HIGH);
+    return !s->paused;
 }
 
-static void on_writable(void *data)
+void session_go_on(struct session *s)
 {
-    struct session *s = data;
-
-    s->stream_full = false;
     session_wants_read(s);
 }
 
-static void on_opened(void *data)
+void session_opened(struct session *s)
 {
-    struct session *s = data;
-
     if (s->upgrade)
         upgrade_opened(s->upgrade);
 }
@@ -268,11 +250,9 @@ void session_say_end(struct session *s, const struct grpc_h2_end *end)
         session_close(s, s->state == SESSION_LEAVING ? s->code : WEBSOCKET_NORMAL, STR(""));
 }
 
-static void on_ended(void *data, const struct grpc_h2_end *end)
+void session_end(struct session *s, const struct grpc_h2_end *end)
 {
-    struct session *s = data;
-
-    s->stream = NULL;
+    s->call = NULL;
     if (s->upgrade) {
         upgrade_ended(s->upgrade, end);
         return;
@@ -280,5 +260,3 @@ static void on_ended(void *data, const struct grpc_h2_end *end)
     session_say_end(s, end);
     session_settle(s);
 }
-
-const struct grpc_h2_callbacks session_callbacks = {on_opened, on_message, on_writable, on_ended};

@@ -265,18 +265,12 @@ static int read_first(ngx_http_request_t *r, struct upgrade *u, struct arena *ar
 static ngx_int_t open_stream(ngx_http_request_t *r, struct upgrade *u, const ngx_list_t *metadata)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    ngx_http_upstream_srv_conf_t *upstream = find_upstream(r);
-    struct grpc_h2_header *headers;
-    size_t n;
+    struct session_opening opening = {.upstream = find_upstream(r), .timeout = u->ctx->timeout};
 
-    if (!upstream)
+    if (!opening.upstream)
         return grpc_json_refuse_status(r, u->ctx, NGX_HTTP_BAD_GATEWAY);
-    headers = flatten(r, metadata, &n);
-    if (headers)
-        u->session->stream =
-            grpc_h2_open(upstream, u->ctx->match.method->path, headers, n, u->ctx->timeout,
-                         conf->response_limit, &session_callbacks, u->session, r->connection->log);
-    if (!u->session->stream)
+    opening.headers = flatten(r, metadata, &opening.n);
+    if (!opening.headers || session_open_stream(u->session, &opening))
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ngx_add_timer(&u->timer, conf->websocket.open_timeout);
     r->read_event_handler = ngx_http_test_reading;
