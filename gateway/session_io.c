@@ -83,6 +83,10 @@ static ngx_int_t write_some(struct session *s)
         return NGX_AGAIN;
     if (n <= 0)
         return NGX_ERROR;
+    /* nginx takes a write that was cut short for a full socket. When the rest went all the same, no
+     * event would ever say that there is room. */
+    if ((size_t)n == next.n)
+        c->write->ready = 1;
     grpc_json_metrics_session_bytes(s->metrics, 0, (size_t)n);
     frame_queue_take(&s->out, (size_t)n);
     if (c->write->timer_set)
