@@ -148,7 +148,8 @@ NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SOURCE)/src/,core event event/mod
                   http/modules http/v2) -isystem $(NGINX_BUILD)
 GATEWAY_C := $(sort $(wildcard gateway/*.c))
 # The module carries its own copies of what it needs, out of sight of nginx (module.map).
-GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/%),$(LIB_O)) $(GEN_O)
+GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/% edge/attach_wire.o),\
+                 $(LIB_O)) $(GEN_O)
 
 # nginx's configure, with the flags of Debian's nginx, finds out the types that the module must share.
 $(NGINX_BUILD)/.configured: gateway/config $(NGINX_SOURCE)/conf_flags
@@ -220,6 +221,7 @@ $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_s
                                    $(OUT)/gateway/rpc_details.o
 $(OUT)/tests/test_gateway_frame_queue: $(OUT)/gateway/frame_queue.o
 $(OUT)/tests/test_gateway_stream_count: $(OUT)/gateway/stream_count.o
+$(OUT)/tests/test_gateway_channels: $(OUT)/gateway/channels.o
 # malloc and its kin in front of everything, a sanitizer's own beginning included.
 $(OUT)/tests/faults/faults.o: CFLAGS += -fno-sanitize=all
 $(OUT)/tests/test_no_memory: $(OUT)/tests/faults/faults.o
@@ -261,7 +263,7 @@ TEST_PROTOS := $(sort $(shell cd tests/testserver/protos && find . -name '*.prot
 TEST_PB_O := $(TEST_PROTOS:%.proto=$(OUT)/gen/testserver/%.pb-c.o)
 TEST_SERVER_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/testserver/*.c))
 # What reflection and health need, and the types of error details.
-TEST_PROTOS_ALSO := grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto \
+TEST_PROTOS_ALSO := stoa/edge/v1/edge.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto \
                     grpc/reflection/v1alpha/reflection.proto google/rpc/error_details.proto
 
 $(TEST_GEN)/.protos: $(addprefix tests/testserver/protos/,$(TEST_PROTOS)) $(GEN)/.protos
@@ -319,7 +321,7 @@ conformance: ## protobuf's own conformance suite on our JSON and binary codec
 FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) \
+FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) lib/edge/attach_wire.c \
           $(addprefix cli/task/,date.c filter.c line.c)
 FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)
 FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread -MMD -MP \
