@@ -155,6 +155,18 @@ struct rpc_packed *rpc_packed_copy(struct str bytes)
     return packed_of(grpc_slice_from_copied_buffer(bytes.n ? bytes.p : "", bytes.n));
 }
 
+struct rpc_packed *rpc_error_details(const struct rpc_error *error)
+{
+    struct rpc_status status;
+    struct rpc_packed *packed = NULL;
+
+    status_make(&status, error);
+    if (GRPC_SLICE_LENGTH(status.details) > 0)
+        packed = packed_of(grpc_slice_ref(status.details));
+    status_free(&status);
+    return packed;
+}
+
 struct rpc_packed *rpc_packed_ref(struct rpc_packed *packed)
 {
     atomic_fetch_add_explicit(&packed->refs, 1, memory_order_relaxed);

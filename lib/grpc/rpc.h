@@ -94,6 +94,10 @@ struct rpc_packed *rpc_packed_ref(struct rpc_packed *packed);
 void rpc_packed_unref(struct rpc_packed *packed); /* NULL is nothing */
 struct str rpc_packed_bytes(const struct rpc_packed *packed);
 
+/* The google.rpc.Status that a caller gets of an error, in grpc-status-details-bin; NULL: it has no
+ * more to say than code and message, or there is no memory. */
+struct rpc_packed *rpc_error_details(const struct rpc_error *error) MUST_CHECK;
+
 /* rpc_stream_send() of what is packed; the stream takes a reference of its own. The bytes are a
  * message of the method's output type. */
 int rpc_stream_send_packed(struct rpc_call *call, const struct rpc_packed *packed) MUST_CHECK;

@@ -1,0 +1,84 @@
+/* A service's side of stoa.edge.v1.EdgeService/Attach: the calls of many clients, on the few
+ * streams of the edges that they come through (proto/stoa/edge/v1/edge.proto).
+ *
+ *   edge.c         streams, calls in them, what waits to be sent
+ *   attach_wire.c  the bytes, for both sides
+ *
+ * Callbacks come without a lock of this file's that the functions below would want, and one at a
+ * time for each stream. The functions may be called from any thread, from callbacks as well; none
+ * of them waits or calls back, and for a call that has ended they do nothing. What they say goes
+ * out in that order; while a message is on its way, what comes waits, and goes as one message then.
+ * A stream for which too much waits is ended: its edge does not read, and takes its calls
+ * elsewhere.
+ */
+#ifndef STOA_EDGE_EDGE_H
+#define STOA_EDGE_EDGE_H
+
+#include "grpc/rpc.h"
+
+#include "stoa/edge/v1/edge.pb-c.h"
+
+struct edge;
+struct edge_stream;  /* of a worker of an edge */
+struct edge_session; /* a call */
+
+struct edge_handler {
+    /* A stream begins, and is over, after the last call in it. May be NULL. */
+    void (*attached)(void *context, struct edge_stream *stream);
+    void (*detached)(void *context, struct edge_stream *stream);
+    /* A call begins: accepts it by edge_accept() or refuses it by edge_end(), now or later. */
+    void (*open)(void *context, struct edge_session *s, const Stoa__Edge__V1__Open *open);
+    /* A request message, serialized and not checked; valid until it returns. */
+    void (*message)(void *context, struct edge_session *s, struct str message);
+    /* The client has no more. */
+    void (*half_close)(void *context, struct edge_session *s);
+    /* Where edge_is_busy() has said so, it says so no more. */
+    void (*drained)(void *context, struct edge_session *s);
+    /* The last one, whoever ended the call: the client, the stream, or edge_end(). */
+    void (*closed)(void *context, struct edge_session *s);
+};
+
+/* -ENOMEM. handler and context outlive it. */
+int edge_new(const struct edge_handler *handler, void *context, struct edge **ret) MUST_CHECK;
+/* EdgeService, for a server that is not started yet. */
+int edge_add(struct edge *edge, struct rpc_server *server, struct str *ret_error) MUST_CHECK;
+/* Ends all streams, and those that still come: their edges take the calls elsewhere. When the
+ * server is about to stop. */
+void edge_stop(struct edge *edge);
+/* When the server has stopped. NULL is nothing. */
+void edge_free(struct edge *edge);
+
+/* ---- streams ---- */
+
+void edge_stream_set_context(struct edge_stream *stream, void *context);
+void *edge_stream_context(const struct edge_stream *stream);
+/* A message for all of the stream's calls that are live in the channel. seq: its place there,
+ * rising; 0: it has none. */
+void edge_broadcast(struct edge_stream *stream, uint64_t channel, int64_t seq, struct str message);
+
+/* ---- calls ---- */
+
+void edge_set_context(struct edge_session *s, void *context);
+void *edge_context(const struct edge_session *s);
+struct edge_stream *edge_stream_of(const struct edge_session *s);
+/* A call is there until `closed` has returned; who touches it later keeps a reference. */
+void edge_ref(struct edge_session *s);
+void edge_unref(struct edge_session *s);
+
+void edge_accept(struct edge_session *s);
+/* A response message, serialized; at most 64 KiB. */
+void edge_send(struct edge_session *s, struct str message);
+/* The same of one that has a place in a channel where the call is not live. */
+void edge_send_at(struct edge_session *s, struct str message, uint64_t channel, int64_t seq);
+/* Whether enough is on its way to the client: who has more that is not new waits for `drained`. */
+bool edge_is_busy(struct edge_session *s);
+/* The call is in the channel and has all up to seq. live: broadcasts that are said after this, and
+ * are after seq, are for it. */
+void edge_join(struct edge_session *s, uint64_t channel, int64_t seq, bool live);
+void edge_leave(struct edge_session *s, uint64_t channel);
+/* What comes back when the call is resumed elsewhere; at most 4 KiB. Without it it can't be. */
+void edge_keep(struct edge_session *s, struct str state);
+/* error: NULL for a good end. */
+void edge_end(struct edge_session *s, const struct rpc_error *error);
+
+#endif
