@@ -37,6 +37,9 @@ struct grpc_h2_callbacks {
     bool (*message)(void *data, struct str message);
     /* Queued bytes fell below the low-water mark after grpc_h2_send() had returned NGX_AGAIN. */
     void (*writable)(void *data);
+    /* The server wants to go (GOAWAY): the stream goes on for now, new ones get another connection.
+     * Once; may be NULL. */
+    void (*going)(void *data);
     /* The stream has ended; the last callback. The stream is freed afterwards. */
     void (*ended)(void *data, const struct grpc_h2_end *end);
 };
@@ -54,6 +57,24 @@ struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, stru
                                     ngx_msec_t timeout_ms, size_t max_message,
                                     const struct grpc_h2_callbacks *callbacks, void *data,
                                     ngx_log_t *log);
+
+/* A server of an upstream; the same one has the same `address`. */
+struct grpc_h2_server {
+    ngx_http_upstream_srv_conf_t *upstream;
+    ngx_http_upstream_rr_peer_t *address;
+};
+
+/* Chooses the server whose turn it is, for a user who shares one stream among many things: of those
+ * that suits() agrees to, and that this worker has not just failed to connect to. NGX_OK, or
+ * NGX_DECLINED: there is none now. */
+ngx_int_t grpc_h2_choose(ngx_http_upstream_srv_conf_t *upstream,
+                         bool (*suits)(const struct grpc_h2_server *server, void *data), void *data,
+                         struct grpc_h2_server *ret);
+/* grpc_h2_open() to this server and no other, without a time limit. */
+struct grpc_h2_stream *grpc_h2_open_at(const struct grpc_h2_server *server, struct str path,
+                                       size_t max_message,
+                                       const struct grpc_h2_callbacks *callbacks, void *data,
+                                       ngx_log_t *log);
 
 /* Queues one message (copied, framed here). NGX_OK; NGX_AGAIN: queued, but wait for `writable`
  * before sending more; NGX_DECLINED: the stream has ended, as `ended` will tell, or it was half

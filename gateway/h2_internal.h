@@ -32,6 +32,11 @@ struct h2_peer {
     ngx_msec_t retry_at; /* no attempt before; when failures > 0 */
 };
 
+/* Room for a choice among an upstream's servers. tried: NULL, or what has to be freed. false
+ * without memory. */
+bool h2_choice_init(ngx_http_upstream_rr_peer_data_t *choice,
+                    ngx_http_upstream_srv_conf_t *upstream, uintptr_t **ret_tried,
+                    ngx_uint_t *ret_tries);
 /* Gives a stream that has no connection one, or ends it. */
 void h2_dispatch(struct grpc_h2_stream *s);
 /* The same, staying with the peer that it has: another connection. */
@@ -105,6 +110,7 @@ struct grpc_h2_stream {
     int32_t id; /* 0: not submitted */
 
     struct h2_peer *peer;
+    ngx_http_upstream_rr_peer_t *wanted; /* the only server that will do; NULL: any */
     ngx_http_upstream_rr_peer_data_t choice;
     uintptr_t *choice_tried; /* of an upstream with many servers */
     ngx_uint_t tries;        /* peers that may yet be asked */
@@ -128,12 +134,12 @@ struct grpc_h2_stream {
     bool delivering; /* in a callback: freed when it returns */
     bool cancelled;
     bool headers_came;
-    bool open_due, writable_due; /* callbacks */
-    bool paused;                 /* by the user */
-    bool blocked;                /* the user waits for `writable` */
-    bool half_closed;            /* by the user */
-    bool sent;                   /* bytes of a message have gone out */
-    bool refused;                /* the service has not seen it: may be sent again */
+    bool open_due, writable_due, going_due; /* callbacks */
+    bool paused;                            /* by the user */
+    bool blocked;                           /* the user waits for `writable` */
+    bool half_closed;                       /* by the user */
+    bool sent;                              /* bytes of a message have gone out */
+    bool refused;                           /* the service has not seen it: may be sent again */
     bool finished;
 };
 
@@ -148,6 +154,8 @@ void h2_stream_finish(struct grpc_h2_stream *s); /* END_STREAM */
 void h2_stream_closed(struct grpc_h2_stream *s, uint32_t error);
 /* Up to n bytes to send; *ret_end: nothing comes after them. */
 size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret_end);
+/* Its connection takes no more streams. */
+void h2_stream_going(struct grpc_h2_stream *s);
 /* Its connection has gone. */
 void h2_stream_lost(struct grpc_h2_stream *s, const char *reason);
 /* Ends it with a reason of our own; resets it when it is open. */

@@ -91,10 +91,68 @@ static struct h2_connection *get_connection(struct h2_peer *peer)
     return h2_connection_start(peer);
 }
 
+/* nginx's balancers keep their servers as round robin made them. */
+bool h2_choice_init(ngx_http_upstream_rr_peer_data_t *choice,
+                    ngx_http_upstream_srv_conf_t *upstream, uintptr_t **ret_tried,
+                    ngx_uint_t *ret_tries)
+{
+    ngx_http_upstream_rr_peers_t *all = upstream->peer.data;
+    ngx_uint_t n = all->number;
+
+    if (all->next && all->next->number > n)
+        n = all->next->number;
+    choice->peers = all;
+    *ret_tries = all->number + (all->next ? all->next->number : 0) + 1;
+    choice->tried = &choice->data;
+    if (n <= 8 * sizeof(uintptr_t))
+        return true;
+    n = (n + 8 * sizeof(uintptr_t) - 1) / (8 * sizeof(uintptr_t));
+    *ret_tried = ngx_calloc(n * sizeof(uintptr_t), ngx_cycle->log);
+    choice->tried = *ret_tried;
+    return *ret_tried != NULL;
+}
+
+static bool can_be_asked(ngx_http_upstream_rr_peer_t *address)
+{
+    struct h2_peer *peer = find_peer(address);
+
+    return peer && (!too_early(peer) || find_connection(peer));
+}
+
+ngx_int_t grpc_h2_choose(ngx_http_upstream_srv_conf_t *upstream,
+                         bool (*suits)(const struct grpc_h2_server *server, void *data), void *data,
+                         struct grpc_h2_server *ret)
+{
+    ngx_http_upstream_rr_peer_data_t choice = {0};
+    uintptr_t *tried = NULL;
+    ngx_int_t rc = NGX_DECLINED;
+    ngx_uint_t tries;
+
+    if (!h2_choice_init(&choice, upstream, &tried, &tries))
+        return NGX_DECLINED;
+    for (; rc == NGX_DECLINED && tries > 0; tries--) {
+        ngx_peer_connection_t pc = {.tries = tries, .log = ngx_cycle->log};
+
+        if (ngx_http_upstream_get_round_robin_peer(&pc, &choice) != NGX_OK)
+            break;
+        *ret = (struct grpc_h2_server){upstream, choice.current};
+        /* Its turn is over at once: it is not one more connection. */
+        ngx_http_upstream_free_round_robin_peer(&pc, &choice, 0);
+        if (can_be_asked(ret->address) && suits(ret, data))
+            rc = NGX_OK;
+    }
+    ngx_free(tried);
+    return rc;
+}
+
 static struct h2_peer *choose(struct grpc_h2_stream *s)
 {
     ngx_peer_connection_t pc = {.tries = s->tries, .log = ngx_cycle->log};
 
+    if (s->wanted) {
+        s->peer = find_peer(s->wanted);
+        return s->peer;
+    }
     if (ngx_http_upstream_get_round_robin_peer(&pc, &s->choice) != NGX_OK)
         return NULL;
     s->peer = find_peer(s->choice.current);
@@ -110,6 +168,8 @@ void h2_peer_release(struct grpc_h2_stream *s, ngx_uint_t state)
     if (!s->peer)
         return;
     s->peer = NULL;
+    if (s->wanted)
+        return; /* was not chosen */
     ngx_http_upstream_free_round_robin_peer(&pc, &s->choice, state);
 }
 

@@ -49,8 +49,16 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     return 0;
 }
 
+static void tell_going(struct h2_connection *conn)
+{
+    for (ngx_queue_t *q = ngx_queue_head(&conn->open); q != &conn->open; q = ngx_queue_next(q))
+        h2_stream_going(ngx_queue_data(q, struct grpc_h2_stream, link));
+}
+
 static void on_goaway(struct h2_connection *conn, const nghttp2_goaway *goaway)
 {
+    if (!conn->goaway)
+        tell_going(conn);
     conn->goaway = true;
     if (goaway->error_code != NGHTTP2_NO_ERROR)
         ngx_log_error(NGX_LOG_WARN, conn->c->log, 0, "gRPC server %V sent GOAWAY: %s, \"%*s\"",

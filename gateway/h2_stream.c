@@ -107,6 +107,11 @@ static void deliver(struct grpc_h2_stream *s)
         s->callbacks->opened(s->data);
     }
     deliver_messages(s);
+    if (s->going_due && !s->cancelled && !s->finished) {
+        s->going_due = false;
+        if (s->callbacks->going)
+            s->callbacks->going(s->data);
+    }
     if (s->writable_due && !s->cancelled && !s->finished) {
         s->writable_due = false;
         s->callbacks->writable(s->data);
@@ -251,6 +256,12 @@ void h2_stream_closed(struct grpc_h2_stream *s, uint32_t error)
                                            : "the service has reset the stream");
 }
 
+void h2_stream_going(struct grpc_h2_stream *s)
+{
+    s->going_due = true;
+    make_ready(s);
+}
+
 void h2_stream_lost(struct grpc_h2_stream *s, const char *reason)
 {
     (void)reason; /* in the log */
@@ -363,24 +374,6 @@ static void on_deadline(ngx_event_t *event)
     h2_stream_fail(event->data, RPC_DEADLINE_EXCEEDED, "the service did not answer in time");
 }
 
-/* nginx's balancers keep their servers as round robin made them. */
-static bool init_choice(struct grpc_h2_stream *s, ngx_http_upstream_rr_peers_t *peers)
-{
-    ngx_uint_t n = peers->number;
-
-    if (peers->next && peers->next->number > n)
-        n = peers->next->number;
-    s->choice.peers = peers;
-    s->tries = peers->number + (peers->next ? peers->next->number : 0) + 1;
-    s->choice.tried = &s->choice.data;
-    if (n <= 8 * sizeof(uintptr_t))
-        return true;
-    n = (n + 8 * sizeof(uintptr_t) - 1) / (8 * sizeof(uintptr_t));
-    s->choice_tried = ngx_calloc(n * sizeof(uintptr_t), ngx_cycle->log);
-    s->choice.tried = s->choice_tried;
-    return s->choice_tried != NULL;
-}
-
 static struct grpc_h2_stream *new_stream(size_t max_message, ngx_log_t *log)
 {
     struct grpc_h2_stream *s = ngx_calloc(sizeof(*s), log);
@@ -412,7 +405,7 @@ struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, stru
     s->callbacks = callbacks;
     s->data = data;
     s->request = make_request(upstream, path, headers, n, timeout_ms, log);
-    if (!s->request || !init_choice(s, upstream->peer.data)) {
+    if (!s->request || !h2_choice_init(&s->choice, upstream, &s->choice_tried, &s->tries)) {
         free_stream(s);
         return NULL;
     }
@@ -422,6 +415,28 @@ struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, stru
         h2_dispatch(s);
     else
         h2_stream_fail(s, RPC_INVALID_ARGUMENT, "a header has bytes that HTTP does not allow");
+    return s;
+}
+
+struct grpc_h2_stream *grpc_h2_open_at(const struct grpc_h2_server *server, struct str path,
+                                       size_t max_message,
+                                       const struct grpc_h2_callbacks *callbacks, void *data,
+                                       ngx_log_t *log)
+{
+    struct grpc_h2_stream *s = new_stream(max_message, log);
+
+    if (!s)
+        return NULL;
+    s->callbacks = callbacks;
+    s->data = data;
+    s->wanted = server->address;
+    s->tries = 1;
+    s->request = make_request(server->upstream, path, NULL, 0, 0, log);
+    if (!s->request) {
+        free_stream(s);
+        return NULL;
+    }
+    h2_dispatch(s);
     return s;
 }
 

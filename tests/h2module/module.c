@@ -118,7 +118,8 @@ static void on_ended(void *data, const struct grpc_h2_end *end)
     act(user, ENDED);
 }
 
-static const struct grpc_h2_callbacks callbacks = {on_opened, on_message, on_writable, on_ended};
+static const struct grpc_h2_callbacks callbacks = {
+    .opened = on_opened, .message = on_message, .writable = on_writable, .ended = on_ended};
 
 /* ---- lines from the client ---- */
 
