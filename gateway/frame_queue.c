@@ -115,6 +115,20 @@ void frame_queue_take(struct frame_queue *queue, size_t n)
         frame_queue_clear(queue);
 }
 
+void frame_queue_trim(struct frame_queue *queue)
+{
+    uint32_t kept = queue->at ? 1 : 0;
+
+    while (queue->count > kept) {
+        struct frame *last = *slot(queue, --queue->count);
+
+        queue->bytes -= last->n;
+        frame_release(last);
+    }
+    if (queue->count == 0)
+        frame_queue_clear(queue);
+}
+
 void frame_queue_clear(struct frame_queue *queue)
 {
     for (uint32_t i = 0; i < queue->count; i++)

@@ -35,6 +35,8 @@ bool frame_queue_push(struct frame_queue *queue, struct frame *frame) MUST_CHECK
 struct str frame_queue_peek(const struct frame_queue *queue, char *room, size_t size);
 /* n bytes of that have gone. */
 void frame_queue_take(struct frame_queue *queue, size_t n);
+/* Drops what has not begun to go. */
+void frame_queue_trim(struct frame_queue *queue);
 void frame_queue_clear(struct frame_queue *queue);
 
 #endif

@@ -1,5 +1,5 @@
 /* The module's directives and its place in nginx's configuration. */
-#include "grpc_json.h"
+#include "attach.h"
 #include "h2.h"
 
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
@@ -268,6 +268,12 @@ static ngx_command_t commands[] = {
               websocket, NULL),
     DIRECTIVE("grpc_json_websocket_protocol", EVERYWHERE | NGX_CONF_1MORE,
               grpc_json_websocket_set_protocols, websocket, NULL),
+    DIRECTIVE("grpc_json_websocket_attach", EVERYWHERE | NGX_CONF_TAKE2,
+              grpc_json_websocket_set_attach, websocket, NULL),
+    DIRECTIVE("grpc_json_websocket_attach_queue", EVERYWHERE | NGX_CONF_TAKE2,
+              grpc_json_websocket_set_queue, websocket, NULL),
+    DIRECTIVE("grpc_json_websocket_attach_timeout", EVERYWHERE | NGX_CONF_TAKE1,
+              ngx_conf_set_msec_slot, websocket.attach_timeout, NULL),
     DIRECTIVE("grpc_json_websocket_message_limit", EVERYWHERE | NGX_CONF_TAKE1,
               ngx_conf_set_size_slot, websocket.message_limit, NULL),
     DIRECTIVE("grpc_json_websocket_memory", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
@@ -410,6 +416,7 @@ static void exit_process(ngx_cycle_t *cycle)
 {
     grpc_json_free_scratch(cycle);
     grpc_json_limit_exit(cycle);
+    attach_shutdown();
     grpc_h2_shutdown(cycle);
 }
 

@@ -2,6 +2,8 @@
  * table of states is in session.h. Runs in a worker. */
 #include "session.h"
 
+#include "rpc_status.h"
+
 #include <stdlib.h>
 
 /* ---- the timer: one, that of c->read ---- */
@@ -19,6 +21,14 @@ static ngx_msec_t left(ngx_msec_t limit, ngx_msec_t since)
     return passed < limit ? limit - passed : 1;
 }
 
+/* At least a millisecond as well. */
+static ngx_msec_t until(ngx_msec_t at)
+{
+    ngx_msec_int_t ms = (ngx_msec_int_t)(at - ngx_current_msec);
+
+    return ms > 0 ? (ngx_msec_t)ms : 1;
+}
+
 /* For the next thing that can happen to an open session. */
 static void set_open_timer(struct session *s)
 {
@@ -31,6 +41,8 @@ static void set_open_timer(struct session *s)
         next = left(conf->ping_interval, s->heard_at);
     if (conf->idle_timeout)
         next = least(left(conf->idle_timeout, s->used_at), next);
+    if (s->deadline)
+        next = least(until(s->deadline), next);
     if (next)
         ngx_add_timer(s->c->read, next);
 }
@@ -54,9 +66,20 @@ static bool can_be_judged(struct session *s)
     return !session_is_blocked(s) && s->out.count == 0;
 }
 
+static void say_late(struct session *s)
+{
+    session_say_end(s, &(struct grpc_h2_end){.status = RPC_DEADLINE_EXCEEDED,
+                                             .message = STR("the service did not answer in time")});
+}
+
 static void on_open_timer(struct session *s)
 {
     const struct grpc_json_websocket *conf = &s->conf->websocket;
+
+    if (s->deadline && (ngx_msec_int_t)(s->deadline - ngx_current_msec) <= 0) {
+        say_late(s);
+        return;
+    }
 
     if (!can_be_judged(s)) {
         s->heard_at = ngx_current_msec;
@@ -212,6 +235,9 @@ static void take_connection(struct session *s)
         ngx_del_timer(c->read);
     if (c->write->timer_set)
         ngx_del_timer(c->write);
+    if (s->carrier->send_buffer &&
+        setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &s->carrier->send_buffer, sizeof(int)) == -1)
+        ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno, "setsockopt(SO_SNDBUF) failed");
     /* nginx tells idle connections that the worker ends. */
     c->idle = 1;
     s->heard_at = s->used_at = ngx_current_msec;

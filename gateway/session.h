@@ -51,6 +51,8 @@ struct session_carrier {
     void (*resume)(struct session *s);
     /* The client has gone: ends the RPC and frees s->call. */
     void (*cancel)(struct session *s);
+    size_t message_max; /* of the client's, serialized; 0: only the configuration's limit */
+    int send_buffer;    /* of the client's socket; 0: as the system has it */
 };
 
 struct session {
@@ -71,6 +73,7 @@ struct session {
     ngx_msec_t send_timeout;
     ngx_msec_t heard_at;          /* when bytes last came, or a ping went */
     ngx_msec_t used_at;           /* when a message last came or went */
+    ngx_msec_t deadline;          /* of the RPC, for a carrier that does not watch it; 0: none */
     uint32_t counted;             /* bytes in grpc_json_websocket_held() */
     uint16_t code;                /* of the client's Close */
     uint8_t state;                /* enum session_state */
@@ -110,6 +113,8 @@ void session_settle(struct session *s);
 
 void session_on_read(ngx_event_t *event);
 void session_on_write(ngx_event_t *event);
+/* Writes what there is, if the client takes it. The session may have gone: session_settle(). */
+void session_write(struct session *s);
 /* Looks at the socket again, from the event loop. */
 void session_wants_write(struct session *s);
 void session_wants_read(struct session *s);
@@ -131,6 +136,28 @@ bool session_deliver(struct session *s, struct str wire);
 void session_go_on(struct session *s);
 /* From the carrier, its last: the RPC has ended, s->call is gone. The session may be gone, too. */
 void session_end(struct session *s, const struct grpc_h2_end *end);
+
+/* What a message of the service's is to a client. */
+struct session_text {
+    enum websocket_opcode opcode;
+    struct str payload; /* part of the message, or in the scratch buffer */
+};
+
+#define SESSION_NO_FAULT          \
+    {                             \
+        STR(""), STR("is broken") \
+    }
+#define SESSION_BROKEN "the service sent a broken message"
+
+/* -EBADMSG: it is no such message; *fault says what is wrong, when that was found. -EMSGSIZE,
+ * -ENOMEM. */
+int session_print(const struct session *s, struct str wire, struct session_text *ret,
+                  struct schema_fault *fault) MUST_CHECK;
+void session_log_broken(const struct session *s, const struct schema_fault *fault);
+/* Whether the client gets a payload of n bytes compressed, if that makes it smaller. */
+bool session_wants_deflate(const struct session *s, size_t n);
+/* NULL without memory. */
+struct frame *session_frame(const struct session_text *text, bool deflate);
 
 /* Closes as the RPC's end says. */
 void session_say_end(struct session *s, const struct grpc_h2_end *end);

@@ -112,6 +112,12 @@ static void write_all(struct session *s)
         hang_up(s);
 }
 
+void session_write(struct session *s)
+{
+    if (!s->upgrade && s->state != SESSION_GONE && s->c->write->ready)
+        write_all(s);
+}
+
 void session_on_write(ngx_event_t *event)
 {
     ngx_connection_t *c = event->data;
@@ -325,8 +331,7 @@ void session_on_read(ngx_event_t *event)
         c->close = 0;
         if (s->state == SESSION_OPEN)
             session_close(s, WEBSOCKET_GOING_AWAY, STR("the server restarts"));
-        if (s->state != SESSION_GONE && c->write->ready)
-            write_all(s);
+        session_write(s);
     } else if (event->timedout) {
         event->timedout = 0;
         session_on_timer(s);

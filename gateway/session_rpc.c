@@ -102,6 +102,10 @@ void session_take_message(struct session *s, enum websocket_opcode opcode, struc
                       text ? STR("text/plain; charset=utf-8") : STR("application/octet-stream"),
                       wire))
         return;
+    if (s->carrier->message_max && wire->n > s->carrier->message_max) {
+        session_close(s, WEBSOCKET_TOO_BIG, STR("the message is too large"));
+        return;
+    }
     free((void *)(uintptr_t)s->first.p);
     s->first = STR_NULL;
     send_message(s, buf_str(wire));
@@ -114,9 +118,8 @@ static bool is_text(struct str type, struct str data)
     return type.n >= 5 && str_eq_nocase((struct str){type.p, 5}, STR("text/")) && utf8_valid(data);
 }
 
-/* The payload of a message, part of wire or in the scratch buffer. -EBADMSG: it is none. */
-static int print_message(const struct session *s, struct str wire, struct str *ret,
-                         enum websocket_opcode *ret_opcode, struct schema_fault *fault)
+int session_print(const struct session *s, struct str wire, struct session_text *ret,
+                  struct schema_fault *fault)
 {
     struct schema_json_options options = {
         .print_unset = (s->conf->print & GRPC_JSON_PRINT_UNSET) != 0,
@@ -127,13 +130,13 @@ static int print_message(const struct session *s, struct str wire, struct str *r
     struct buf *json;
     int err;
 
-    *ret_opcode = WEBSOCKET_TEXT;
+    ret->opcode = WEBSOCKET_TEXT;
     if (s->raw_out) {
         err = schema_raw_response(&match, wire, &body);
         if (!err)
-            err = schema_read_http_body(body, &type, ret);
-        if (!err && !is_text(type, *ret))
-            *ret_opcode = WEBSOCKET_BINARY;
+            err = schema_read_http_body(body, &type, &ret->payload);
+        if (!err && !is_text(type, ret->payload))
+            ret->opcode = WEBSOCKET_BINARY;
         return err;
     }
     json = grpc_json_scratch_buf(TEXT_BASE + JSON_GROWTH * wire.n);
@@ -141,48 +144,49 @@ static int print_message(const struct session *s, struct str wire, struct str *r
         schema_response(s->conf->schema, &match, wire, &options, json, grpc_json_scratch(), fault);
     if (!err)
         err = buf_error(json);
-    *ret = buf_str(json);
+    ret->payload = buf_str(json);
     return err;
 }
 
-/* NULL without memory. */
-static struct frame *make_frame(const struct session *s, enum websocket_opcode opcode,
-                                struct str payload)
+bool session_wants_deflate(const struct session *s, size_t n)
 {
-    struct buf small = {.max = payload.n + DEFLATE_ROOM};
+    return n >= DEFLATE_MIN && websocket_deflate_suits(s->window, n);
+}
+
+struct frame *session_frame(const struct session_text *text, bool deflate)
+{
+    struct buf small = {.max = text->payload.n + DEFLATE_ROOM};
     struct frame *frame;
 
-    if (payload.n < DEFLATE_MIN || !websocket_deflate_suits(s->window, payload.n) ||
-        websocket_deflate(payload, &small) != 1)
-        frame = frame_new(opcode, WEBSOCKET_FIN, payload);
+    if (!deflate || websocket_deflate(text->payload, &small) != 1)
+        frame = frame_new(text->opcode, WEBSOCKET_FIN, text->payload);
     else
-        frame = frame_new(opcode, WEBSOCKET_FIN | WEBSOCKET_COMPRESSED, buf_str(&small));
+        frame = frame_new(text->opcode, WEBSOCKET_FIN | WEBSOCKET_COMPRESSED, buf_str(&small));
     buf_free(&small);
     return frame;
 }
 
-static void refuse_message(struct session *s, const struct schema_fault *fault)
+void session_log_broken(const struct session *s, const struct schema_fault *fault)
 {
     ngx_log_error(NGX_LOG_ERR, s->c->log, 0,
                   "grpc_json: message of %*s is no such message: %*s: %*s", s->method->path.n,
                   s->method->path.p, fault->path.n, fault->path.p, fault->message.n,
                   fault->message.p);
-    session_close(s, WEBSOCKET_INTERNAL_ERROR, STR("the service sent a broken message"));
 }
 
 static void queue_message(struct session *s, struct str wire)
 {
-    struct schema_fault fault = {STR(""), STR("is broken")};
-    enum websocket_opcode opcode;
+    struct schema_fault fault = SESSION_NO_FAULT;
+    struct session_text text;
     struct frame *frame;
-    struct str payload;
-    int err = print_message(s, wire, &payload, &opcode, &fault);
+    int err = session_print(s, wire, &text, &fault);
 
     if (err == -EBADMSG) {
-        refuse_message(s, &fault);
+        session_log_broken(s, &fault);
+        session_close(s, WEBSOCKET_INTERNAL_ERROR, STR(SESSION_BROKEN));
         return;
     }
-    frame = err ? NULL : make_frame(s, opcode, payload);
+    frame = err ? NULL : session_frame(&text, session_wants_deflate(s, text.payload.n));
     if (!frame || !frame_queue_push(&s->out, frame))
         session_close(s, WEBSOCKET_INTERNAL_ERROR, STR("out of memory"));
     frame_release(frame);

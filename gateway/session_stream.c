@@ -35,7 +35,13 @@ static void cancel(struct session *s)
     grpc_h2_cancel(s->call);
 }
 
-static const struct session_carrier carrier = {is_full, send_message, half_close, resume, cancel};
+static const struct session_carrier carrier = {
+    .is_full = is_full,
+    .send = send_message,
+    .half_close = half_close,
+    .resume = resume,
+    .cancel = cancel,
+};
 
 /* ---- from the service ---- */
 

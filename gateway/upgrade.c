@@ -1,7 +1,7 @@
 /* A request on its way to become a WebSocket. Its stream is opened at once; the 101 waits for the
  * service's metadata, or a moment, so that a call that fails at once is answered by a problem with
  * its status. Until then nginx has the request; afterwards there is only the session. */
-#include "session.h"
+#include "attach.h"
 
 #include "http/websocket_handshake.h"
 #include "rpc_status.h"
@@ -262,6 +262,19 @@ static int read_first(ngx_http_request_t *r, struct upgrade *u, struct arena *ar
     return 0;
 }
 
+/* As the configuration says for the method: with a stream of its own, or with a part of one. */
+static int open_call(struct session *s, const struct session_opening *opening)
+{
+    const ngx_array_t *attach = s->conf->websocket.attach;
+    const struct str(*pair)[2] = attach ? attach->elts : NULL;
+
+    for (ngx_uint_t i = 0; attach && i < attach->nelts; i++) {
+        if (str_eq(pair[i][0], s->method->path))
+            return attach_open(s, pair[i][1], opening);
+    }
+    return session_open_stream(s, opening);
+}
+
 static ngx_int_t open_stream(ngx_http_request_t *r, struct upgrade *u, const ngx_list_t *metadata)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
@@ -270,7 +283,7 @@ static ngx_int_t open_stream(ngx_http_request_t *r, struct upgrade *u, const ngx
     if (!opening.upstream)
         return grpc_json_refuse_status(r, u->ctx, NGX_HTTP_BAD_GATEWAY);
     opening.headers = flatten(r, metadata, &opening.n);
-    if (!opening.headers || session_open_stream(u->session, &opening))
+    if (!opening.headers || open_call(u->session, &opening))
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ngx_add_timer(&u->timer, conf->websocket.open_timeout);
     r->read_event_handler = ngx_http_test_reading;

@@ -16,6 +16,13 @@
 #define DEFAULT_PING_TIMEOUT 20000
 /* Of a worker: many messages of the default's size. */
 #define DEFAULT_MEMORY (64 << 20)
+/* What may wait for a client that shares a stream: a second of a very busy channel. */
+#define DEFAULT_QUEUE_MESSAGES 1024
+#define DEFAULT_QUEUE_BYTES (256 << 10)
+#define MIN_QUEUE_MESSAGES 16
+#define MIN_QUEUE_BYTES (64 << 10) /* one message has room */
+/* For an instance to come back. */
+#define DEFAULT_ATTACH_TIMEOUT 30000
 /* A message is held in memory as a whole. */
 #define MAX_MESSAGE_LIMIT (32 << 20)
 
@@ -24,12 +31,17 @@
 /* nginx wants these without const. */
 static char is_duplicate[] = "is duplicate";
 static char is_no_protocol[] = "wants names of subprotocols";
+static char is_no_method[] = "wants two methods, such as /package.Service/Method";
+static char is_no_queue[] = "wants a number of messages, 16 or more, and a size, 64k or more";
 static char is_too_large[] = "grpc_json_websocket_message_limit: 32m is the most";
 
 void grpc_json_websocket_init(struct grpc_json_websocket *conf)
 {
     conf->enabled = conf->deflate = NGX_CONF_UNSET;
-    conf->protocols = NGX_CONF_UNSET_PTR;
+    conf->protocols = conf->attach = NGX_CONF_UNSET_PTR;
+    conf->queue_messages = NGX_CONF_UNSET_UINT;
+    conf->queue_bytes = NGX_CONF_UNSET_SIZE;
+    conf->attach_timeout = NGX_CONF_UNSET_MSEC;
     conf->message_limit = conf->memory = NGX_CONF_UNSET_SIZE;
     conf->open_timeout = conf->close_timeout = conf->idle_timeout = NGX_CONF_UNSET_MSEC;
     conf->ping_interval = conf->ping_timeout = NGX_CONF_UNSET_MSEC;
@@ -57,6 +69,15 @@ char *grpc_json_websocket_set(ngx_conf_t *cf, ngx_command_t *command, void *data
     }
     conf->upstream = ngx_http_upstream_add(cf, &url, 0);
     return conf->upstream ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+/* "/package.Service/Method" */
+static bool is_method(struct str path)
+{
+    const char *slash = path.n > 1 ? memchr(path.p + 1, '/', path.n - 1) : NULL;
+
+    return path.n > 0 && path.p[0] == '/' && slash && slash > path.p + 1 &&
+           slash + 1 < path.p + path.n;
 }
 
 /* Whether a name can be a subprotocol that is chosen. */
@@ -88,6 +109,42 @@ char *grpc_json_websocket_set_protocols(ngx_conf_t *cf, ngx_command_t *command, 
     return conf->protocols ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
+/* METHOD ATTACH */
+char *grpc_json_websocket_set_attach(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_websocket *conf = &((struct grpc_json_conf *)data)->websocket;
+    ngx_str_t *args = cf->args->elts;
+    struct str *pair;
+
+    (void)command;
+    if (conf->attach == NGX_CONF_UNSET_PTR)
+        conf->attach = ngx_array_create(cf->pool, 2, 2 * sizeof(*pair));
+    pair = conf->attach ? ngx_array_push(conf->attach) : NULL;
+    if (!pair)
+        return NGX_CONF_ERROR;
+    pair[0] = grpc_json_str(args[1]);
+    pair[1] = grpc_json_str(args[2]);
+    return is_method(pair[0]) && is_method(pair[1]) ? NGX_CONF_OK : is_no_method;
+}
+
+/* MESSAGES SIZE */
+char *grpc_json_websocket_set_queue(ngx_conf_t *cf, ngx_command_t *command, void *data)
+{
+    struct grpc_json_websocket *conf = &((struct grpc_json_conf *)data)->websocket;
+    ngx_str_t *args = cf->args->elts;
+    ngx_int_t messages = ngx_atoi(args[1].data, args[1].len);
+    ssize_t bytes = ngx_parse_size(&args[2]);
+
+    (void)command;
+    if (conf->queue_messages != NGX_CONF_UNSET_UINT)
+        return is_duplicate;
+    if (messages < MIN_QUEUE_MESSAGES || bytes < MIN_QUEUE_BYTES)
+        return is_no_queue;
+    conf->queue_messages = (ngx_uint_t)messages;
+    conf->queue_bytes = (size_t)bytes;
+    return NGX_CONF_OK;
+}
+
 char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
                                 struct grpc_json_websocket *conf)
 {
@@ -99,6 +156,10 @@ char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
     ngx_conf_merge_value(conf->deflate, prev->deflate, 0);
     ngx_conf_merge_ptr_value(conf->protocols, prev->protocols, NULL);
     ngx_conf_merge_size_value(conf->message_limit, prev->message_limit, DEFAULT_MESSAGE_LIMIT);
+    ngx_conf_merge_ptr_value(conf->attach, prev->attach, NULL);
+    ngx_conf_merge_uint_value(conf->queue_messages, prev->queue_messages, DEFAULT_QUEUE_MESSAGES);
+    ngx_conf_merge_size_value(conf->queue_bytes, prev->queue_bytes, DEFAULT_QUEUE_BYTES);
+    ngx_conf_merge_msec_value(conf->attach_timeout, prev->attach_timeout, DEFAULT_ATTACH_TIMEOUT);
     ngx_conf_merge_size_value(conf->memory, prev->memory, DEFAULT_MEMORY);
     ngx_conf_merge_msec_value(conf->open_timeout, prev->open_timeout, DEFAULT_OPEN_TIMEOUT);
     ngx_conf_merge_msec_value(conf->close_timeout, prev->close_timeout, DEFAULT_CLOSE_TIMEOUT);

@@ -22,8 +22,12 @@ struct grpc_json_websocket {
     size_t message_limit;                   /* grpc_json_websocket_message_limit */
     size_t memory;                          /* grpc_json_websocket_memory; of a worker */
     ngx_flag_t deflate;                     /* grpc_json_websocket_deflate */
+    ngx_array_t *attach;                    /* struct str: grpc_json_websocket_attach, in pairs */
+    ngx_uint_t queue_messages;              /* grpc_json_websocket_attach_queue */
+    size_t queue_bytes;
     /* ms: grpc_json_websocket_..._timeout, grpc_json_websocket_ping_interval */
-    ngx_msec_t open_timeout, close_timeout, ping_interval, ping_timeout, idle_timeout;
+    ngx_msec_t open_timeout, close_timeout, ping_interval, ping_timeout, idle_timeout,
+        attach_timeout;
 };
 
 struct grpc_json_ctx;
@@ -31,6 +35,8 @@ struct grpc_json_ctx;
 void grpc_json_websocket_init(struct grpc_json_websocket *conf);
 char *grpc_json_websocket_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 char *grpc_json_websocket_set_protocols(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_websocket_set_attach(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+char *grpc_json_websocket_set_queue(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
                                 struct grpc_json_websocket *conf);
 ngx_int_t grpc_json_websocket_install(ngx_conf_t *cf);
