@@ -162,6 +162,7 @@ int echo_add(struct rpc_server *server, struct str *ret_error)
         {.method = "Chat", .stream = &echo_chat},
         {.method = "ChatRaw", .stream = &echo_chat_raw},
         {.method = "Collect", .stream = &echo_collect},
+        {.method = "Room", .stream = &echo_room},
     };
 
     return rpc_server_add(server, &stoa__test__v1__echo_service__descriptor, handlers,

@@ -283,3 +283,19 @@ static void collect_half_close(void *service UNUSED, struct rpc_call *call)
 
 const struct rpc_stream_handler echo_collect = {
     .open = collect_open, .message = collect_message, .half_close = collect_half_close};
+
+/* ---- Room ---- */
+
+static void room_open(void *service UNUSED, struct rpc_call *call,
+                      const ProtobufCMessage *request UNUSED)
+{
+    refuse(call, RPC_UNIMPLEMENTED, STR("only in an Attach"));
+}
+
+/* Of a stream that has been refused. */
+static void room_message(void *service UNUSED, struct rpc_call *call UNUSED,
+                         const ProtobufCMessage *message UNUSED)
+{
+}
+
+const struct rpc_stream_handler echo_room = {.open = room_open, .message = room_message};

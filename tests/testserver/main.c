@@ -12,13 +12,15 @@
 extern const char stoa_api_descriptor_set[], stoa_api_descriptor_set_end[];
 
 struct settings {
-    struct str listen;
+    struct str listen, rooms;
     int64_t max_request_bytes, grace_ms;
 };
 
 static const struct config_setting table[] = {
     {"STOA_TEST_LISTEN", CONFIG_STRING, offsetof(struct settings, listen), "127.0.0.1:9010", 1, 0,
      false, "Where gRPC is served in the clear: addresses, comma separated."},
+    {"STOA_TEST_ROOMS", CONFIG_STRING, offsetof(struct settings, rooms), "/tmp", 1, 0, false,
+     "The folder in which rooms are kept; several servers may share it."},
     {"STOA_TEST_MAX_REQUEST_BYTES", CONFIG_INT, offsetof(struct settings, max_request_bytes),
      "17825792", 1024, 1 << 30, false, "Largest request message; 17 MiB."},
     {"STOA_TEST_GRACE_MS", CONFIG_INT, offsetof(struct settings, grace_ms), "1000", 0, 600000,
@@ -54,6 +56,8 @@ static int start(struct rpc_server *server, const struct settings *settings, str
     if (r == 0)
         r = echo_add(server, ret_error);
     if (r == 0)
+        r = rooms_add(server, settings->rooms.p, ret_error);
+    if (r == 0)
         r = listen_all(server, settings->listen, arena, ret_error);
     if (r == 0)
         r = rpc_server_start(server);
@@ -81,9 +85,11 @@ static int serve(const struct settings *settings, const struct schema *schema,
     if (r == 0) {
         sigwait(signals, &caught);
         timers_hurry();
+        rooms_stop();
         rpc_server_stop(server, settings->grace_ms);
     }
     rpc_server_free(server);
+    rooms_free();
     return r;
 }
 

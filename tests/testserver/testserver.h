@@ -79,8 +79,12 @@ int64_t duration_us(const Google__Protobuf__Duration *duration);
 
 int interop_add(struct rpc_server *server, struct str *ret_error) MUST_CHECK; /* interop.c */
 int echo_add(struct rpc_server *server, struct str *ret_error) MUST_CHECK;    /* echo.c */
+/* rooms.c: the Attach of an edge. folder: where rooms are kept; instances may share it. */
+int rooms_add(struct rpc_server *server, const char *folder, struct str *ret_error) MUST_CHECK;
+void rooms_stop(void); /* before the server stops */
+void rooms_free(void);
 /* echo_streams.c */
 extern const struct rpc_stream_handler echo_count, echo_download, echo_chat, echo_chat_raw,
-    echo_collect;
+    echo_collect, echo_room;
 
 #endif
