@@ -318,6 +318,11 @@ void *edge_stream_context(const struct edge_stream *stream)
     return stream->context;
 }
 
+struct str edge_stream_peer(const struct edge_stream *stream)
+{
+    return rpc_call_peer(stream->call);
+}
+
 /* ---- the end of calls; `turn` is held ---- */
 
 static void tell_closed(struct edge_stream *stream, struct edge_session *s)

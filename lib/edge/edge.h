@@ -52,6 +52,8 @@ void edge_free(struct edge *edge);
 
 void edge_stream_set_context(struct edge_stream *stream, void *context);
 void *edge_stream_context(const struct edge_stream *stream);
+/* As rpc_call_peer(); in a callback of the stream. */
+struct str edge_stream_peer(const struct edge_stream *stream);
 /* A message for all of the stream's calls that are live in the channel. seq: its place there,
  * rising; 0: it has none. */
 void edge_broadcast(struct edge_stream *stream, uint64_t channel, int64_t seq, struct str message);

@@ -45,11 +45,17 @@ struct live_transport {
      * then cut off with SLOW_CONSUMER. */
     int (*send)(struct live_session *session, const struct rpc_packed *message);
 
+    /* The same of an event of a channel in which the session is not live, and its place there: from
+     * then on the session has what is up to it. NULL: send() will do. */
+    int (*send_event)(struct live_session *session, const struct rpc_packed *message,
+                      int64_t channel, int64_t seq);
+
     /* Whether enough waits for the session: then a replay stops, until live_drained(). */
     bool (*busy)(struct live_session *session);
 
     /* Where the session is in a channel: it has what is up to seq. live: what is broadcast in the
-     * channel from now on is for it; else it gets what it missed by send(). NULL: no need to know.
+     * channel from now on is for it; else it gets what it missed by send_event(). NULL: no need to
+     * know.
      */
     void (*place)(struct live_session *session, int64_t channel, int64_t seq, bool live);
 
@@ -136,6 +142,13 @@ void live_drained(struct live_session *session);
 
 /* The client is gone, or the session's end has been sent: its last call, once. */
 void live_closed(struct live_session *session);
+
+/* ---- live_attach.c: sessions that come in the stream of an edge ---- */
+
+struct edge;
+
+/* For edge_add(); it is the caller's. -ENOMEM. */
+int live_attach_new(struct service *service, struct edge **ret) MUST_CHECK;
 
 /* ---- the hub ---- */
 

@@ -138,6 +138,9 @@ void room_free(struct room *room);
 bool session_tell(struct live_session *session, struct rpc_packed *part);
 /* The same of a part that stays the caller's. */
 bool session_send(struct live_session *session, const struct rpc_packed *part);
+/* The same of an event of a room, in a replay. */
+bool session_send_event(struct live_session *session, const struct rpc_packed *part, int64_t room,
+                        int64_t seq);
 
 /* An action, or a subscription, is refused. */
 void session_refuse(struct live_session *session, const char *id, int64_t room,

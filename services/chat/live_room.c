@@ -271,7 +271,7 @@ void subscription_pump(struct subscription *subscription)
         }
         if (transport_of(subscription)->busy(session))
             return;
-        if (!session_send(session, entry->bytes))
+        if (!session_send_event(session, entry->bytes, room->id, seq))
             return;
         subscription->seq = seq;
         subscription->waits = subscription->read_for = false;

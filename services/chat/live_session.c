@@ -54,6 +54,21 @@ bool session_send(struct live_session *session, const struct rpc_packed *part)
     return false;
 }
 
+bool session_send_event(struct live_session *session, const struct rpc_packed *part, int64_t room,
+                        int64_t seq)
+{
+    const struct live_transport *transport = session->carrier->transport;
+
+    if (!transport->send_event)
+        return session_send(session, part);
+    if (session->ended)
+        return false;
+    if (transport->send_event(session, part, room, seq) == 0)
+        return true;
+    end_slow(session);
+    return false;
+}
+
 bool session_tell(struct live_session *session, struct rpc_packed *part)
 {
     bool told;

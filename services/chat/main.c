@@ -2,6 +2,7 @@
 #include "live.h"
 
 #include "base/log.h"
+#include "edge/edge.h"
 #include "service/purge.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ struct chat {
     struct purge *purge;
     struct hub *hub;
     struct sends *sends;
+    struct edge *edge;
 };
 
 #define LIVE(member) offsetof(struct chat_config, live.member)
@@ -82,6 +84,11 @@ static int start(struct service *service, struct str *ret_error)
     if (!chat)
         return -ENOMEM;
     service_set_state(service, chat);
+    r = live_attach_new(service, &chat->edge);
+    if (r == 0)
+        r = edge_add(chat->edge, service_rpc(service), ret_error);
+    if (r < 0)
+        return r;
     r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
                   &chat->purge);
     if (r == 0)
@@ -118,7 +125,10 @@ static int tick(struct service *service)
 
 static void stopping(struct service *service)
 {
-    hub_stop(chat_hub(service));
+    const struct chat *chat = service_state(service);
+
+    edge_stop(chat->edge); /* first: its sessions go on elsewhere, and are not ended */
+    hub_stop(chat->hub);
 }
 
 static void stop(struct service *service)
@@ -127,6 +137,7 @@ static void stop(struct service *service)
 
     hub_free(chat->hub);
     sends_free(chat->sends);
+    edge_free(chat->edge);
     purge_free(chat->purge);
     free(chat);
 }
