@@ -240,19 +240,28 @@ def test_replay_goes_at_the_speed_of_its_reader(gateway, room):
 
 
 def test_flood_does_not_starve_others(gateway):
-    """One says as much as it can; another one has its turn between."""
-    total, done = 20_000, threading.Event()
+    """One says as much as it can, for as long as another one needs to be answered."""
+    enough = threading.Event()
     with Client(gateway) as flooder, Client(gateway) as other:
-        message = frame(TEXT, '{"shout":{"room":"999999"}}')
-        reader = threading.Thread(target=lambda: [flooder.receive() for _ in range(total)] and done.set())
-        writer = threading.Thread(target=lambda: [flooder.raw(message * 1000) for _ in range(total // 1000)])
-        reader.start()
-        writer.start()
+        messages = frame(TEXT, '{"shout":{"room":"999999"}}') * 1000
+
+        def write():
+            while not enough.is_set():
+                flooder.raw(messages)
+            flooder.raw(close_frame(1000))
+
+        def read():
+            while flooder.receive()[0] != CLOSE:
+                pass
+
+        threads = [threading.Thread(target=each) for each in (read, write)]
+        for each in threads:
+            each.start()
         for _ in range(20):
             assert other.answer(metadata="x-request-id")["text"]
-        assert not done.is_set()
-        writer.join()
-        reader.join()
+        enough.set()
+        for each in threads:
+            each.join()
 
 
 # ---- instances that go ----

@@ -4,19 +4,17 @@
  *   else bytes of message type number (byte - 1): what passes the check protobuf-c can unpack, and
  *        it is the same message as before it was made so
  */
-#include "schema/tables.h"
+#include "contract.h"
 
 #include <buf/validate/validate.pb-c.h>
 #include <google/protobuf/descriptor.pb-c.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <stoa/auth/v1/auth.pb-c.h>
 #include <stoa/posts/v1/posts.pb-c.h>
 
-#define API                                                                          \
-    "cd proto && protoc --include_imports -o /dev/stdout -I. -I/usr/include"         \
-    " stoa/auth/v1/auth.proto stoa/posts/v1/posts.proto buf/validate/validate.proto" \
-    " google/protobuf/descriptor.proto"
+#define API                                              \
+    "stoa/auth/v1/auth.proto stoa/posts/v1/posts.proto " \
+    "buf/validate/validate.proto google/protobuf/descriptor.proto"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -40,21 +38,7 @@ static void check(bool holds)
 
 int LLVMFuzzerInitialize(int *argc UNUSED, char ***argv UNUSED)
 {
-    FILE *protoc = popen(API, "r"); /* a constant command */
-    struct str error;
-    struct arena arena;
-    struct buf set;
-    char *to;
-    size_t n;
-
-    arena_init(&arena, 0);
-    buf_init(&set, 16 << 20);
-    while (protoc && (to = buf_reserve(&set, 65536)) && (n = fread(to, 1, 65536, protoc)))
-        set.n += n;
-    check(protoc && pclose(protoc) == 0);
-    check(schema_load(buf_str(&set), &arena, &schema, &error) == 0);
-    buf_free(&set);
-    arena_free(&arena);
+    schema = load_contract(API);
     return 0;
 }
 
