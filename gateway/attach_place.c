@@ -8,7 +8,7 @@
 
 /* Calls that are placed in one turn of the event loop. */
 #define PLACED_AT_ONCE 256
-/* ms until a server whose stream was lost is asked again: twice as long each time. */
+/* ms until a server that failed again is asked again: twice as long each time. */
 #define RETRY_MIN 25
 #define RETRY_MAX 800
 /* A stream that has worked for so long was not refused. ms */
@@ -73,9 +73,9 @@ static struct attach_server *find_server(struct attach_group *group,
 
 static void server_failed(struct attach_server *server)
 {
-    ngx_msec_t delay = RETRY_MIN;
+    ngx_msec_t delay = server->failures ? RETRY_MIN : 0; /* at once, if it has worked */
 
-    for (ngx_uint_t i = 0; i < server->failures && delay < RETRY_MAX; i++)
+    for (ngx_uint_t i = 1; i < server->failures && delay < RETRY_MAX; i++)
         delay *= 2;
     server->failures++;
     /* Workers should not come back all at once. */

@@ -76,12 +76,13 @@ static void write_again(const struct attach_down *down)
     buf_free(&wire);
 }
 
+static const struct schema *schema;
 static const struct schema_message *type;
 
 int LLVMFuzzerInitialize(int *argc UNUSED, char ***argv UNUSED)
 {
-    type = schema_message(load_contract("stoa/edge/v1/edge.proto"),
-                          STR("stoa.edge.v1.AttachResponse"));
+    schema = load_contract("stoa/edge/v1/edge.proto");
+    type = schema_message(schema, STR("stoa.edge.v1.AttachResponse"));
     check(type);
     return 0;
 }
