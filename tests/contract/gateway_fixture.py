@@ -522,6 +522,7 @@ class TestGateway(Gateway):
         environment = {
             **os.environ,
             "STOA_TEST_LISTEN": f"unix:{self.dir}/sock/test.sock,127.0.0.1:0",
+            "STOA_TEST_ROOMS": self.dir,
             **self.settings,
         }
         log = pathlib.Path(f"{self.dir}/log/testserver.log")

@@ -2,6 +2,7 @@
 its answers up to there, and then a Close frame that says whose fault it is, a problem in place of the 101, or a
 closed connection; the worker lives, keeps nothing, and the next session is as before."""
 import http.client
+import json
 import re
 import ssl
 import struct
@@ -29,7 +30,7 @@ def certificate(tmp_path_factory):
 def gateway(certificate):
     gateway = FaultGateway(certificate)
     websocket = "grpc_json_websocket test;"
-    gateway.write_config({websocket: websocket + "grpc_json_websocket_open_timeout 10ms;"})
+    gateway.write_config({websocket: websocket + "grpc_json_websocket_open_timeout 10ms; grpc_json_websocket_attach_timeout 200ms;"})
     try:
         yield gateway.start()
         wait_until(lambda: sessions(gateway) == 0)
@@ -167,6 +168,53 @@ def test_session(gateway, kind, mode):
         return story(gateway.port, *steps, **how)
 
     each_place(gateway.control, gateway.worker(), ask, expected_or_closed, mode, patience=PATIENCE)
+
+
+ACTIONS = (
+    {"join": {"room": 1}}, {"shout": {"room": 1, "text": LONG[:300]}}, {"padding": 3000}, {"channel": 2}, {"leave": 1},
+    {"metadata": "x-request-id"})
+
+
+def talk(websocket):
+    """Each action until it is answered; what was asked before another stream took over is asked again."""
+    told = []
+    for number, action in enumerate(ACTIONS):
+        request = frame(TEXT, json.dumps({"id": str(number), **action}))
+        websocket.raw(request)
+        while True:
+            opcode, payload = websocket.receive()
+            if opcode == CLOSE:
+                return [(CLOSE, int.from_bytes(payload[:2], "big"))]
+            if websocket.compressed:
+                payload = zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff")
+            answer = json.loads(payload)
+            if "resumed" in answer:
+                websocket.raw(request)
+            elif answer.get("id") == str(number):
+                told.append(len(answer.get("text", "")))
+                break
+    return [*told, websocket.close()]
+
+
+@pytest.mark.parametrize("mode", (ONCE, FROM), ids=("once", "all after"))
+@pytest.mark.parametrize("headers", (None, DEFLATE), ids=("plain", "deflate"))
+def test_session_that_shares_a_stream(gateway, headers, mode):
+    """What is lost with the stream goes on on the next one."""
+
+    def ask():
+        try:
+            with Socket(gateway.port, "/test/room", headers) as websocket:
+                return talk(websocket)
+        except Refused as refused:
+            return [(refused.status, None)]
+        except (ConnectionError, TypeError, http.client.HTTPException):
+            return [CUT]  # TypeError: in place of a frame
+
+    def judge(told, expected):
+        ended = isinstance(told[0], tuple) and (told[0][0] in NOT_THE_CLIENTS_FAULT or told[0][1] in NOT_THE_CLIENTS_CODE)
+        return told in (expected, [CUT]) or ended
+
+    each_place(gateway.control, gateway.worker(), ask, judge, mode, patience=PATIENCE)
 
 
 def test_tls(gateway, certificate):
