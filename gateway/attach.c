@@ -79,6 +79,14 @@ void attach_unlink(struct attach_call *call)
     ngx_queue_init(&call->place);
 }
 
+void attach_wait_no_more(struct attach_call *call)
+{
+    if (call->waiting) { /* several statements */
+        ngx_queue_remove(&call->waits);
+    }
+    call->waiting = false;
+}
+
 /* tell: the instance does not know yet. */
 static void free_call(struct attach_call *call, bool tell)
 {

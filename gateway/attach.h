@@ -15,8 +15,8 @@
 #ifndef STOA_GATEWAY_ATTACH_H
 #define STOA_GATEWAY_ATTACH_H
 
-#include "edge/attach_wire.h"
 #include "channels.h"
+#include "edge/attach_wire.h"
 #include "rpc_stream.h"
 #include "session.h"
 
@@ -105,6 +105,8 @@ void attach_take(struct attach_call *call, const struct attach_down *down);
 void attach_announce(struct attach_call *call);
 /* Out of the queue that it is in, if any. */
 void attach_unlink(struct attach_call *call);
+/* Out of link->waiting, if it is there. */
+void attach_wait_no_more(struct attach_call *call);
 /* Ends a call that no instance will; its session goes on by itself. */
 void attach_fail(struct attach_call *call, int status, struct str message);
 /* When the worker ends. */
@@ -114,6 +116,9 @@ void attach_shutdown(void);
 
 /* NULL without memory. */
 struct attach_link *attach_link_start(struct attach_server *server);
+/* Nothing is read or sent by it any more; then only its calls and attach_link_free() touch it. */
+void attach_link_close(struct attach_link *link);
+void attach_link_free(struct attach_link *link);
 /* Queues an item; nothing when the link is lost. */
 void attach_link_put(struct attach_link *link, uint64_t session, enum attach_up what,
                      struct str value);

@@ -68,8 +68,7 @@ static void call_up(struct attach_link *link)
         struct attach_call *call =
             ngx_queue_data(ngx_queue_head(&link->waiting), struct attach_call, waits);
 
-        ngx_queue_remove(&call->waits);
-        call->waiting = false;
+        attach_wait_no_more(call);
         session_go_on(call->session);
     }
     /* Who had a turn may have had nothing to say. */
@@ -219,6 +218,20 @@ struct attach_link *attach_link_start(struct attach_server *server)
     return link;
 }
 
+void attach_link_close(struct attach_link *link)
+{
+    if (link->flush.posted) { /* several statements */
+        ngx_delete_posted_event(&link->flush);
+    }
+    ngx_queue_remove(&link->queue);
+    buf_free(&link->up);
+}
+
+void attach_link_free(struct attach_link *link)
+{
+    ngx_free(link);
+}
+
 void attach_link_enter(struct attach_link *link, struct attach_call *call)
 {
     call->link = link;
@@ -234,12 +247,9 @@ void attach_link_leave(struct attach_call *call)
     if (!link)
         return;
     channels_leave_all(&link->channels, &call->member);
-    if (call->waiting) { /* several statements */
-        ngx_queue_remove(&call->waits);
-    }
-    call->waiting = false;
+    attach_wait_no_more(call);
     attach_unlink(call);
     call->link = NULL;
     if (--link->n_calls == 0 && link->state == ATTACH_LOST)
-        ngx_free(link);
+        attach_link_free(link);
 }

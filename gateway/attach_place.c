@@ -237,10 +237,7 @@ static void displace(struct attach_call *call)
         call->accepted = false;
         call->since = ngx_current_msec;
     }
-    if (call->waiting) { /* several statements */
-        ngx_queue_remove(&call->waits);
-    }
-    call->waiting = false;
+    attach_wait_no_more(call);
     if (call->open.p || (call->state.p && call->session->state != SESSION_LEAVING))
         attach_want(call);
     else
@@ -279,18 +276,14 @@ void attach_link_lost(struct attach_link *link)
         server_failed(server);
     }
     link->state = ATTACH_LOST;
-    ngx_queue_remove(&link->queue);
-    if (link->flush.posted) { /* several statements */
-        ngx_delete_posted_event(&link->flush);
-    }
-    buf_free(&link->up);
+    attach_link_close(link);
     attach_group_touch(link->group);
     link->n_calls++; /* kept until all of this is done */
     displace_pending(link);
     displace_all(&link->announced);
     displace_all(&link->settled);
     if (--link->n_calls == 0)
-        ngx_free(link);
+        attach_link_free(link);
 }
 
 void attach_link_going(struct attach_link *link)
@@ -321,12 +314,8 @@ static void free_group(struct attach_group *group)
         struct attach_link *link =
             ngx_queue_data(ngx_queue_head(&group->links), struct attach_link, queue);
 
-        if (link->flush.posted) { /* several statements */
-            ngx_delete_posted_event(&link->flush);
-        }
-        ngx_queue_remove(&link->queue);
-        buf_free(&link->up);
-        ngx_free(link);
+        attach_link_close(link);
+        attach_link_free(link);
     }
     while ((server = group->servers)) {
         group->servers = server->next;

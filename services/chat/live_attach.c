@@ -42,13 +42,15 @@ struct attached_session {
     bool accepted;             /* under the hub's lock */
 };
 
+struct position {
+    int64_t room, seq;
+};
+
 /* A session that is being authenticated; in the arena of its call. */
 struct opening {
     struct attached_session *s;
     bool resumed;
-    struct position {
-        int64_t room, seq;
-    } *positions;
+    struct position *positions;
     size_t n_positions;
 };
 
