@@ -3,25 +3,31 @@
 
 Prints the worker's CPU microseconds for nginx's static answer, for a gRPC call that nginx's own
 grpc_pass passes on, and for the same call transcoded from and to JSON; then what an idle WebSocket
-takes of the worker's memory.
+takes of the worker's memory, with a stream of its own and as a part of one that all share; and what
+a broadcast costs the worker for each member of a room.
 
 usage: bench/gateway.py          (make bench builds first)
-Settings: BENCH_SECONDS (8) a row, BENCH_CONNECTIONS (64), BENCH_WEBSOCKETS (8000).
+Settings: BENCH_SECONDS (8) a row, BENCH_CONNECTIONS (64), BENCH_WEBSOCKETS (8000), BENCH_MEMBERS (500).
 """
 
 import base64
+import json
 import os
 import pathlib
+import selectors
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 from bench import HERE, Table, fail, free_ports, h2load, wrk
 
 WEBSOCKETS = int(os.environ.get("BENCH_WEBSOCKETS", "8000"))
+MEMBERS = int(os.environ.get("BENCH_MEMBERS", "500"))
+BROADCASTS = 3200  # for each row
 OUT = pathlib.Path(os.environ.get("STOA_OUT") or HERE.parent / "build/release")
 MESSAGE = "m" * 100
 
@@ -37,6 +43,7 @@ http {{
     upstream test {{ server unix:{home}/test.sock; keepalive 64; keepalive_requests 100000000; }}
     grpc_set_header Content-Length "";
     grpc_json_descriptor_set {out}/../testserver.binpb;
+    grpc_json_websocket_attach /stoa.test.v1.EchoService/Room /stoa.edge.v1.EdgeService/Attach;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /static {{ return 200 "{message}"; }}
@@ -66,7 +73,7 @@ class Gateway:
 
     def __enter__(self):
         self.processes = []
-        environment = dict(os.environ, STOA_TEST_LISTEN=f"unix:{self.home}/test.sock")
+        environment = dict(os.environ, STOA_TEST_LISTEN=f"unix:{self.home}/test.sock", STOA_TEST_ROOMS=str(self.home))
         self._start([OUT / "bin/testserver"], lambda: (self.home / "test.sock").exists(), environment)
         self._start(
             ["nginx", "-p", self.home, "-c", self.home / "nginx.conf", "-e", self.home / "error.log", "-g", "daemon off;"],
@@ -113,11 +120,11 @@ def private_kb(pid):
     return total
 
 
-def open_websocket(port):
+def open_websocket(port, path):
     key = base64.b64encode(os.urandom(16)).decode()
     s = socket.create_connection(("127.0.0.1", port))
     s.sendall(
-        f"GET /test/echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
     )
     answer = b""
@@ -131,15 +138,64 @@ def open_websocket(port):
     return s
 
 
-def measure_websockets(gateway):
+def measure_websockets(gateway, path):
     """KB of the worker's memory for each, with what their requests left behind."""
     pid = gateway.worker()
     before = private_kb(pid)
-    sockets = [open_websocket(gateway.port) for _ in range(WEBSOCKETS)]
+    sockets = [open_websocket(gateway.port, path) for _ in range(WEBSOCKETS)]
     kb = (private_kb(pid) - before) / WEBSOCKETS
     for s in sockets:
         s.close()
     return kb
+
+
+def send_json(s, message):
+    payload = json.dumps(message).encode()
+    length = bytes([0x80 | len(payload)]) if len(payload) < 126 else bytes([0xfe]) + len(payload).to_bytes(2, "big")
+    s.sendall(b"\x81" + length + bytes(4) + payload)
+
+
+def cpu_us(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000_000 / os.sysconf("SC_CLK_TCK")
+
+
+class Members:
+    """Those in a room, who read and count what comes: one frame for a message."""
+
+    def __init__(self, port, room):
+        self.selector = selectors.DefaultSelector()
+        self.received = 0
+        for _ in range(MEMBERS):
+            s = open_websocket(port, "/test/room")
+            send_json(s, {"join": {"room": room}})
+            s.setblocking(False)
+            self.selector.register(s, selectors.EVENT_READ)
+
+    def read(self, enough):
+        buffer = bytearray(1 << 20)
+        while self.received < enough:
+            for key, _ in self.selector.select(5):
+                self.received += key.fileobj.recv_into(buffer)
+
+
+def measure_broadcasts(gateway, room, at_once):
+    """(microseconds of the worker for each message and member, deliveries a second): so many messages wait at a
+    time."""
+    pid = gateway.worker()
+    members = Members(gateway.port, room)
+    time.sleep(1)  # all are live, and what came until now is read with the rest
+    writer = open_websocket(gateway.port, "/test/room")
+    frame = len(json.dumps({"message": {"room": str(room), "number": "1000", "text": MESSAGE}}, separators=(",", ":"))) + 4
+    reader = threading.Thread(target=members.read, args=(BROADCASTS * MEMBERS * (frame - 4),))
+    before, began = cpu_us(pid), time.monotonic()
+    reader.start()
+    for _ in range(BROADCASTS // at_once):
+        send_json(writer, {"say": {"room": room, "text": MESSAGE, "repeat": at_once}})
+        writer.recv(4096)  # has been said
+    reader.join()
+    took = time.monotonic() - began
+    return (cpu_us(pid) - before) / BROADCASTS / MEMBERS, BROADCASTS * MEMBERS / took
 
 
 def main():
@@ -155,7 +211,9 @@ def main():
 
 
 def run(gateway, home):
-    kb = measure_websockets(gateway)  # first: memory that the load leaves behind would serve them
+    # First: memory that the load leaves behind would serve them.
+    shared_kb = measure_websockets(gateway, "/test/room")
+    kb = measure_websockets(gateway, "/test/echo")
     table = Table()
     roots = [process.pid for process in gateway.processes]
     static = table.measure("nginx, return 200", roots, wrk("get.lua", gateway.url + "/static"))
@@ -167,7 +225,10 @@ def run(gateway, home):
     print()
     ours, ceiling, passed = (row["split"].get("nginx", 0) for row in (echo, static, plain))
     print(f"a transcoded call costs the worker {ours / ceiling:.2f} static answers, {ours / passed:.2f} passed calls")
-    print(f"an idle WebSocket costs the worker {kb:.2f} KB, its stream included")
+    print(f"an idle WebSocket costs the worker {kb:.2f} KB, its stream included; {shared_kb:.2f} KB where all share one")
+    for room, at_once in enumerate((1, 16, 64), 1):
+        us, rate = measure_broadcasts(gateway, room, at_once)
+        print(f"{at_once} messages at a time to {MEMBERS} members: {us:.2f} us of the worker each, {rate:,.0f} a second")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,15 @@ static int grow(struct channels *channels)
     return 0;
 }
 
+/* Without channels there is no memory to be given back by anybody else. */
+static void drop_table_if_empty(struct channels *channels)
+{
+    if (channels->n)
+        return;
+    free(channels->table);
+    *channels = (struct channels){0};
+}
+
 static struct channel *make(struct channels *channels, uint64_t id)
 {
     struct channel *channel;
@@ -71,8 +80,10 @@ static struct channel *make(struct channels *channels, uint64_t id)
     if (channels->n == channels->cap && grow(channels))
         return NULL;
     channel = calloc(1, sizeof(*channel));
-    if (!channel)
+    if (!channel) {
+        drop_table_if_empty(channels);
         return NULL;
+    }
     channel->id = id;
     put(channels->table, channels->cap, channel);
     channels->n++;
@@ -90,10 +101,8 @@ static void drop_if_empty(struct channels *channels, struct channel *channel)
     *at = channel->next;
     free(channel->seats);
     free(channel);
-    if (--channels->n == 0) {
-        free(channels->table);
-        *channels = (struct channels){0};
-    }
+    channels->n--;
+    drop_table_if_empty(channels);
 }
 
 /* ---- seats and places ---- */
