@@ -21,7 +21,7 @@ struct room {
     LIST_ENTRY(room) next;
     uint64_t id;
     int fd;
-    off_t at; /* what has been read */
+    off_t at;     /* what has been read */
     char **lines; /* all that is known */
     int64_t n, cap;
     char *rest; /* of a line that is not whole */
