@@ -261,6 +261,7 @@ def nginx_configuration(layout, settings, program):
         "@DESCRIPTOR_SET@": f"{program}/{layout.DESCRIPTOR_SET}",
         "@WEB_DIR@": f"{program}/web",
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
+        "@CONNECTIONS@": str(settings["STOA_HTTP_CONNECTIONS"]),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
         **callers(settings),
     }

@@ -105,6 +105,7 @@ TABLE = (
     Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC. A second instance has this and 10, and so on."),
     Setting("STOA_CHAT_INSTANCES", "1", number(1, 16), "Instances of chat."),
     Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
+    Setting("STOA_HTTP_CONNECTIONS", "4096", number(64, 1000000), "Connections of one worker, WebSockets and those to services included."),
     Setting("STOA_ADDRESS_RATE", "10000/10s", rate, "Requests of one address (IPv6: one /64) in a time; off: no limit."),
     Setting("STOA_ACCOUNT_RATE", "10000/10s", rate, "Requests with one access token in a time; off: no limit."),
     *(Setting(name, "10000/10s", rate, f"{about} in a time; off: no limit.") for name, about in (
@@ -129,8 +130,8 @@ TABLE = (
 )
 # What a running suite takes over by `reload`; everything else waits for the next start.
 RELOADED = (
-    "STOA_HTTP_WORKERS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE", "STOA_ACCOUNT_RATE",
-    "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
+    "STOA_HTTP_WORKERS", "STOA_HTTP_CONNECTIONS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE",
+    "STOA_ACCOUNT_RATE", "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
 )
 # auth's own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need it. auth
 # by itself has those for production (bin/auth --help).

@@ -374,6 +374,7 @@ class Gateway:
             "@DESCRIPTOR_SET@": self.descriptor_set,
             "@WEB_DIR@": f"{self.dir}/web",
             "@WORKERS@": str(self.workers),
+            "@CONNECTIONS@": "4096",
             "@CORS_ORIGINS@": "http://localhost:*",
             "@ADDRESS_RATE@": "1000000/1s",
             "@ACCOUNT_RATE@": "1000000/1s",

@@ -52,6 +52,7 @@ def free_settings():
         ("STOA_CHAT_PORT", "9001", "STOA_AUTH_PORT is the same port"),
         ("STOA_BIND", "localhost", "IPv4 or IPv6 address"),
         ("STOA_HTTP_WORKERS", "1e3", "whole number from 0 to 256"),
+        ("STOA_HTTP_CONNECTIONS", "63", "whole number from 64 to 1000000"),
         ("STOA_START_TIMEOUT_S", "0", "whole number from 1 to 3600"),
         ("STOA_POSTGRES_BIN", "/nowhere", "missing: /nowhere/initdb"),
         ("STOA_OUT", "/nowhere/release", "not built: "),
