@@ -128,6 +128,7 @@ static void on_ready(ngx_event_t *event)
 {
     struct upgrade *u = event->data;
     ngx_http_request_t *r = u->r;
+    const ngx_http_core_loc_conf_t *core = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (u->timer.timer_set)
         ngx_del_timer(&u->timer);
@@ -140,6 +141,12 @@ static void on_ready(ngx_event_t *event)
     if (r->connection->buffered || r->buffered) {
         r->write_event_handler = flush;
         flush(r);
+        return;
+    }
+    /* As nginx does for its own upgrades: or a message waits until the client's system has
+     * acknowledged the one before, some 40 ms. */
+    if (core->tcp_nodelay && ngx_tcp_nodelay(r->connection) != NGX_OK) {
+        finalize(u, NGX_ERROR);
         return;
     }
     detach(u);

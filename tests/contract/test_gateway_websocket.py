@@ -1,9 +1,14 @@
 """WebSockets through the gateway: the handshake, frames right and wrong, messages of JSON and of bytes, what the
 RPC's end becomes. Upstream is the test server (tests/testserver). test_gateway_websocket_life.py has clients and
 services that stall, leave or die, test_gateway_websocket_clients.py real clients."""
+import contextlib
+import ctypes
+import errno
 import json
+import os
 import random
 import socket
+import stat
 import struct
 import zlib
 
@@ -45,6 +50,36 @@ def test_handshake(test_gateway, echo):
         assert absent not in echo.headers
     entry = test_gateway.wait_for_log(lambda e: e["rpc"] == "/stoa.test.v1.EchoService/Chat")
     assert entry["status"] == "101"
+
+
+def socket_of(pids, port):
+    """What one of these processes has towards this port of a client, for looking."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with contextlib.ExitStack() as opened:
+        for pid in pids:
+            process = os.pidfd_open(pid)
+            opened.callback(os.close, process)
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                fd = libc.syscall(438, process, int(number), 0)  # pidfd_getfd
+                if fd < 0 and ctypes.get_errno() == errno.EPERM:
+                    pytest.skip("this system lets nobody look at another process's sockets")
+                if fd < 0:
+                    continue  # closed meanwhile
+                opened.callback(os.close, fd)
+                if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    continue
+                s = socket.socket(fileno=os.dup(fd))
+                with contextlib.suppress(OSError):  # not connected
+                    if s.family == socket.AF_INET and s.getpeername()[1] == port:
+                        return s
+                s.close()
+    raise LookupError(port)
+
+
+def test_messages_do_not_wait_for_each_other(test_gateway, echo):
+    """Without this a second one goes when the client's system has acknowledged the first, 40 ms later."""
+    with socket_of(test_gateway.worker_pids(), echo.socket.getsockname()[1]) as s:
+        assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 def test_header_names_and_lists_in_any_case(test_gateway):
