@@ -1,0 +1,113 @@
+"""WebSockets of live rooms whose clients never read, and many that come at once. `make fault` and `make bench-chat` do the
+same for longer and with more of them."""
+import collections
+import contextlib
+import pathlib
+import socket
+
+import pytest
+from live_fixture import Ended, WebSocketLive
+from stoa_suite_fixture import output_folder, wait_until
+from websocket_fixture import Refused, Socket
+
+# 16 KB each in UTF-8: more than the buffers of a connection hold in all.
+LONG = "\U0001f600" * 4096
+MESSAGES = 500
+NEVER_READ = 3
+AT_ONCE = 300
+
+
+@pytest.fixture
+def call(call_grpc):
+    def make(method, account, **request):
+        code, answer = call_grpc("chat", method, request, account["token"])
+        assert code == "OK", f"{method}: {answer}"
+        return answer
+
+    return make
+
+
+def private_kb(suite):
+    """Memory of the gateway's workers and of chat that nobody shares."""
+    gateway = suite.pid("gateway")
+    workers = pathlib.Path(f"/proc/{gateway}/task/{gateway}/children").read_text().split()
+    total = 0
+    for pid in (*workers, suite.pid("chat")):
+        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Private_Clean:", "Private_Dirty:")):
+                total += int(line.split()[1])
+    return total
+
+
+def test_who_never_reads_is_cut_and_nobody_else(suite, call, new_account):
+    host, guest = new_account("host"), new_account("guest")
+    room = call("CreateRoom", host, room={"name": "A room"})["room"]["id"]
+    call("JoinRoom", guest, room=room)
+
+    def connect(account):
+        live = WebSocketLive(suite.ports["STOA_HTTP_PORT"], account["token"], receive_buffer=4096)
+        live.expect("welcome")
+        return live
+
+    never_read = [connect(guest) for _ in range(NEVER_READ)]
+    for each in never_read:
+        assert len(each.follow(room, 0)) == 1
+    memory = private_kb(suite)
+    with WebSocketLive(suite.ports["STOA_HTTP_PORT"], host["token"]) as reads:
+        reads.expect("welcome")
+        reads.follow(room)
+        for i in range(MESSAGES):
+            reads.transmit({"send": {"room": room, "text": LONG, "clientId": f"c-{i}"}})
+            assert reads.expect("event")["event"]["seq"] == str(i + 2)
+    # What all have in common is kept once, for who comes back; what one does not read is not kept.
+    grown = private_kb(suite) - memory
+    sent = MESSAGES * len(LONG.encode()) // 1024
+    if output_folder().name == "release":  # a sanitizer keeps what has been freed
+        assert grown < sent + 16 * 1024
+    for each in never_read:
+        seqs = []
+        with pytest.raises(Ended) as end:
+            while True:
+                part, value = each.next()
+                seqs.append(int(value["event"]["seq"]))
+        assert seqs == list(range(2, len(seqs) + 2)) and len(seqs) < MESSAGES
+        assert end.value.code == 4008  # RESOURCE_EXHAUSTED
+        assert end.value.reason.startswith("SLOW_CONSUMER")
+        each.close()
+    # As the reason says: with the last number; which is too far behind to be given all.
+    with connect(guest) as again:
+        again.done(subscribe={"room": room, "afterSeq": seqs[-1]})
+        assert again.expect("reset")["lastSeq"] == str(MESSAGES + 1)
+        assert again.follow(room, MESSAGES + 1) == []
+
+
+def test_many_come_at_once(suite, new_account):
+    """Each handshake is answered, and what went is forgotten."""
+    accounts = [new_account() for _ in range(AT_ONCE // 50)]
+    sockets = []
+    try:
+        for i in range(AT_ONCE):
+            s = socket.create_connection(("127.0.0.1", suite.ports["STOA_HTTP_PORT"]))
+            sockets.append(s)
+            s.settimeout(60)
+            token = accounts[i % len(accounts)]["token"]
+            s.sendall((f"GET /api/chat/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                       f"Authorization: Bearer {token}\r\n\r\n").encode())
+        statuses = collections.Counter(s.recv(12)[9:] for s in sockets)
+        assert statuses == {b"101": AT_ONCE}
+        # The limit of one account at an instance.
+        with pytest.raises(Refused) as refused:
+            for _ in range(AT_ONCE):
+                sockets.append(Socket(suite.ports["STOA_HTTP_PORT"], "/api/chat/ws", {"Authorization": f"Bearer {token}"}).socket)
+        assert refused.value.status == 429
+    finally:
+        for s in sockets:
+            s.close()
+
+    def comes_back():
+        with contextlib.suppress(Refused):
+            WebSocketLive(suite.ports["STOA_HTTP_PORT"], token).close()
+            return True
+
+    wait_until(comes_back, "who went has made room")
