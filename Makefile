@@ -462,6 +462,12 @@ soak: ## 1,000 clients of the gateway that go at any moment, for a minute; count
 	@$(BIG_MAKE) $(OUT)/bin/testserver
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/contract/soak_gateway.py
 
+.PHONY: fault
+fault: ## chat while instances, Redis, Postgres and the network fail, and what came of every message (tests/live/README.md)
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/fault.py
+
 .PHONY: testserver
 testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C
 	@deploy/install-packages build run
