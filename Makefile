@@ -499,13 +499,17 @@ $(BENCH)/steady: $(OUT)/bench/steady.o
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lm
 
+$(BENCH)/chat: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/chat*.c)) $(OUT)/libstoa.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^
+
 .PHONY: test-docs
 test-docs: ## the page /docs/ in Chromium
 	@deploy/install-packages build run test browser
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
 
-.PHONY: bench bench-codec bench-flood bench-pages bench-task
+.PHONY: bench bench-chat bench-codec bench-flood bench-pages bench-task
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
@@ -522,6 +526,12 @@ bench-task: ## only its last part: the task manager beside todo.sh
 	@deploy/install-packages build bench
 	@$(BIG_MAKE) $(CLI)
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/task.py
+
+bench-chat: ## chat, beside Socket.IO when there are peers: deliveries, latency, memory, storms (bench/README.md)
+	@deploy/install-packages build run bench
+	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(BENCH)/chat
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/chat.py
 
 bench-pages: ## the cost of a page by its depth and by the table's size: 10,000, 100,000, 1,000,000 articles
 	@deploy/install-packages build run bench

@@ -292,47 +292,65 @@ class Suite:
 
 
 class Peer:
-    """The Fastify peer with two workers and pipelined pg, from STOA_BENCH_PEERS (copied, since it
-    installs modules beside itself)."""
+    """A folder of peers from STOA_BENCH_PEERS, copied, since they install modules beside themselves, with their Postgres
+    and Redis."""
 
     def __init__(self, scratch):
         self.home = scratch / "peers"
         shutil.copytree(PEERS, self.home, ignore=shutil.ignore_patterns("node_modules"))
-        (self.port,) = free_ports(1)
-        data = scratch / "peers-data"
-        data.mkdir()
-        self.data = data
-        self.environment = dict(os.environ, PEERS_DATA=str(data), PG_PIPELINE="4")
-        self.url = f"http://127.0.0.1:{self.port}"
+        subprocess.run(["chmod", "-R", "u+w", str(self.home)], check=True)
+        self.data = scratch / "peers-data"
+        self.data.mkdir()
+        self.environment = dict(os.environ, PEERS_DATA=str(self.data))
 
-    def _run(self, *command):
-        ran = subprocess.run(command, cwd=self.home / "rest", env=self.environment, stdout=subprocess.PIPE,
+    def run(self, folder, *command):
+        ran = subprocess.run(command, cwd=self.home / folder, env=self.environment, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True)
         if ran.returncode != 0:
             fail(f"peer: {' '.join(command)}: {ran.stdout}")
 
     def __enter__(self):
-        subprocess.run(["chmod", "-R", "u+w", str(self.home)], check=True)
-        self._run("npm", "ci", "--silent")
-        self._run("./run.sh", "infra")
-        # Its own script makes as many as it was written for.
-        script = self.home / "rest/seed.sql"
-        script.write_text(re.sub(r"\b10000\b", str(ARTICLES), script.read_text()))
-        self._run("./run.sh", "seed")
-        self._run("./run.sh", "start", "fastify", "2", str(self.port))
-        count = send(f"{self.url}/api/articles?limit=1")["articlesCount"]
-        if count != ARTICLES:
-            fail(f"the peer has {count} articles, not {ARTICLES}")
+        self.run("rest", "npm", "ci", "--silent")
+        self.run("rest", "./run.sh", "infra")
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
-        self._run("./run.sh", "stop")
-        self._run("./run.sh", "infra-stop")
+        self.stop()
+        self.run("rest", "./run.sh", "infra-stop")
+
+    def postgres(self):
+        return int((self.data / "pg/data/postmaster.pid").read_text().split()[0])
+
+
+class FastifyPeer(Peer):
+    """The blog with two workers and pipelined pg."""
+
+    def __init__(self, scratch):
+        super().__init__(scratch)
+        (self.port,) = free_ports(1)
+        self.environment["PG_PIPELINE"] = "4"
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        # Its own script makes as many as it was written for.
+        script = self.home / "rest/seed.sql"
+        script.write_text(re.sub(r"\b10000\b", str(ARTICLES), script.read_text()))
+        self.run("rest", "./run.sh", "seed")
+        self.run("rest", "./run.sh", "start", "fastify", "2", str(self.port))
+        count = send(f"{self.url}/api/articles?limit=1")["articlesCount"]
+        if count != ARTICLES:
+            fail(f"the peer has {count} articles, not {ARTICLES}")
+
+    def stop(self):
+        self.run("rest", "./run.sh", "stop")
 
     def roots(self):
-        server = int((self.home / "rest/server.pid").read_text())
-        postgres = int((self.data / "pg/data/postmaster.pid").read_text().split()[0])
-        return [server, postgres]
+        return [int((self.home / "rest/server.pid").read_text()), self.postgres()]
 
     def reader(self):
         """The token of an account that follows twenty."""
@@ -388,7 +406,7 @@ def run(scratch):
         )
         measure_loads(table, "", suite, "writer", token)
     if PEERS:
-        with Peer(scratch) as peer:
+        with FastifyPeer(scratch) as peer:
             measure_loads(table, "Fastify peer, ", peer, "user", peer.reader())
     print()
     static = table.rows["nginx, return 200"]

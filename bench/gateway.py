@@ -120,12 +120,15 @@ def private_kb(pid):
     return total
 
 
-def open_websocket(port, path):
+def open_websocket(port, path="/test/echo", headers="", wrap=None):
+    """The socket, when the handshake is done. headers: further lines; wrap: what makes a TLS socket of it."""
     key = base64.b64encode(os.urandom(16)).decode()
     s = socket.create_connection(("127.0.0.1", port))
+    if wrap:
+        s = wrap(s)
     s.sendall(
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{headers}\r\n".encode()
     )
     answer = b""
     while b"\r\n\r\n" not in answer:
