@@ -126,11 +126,6 @@ void call_init(struct rpc_call *call, struct rpc_server *server)
 
 /* ---- the beginning ---- */
 
-static struct str slice_str(const grpc_slice *slice)
-{
-    return (struct str){(const char *)GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice)};
-}
-
 static int64_t monotonic_ns(gpr_timespec t)
 {
     t = gpr_convert_clock_type(t, GPR_CLOCK_MONOTONIC);

@@ -1,4 +1,4 @@
-/* Private to lib/grpc: the server, a call, and what the files do for each other.
+/* Private to lib/grpc: the server, a call, and what the files do for each other and for client.c.
  *
  * Completion queue tags are struct ev, embedded in the object they belong to. Every outstanding
  * operation of a call holds a reference to it, so a call outlives whatever the core still does with
@@ -125,6 +125,11 @@ struct rpc_server {
     atomic_uint_fast64_t started_calls, finished_calls, refused_calls;
 };
 
+static inline struct str slice_str(const grpc_slice *slice)
+{
+    return (struct str){(const char *)GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice)};
+}
+
 /* ---- server.c ---- */
 
 /* The method of a path; NULL when there is none. */
@@ -184,6 +189,12 @@ int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMe
 int message_invalid(struct arena *arena, const struct schema_fault *faults, size_t n,
                     struct rpc_error *error);
 grpc_slice message_pack(const ProtobufCMessage *message) MUST_CHECK;
+/* The bytes in one piece: in place when the core has them so, else copied into the arena. -ENOMEM.
+ */
+int message_contiguous(const grpc_byte_buffer *buffer, struct arena *arena,
+                       struct str *ret) MUST_CHECK;
+/* protobuf-c's view of an arena. */
+ProtobufCAllocator arena_allocator(struct arena *arena);
 
 /* ---- status.c: errors as google.rpc.Status ---- */
 

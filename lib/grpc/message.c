@@ -8,13 +8,7 @@
 
 /* ---- reading ---- */
 
-static struct str slice_str(const grpc_slice *slice)
-{
-    return (struct str){(const char *)GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice)};
-}
-
-/* The bytes in one piece: in place when the core has them so, else copied into the arena. */
-static int contiguous(const grpc_byte_buffer *buffer, struct arena *arena, struct str *ret)
+int message_contiguous(const grpc_byte_buffer *buffer, struct arena *arena, struct str *ret)
 {
     const grpc_slice_buffer *slices = &buffer->data.raw.slice_buffer;
     char *p, *at;
@@ -44,6 +38,11 @@ static void *arena_allocator_alloc(void *arena, size_t n)
 
 static void arena_allocator_free(void *arena UNUSED, void *p UNUSED)
 {
+}
+
+ProtobufCAllocator arena_allocator(struct arena *arena)
+{
+    return (ProtobufCAllocator){arena_allocator_alloc, arena_allocator_free, arena};
 }
 
 static int malformed(struct arena *arena, const struct schema_fault *fault, struct rpc_error *error)
@@ -96,7 +95,7 @@ static int too_much_memory(struct rpc_error *error)
 int message_decode_bytes(const struct rpc_method *method, struct str bytes, struct arena *arena,
                          const ProtobufCMessage **ret, struct rpc_error *ret_error)
 {
-    ProtobufCAllocator allocator = {arena_allocator_alloc, arena_allocator_free, arena};
+    ProtobufCAllocator allocator = arena_allocator(arena);
     struct schema_fault fault = {STR_NULL, STR_NULL}, *faults = NULL;
     const struct schema_message *type = method->schema->input;
     ProtobufCMessage *message;
@@ -121,7 +120,7 @@ int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMe
                    struct rpc_error *ret_error)
 {
     struct str bytes;
-    int r = contiguous(call->incoming, arena, &bytes);
+    int r = message_contiguous(call->incoming, arena, &bytes);
 
     r = r < 0 ? too_much_memory(ret_error)
               : message_decode_bytes(call->method, bytes, arena, ret, ret_error);
