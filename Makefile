@@ -240,8 +240,8 @@ $(OUT)/tests/test_tags: $(OUT)/services/posts/tags.o
 $(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
 $(OUT)/tests/test_live: $(addprefix $(OUT)/services/chat/,window.o account_set.o live_parts.o)
 $(OUT)/tests/test_task_line: $(addprefix $(OUT)/cli/task/,line.o date.o)
-$(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/task/,file.o journal.o)
-$(OUT)/tests/test_task_settings: $(OUT)/cli/task/settings.o
+$(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/,file.o paths.o task/journal.o)
+$(OUT)/tests/test_task_settings: $(addprefix $(OUT)/cli/,paths.o task/settings.o)
 $(OUT)/tests/test_terminal: $(OUT)/cli/terminal.o
 $(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o
 $(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o

@@ -1,64 +1,13 @@
 /* edit and undo: changes that are made in an editor, and the way back from any change. */
 #include "task.h"
 
+#include "../editor.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- edit ---- */
-
-/* A file of our own with the text in it. */
-static int write_draft(struct task *t, struct str text, char *path, size_t room)
-{
-    const char *folder = getenv("TMPDIR");
-    bool written;
-    FILE *to;
-    int fd;
-
-    snprintf(path, room, "%s/stoa-edit-XXXXXX.txt", folder && *folder ? folder : "/tmp");
-    fd = mkostemps(path, 4, O_CLOEXEC);
-    to = fd < 0 ? NULL : fdopen(fd, "w");
-    written = to && (!text.n || fwrite(text.p, 1, text.n, to) == text.n);
-    if (to && fclose(to) == 0 && written)
-        return 0;
-    return trouble(t, must_print(t, "cannot write %s: %s", path, strerror(errno)));
-}
-
-static int run_editor(struct task *t, const char *path)
-{
-    const char *editor = getenv("VISUAL");
-    int status;
-
-    if (!editor || !*editor)
-        editor = getenv("EDITOR");
-    if (!editor || !*editor)
-        editor = "editor";
-    if (setenv("STOA_DRAFT", path, 1))
-        must_have(t, NULL);
-    flush(t);
-    /* A setting of the user, as git has it: may have arguments. */
-    status = system(must_print(t, "%s \"$STOA_DRAFT\"", editor).p);
-    if (status == -1 || !WIFEXITED(status) || WEXITSTATUS(status))
-        return trouble(t, must_print(t, "the editor '%s' failed; nothing was changed", editor));
-    return 0;
-}
-
-static int read_draft(struct task *t, const char *path, struct str *ret)
-{
-    struct files draft;
-    int status = 0;
-
-    if (files_look(&draft, &t->arena, &path, 1))
-        status = trouble(t, draft.error);
-    else
-        *ret = must_copy(t, (struct str){draft.file[0].bytes, draft.file[0].size});
-    files_end(&draft);
-    return status;
-}
 
 /* Puts the new text in the place of the old one, of line `at`, or of the whole file (SIZE_MAX). */
 static int put_edited(struct task *t, size_t at, struct str old, struct str new)
@@ -103,7 +52,7 @@ static int edit_draft(struct task *t, size_t at, struct str old)
     bool whole = at == SIZE_MAX;
     struct buf draft CLEANUP(buf_free) = {.max = FILE_BYTES_MAX};
     struct str new = STR_NULL;
-    char path[PATH_MAX];
+    struct editor editor;
     int status;
 
     buf_append_str(&draft, old);
@@ -111,21 +60,20 @@ static int edit_draft(struct task *t, size_t at, struct str old)
         buf_append_char(&draft, '\n');
     if (buf_error(&draft))
         must_have(t, NULL);
-    status = write_draft(t, buf_str(&draft), path, sizeof(path));
-    if (!status)
-        status = run_editor(t, path);
-    if (!status)
-        status = read_draft(t, path, &new);
+    if (editor_write(&editor, &t->arena, NULL, ".txt", buf_str(&draft)))
+        return trouble(t, editor.error);
+    flush(t);
+    status = editor_run(&editor, &new) ? trouble(t, editor.error) : 0;
     if (!status && str_eq(new, buf_str(&draft))) {
         buf_append_str(&t->out, STR("TODO: Nothing was changed.\n"));
     } else if (!status) {
         status = put_edited(t, at, old, whole ? new : first_line(new));
         if (status) {
-            trouble(t, must_print(t, "what you wrote is in %s", path));
+            trouble(t, must_print(t, "what you wrote is in %s", editor.path));
             return status;
         }
     }
-    unlink(path);
+    unlink(editor.path);
     return status;
 }
 

@@ -1,11 +1,12 @@
 #include "journal.h"
 
+#include "../paths.h"
+
 #include "base/buf.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -33,45 +34,24 @@ static uint64_t hash(struct str s)
 
 /* ---- where ---- */
 
-static int make_folders(char *path)
-{
-    for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
-        int err;
-
-        *p = '\0';
-        err = mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
-        *p = '/';
-        if (err)
-            return err;
-    }
-    return 0;
-}
-
 void journal_open(struct journal *j, struct arena *arena, const char *todo_path)
 {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char path[PATH_MAX];
-    int n, err = 0;
+    const char *state, *folder;
+    int err;
 
     *j = (struct journal){.arena = arena};
-    if (state && state[0] == '/')
-        n = snprintf(path, sizeof(path), "%s/stoa/undo/%016" PRIx64, state,
-                     hash(str_of(todo_path)));
-    else if (home && home[0] == '/')
-        n = snprintf(path, sizeof(path), "%s/.local/state/stoa/undo/%016" PRIx64, home,
-                     hash(str_of(todo_path)));
-    else
-        n = -1;
-    if (n < 0 || (size_t)n >= sizeof(path)) {
+    state = paths_xdg(arena, "XDG_STATE_HOME", "/.local/state");
+    if (!state) {
         j->problem = STR("no undo: set HOME or XDG_STATE_HOME to an absolute path");
         return;
     }
-    err = make_folders(path);
+    folder = arena_printf(arena, "%s/stoa/undo", state).p;
+    err = folder ? paths_make_folders(folder, 0700) : -ENOMEM;
     if (err)
-        j->problem =
-            arena_printf(arena, "no undo: cannot make the folder of %s: %s", path, strerror(-err));
+        j->problem = arena_printf(arena, "no undo: cannot make the folder %s: %s",
+                                  folder ? folder : "", strerror(-err));
     else
-        j->path = arena_copy(arena, str_of(path)).p;
+        j->path = arena_printf(arena, "%s/%016" PRIx64, folder, hash(str_of(todo_path))).p;
 }
 
 /* ---- entries ---- */

@@ -11,7 +11,7 @@
 #ifndef STOA_CLI_TASK_JOURNAL_H
 #define STOA_CLI_TASK_JOURNAL_H
 
-#include "file.h"
+#include "../file.h"
 
 #define JOURNAL_BYTES_MAX (4 << 20)
 

@@ -1,8 +1,9 @@
 #include "settings.h"
 
+#include "../paths.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -361,7 +362,7 @@ static int read_config(const char *path, struct arena *arena, struct buf *warnin
 
 static const char *join(struct arena *arena, const char *folder, const char *name)
 {
-    return arena_printf(arena, "%s%s", folder, name).p;
+    return folder ? arena_printf(arena, "%s%s", folder, name).p : NULL;
 }
 
 static bool exists(const char *path)
@@ -376,13 +377,6 @@ static bool is_folder(const char *path)
     return path && *path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static const char *xdg(struct arena *arena, const char *variable, const char *in_home)
-{
-    const char *set = env_or(variable, NULL);
-
-    return set ? set : join(arena, env_or("HOME", ""), in_home);
-}
-
 static const char *find_config(const struct settings *s, const char *program, struct arena *arena)
 {
     const char *home = env_or("HOME", "");
@@ -393,7 +387,7 @@ static const char *find_config(const struct settings *s, const char *program, st
         first,
         join(arena, home, "/todo.cfg"),
         join(arena, home, "/.todo.cfg"),
-        join(arena, xdg(arena, "XDG_CONFIG_HOME", "/.config"), "/todo/config"),
+        join(arena, paths_xdg(arena, "XDG_CONFIG_HOME", "/.config"), "/todo/config"),
         slash ? arena_printf(arena, "%.*s/todo.cfg", (int)(slash - program), program).p : NULL,
         env_or("TODOTXT_GLOBAL_CFG_FILE", "/etc/todo-txt/config"),
     };
@@ -412,7 +406,7 @@ static void find_actions(struct settings *s, struct arena *arena)
         getenv("TODO_ACTIONS_DIR"),
         join(arena, home, "/.todo/actions"),
         join(arena, home, "/.todo.actions.d"),
-        join(arena, xdg(arena, "XDG_CONFIG_HOME", "/.config"), "/todo/actions"),
+        join(arena, paths_xdg(arena, "XDG_CONFIG_HOME", "/.config"), "/todo/actions"),
     };
 
     s->actions_dir = places[1];
@@ -445,7 +439,8 @@ static int choose_files(struct settings *s, struct arena *arena, struct str *ret
 
     s->todo_dir = getenv("TODO_DIR");
     if (s->no_config && (!s->todo_dir || !*s->todo_dir))
-        s->todo_dir = join(arena, xdg(arena, "XDG_DATA_HOME", "/.local/share"), "/stoa/tasks");
+        s->todo_dir =
+            join(arena, paths_xdg(arena, "XDG_DATA_HOME", "/.local/share"), "/stoa/tasks");
     if (!s->todo_dir)
         s->todo_dir = "";
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {

@@ -1,6 +1,8 @@
 /* Options, settings and the choice of the action. */
 #include "task.h"
 
+#include "../paths.h"
+
 #include <argp.h>
 #include <ctype.h>
 #include <errno.h>
@@ -310,25 +312,6 @@ static int make_file(struct task *t, const char *name)
     return trouble(t, must_print(t, "cannot make %s: %s", name, strerror(errno)));
 }
 
-static int make_folders(const char *path)
-{
-    char text[PATH_MAX];
-    size_t n = strlen(path);
-
-    if (!n || n >= sizeof(text))
-        return -1;
-    memcpy(text, path, n + 1);
-    for (char *p = strchr(text + 1, '/');; p = strchr(p + 1, '/')) {
-        if (p)
-            *p = '\0';
-        if (mkdir(text, 0777) && errno != EEXIST)
-            return -1;
-        if (!p)
-            return 0;
-        *p = '/';
-    }
-}
-
 /* Whoever asks for help gets it, also when nothing else can be done. */
 static int die_with_help(struct task *t, struct str error)
 {
@@ -347,7 +330,8 @@ static int prepare_files(struct task *t)
     struct stat st;
     bool is_there = stat(t->set.todo_dir, &st) == 0;
 
-    if ((is_there && !S_ISDIR(st.st_mode)) || (!is_there && make_folders(t->set.todo_dir)))
+    if ((is_there && !S_ISDIR(st.st_mode)) ||
+        (!is_there && paths_make_folders(t->set.todo_dir, 0777)))
         return die_with_help(t,
                              must_print(t, "Fatal Error: %s is not a directory", t->set.todo_dir));
     if (t->set.list) {

@@ -8,7 +8,7 @@
 #ifndef STOA_CLI_TASK_TASK_H
 #define STOA_CLI_TASK_TASK_H
 
-#include "file.h"
+#include "../file.h"
 #include "journal.h"
 #include "line.h"
 #include "settings.h"

@@ -1,4 +1,4 @@
-/* Task files: read whole, changed in memory, put back whole.
+/* Files that are never lost: read whole, changed in memory, put back whole.
  *
  * A change holds one to FILES_MAX files. files_begin() locks their folders (flock, in one order, so
  * that two programs never wait for each other), files_commit() writes each changed file beside the
@@ -9,11 +9,12 @@
  * in both, in none never.
  *
  * Bytes that are not touched stay as they are: line ends (LF, CRLF, none at the end), any encoding,
- * NUL. A symbolic link is followed, its target is replaced. Mode and owner stay. A character device
+ * NUL. A symbolic link is followed, its target is replaced. Mode and owner stay; a new file has
+ * new_mode. A character device
  * (/dev/null) gets what was appended. One thread; the arena of the change owns the texts.
  */
-#ifndef STOA_CLI_TASK_FILE_H
-#define STOA_CLI_TASK_FILE_H
+#ifndef STOA_CLI_FILE_H
+#define STOA_CLI_FILE_H
 
 #include "base/arena.h"
 
@@ -56,7 +57,8 @@ struct files {
     size_t given[FILES_MAX]; /* which file the name at that place in the call means */
     int locks[FILES_MAX];    /* among the folders */
     size_t n_locks;
-    bool no_memory; /* a change to the lines failed; files_commit() says so */
+    mode_t new_mode; /* of files that are made, less the umask; 0: 0666 */
+    bool no_memory;  /* a change to the lines failed; files_commit() says so */
     /* NULL or called once in files_commit(); cannot stop it. */
     void (*journal)(void *data, const struct file_change *changes, size_t n);
     void *journal_data;

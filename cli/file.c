@@ -369,7 +369,8 @@ static int write_temporary(struct files *f, struct pending *p)
     /* One that a killed program left behind: we hold the lock, so nobody is writing it. */
     if (unlinkat(folder, p->temporary.p, 0) && errno != ENOENT)
         return fail(f, -errno, "write", p->file->name);
-    fd = openat(folder, p->temporary.p, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    fd = openat(folder, p->temporary.p, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                f->new_mode ? f->new_mode : 0666);
     if (fd < 0)
         return fail(f, -errno, "write", p->file->name);
     p->written = true;
