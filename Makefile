@@ -113,27 +113,38 @@ $(addprefix $(OUT)/bin/,$(TOOLS)): $(OUT)/bin/%: $(OUT)/tools/%.o $(OUT)/libstoa
 
 # ---- the command line (cli/README.md) ----
 
-CLI_C := $(sort $(wildcard cli/*.c cli/*/*.c))
-CLI_O := $(CLI_C:%.c=$(OUT)/%.o)
-CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(OUT)/share/man/man1/stoa-task.1
+# stoa itself has the tasks and loads little; what calls the services is a program of its own, which it
+# starts (cli/README.md).
+CLI_C := $(sort $(wildcard cli/*.c cli/task/*.c))
+CLI_CLIENT_C := $(sort $(wildcard cli/client/*.c)) $(addprefix cli/,editor.c file.c paths.c terminal.c)
+CLI_CLIENT := $(OUT)/libexec/stoa/stoa-client
+CLI_MAN := $(addprefix $(OUT)/share/man/man1/,stoa-task.1 stoa.1 stoa-post.1 stoa-chat.1)
+CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(CLI_CLIENT) $(CLI_MAN)
 
-$(OUT)/bin/stoa: $(CLI_O) $(OUT)/libstoa.a
+$(OUT)/bin/stoa: $(CLI_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -ljansson -lunistring
 $(OUT)/bin/stoa-todo: $(OUT)/bin/stoa
 	ln -sf stoa $@
+$(CLI_CLIENT): $(CLI_CLIENT_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c grpc libpcre2-8 jansson md4c) -lunistring
 $(OUT)/share/man/man1/stoa-task.1: $(OUT)/bin/stoa
 	@mkdir -p $(@D)
 	$< task --man >$@
+$(filter-out %/stoa-task.1,$(CLI_MAN)): $(OUT)/share/man/man1/%.1: $(CLI_CLIENT)
+	@mkdir -p $(@D)
+	$< --man $* >$@
 
 PREFIX ?= /usr/local
 .PHONY: install-cli
-install-cli: ## stoa and stoa-todo, their manual page and completion, under PREFIX (/usr/local)
+install-cli: ## stoa and stoa-todo, manual pages and completion, under PREFIX (/usr/local)
 	@deploy/install-packages build
 	@$(BIG_MAKE) $(CLI)
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(OUT)/bin/stoa
+	install -D -t $(DESTDIR)$(PREFIX)/libexec/stoa $(CLI_CLIENT)
 	ln -sf stoa $(DESTDIR)$(PREFIX)/bin/stoa-todo
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(OUT)/share/man/man1/stoa-task.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(CLI_MAN)
 	ln -sf stoa-task.1 $(DESTDIR)$(PREFIX)/share/man/man1/stoa-todo.1
 	install -D -m 644 cli/completion/stoa.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/stoa
 	ln -sf stoa $(DESTDIR)$(PREFIX)/share/bash-completion/completions/stoa-todo
@@ -215,7 +226,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/tes
 
 $(OUT)/tests/%: $(OUT)/tests/unit/%.o $(OUT)/libstoa.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) -lcmocka
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) $(TEST_LIBS) -lcmocka
 # What a test needs of a service.
 $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_status.o \
                                    $(OUT)/gateway/rpc_details.o
@@ -243,6 +254,10 @@ $(OUT)/tests/test_task_line: $(addprefix $(OUT)/cli/task/,line.o date.o)
 $(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/,file.o paths.o task/journal.o)
 $(OUT)/tests/test_task_settings: $(addprefix $(OUT)/cli/,paths.o task/settings.o)
 $(OUT)/tests/test_terminal: $(OUT)/cli/terminal.o
+$(OUT)/tests/test_client_markdown: $(addprefix $(OUT)/cli/,terminal.o client/markdown.o)
+$(OUT)/tests/test_client_markdown: TEST_LIBS = -lmd4c
+$(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,file.o paths.o $(addprefix client/,credentials.o \
+                                document.o settings.o))
 $(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o
 $(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o
 # Messages that a test decodes.

@@ -1,9 +1,10 @@
-/* What the command groups of the program share: terminals. One thread. */
+/* What the programs of the command line share: terminals. One thread. */
 #ifndef STOA_CLI_CLI_H
 #define STOA_CLI_CLI_H
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/version.h"
 
 #include <stdio.h>
 
@@ -26,6 +27,22 @@ size_t terminal_width(struct str s);
 
 /* Appends s, cut to `width` columns at a character's end and filled with spaces up to it. */
 void terminal_pad(struct buf *to, struct str s, size_t width);
+
+/* Appends somebody else's text so that a terminal shows it and does nothing else: control
+ * characters (C0, DEL, C1) become pictures or U+FFFD, as do what turns the direction of a text and
+ * what is no UTF-8. Line ends stay with `lines`, and tabs become spaces; without, both become one
+ * space. */
+void terminal_clean(struct buf *to, struct str s, bool lines);
+
+/* The same for JSON: what JSON itself lets through becomes \uXXXX. */
+void terminal_clean_json(struct buf *to, struct str json);
+
+/* Columns of the terminal at standard output; 0: it is none, or does not say. */
+size_t terminal_columns(void);
+
+/* The bytes of the character at p (an escape code of colours counts as one), at least 1, and the
+ * columns that it takes. */
+size_t terminal_character(const char *p, size_t left, size_t *ret_width);
 
 /* Writes text to standard output; when that is a terminal with fewer rows than the text has lines,
  * by way of $PAGER (less). 0 or negative errno. */

@@ -1,19 +1,53 @@
-/* stoa: the command line. This file knows the names that the program goes by and its groups of
- * commands; a group has a folder of its own. */
+/* stoa: the command line. This file knows the names that the program goes by and what there is:
+ * groups of commands in this program, which have folders of their own, and those of stoa-client,
+ * which takes longer to load: it is started in this one's place. */
 #include "task/task.h"
 
 #include <argp.h>
 #include <errno.h>
+#include <limits.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#define STOA_VERSION "1.0"
+/* From the folder of this program. */
+#define CLIENT "../libexec/stoa/stoa-client"
+
+static int client_main(int argc, char **argv);
 
 static const struct command_group groups[] = {
     {"task", "tasks in todo.txt files", task_main},
+    {"register", "make an account", client_main},
+    {"login", "sign in", client_main},
+    {"logout", "sign out", client_main},
+    {"whoami", "tell who is signed in", client_main},
+    {"sessions", "list and end one's sign-ins", client_main},
+    {"post", "articles: list, show, write, publish, search", client_main},
+    {"comment", "comments on articles", client_main},
+    {"feed", "articles of those whom one follows", client_main},
+    {"follow", "follow somebody", client_main},
+    {"unfollow", "follow somebody no longer", client_main},
+    {"chat", "rooms and messages", client_main},
+    {"status", "whether the services answer", client_main},
 };
+
+/* argv[-1], the name of this program, is there: the group's name is no option's. */
+static int client_main(int argc UNUSED, char **argv)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+    char *slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
+
+    if (slash && (size_t)(slash + 1 - path) + sizeof(CLIENT) <= sizeof(path)) {
+        memcpy(slash + 1, CLIENT, sizeof(CLIENT));
+        execv(path, argv - 1);
+    }
+    fprintf(stderr, "stoa: cannot start %s: %s; is stoa installed as a whole?\n",
+            slash ? path : CLIENT, strerror(errno));
+    return 10; /* as stoa-client for what is amiss on this machine */
+}
 
 struct choice {
     const struct command_group *group;
@@ -54,23 +88,36 @@ static error_t take(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* What --help tells, as argp has it. */
+static void print_doc(struct buf *doc)
+{
+    buf_append_str(doc, STR("Stoa on the command line.\vCommands:\n"));
+    for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+        buf_printf(doc, "  %-11s %s\n", groups[i].name, groups[i].summary);
+    buf_append_str(doc, STR("\n`stoa COMMAND --help' tells more; all of it: `man stoa', "
+                            "`man stoa-task'.\n\n"
+                            "Examples:\n"
+                            "  stoa login ada@example.com\n"
+                            "  stoa post show hello-stoa\n"
+                            "  stoa task add 'Call Ada @phone due:2026-12-01'\n"
+                            "  stoa task ls @phone\n"));
+    buf_append_char(doc, '\0');
+}
+
 static int run(int argc, char **argv)
 {
-    static const struct argp argp = {
+    struct argp argp = {
         .parser = take,
         .args_doc = "COMMAND [ARGUMENT...]",
-        .doc = "Stoa on the command line.\v"
-               "Commands:\n"
-               "  task        tasks in todo.txt files\n\n"
-               "`stoa COMMAND --help' tells more, `man stoa-task' all of it.\n\n"
-               "Examples:\n"
-               "  stoa task add 'Call Ada @phone due:2026-12-01'\n"
-               "  stoa task ls @phone\n"
-               "  stoa task do 1\n",
     };
     struct choice choice = {NULL, 0, NULL};
-    error_t err = argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+    struct buf doc = {.max = 4096};
+    error_t err;
 
+    print_doc(&doc);
+    argp.doc = doc.p;
+    err = buf_error(&doc) ? ENOMEM : argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+    buf_free(&doc);
     if (err) {
         fprintf(stderr, "stoa: %s\n", strerror(err));
         return 1;

@@ -23,12 +23,24 @@ bool terminal_has_color(void)
     return !terminal_no_color() && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
-/* Of the terminal at standard output; 0: it is none, or does not say. */
+/* Of the terminal at standard output; false: it is none, or does not say. */
+static bool terminal_size(struct winsize *ret)
+{
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, ret) == 0;
+}
+
 static size_t terminal_rows(void)
 {
     struct winsize size;
 
-    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
+    return terminal_size(&size) ? size.ws_row : 0;
+}
+
+size_t terminal_columns(void)
+{
+    struct winsize size;
+
+    return terminal_size(&size) ? size.ws_col : 0;
 }
 
 /* "\033[" ... letter; 0: none. */
@@ -43,8 +55,7 @@ static size_t escape_length(const char *p, size_t left)
     return n < left ? n + 1 : 0;
 }
 
-/* The bytes of what stands at p, and its columns. */
-static size_t character(const char *p, size_t left, size_t *ret_width)
+size_t terminal_character(const char *p, size_t left, size_t *ret_width)
 {
     size_t n = escape_length(p, left);
     ucs4_t c;
@@ -68,7 +79,7 @@ size_t terminal_width(struct str s)
     size_t sum = 0, width;
 
     for (size_t i = 0; i < s.n; sum += width)
-        i += character(s.p + i, s.n - i, &width);
+        i += terminal_character(s.p + i, s.n - i, &width);
     return sum;
 }
 
@@ -77,7 +88,7 @@ void terminal_pad(struct buf *to, struct str s, size_t width)
     size_t sum = 0, i = 0;
 
     while (i < s.n) {
-        size_t w, n = character(s.p + i, s.n - i, &w);
+        size_t w, n = terminal_character(s.p + i, s.n - i, &w);
 
         if (sum + w > width)
             break;
@@ -87,6 +98,63 @@ void terminal_pad(struct buf *to, struct str s, size_t width)
     buf_append(to, s.p ? s.p : "", i);
     for (; sum < width; sum++)
         buf_append_char(to, ' ');
+}
+
+/* Marks, embeddings, overrides and isolates of direction; line and paragraph separators. */
+static bool is_hidden_control(ucs4_t c)
+{
+    return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+           (c >= 0x2066 && c <= 0x2069);
+}
+
+static void clean_character(struct buf *to, const char *p, size_t n)
+{
+    ucs4_t c;
+
+    u8_mbtouc(&c, (const uint8_t *)p, n);
+    if (c < 0x20)
+        buf_printf(to, "\xe2\x90%c", (int)(0x80 + c)); /* U+2400 + c: its picture */
+    else if (c == 0x7f)
+        buf_append_str(to, STR("\xe2\x90\xa1")); /* U+2421 */
+    else if ((c >= 0x80 && c < 0xa0) || is_hidden_control(c))
+        buf_append_str(to, STR("\xef\xbf\xbd")); /* U+FFFD */
+    else
+        buf_append(to, p, n);
+}
+
+void terminal_clean(struct buf *to, struct str s, bool lines)
+{
+    while (s.n) {
+        size_t n = utf8_length(s.p, s.n);
+
+        if (lines && s.p[0] == '\r' && s.n > 1 && s.p[1] == '\n')
+            ; /* the line end comes next */
+        else if (s.p[0] == '\n')
+            buf_append_char(to, lines ? '\n' : ' ');
+        else if (s.p[0] == '\t')
+            buf_append_str(to, lines ? STR("    ") : STR(" "));
+        else if (n)
+            clean_character(to, s.p, n);
+        else
+            buf_append_str(to, STR("\xef\xbf\xbd"));
+        s = str_skip(s, n ? n : 1);
+    }
+}
+
+void terminal_clean_json(struct buf *to, struct str json)
+{
+    while (json.n) {
+        size_t n = utf8_length(json.p, json.n);
+        ucs4_t c = 0;
+
+        if (n)
+            u8_mbtouc(&c, (const uint8_t *)json.p, n);
+        if ((c >= 0x7f && c < 0xa0) || is_hidden_control(c))
+            buf_printf(to, "\\u%04x", (unsigned)c);
+        else
+            buf_append(to, json.p, n ? n : 1);
+        json = str_skip(json, n ? n : 1);
+    }
 }
 
 int terminal_write(struct str text)

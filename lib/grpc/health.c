@@ -6,6 +6,8 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/internal.h"
 
+#include "base/version.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -95,6 +97,8 @@ static void check(struct rpc_health *health, struct rpc_call *call, const health
     pthread_mutex_unlock(&health->lock);
     if (subject == SUBJECT_UNKNOWN)
         rpc_fail(call, RPC_NOT_FOUND, "unknown service");
+    else if (rpc_call_add_header(call, STR("stoa-version"), STR(STOA_VERSION)))
+        rpc_fail(call, RPC_RESOURCE_EXHAUSTED, "out of memory");
     else
         rpc_reply(call, &response.base);
 }

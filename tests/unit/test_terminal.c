@@ -44,9 +44,49 @@ static void padding(void **state UNUSED)
     expect_padded(STR(""), 0, "");
 }
 
+static void expect_clean(struct str s, bool lines, const char *want)
+{
+    struct buf to = {.max = 256};
+
+    terminal_clean(&to, s, lines);
+    buf_append_char(&to, '\0');
+    assert_int_equal(buf_error(&to), 0);
+    assert_string_equal(to.p, want);
+    buf_free(&to);
+}
+
+/* What somebody else has written. */
+static void cleaning(void **state UNUSED)
+{
+    expect_clean(STR("héé 漢字 \xf0\x9f\x8e\x89"), false, "héé 漢字 \xf0\x9f\x8e\x89");
+    expect_clean(STR("a\033[2Jb"), true, "a\u241b[2Jb");
+    expect_clean(STR("\x01\x1f\x7f\0x"), false, "\u2401\u241f\u2421\u2400x");
+    expect_clean(STR("a\nb\tc\r\nd\re"), true, "a\nb    c\nd\u240de");
+    expect_clean(STR("a\nb\tc"), false, "a b c");
+    expect_clean(STR("a\xc2\x9b"
+                     "b"),
+                 true, "a\ufffdb"); /* CSI of C1 */
+    expect_clean(STR("a\u202eb\u2066c\u200f"), true, "a\ufffdb\ufffdc\ufffd");
+    expect_clean(STR("a\xff\xe6\xbc"), true, "a\ufffd\ufffd\ufffd");
+}
+
+static void cleaning_json(void **state UNUSED)
+{
+    struct buf to = {.max = 256};
+
+    terminal_clean_json(&to, STR("{\"a\":\"\\u001b\xc2\x9b\x7f\u202e漢\"}\n"));
+    assert_true(str_eq(buf_str(&to), STR("{\"a\":\"\\u001b\\u009b\\u007f\\u202e漢\"}\n")));
+    buf_free(&to);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(widths), cmocka_unit_test(padding)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(widths),
+        cmocka_unit_test(padding),
+        cmocka_unit_test(cleaning),
+        cmocka_unit_test(cleaning_json),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,26 @@
+/* What the commands about chat share. */
+#ifndef STOA_CLI_CLIENT_CHAT_H
+#define STOA_CLI_CLIENT_CHAT_H
+
+#include "client.h"
+
+#include "stoa/chat/v1/chat.pb-c.h"
+
+#define ROOMS &stoa__chat__v1__room_service__descriptor
+
+/* The room that an argument names: a number, "@ada", or a name of one of the caller's rooms. 0 or
+ * an exit status, told. */
+int room_find(struct client *c, char *text, int64_t *ret) MUST_CHECK;
+/* As GetRoom has it. */
+int room_get(struct client *c, int64_t room, const Stoa__Chat__V1__Room **ret) MUST_CHECK;
+/* "engine", "@ada" */
+struct str room_title(struct client *c, const Stoa__Chat__V1__Room *room);
+
+/* A message as a line of output, or an object a line with JSON. */
+int say_message(struct client *c, const Stoa__Chat__V1__Message *message);
+
+/* Sends a text; with the same client_id again after a lost answer. The code. */
+enum rpc_code send_text(struct client *c, int64_t room, struct str text, struct str client_id,
+                        struct rpc_answer *ret);
+
+#endif

@@ -1,0 +1,86 @@
+#include "text_source.h"
+
+#include "../file.h"
+#include "../paths.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* Not in /tmp, which is emptied: what somebody has written stays until it is sent. */
+static int keeping_folder(struct client *c, const char **ret)
+{
+    const char *state = paths_xdg(&c->arena, "XDG_STATE_HOME", "/.local/state");
+    int err;
+
+    if (!state)
+        return fail(c, LOCAL, "set HOME or XDG_STATE_HOME to an absolute path: for your texts");
+    *ret = TEXT(c, "%s/stoa/client/kept", state).p;
+    err = paths_make_folders(*ret, 0700);
+    return err ? fail(c, LOCAL, "cannot make %s: %s", *ret, strerror(-err)) : 0;
+}
+
+static int edit(struct text_source *s, struct client *c, struct str start)
+{
+    const char *folder = NULL;
+    int status = keeping_folder(c, &folder);
+
+    if (status)
+        return status;
+    if (editor_write(&s->editor, &c->arena, folder, ".md", start))
+        return fail(c, LOCAL, "%.*s", STR_FMT(s->editor.error));
+    s->edited = true;
+    if (editor_run(&s->editor, &s->text)) {
+        status = fail(c, LOCAL, "%.*s", STR_FMT(s->editor.error));
+        text_source_done(s);
+        return status;
+    }
+    if (!str_eq(s->text, start) && !str_is_blank(s->text))
+        return 0;
+    text_source_done(s);
+    return fail(c, FAILED, "nothing was written, so nothing is sent");
+}
+
+int text_source_read(struct text_source *s, struct client *c, struct str start)
+{
+    *s = (struct text_source){.file = option_of(c, 'F')};
+    if (s->file)
+        return read_text(c, s->file, &s->text);
+    return isatty(STDIN_FILENO) ? edit(s, c, start) : read_text(c, "-", &s->text);
+}
+
+void text_source_done(struct text_source *s)
+{
+    if (s->edited)
+        unlink(s->editor.path);
+    s->edited = false;
+}
+
+const char *text_source_keep(struct text_source *s, struct client *c, struct str text)
+{
+    const char *folder = NULL, *path = s->editor.path;
+    struct files files;
+    int err;
+
+    if (s->file && strcmp(s->file, "-") != 0 && str_eq(text, s->text))
+        return NULL;
+    if (!s->edited) {
+        if (keeping_folder(c, &folder))
+            return NULL;
+        if (editor_write(&s->editor, &c->arena, folder, ".md", text)) {
+            fail(c, LOCAL, "%.*s", STR_FMT(s->editor.error));
+            return NULL;
+        }
+        return path;
+    }
+    if (str_eq(text, s->text))
+        return path; /* as the editor left it */
+    err = files_begin(&files, &c->arena, &path, 1);
+    if (!err) {
+        file_replace(&files, &files.file[0], text);
+        err = files_commit(&files);
+    }
+    if (err) /* then it is there without what was to be added */
+        fail(c, LOCAL, "%.*s", STR_FMT(files.error));
+    files_end(&files);
+    return path;
+}
