@@ -10,7 +10,7 @@
 
 /* A group of commands: `stoa task ...`. main gets argv[0] as the group's name. */
 struct command_group {
-    const char *name, *summary;
+    const char *name, *summary; /* NULL: not for people */
     int (*main)(int argc, char **argv);
 };
 

@@ -31,6 +31,7 @@ static const struct command_group groups[] = {
     {"unfollow", "follow somebody no longer", client_main},
     {"chat", "rooms and messages", client_main},
     {"status", "whether the services answer", client_main},
+    {"complete", NULL, client_main}, /* for the scripts in completion/ */
 };
 
 /* argv[-1], the name of this program, is there: the group's name is no option's. */
@@ -92,7 +93,7 @@ static error_t take(int key, char *arg, struct argp_state *state)
 static void print_doc(struct buf *doc)
 {
     buf_append_str(doc, STR("Stoa on the command line.\vCommands:\n"));
-    for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(groups) && groups[i].summary; i++)
         buf_printf(doc, "  %-11s %s\n", groups[i].name, groups[i].summary);
     buf_append_str(doc, STR("\n`stoa COMMAND --help' tells more; all of it: `man stoa', "
                             "`man stoa-task'.\n\n"

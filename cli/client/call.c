@@ -82,13 +82,13 @@ static struct str unreachable(struct client *c, enum service service, struct str
                     "%s at %.*s shows a certificate that is not trusted: --ca-file names the file "
                     "of who signed it",
                     name, STR_FMT(address));
-    if (has(message, "andshake") || has(message, "Peer name"))
+    if (has(message, "Ssl handshake failed") || has(message, "Peer name"))
         return TEXT(c, "no TLS with %s at %.*s (%.*s): is it for this name, or --no-tls?", name,
                     STR_FMT(address), STR_FMT(cause));
     return TEXT(c,
-                "cannot reach %s at %.*s (%.*s): is it running? --%s-address names another place, "
-                "--tls is for TLS",
-                name, STR_FMT(address), STR_FMT(cause), name);
+                "cannot reach %s at %.*s (%.*s): is it running? --%s-address names another place%s",
+                name, STR_FMT(address), STR_FMT(cause), name,
+                settings_use_tls(&c->set, service) ? "" : ", --tls is for one with TLS");
 }
 
 static struct str join_violations(struct client *c, const struct rpc_answer *a)

@@ -185,8 +185,11 @@ int say_message(struct client *c, const Stoa__Chat__V1__Message *m)
     if (c->set.output == OUTPUT_JSON)
         return say_json(c, &m->base);
     if (c->set.output == OUTPUT_PLAIN) {
-        say(c, "%lld\t%s\t%s\t%s", (long long)m->seq, time_text(c, m->created_at).p, author,
-            m->deleted_at ? "" : m->text);
+        buf_printf(out, "%lld\t%s\t", (long long)m->seq, time_text(c, m->created_at).p);
+        say_line_of(c, str_of(author));
+        buf_append_char(out, '\t');
+        say_line_of(c, m->deleted_at ? STR("") : str_of(m->text));
+        buf_append_char(out, '\n');
         return DONE;
     }
     buf_append_str(out, str_of(style(c, DIM)));
@@ -199,6 +202,17 @@ int say_message(struct client *c, const Stoa__Chat__V1__Message *m)
     say_text_of(c, m->deleted_at ? STR("(deleted)") : str_of(m->text));
     buf_append_str(out, m->edited_at && !m->deleted_at ? STR(" (changed)\n") : STR("\n"));
     return DONE;
+}
+
+int mark_read(struct client *c, int64_t room, int64_t seq)
+{
+    Stoa__Chat__V1__MarkReadRequest request = STOA__CHAT__V1__MARK_READ_REQUEST__INIT;
+    const struct call call = {.service = ROOMS, .method = "MarkRead", .request = &request.base};
+    struct rpc_answer answer;
+
+    request.room = room;
+    request.seq = seq;
+    return make_call(c, &call, &answer);
 }
 
 int chat_history(struct client *c)
@@ -226,9 +240,13 @@ int chat_history(struct client *c)
         status = make_call(c, &call, &answer);
     if (status)
         return status;
+    response = (const Stoa__Chat__V1__ListMessagesResponse *)answer.response;
+    if (has_option(c, 'r') && response->n_messages)
+        status = mark_read(c, request.room, response->messages[response->n_messages - 1]->seq);
+    if (status)
+        return status;
     if (c->set.output == OUTPUT_JSON)
         return say_json(c, answer.response);
-    response = (const Stoa__Chat__V1__ListMessagesResponse *)answer.response;
     for (size_t i = 0; i < response->n_messages; i++)
         say_message(c, response->messages[i]);
     return DONE;

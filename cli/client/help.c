@@ -49,6 +49,7 @@ static const struct argp_option history_options[] = {
     {"limit", 'n', "NUMBER", 0, "as many (50; 100 at most)", 1},
     {"before", 'b', "SEQ", 0, "those before this number", 1},
     {"after", 'a', "SEQ", 0, "those after this number", 1},
+    {"read", 'r', NULL, 0, "and mark them as read", 1},
     {NULL, 0, NULL, 0, NULL, 0},
 };
 

@@ -292,7 +292,7 @@ static int run(struct client *c, int argc, char **argv)
 
     if (argc > 2 && strcmp(argv[1], "--man") == 0)
         return print_manual(c, argv[2]);
-    if (argc > 1 && strcmp(argv[1], "--complete") == 0) {
+    if (argc > 1 && strcmp(argv[1], "complete") == 0) {
         print_completions(c, argv + 2, argc - 2);
         return DONE;
     }

@@ -34,10 +34,14 @@ _stoa()
     COMPREPLY=()
     if [[ ${COMP_WORDS[0]##*/} == stoa-todo ]]; then
         _stoa_task "$cur" "$prev" "${COMP_WORDS[0]}"
-    elif [[ $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "task --help --version" -- "$cur")
-    elif [[ ${COMP_WORDS[1]} == task ]]; then
+    elif [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == task ]]; then
         _stoa_task "$cur" "$prev" "${COMP_WORDS[0]}" task
+    else
+        case $prev in
+            -F | --file | --ca-file | --certificate-file | --key-file)
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "$cur")
     fi
 }
 

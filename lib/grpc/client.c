@@ -18,6 +18,7 @@
 /* How soon a lost connection is tried again. */
 #define BACKOFF_FIRST_MS 200
 #define BACKOFF_MAX_MS 5000
+#define CONNECT_MS 20000
 
 struct rpc_client {
     const struct schema *schema;
@@ -99,8 +100,9 @@ static grpc_channel *make_channel(const struct rpc_client_options *o,
          .key = (char *)GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
          .value.integer = BACKOFF_FIRST_MS},
         {.type = GRPC_ARG_INTEGER,
-         .key = (char *)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
-         .value.integer = BACKOFF_FIRST_MS},
+         .key =
+             (char *)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, /* that is how long an attempt may take */
+         .value.integer = CONNECT_MS},
         {.type = GRPC_ARG_INTEGER,
          .key = (char *)GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
          .value.integer = BACKOFF_MAX_MS},

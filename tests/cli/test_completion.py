@@ -34,6 +34,13 @@ def bash(home, *words):
 
 CASES = [
     (("stoa", "t"), ["task"]),
+    (("stoa", "lo"), ["login", "logout"]),
+    (("stoa", "post", ""), ["list", "search", "show", "new", "edit", "publish", "delete"]),
+    (("stoa", "sessions", "e"), ["end", "end-others"]),
+    (("stoa", "chat", "h"), ["history"]),
+    (("stoa", "post", "list", "--d"), ["--drafts"]),
+    (("stoa", "post", "show", "--t"), ["--timeout", "--tls"]),
+    (("stoa", "feed", "--output", "p"), ["plain"]),
     (("stoa", "task", "cal"), ["calendar", "cal"]),
     (("stoa", "task", "ls", "+e"), ["+engine", "+euler"]),
     (("stoa", "task", "ls", "@"), ["@phone"]),

@@ -1,0 +1,131 @@
+"""The command line against a running suite: a home folder of its own, and runs of `stoa` there."""
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+from stoa_suite_fixture import output_folder
+
+STOA = output_folder() / "bin/stoa"
+IO_FAULTS = output_folder() / "tests/io_faults.so"
+
+
+class Cli:
+    """Cli(tmp_path, suite).run("post", "list"); settings are STOA_ variables."""
+
+    def __init__(self, home, suite=None, **settings):
+        self.home = home
+        self.home.mkdir(exist_ok=True, parents=True)
+        self.settings = {name: str(value) for name, value in settings.items()}
+        for service in ("auth", "posts", "chat") if suite else ():
+            self.settings.setdefault(f"STOA_{service.upper()}_ADDRESS", suite.grpc_address(service))
+
+    def environment(self, **more):
+        inherited = {name: os.environ[name] for name in ("PATH", "ASAN_OPTIONS", "TSAN_OPTIONS") if name in os.environ}
+        return {**inherited, "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC", **self.settings, **more}
+
+    def run(self, *words, stdin="", env=None, timeout=60):
+        return subprocess.run([STOA, *words], input=stdin.encode(), env=self.environment(**(env or {})),
+                              capture_output=True, timeout=timeout, cwd=self.home)
+
+    def say(self, *words, **kwargs):
+        """Its standard output, when all went well."""
+        done = self.run(*words, **kwargs)
+        assert done.returncode == 0 and done.stderr == b"", (words, done)
+        return done.stdout.decode()
+
+    def json(self, *words, **kwargs):
+        return json.loads(self.say(*words, "-o", "json", **kwargs))
+
+    def fail(self, status, *words, **kwargs):
+        """The one line on standard error that it fails with."""
+        done = self.run(*words, **kwargs)
+        error = done.stderr.decode()
+        assert done.returncode == status, (words, done)
+        assert error.startswith("stoa: ") and error.endswith("\n") and error.count("\n") == 1, error
+        return error[len("stoa: "):-1]
+
+    def login(self, account):
+        self.say("login", account["email"], stdin=account["password"] + "\n")
+        return self
+
+    @property
+    def logins(self):
+        return self.home / ".local/state/stoa/client/logins"
+
+    def change_login(self, **changes):
+        login, = json.loads(self.logins.read_text())
+        self.logins.write_text(json.dumps([{**login, **changes}]))
+
+    def kept(self):
+        return sorted((self.home / ".local/state/stoa/client/kept").glob("*.md"))
+
+    def editor(self, script):
+        """An $EDITOR: a shell script in which $1 is the file."""
+        path = self.home / "editor"
+        path.write_text(f"#!/bin/sh\nset -e\n{script}\n")
+        path.chmod(0o755)
+        return {"EDITOR": str(path)}
+
+
+class Terminal:
+    """A run of `stoa` on a terminal of its own."""
+
+    def __init__(self, cli, *words, rows=24, columns=80, **env):
+        self.seen = ""
+        pid, self.master = pty.fork()
+        if not pid:
+            os.chdir(cli.home)
+            os.execve(STOA, [str(STOA), *words], cli.environment(**{"TERM": "xterm", "PAGER": "cat", **env}))
+        self.pid, self.status = pid, None
+        self.resize(rows, columns)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, text):
+        os.write(self.master, text.encode())
+
+    def _read(self, seconds):
+        if not select.select([self.master], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:  # the other end is gone
+            return None
+        self.seen += data.decode(errors="replace")
+        return bool(data) or None
+
+    def until(self, pattern, seconds=30):
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.seen, re.S):
+            assert time.monotonic() < end, f"{pattern!r} not seen in:\n{self.seen}"
+            if self._read(0.1) is None:
+                assert re.search(pattern, self.seen, re.S), f"{pattern!r} not seen before the end:\n{self.seen}"
+        return self.seen
+
+    def end(self, seconds=30):
+        """Its exit status, when it has ended; what it printed is in `seen`."""
+        stop = time.monotonic() + seconds
+        while self.status is None:
+            assert time.monotonic() < stop, f"still runs:\n{self.seen}"
+            if self._read(0.05) is None or not select.select([self.master], [], [], 0)[0]:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self.status = os.waitstatus_to_exitcode(status)
+        while self._read(0.05):
+            pass
+        os.close(self.master)
+        return self.status
+
+    def kill(self):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.end()
