@@ -55,6 +55,18 @@ struct rpc_client *channel(struct client *c, enum service service)
     return c->channels[service];
 }
 
+void channel_renew(struct client *c, enum service service)
+{
+    rpc_client_free(c->channels[service]);
+    c->channels[service] = NULL;
+}
+
+bool is_lost(enum rpc_code code)
+{
+    return code == RPC_UNAVAILABLE || code == RPC_DEADLINE_EXCEEDED || code == RPC_CANCELLED ||
+           code == RPC_INTERNAL || code == RPC_UNKNOWN || code == RPC_RESOURCE_EXHAUSTED;
+}
+
 /* ---- errors ---- */
 
 /* The end of what the core says of a connection: "Connection refused". */

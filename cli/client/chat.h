@@ -19,6 +19,9 @@ struct str room_title(struct client *c, const Stoa__Chat__V1__Room *room);
 /* A message as a line of output, or an object a line with JSON. */
 int say_message(struct client *c, const Stoa__Chat__V1__Message *message);
 
+/* What an event that is no message tells: "ada has joined"; not cleaned. */
+struct str event_text(struct client *c, const Stoa__Chat__V1__Event *e);
+
 /* The caller has read up to there. 0 or an exit status, told. */
 int mark_read(struct client *c, int64_t room, int64_t seq) MUST_CHECK;
 

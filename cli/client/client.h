@@ -115,6 +115,11 @@ int describe(struct client *c, enum service service, const struct rpc_answer *an
 
 /* The channel to a service; ends the program when it cannot be made. */
 struct rpc_client *channel(struct client *c, enum service service);
+/* Another one in its place: what it was connected to may be gone without a word. No call of it may
+ * be open. */
+void channel_renew(struct client *c, enum service service);
+/* Whether a stream that ends so is begun anew after a while. */
+bool is_lost(enum rpc_code code);
 const struct schema *contract(struct client *c);
 
 /* ---- session.c: who is signed in ---- */
@@ -228,6 +233,7 @@ int chat_rooms(struct client *c);
 int chat_join(struct client *c);
 int chat_history(struct client *c);
 int chat_send(struct client *c);
+int chat_tail(struct client *c);
 
 int service_status(struct client *c);
 

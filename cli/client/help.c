@@ -63,6 +63,12 @@ static const struct argp_option history_options[] = {
     "$EDITOR, or read from standard input when that is no terminal. What could not be\n"  \
     "sent is kept in a file."
 
+static const struct argp_option tail_options[] = {
+    {"lines", 'n', "NUMBER", 0, "begin with so many messages (10; 100 at most)", 1},
+    {"after", 'a', "SEQ", 0, "begin after this number, with all that happened since", 1},
+    {NULL, 0, NULL, 0, NULL, 0},
+};
+
 const struct command commands[] = {
     {"", "register", "[USERNAME [EMAIL]]", "make an account, and sign in",
      "What is missing is asked for. The password is typed blind, or is the next line of standard\n"
@@ -140,6 +146,12 @@ const struct command commands[] = {
     {"chat", "send", "ROOM [TEXT...]", "send a message",
      ROOM "\nWithout TEXT it is standard input.",
      "chat send 7 Good morning\nuptime | stoa chat send @ada", NULL, 1, -1, chat_send},
+    {"chat", "tail", "ROOM", "show what happens in a room, as it happens",
+     ROOM
+     "\nWhat is lost is connected to again, and nothing is left out or shown twice. With -o plain\n"
+     "there are messages only, as of history; with -o json all events, one a line.",
+     "chat tail 7\nchat tail @ada -n 100\nchat tail 7 --after 120 -o json", tail_options, 1, 1,
+     chat_tail},
 };
 
 const size_t n_commands = ARRAY_SIZE(commands);

@@ -12,9 +12,11 @@ import threading
 
 import psycopg2
 import pytest
-from cli_fixture import Cli, IO_FAULTS, Terminal
-from stoa_suite_fixture import REPOSITORY, free_ports, wait_until
+from cli_fixture import Cli, IO_FAULTS, STOA, Terminal
+from stoa_contract import Contract, GrpcClient
+from stoa_suite_fixture import descriptor_set, free_ports, wait_until
 
+STOA_FOLDER = STOA.parent
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -120,9 +122,6 @@ def test_password_is_typed_blind(cli, new_account):
     assert re.search(rb" echo\b", seen), seen
     os.waitpid(pid, 0)
     os.close(master)
-
-
-STOA_FOLDER = str((REPOSITORY / "build/release/bin")) if not os.environ.get("STOA_OUT") else f"{os.environ['STOA_OUT']}/bin"
 
 
 def test_two_passwords_must_be_the_same(cli, unique):
@@ -495,6 +494,102 @@ def test_rooms_of_one_name(signed_in, room, call_grpc):
     assert code == "OK"
     line = signed_in.fail(7, "chat", "send", room["name"], "x")
     assert room["id"] in line and "give the number" in line
+
+
+class Tail:
+    """`stoa chat tail` in the background; its lines so far."""
+
+    def __init__(self, cli, *words, **env):
+        self.process = subprocess.Popen([STOA, "chat", "tail", *words], env=cli.environment(**env), stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, cwd=cli.home)
+        self.lines = []
+        self.thread = threading.Thread(target=lambda: self.lines.extend(map(bytes.decode, self.process.stdout)))
+        self.thread.start()
+
+    def wait_for(self, count):
+        wait_until(lambda: len(self.lines) >= count, f"{count} lines; so far {self.lines}", 60)
+        return [line.rstrip("\n").split("\t") for line in self.lines]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.thread.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def tail(signed_in):
+    started = []
+
+    def start(*words, **env):
+        started.append(Tail(signed_in, *words, **env))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+def test_tail(signed_in, room, tail, new_account, tmp_path, suite):
+    cli, number = signed_in, room["id"]
+    for i in range(3):
+        cli.say("chat", "send", number, f"before {i}")
+    last, all_of_it = tail(number, "-n", "1"), tail(number, "--after", "0", "-o", "json")
+    last.wait_for(1)
+    cli.say("chat", "send", number, "now")
+    other = Cli(tmp_path / "other", suite).login(new_account("bob"))
+    other.say("chat", "join", number)
+    other.say("chat", "send", number, "hello", "from", "bob")
+    assert [row[3] for row in last.wait_for(3)] == ["before 2", "now", "hello from bob"]
+    all_of_it.wait_for(6)
+    events = [json.loads(line) for line in all_of_it.lines]
+    assert [e["seq"] for e in events] == ["1", "2", "3", "4", "5", "6"]
+    assert events[4]["kind"] == "EVENT_KIND_MEMBER_JOINED" and events[5]["message"]["text"] == "hello from bob"
+    # For people the rest is told as well.
+    terminal = Terminal(cli, "chat", "tail", number, "--after", "3")
+    terminal.until("has joined.*hello from bob")
+    terminal.kill()
+
+
+def test_tail_ends(signed_in, room, tail, call_grpc, new_account, tmp_path, suite):
+    other = Cli(tmp_path / "other", suite)
+    account = new_account("bob")
+    other.login(account)
+    assert "only members" in other.fail(4, "chat", "tail", room["id"], "-n", "0")
+    other.say("chat", "join", room["id"])
+    removed = Tail(other, room["id"], "--after", "0", "-o", "json")
+    try:
+        removed.wait_for(1)
+        call_grpc("chat", "RemoveMember", {"room": room["id"], "username": account["username"]}, signed_in.account["token"])
+        assert removed.process.wait(30) == 4
+        assert b"you have been removed" in removed.process.stderr.read()
+    finally:
+        removed.stop()
+
+
+def test_tail_goes_on_after_a_cut(own_suite, tmp_path):
+    """The service is killed again and again, and the token expires: every message once, in order."""
+    suite = own_suite(STOA_AUTH_TOKEN_TTL_S=40)
+    cli = Cli(tmp_path, suite)
+    cli.say("register", "ada", "ada@example.com", stdin="correct horse battery\n")
+    contract = Contract(descriptor_set())
+    call = GrpcClient(contract, suite.grpc)
+    token, = (login["accessToken"] for login in json.loads(cli.logins.read_text()))
+    code, answer = call("chat", "CreateRoom", {"room": {"name": "engine"}}, token)
+    assert code == "OK"
+    follower = Tail(cli, "engine", "--after", "0")
+    try:
+        sent = []
+        for round in range(3):
+            for i in range(3):
+                sent.append(f"{round}.{i}")
+                wait_until(lambda: cli.run("chat", "send", "engine", sent[-1]).returncode == 0, "it is sent", 30)
+            if round < 2:
+                suite.wait_restarted("chat", suite.kill("chat"))
+        assert [row[3] for row in follower.wait_for(len(sent))] == sent
+    finally:
+        follower.stop()
 
 
 # ---- output ----

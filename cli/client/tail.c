@@ -1,0 +1,326 @@
+/* chat tail: what happens in a room, from a message on and then live; after a cut it goes on where
+ * it was. */
+#include "chat.h"
+
+#include "stoa/chat/v1/live.pb-c.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define LIVE &stoa__chat__v1__live_service__descriptor
+
+/* A stream that says nothing for so long is asked about: the other end may be gone without a word.
+ */
+#define SILENCE_MS 30000
+#define PAUSE_FIRST_MS 200
+#define PAUSE_MAX_MS 5000
+#define PAGE 100
+
+struct tail {
+    struct client *c;
+    int64_t room, after;  /* the last number that has been seen */
+    struct arena scratch; /* of the event that is printed */
+    int64_t pause_ms;
+    bool said_lost;
+};
+
+/* ---- printing ---- */
+
+static const char *name_of(const Stoa__Chat__V1__Author *author)
+{
+    return author ? author->username : "(deleted)";
+}
+
+struct str event_text(struct client *c, const Stoa__Chat__V1__Event *e)
+{
+    const char *actor = name_of(e->actor);
+    const char *member = e->member ? name_of(e->member->account) : "";
+
+    switch (e->kind) {
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_EDITED:
+        return TEXT(c, "%s changed message %lld: %s", actor,
+                    e->message ? (long long)e->message->seq : 0,
+                    e->message ? e->message->text : "");
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_DELETED:
+        return TEXT(c, "%s deleted message %lld", actor,
+                    e->message ? (long long)e->message->seq : 0);
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_REACTION_ADDED:
+        return TEXT(c, "%s reacts to message %lld: %s", actor, (long long)e->message_seq,
+                    e->reaction ? e->reaction->emoji : "");
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_REACTION_REMOVED:
+        return TEXT(c, "%s takes back from message %lld: %s", actor, (long long)e->message_seq,
+                    e->reaction ? e->reaction->emoji : "");
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_JOINED:
+        return TEXT(c, "%s has joined", member);
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_LEFT:
+        return TEXT(c, "%s has left", member);
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_REMOVED:
+        return TEXT(c, "%s has removed %s", actor, member);
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_ROLE_CHANGED:
+        return TEXT(c, "%s has given %s another role", actor, member);
+    case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_ROOM_UPDATED:
+        return TEXT(c, "%s has changed the room's name or description", actor);
+    default:
+        return STR("");
+    }
+}
+
+static void say_event(struct client *c, const Stoa__Chat__V1__Event *e)
+{
+    struct str text;
+
+    if (c->set.output == OUTPUT_JSON) {
+        say_json(c, &e->base);
+    } else if (e->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE) {
+        if (e->message)
+            say_message(c, e->message);
+    } else if (c->set.output == OUTPUT_TABLE && (text = event_text(c, e)).n) {
+        buf_printf(&c->out, "%s%s * ", style(c, DIM), time_text(c, e->created_at).p);
+        say_text_of(c, text);
+        buf_printf(&c->out, "%s\n", style(c, PLAIN));
+    }
+}
+
+/* What printing needs of memory is given back: a tail runs for days. */
+static int print_event(struct tail *t, const Stoa__Chat__V1__Event *e)
+{
+    struct client *c = t->c;
+    struct arena own = c->arena;
+
+    c->arena = t->scratch;
+    say_event(c, e);
+    t->scratch = c->arena;
+    c->arena = own;
+    arena_reset(&t->scratch);
+    return flush(c);
+}
+
+/* ---- what was before ---- */
+
+static int list(struct tail *t, int64_t page_size, bool after,
+                const Stoa__Chat__V1__ListMessagesResponse **ret)
+{
+    Stoa__Chat__V1__ListMessagesRequest request = STOA__CHAT__V1__LIST_MESSAGES_REQUEST__INIT;
+    const struct call call = {.service = ROOMS, .method = "ListMessages", .request = &request.base};
+    struct rpc_answer answer;
+    int status;
+
+    request.room = t->room;
+    request.page_size = (int32_t)page_size;
+    if (after) {
+        request._after_seq_case = STOA__CHAT__V1__LIST_MESSAGES_REQUEST___AFTER_SEQ_AFTER_SEQ;
+        request.after_seq = t->after;
+    }
+    status = make_call(t->c, &call, &answer);
+    *ret = (const Stoa__Chat__V1__ListMessagesResponse *)answer.response;
+    return status;
+}
+
+static int print_messages(struct tail *t, const Stoa__Chat__V1__ListMessagesResponse *page,
+                          size_t from)
+{
+    for (size_t i = from; i < page->n_messages; i++) {
+        Stoa__Chat__V1__Event event = STOA__CHAT__V1__EVENT__INIT;
+        int status;
+
+        event.seq = page->messages[i]->seq;
+        event.kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE;
+        event.created_at = page->messages[i]->created_at;
+        event.actor = page->messages[i]->author;
+        event.message = page->messages[i];
+        status = print_event(t, &event);
+        if (status)
+            return status;
+    }
+    return 0;
+}
+
+static int begin(struct tail *t)
+{
+    const Stoa__Chat__V1__ListMessagesResponse *page;
+    int64_t count;
+    int status;
+
+    if (!number_option(t->c, 'n', 0, PAGE, 10, &count) ||
+        !number_option(t->c, 'a', 0, INT64_MAX, 0, &t->after))
+        return USAGE;
+    status = room_find(t->c, t->c->argv[0], &t->room);
+    if (status || has_option(t->c, 'a'))
+        return status;
+    status = list(t, count ? count : 1, false, &page);
+    if (status)
+        return status;
+    t->after = page->last_seq;
+    return print_messages(t, page, count ? 0 : page->n_messages);
+}
+
+/* Too far behind to be given all: the messages up to there. */
+static int catch_up(struct tail *t, int64_t last_seq)
+{
+    const Stoa__Chat__V1__ListMessagesResponse *page;
+
+    for (;;) {
+        int status = list(t, PAGE, true, &page);
+
+        if (!status)
+            status = print_messages(t, page, 0);
+        if (status)
+            return status;
+        if (!page->n_messages || page->messages[page->n_messages - 1]->seq >= last_seq)
+            break;
+        t->after = page->messages[page->n_messages - 1]->seq;
+    }
+    if (t->after < last_seq)
+        t->after = last_seq;
+    return 0;
+}
+
+/* ---- live ---- */
+
+static int say_gone(struct client *c, const Stoa__Chat__V1__Gone *gone)
+{
+    switch (gone->reason) {
+    case STOA__CHAT__V1__GONE_REASON__GONE_REASON_REMOVED:
+        return fail(c, FORBIDDEN, "you have been removed from the room");
+    case STOA__CHAT__V1__GONE_REASON__GONE_REASON_DELETED:
+        return fail(c, MISSING, "the room has been deleted");
+    default:
+        return fail(c, FORBIDDEN, "you are no member of the room any more");
+    }
+}
+
+/* -1: the stream goes on; else an exit status. */
+static int take(struct tail *t, const Stoa__Chat__V1__SubscribeResponse *response, bool *ret_again)
+{
+    int status = 0;
+
+    switch (response->what_case) {
+    case STOA__CHAT__V1__SUBSCRIBE_RESPONSE__WHAT_EVENT:
+        if (response->event->event)
+            status = print_event(t, response->event->event);
+        break;
+    case STOA__CHAT__V1__SUBSCRIBE_RESPONSE__WHAT_RESET:
+        *ret_again = true;
+        return catch_up(t, response->reset->last_seq);
+    case STOA__CHAT__V1__SUBSCRIBE_RESPONSE__WHAT_GONE:
+        return say_gone(t->c, response->gone);
+    default:
+        break;
+    }
+    if (response->_seq_case == STOA__CHAT__V1__SUBSCRIBE_RESPONSE___SEQ_SEQ)
+        t->after = response->seq;
+    t->pause_ms = PAUSE_FIRST_MS;
+    t->said_lost = false;
+    return status ? status : -1;
+}
+
+static bool still_there(struct tail *t)
+{
+    Stoa__Chat__V1__GetRoomRequest request = STOA__CHAT__V1__GET_ROOM_REQUEST__INIT;
+    const struct call call = {.service = ROOMS, .method = "GetRoom", .request = &request.base};
+    struct rpc_answer answer;
+
+    request.room = t->room;
+    return !is_lost(try_call(t->c, &call, &answer));
+}
+
+/* The end of the stream in *ret; -1, or an exit status. */
+static int follow(struct tail *t, struct rpc_client_stream *stream, struct rpc_answer *ret)
+{
+    bool again = false;
+
+    for (;;) {
+        struct arena arena;
+        int status = -1, err;
+
+        arena_init(&arena, 0);
+        err = rpc_client_receive(stream, SILENCE_MS, &arena, ret);
+        if (!err)
+            status = take(t, (const Stoa__Chat__V1__SubscribeResponse *)ret->response, &again);
+        if (err == -ENOMEM)
+            must_have(NULL);
+        if (err == -EPIPE) /* outlives the arena */
+            ret->message = must_str(arena_copy(&t->c->arena, ret->message));
+        if (err == -EPIPE)
+            ret->reason = must_str(arena_copy(&t->c->arena, str_of(ret->reason))).p;
+        arena_free(&arena);
+        if (err == -EAGAIN && !still_there(t)) {
+            *ret = (struct rpc_answer){
+                .code = RPC_UNAVAILABLE, .message = STR("no answer"), .reason = ""};
+            return -1;
+        }
+        if (err == -EPIPE || again || status >= 0)
+            return again && !status ? -1 : status;
+    }
+}
+
+/* One stream, from its beginning to its end. */
+static int stream_once(struct tail *t, struct str *token, struct rpc_answer *ret)
+{
+    Stoa__Chat__V1__SubscribeRequest request = STOA__CHAT__V1__SUBSCRIBE_REQUEST__INIT;
+    struct rpc_client_stream *stream;
+    struct rpc_pair metadata;
+    const struct rpc_request call = {.service = LIVE,
+                                     .method = "Subscribe",
+                                     .message = &request.base,
+                                     .metadata = &metadata,
+                                     .n_metadata = 1};
+    int status = access_token(t->c, STR_NULL, token);
+
+    if (status)
+        return status;
+    metadata = (struct rpc_pair){STR("authorization"), TEXT(t->c, "Bearer %.*s", STR_FMT(*token))};
+    request.room = t->room;
+    request._after_seq_case = STOA__CHAT__V1__SUBSCRIBE_REQUEST___AFTER_SEQ_AFTER_SEQ;
+    request.after_seq = t->after;
+    if (rpc_client_open(channel(t->c, SERVICE_CHAT), &call, &stream))
+        must_have(NULL);
+    *ret = (struct rpc_answer){.code = RPC_OK, .reason = ""};
+    status = follow(t, stream, ret);
+    rpc_client_close(stream);
+    return status;
+}
+
+static void wait_a_little(struct tail *t, const struct rpc_answer *end)
+{
+    struct str line;
+
+    if (!t->said_lost && end->code != RPC_OK && t->c->on_terminal) {
+        (void)describe(t->c, SERVICE_CHAT, end, &line);
+        fail(t->c, UNREACHABLE, "%.*s; trying again", STR_FMT(line));
+        t->said_lost = true;
+    }
+    nanosleep(&(struct timespec){t->pause_ms / 1000, t->pause_ms % 1000 * 1000000}, NULL);
+    t->pause_ms = t->pause_ms * 2 < PAUSE_MAX_MS ? t->pause_ms * 2 : PAUSE_MAX_MS;
+    channel_renew(t->c, SERVICE_CHAT);
+}
+
+int chat_tail(struct client *c)
+{
+    struct tail t = {.c = c, .pause_ms = PAUSE_FIRST_MS};
+    struct rpc_answer end;
+    struct str token = STR_NULL, next;
+    int status;
+
+    arena_init(&t.scratch, 0);
+    status = begin(&t);
+    while (!status) {
+        status = stream_once(&t, &token, &end);
+        if (status >= 0)
+            break;
+        status = 0;
+        if (end.code == RPC_OK)
+            continue; /* after a reset */
+        if (end.code == RPC_UNAUTHENTICATED) {
+            status = access_token(c, token, &next);
+            if (!status && str_eq(next, token))
+                status = told(c, SERVICE_CHAT, &end);
+        } else if (is_lost(end.code)) {
+            wait_a_little(&t, &end);
+        } else {
+            status = told(c, SERVICE_CHAT, &end);
+        }
+    }
+    arena_free(&t.scratch);
+    return status;
+}
