@@ -128,7 +128,7 @@ $(OUT)/bin/stoa-todo: $(OUT)/bin/stoa
 	ln -sf stoa $@
 $(CLI_CLIENT): $(CLI_CLIENT_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c grpc libpcre2-8 jansson md4c) -lunistring
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c grpc libpcre2-8 jansson md4c ncursesw) -lunistring
 $(OUT)/share/man/man1/stoa-task.1: $(OUT)/bin/stoa
 	@mkdir -p $(@D)
 	$< task --man >$@
@@ -256,6 +256,7 @@ $(OUT)/tests/test_task_settings: $(addprefix $(OUT)/cli/,paths.o task/settings.o
 $(OUT)/tests/test_terminal: $(OUT)/cli/terminal.o
 $(OUT)/tests/test_client_markdown: $(addprefix $(OUT)/cli/,terminal.o client/markdown.o)
 $(OUT)/tests/test_client_markdown: TEST_LIBS = -lmd4c
+$(OUT)/tests/test_client_room: $(addprefix $(OUT)/cli/,terminal.o client/input_line.o client/room_view.o)
 $(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,file.o paths.o $(addprefix client/,credentials.o \
                                 document.o settings.o))
 $(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o

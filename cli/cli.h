@@ -44,6 +44,10 @@ size_t terminal_columns(void);
  * columns that it takes. */
 size_t terminal_character(const char *p, size_t left, size_t *ret_width);
 
+/* Takes the next line of at most `width` columns off *rest: up to a line end, else parted at the
+ * last space, else anywhere between two characters. Text that is empty gives one empty line. */
+struct str terminal_wrap(struct str *rest, size_t width);
+
 /* Writes text to standard output; when that is a terminal with fewer rows than the text has lines,
  * by way of $PAGER (less). 0 or negative errno. */
 int terminal_page(struct str text) MUST_CHECK;

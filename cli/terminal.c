@@ -157,6 +157,31 @@ void terminal_clean_json(struct buf *to, struct str json)
     }
 }
 
+struct str terminal_wrap(struct str *rest, size_t width)
+{
+    struct str line = {rest->p, 0};
+    size_t sum = 0, space = 0; /* where the last space is; none at the beginning */
+
+    while (line.n < rest->n && rest->p[line.n] != '\n') {
+        size_t w, n = terminal_character(rest->p + line.n, rest->n - line.n, &w);
+
+        if (sum + w > width && line.n) {
+            if (rest->p[line.n] == ' ')
+                space = line.n;
+            line.n = space ? space : line.n;
+            break;
+        }
+        if (rest->p[line.n] == ' ')
+            space = line.n;
+        line.n += n;
+        sum += w;
+    }
+    *rest = str_skip(*rest, line.n);
+    if (rest->n && (*rest->p == '\n' || *rest->p == ' '))
+        *rest = str_skip(*rest, 1);
+    return line;
+}
+
 int terminal_write(struct str text)
 {
     while (text.n) {

@@ -3,7 +3,7 @@
  * The program calls the services over gRPC; `stoa` starts it for all commands but `task`, which so
  * need not load the gRPC library. One run is one command and one struct client; memory lives as
  * long as the run, and whoever asks for it gets it or the program ends. One thread, but for the
- * reader of chat/screen.c.
+ * reader of live.c.
  *
  * A command returns its exit status (enum exit_status). What it prints goes to c->out and is
  * written at the end; an error is one line on standard error with the cure in it. No byte that
@@ -54,6 +54,9 @@ struct client {
     bool on_terminal; /* standard output is one */
     bool color;
     size_t width; /* of the terminal; 80 when there is none */
+    /* Takes the line of an error instead of standard error; NULL: nobody does. */
+    void (*notice)(void *data, struct str line);
+    void *notice_data;
 };
 
 /* ---- main.c ---- */
@@ -198,7 +201,8 @@ const struct command *command_find(char **words, int n, int *ret_words);
 bool is_group(const char *name);
 /* "stoa post list" */
 struct str command_name(struct client *c, const struct command *command);
-/* Of a group ("" and NULL: all): its commands, a line each. */
+/* The commands of a group, a line each; the second one as its help. */
+void print_commands(struct buf *to, const char *group);
 void print_group(struct client *c, const char *group);
 /* The manual page "stoa", "stoa-post", "stoa-chat". */
 int print_manual(struct client *c, const char *page);
@@ -234,6 +238,7 @@ int chat_join(struct client *c);
 int chat_history(struct client *c);
 int chat_send(struct client *c);
 int chat_tail(struct client *c);
+int chat_screen(struct client *c);
 
 int service_status(struct client *c);
 

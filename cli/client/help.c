@@ -134,6 +134,14 @@ const struct command commands[] = {
     {"comment", "delete", "SLUG NUMBER", "delete a comment of one's own", NULL,
      "comment delete hello-stoa 42", NULL, 2, 2, comment_delete},
 
+    {"", "chat", "[ROOM]", "a room on the whole screen",
+     ROOM
+     "\nWithout ROOM the one where something happened last. Enter sends, Up and Down bring back "
+     "what\n"
+     "was sent, Page Up and Page Down go through the room's history; /room ROOM goes to another\n"
+     "one, /quit or Ctrl-C ends. What cannot be sent while the connection is lost is sent when it\n"
+     "is back.",
+     "chat\nchat engine\nchat @ada", NULL, 0, 1, chat_screen},
     {"chat", "rooms", "", "list one's rooms, with what is unread", NULL,
      "chat rooms\nchat rooms --all", rooms_options, 0, 0, chat_rooms},
     {"chat", "join", "ROOM", "become a member of a public room",
@@ -200,19 +208,24 @@ struct str command_name(struct client *c, const struct command *command)
     return TEXT(c, "stoa %s%s%s", command->group, *command->group ? " " : "", command->name);
 }
 
-void print_group(struct client *c, const char *group)
+void print_commands(struct buf *to, const char *group)
 {
-    buf_printf(&c->out, "Usage: stoa %s COMMAND [OPTION...] [ARGUMENT...]\n\n", group);
     for (size_t i = 0; i < n_commands; i++) {
         struct buf call CLEANUP(buf_free) = {.max = 4096};
 
         if (strcmp(commands[i].group, group) != 0)
             continue;
         buf_printf(&call, "%s %s", commands[i].name, commands[i].arguments);
-        buf_append_str(&c->out, STR("  "));
-        terminal_pad(&c->out, buf_str(&call), 24);
-        buf_printf(&c->out, " %s\n", commands[i].summary);
+        buf_append_str(to, STR("  "));
+        terminal_pad(to, buf_str(&call), 24);
+        buf_printf(to, " %s\n", commands[i].summary);
     }
+}
+
+void print_group(struct client *c, const char *group)
+{
+    buf_printf(&c->out, "Usage: stoa %s COMMAND [OPTION...] [ARGUMENT...]\n\n", group);
+    print_commands(&c->out, group);
     buf_printf(&c->out, "\n`stoa %s COMMAND --help' tells more, with examples.\n", group);
 }
 

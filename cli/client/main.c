@@ -23,12 +23,14 @@ int fail(struct client *c, enum exit_status status, const char *fmt, ...)
     char text[ERROR_MAX];
     va_list ap;
 
-    (void)c;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     terminal_clean(&line, str_of(text), false);
-    fprintf(stderr, "stoa: %.*s\n", STR_FMT(buf_str(&line)));
+    if (c->notice)
+        c->notice(c->notice_data, buf_str(&line));
+    else
+        fprintf(stderr, "stoa: %.*s\n", STR_FMT(buf_str(&line)));
     buf_free(&line);
     return status;
 }
@@ -208,6 +210,10 @@ static char *help_text(struct client *c)
         buf_printf(&text, "  stoa %.*s\n", (int)n, p);
         p += n + (p[n] == '\n');
     }
+    if (!*command->group && is_group(command->name)) {
+        buf_append_str(&text, STR("\nCommands:\n"));
+        print_commands(&text, command->name);
+    }
     buf_append_char(&text, '\0');
     if (buf_error(&text))
         must_have(NULL);
@@ -275,7 +281,7 @@ static int finish(struct client *c, int status)
 static int no_command(struct client *c, int argc, char **argv)
 {
     if (argc > 1 && is_group(argv[1])) {
-        if (argc == 2 || strcmp(argv[2], "--help") == 0) {
+        if (argc == 2 || strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-?") == 0) {
             print_group(c, argv[1]);
             return argc == 2 ? USAGE : DONE;
         }

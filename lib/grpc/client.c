@@ -39,7 +39,10 @@ struct exchange {
 
 struct rpc_client_stream {
     struct exchange exchange;
-    char open_tag, send_tag, receive_tag, status_tag;
+    char open_tag, headers_tag, send_tag, receive_tag, status_tag;
+    grpc_metadata metadata[RPC_CLIENT_METADATA]; /* until it is open */
+    grpc_byte_buffer *first;                     /* NULL: none */
+    bool open;
     bool receiving; /* a receive is on its way */
     bool ended;     /* the status is there */
 };
@@ -445,43 +448,49 @@ int rpc_client_open(struct rpc_client *client, const struct rpc_request *request
                     struct rpc_client_stream **ret)
 {
     struct rpc_client_stream *stream = calloc(1, sizeof(*stream));
-    grpc_metadata metadata[RPC_CLIENT_METADATA];
-    grpc_byte_buffer *outgoing = NULL;
-    grpc_op ops[4], status;
-    size_t n = 0;
+    struct exchange *x;
+    grpc_op ops[3], status, headers;
+    size_t n = 1;
 
     if (!stream)
         return -ENOMEM;
-    exchange_begin(&stream->exchange, client, request);
-    status = status_op(&stream->exchange);
-    start(&stream->exchange, &status, 1, &stream->status_tag);
-    ops[n++] = metadata_op(request, metadata);
+    x = &stream->exchange;
+    exchange_begin(x, client, request);
+    status = status_op(x);
+    headers = (grpc_op){.op = GRPC_OP_RECV_INITIAL_METADATA,
+                        .data.recv_initial_metadata = {.recv_initial_metadata = &x->headers}};
+    ops[0] = metadata_op(request, stream->metadata);
     if (request->message) {
-        outgoing = pack(request->message);
-        ops[n++] =
-            (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message = {.send_message = outgoing}};
+        stream->first = pack(request->message);
+        ops[n++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE,
+                             .data.send_message = {.send_message = stream->first}};
         ops[n++] = (grpc_op){.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
     }
-    ops[n++] = (grpc_op){
-        .op = GRPC_OP_RECV_INITIAL_METADATA,
-        .data.recv_initial_metadata = {.recv_initial_metadata = &stream->exchange.headers}};
-    /* Sent with what follows: a server may have nothing to say until something happens. */
-    start(&stream->exchange, ops, n - 1, &stream->send_tag);
-    (void)wait_for(client, &stream->send_tag, -1);
-    start(&stream->exchange, &ops[n - 1], 1, &stream->open_tag);
+    start(x, &status, 1, &stream->status_tag);
+    start(x, &headers, 1, &stream->headers_tag);
+    start(x, ops, n, &stream->open_tag);
     free_metadata(&ops[0]);
-    if (outgoing)
-        grpc_byte_buffer_destroy(outgoing);
     *ret = stream;
     return 0;
 }
 
+/* What it begins with is on its way, or has failed. */
+static void wait_open(struct rpc_client_stream *stream)
+{
+    if (!stream->open)
+        (void)wait_for(stream->exchange.client, &stream->open_tag, -1);
+    stream->open = true;
+}
+
 int rpc_client_send(struct rpc_client_stream *stream, const ProtobufCMessage *message)
 {
-    grpc_byte_buffer *outgoing = pack(message);
-    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message = {.send_message = outgoing}};
+    grpc_byte_buffer *outgoing;
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
     int ok;
 
+    wait_open(stream);
+    outgoing = pack(message);
+    op.data.send_message.send_message = outgoing;
     start(&stream->exchange, &op, 1, &stream->send_tag);
     ok = wait_for(stream->exchange.client, &stream->send_tag, -1);
     grpc_byte_buffer_destroy(outgoing);
@@ -528,7 +537,10 @@ void rpc_client_close(struct rpc_client_stream *stream)
         (void)wait_for(x->client, &stream->receive_tag, -1);
     if (!stream->ended)
         (void)wait_for(x->client, &stream->status_tag, -1);
-    (void)wait_for(x->client, &stream->open_tag, -1);
+    wait_open(stream);
+    (void)wait_for(x->client, &stream->headers_tag, -1);
+    if (stream->first)
+        grpc_byte_buffer_destroy(stream->first);
     exchange_end(x);
     free(stream);
 }

@@ -75,7 +75,8 @@ struct str rpc_answer_header(const struct rpc_answer *answer, const char *key);
 
 /* ---- streams ---- */
 
-/* Begins one; a peer that cannot be reached shows itself in rpc_client_receive(). -ENOMEM. */
+/* Begins one, without waiting: a peer that cannot be reached shows itself in rpc_client_receive().
+ * -ENOMEM. */
 int rpc_client_open(struct rpc_client *client, const struct rpc_request *request,
                     struct rpc_client_stream **ret) MUST_CHECK;
 

@@ -11,6 +11,7 @@ import subprocess
 import termios
 import time
 
+import pyte
 from stoa_suite_fixture import output_folder
 
 STOA = output_folder() / "bin/stoa"
@@ -129,3 +130,32 @@ class Terminal:
         if self.status is None:
             os.kill(self.pid, signal.SIGKILL)
             self.end()
+
+
+class Screen(Terminal):
+    """The same for what uses the whole screen: `lines` is what is on it."""
+
+    def __init__(self, cli, *words, rows=24, columns=80, **env):
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.Stream(self.screen)
+        self.fed = 0
+        super().__init__(cli, *words, rows=rows, columns=columns, **env)
+
+    @property
+    def lines(self):
+        self._read(0)
+        self.stream.feed(self.seen[self.fed:])
+        self.fed = len(self.seen)
+        return [line.rstrip() for line in self.screen.display]
+
+    def resize_screen(self, rows, columns):
+        self.screen.resize(rows, columns)
+        self.resize(rows, columns)
+
+    def shows(self, *patterns, seconds=60):
+        """Waits until each is on a line of the screen."""
+        end = time.monotonic() + seconds
+        while not all(any(re.search(pattern, line) for line in self.lines) for pattern in patterns):
+            assert time.monotonic() < end, f"{patterns} not on\n" + "\n".join(self.lines)
+            self._read(0.05)
+        return self.lines

@@ -12,11 +12,12 @@ import threading
 
 import psycopg2
 import pytest
-from cli_fixture import Cli, IO_FAULTS, STOA, Terminal
+from cli_fixture import Cli, IO_FAULTS, Screen, STOA, Terminal
 from stoa_contract import Contract, GrpcClient
-from stoa_suite_fixture import descriptor_set, free_ports, wait_until
+from stoa_suite_fixture import Suite, descriptor_set, free_ports, wait_until
 
 STOA_FOLDER = STOA.parent
+PAGE_UP, PAGE_DOWN, UP, ENTER, CTRL_C, CTRL_L = "\x1b[5~", "\x1b[6~", "\x1b[A", "\r", "\x03", "\x0c"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -30,6 +31,14 @@ def signed_in(cli, new_account):
     """A Cli, signed in; .account is who."""
     cli.account = new_account("cli")
     return cli.login(cli.account)
+
+
+@pytest.fixture(scope="module")
+def strict_suite():
+    """Tokens live for less than what is left to them when they are renewed, so that each call renews; sign-ins are
+    limited. For tests that count, or stop things."""
+    with Suite(STOA_AUTH_TOKEN_TTL_S=20, STOA_AUTH_LOGIN_ADDRESS_RATE="2/60s") as started:
+        yield started
 
 
 @pytest.fixture
@@ -146,10 +155,9 @@ def test_expired_token_is_renewed_silently(signed_in):
     assert signed_in.say("whoami") == f"{signed_in.account['username']}\n"
 
 
-def test_many_at_once_use_no_refresh_token_twice(own_suite, tmp_path):
-    """Each call renews: tokens live for less than what is left to them when they are renewed. Two calls with the same
-    refresh token would get the same successor, so there would be fewer of them."""
-    suite = own_suite(STOA_AUTH_TOKEN_TTL_S=20, STOA_AUTH_LOGIN_ADDRESS_RATE="2/60s")
+def test_many_at_once_use_no_refresh_token_twice(strict_suite, tmp_path):
+    """Two calls with the same refresh token would get the same successor, so there would be fewer of them."""
+    suite = strict_suite
     cli = Cli(tmp_path, suite)
     cli.say("register", "ada", "ada@example.com", stdin="correct horse battery\n")
     with contextlib.closing(psycopg2.connect(**suite.database())) as database, database.cursor() as cursor:
@@ -568,28 +576,127 @@ def test_tail_ends(signed_in, room, tail, call_grpc, new_account, tmp_path, suit
         removed.stop()
 
 
-def test_tail_goes_on_after_a_cut(own_suite, tmp_path):
-    """The service is killed again and again, and the token expires: every message once, in order."""
-    suite = own_suite(STOA_AUTH_TOKEN_TTL_S=40)
+def test_tail_goes_on_after_a_cut(strict_suite, tmp_path):
+    """The service goes and comes, and tokens expire: every message once, in order."""
+    suite = strict_suite
     cli = Cli(tmp_path, suite)
-    cli.say("register", "ada", "ada@example.com", stdin="correct horse battery\n")
+    cli.say("register", "grace", "grace@example.com", stdin="correct horse battery\n")
     contract = Contract(descriptor_set())
     call = GrpcClient(contract, suite.grpc)
     token, = (login["accessToken"] for login in json.loads(cli.logins.read_text()))
     code, answer = call("chat", "CreateRoom", {"room": {"name": "engine"}}, token)
     assert code == "OK"
-    follower = Tail(cli, "engine", "--after", "0")
+    follower, window = Tail(cli, "engine", "--after", "0"), Screen(cli, "chat", "engine")
     try:
         sent = []
         for round in range(3):
             for i in range(3):
                 sent.append(f"{round}.{i}")
                 wait_until(lambda: cli.run("chat", "send", "engine", sent[-1]).returncode == 0, "it is sent", 30)
+            window.shows(re.escape(sent[-1]))
             if round < 2:
-                suite.wait_restarted("chat", suite.kill("chat"))
+                suite.supervise("stop", "chat")
+                # What is typed meanwhile is sent when the service is back.
+                sent.append(f"meanwhile {round}")
+                window.send(sent[-1] + ENTER)
+                window.shows("on its way")
+                suite.supervise("start", "chat")
+                window.shows(re.escape(sent[-1]) + "$")
         assert [row[3] for row in follower.wait_for(len(sent))] == sent
+        window.send(CTRL_C)
+        assert window.end() == 0
     finally:
         follower.stop()
+        window.kill()
+
+
+@pytest.fixture
+def screen():
+    started = []
+
+    def start(*arguments, **kwargs):
+        started.append(Screen(*arguments, **kwargs))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+def test_screen(signed_in, room, screen, new_account, call_grpc, tmp_path, suite):
+    cli, number = signed_in, room["id"]
+    name = cli.account["username"]
+    other = Cli(tmp_path / "other", suite).login(new_account("bob"))
+    other.say("chat", "join", number)
+    for i in range(150):
+        call_grpc("chat", "SendMessage", {"room": number, "message": {"text": f"old message {i}"}}, cli.account["token"])
+    mine = screen(cli, "chat", number)
+    lines = mine.shows("old message 149")
+    assert room["name"] in lines[0] and lines[-1].startswith(">")
+    assert f"{name}  old message 149" in lines[-3]
+
+    # Typed, sent, seen by the other one, and what that one says.
+    theirs = screen(other, "chat", room["name"], rows=12, columns=40)
+    theirs.shows("old message 149")
+    mine.send("hello \u6f22\u5b57 \U0001f389" + ENTER)
+    theirs.shows(f"{name}  hello \u6f22 ?\u5b57")  # pyte has a cell for each half of a wide character
+    mine.shows(f"{name}  hello")
+    theirs.send("a rather long message that takes more than one line of so small a screen" + ENTER)
+    theirs.shows("  a rather", "one line")
+    mine.shows("a rather long message that takes more")
+    assert other.say("chat", "history", number, "-n", "1").split("\t")[3].startswith("a rather long")
+
+    # The past, also what is not yet there; the line before; another size.
+    mine.send(PAGE_UP)
+    mine.shows("Page Down goes on", "old message 13\\d$")
+    for _ in range(8):
+        mine.send(PAGE_UP)
+    mine.shows("old message 0$")
+    for _ in range(9):
+        mine.send(PAGE_DOWN)
+    mine.shows("a rather long")
+    mine.send("x" * 100)
+    mine.shows("^> x{70,77}$")
+    mine.send("\x15" + UP)
+    mine.shows("^> hello")
+    mine.send("\x15\x1b[17;2~\x1bOB\x1bOA")  # a key that means nothing, and the arrow in its other form
+    mine.shows("^> hello")
+    mine.send("\x15")
+    mine.resize_screen(10, 50)
+    mine.send(CTRL_L)
+    assert len(mine.shows("a rather long message", "^>$")) == 10
+
+    # Its commands, a message that begins with a slash, and the end.
+    mine.send("/what" + ENTER)
+    mine.shows("/room ROOM goes to")
+    mine.send("//slash" + ENTER)
+    theirs.shows("  /slash")
+    theirs.send("/quit" + ENTER)
+    assert theirs.end() == 0
+    mine.send(CTRL_C)
+    assert mine.end() == 0
+    assert "\x1b[?1049l" in mine.seen  # the terminal is as it was
+    assert cli.say("chat", "rooms").split("\t")[3] == "0"  # read
+
+
+def test_screen_of_hostile_text(signed_in, room, screen, hostile):
+    signed_in.say("chat", "send", room["id"], "hello")
+    hostile("chat.messages", "text", "room_id", room["id"], "x\x1b[2J\x1b]0;owned\x07\x9b2J\u202eabc")
+    hostile("chat.rooms", "name", "id", room["id"], "title\x1b[2J")
+    mine = screen(signed_in, "chat", room["id"])
+    lines = mine.shows("owned")
+    assert "\u241b[2J\u241b]0;owned\u2407\ufffd2J\ufffdabc" in "".join(lines)
+    assert lines[0].startswith("title\u241b[2J")
+    mine.send(CTRL_C)
+    assert mine.end() == 0
+
+
+def test_screen_without_a_terminal(signed_in, room):
+    assert "needs a terminal" in signed_in.fail(10, "chat", room["id"])
+    for term in ("dumb", "no-such-terminal", ""):
+        terminal = Terminal(signed_in, "chat", room["id"], TERM=term)
+        assert terminal.end() == 10 and "can show no screen" in terminal.seen, terminal.seen
+    assert "no room named" in signed_in.fail(5, "chat", "nowhere")
 
 
 # ---- output ----

@@ -79,13 +79,41 @@ static void cleaning_json(void **state UNUSED)
     buf_free(&to);
 }
 
+static void expect_lines(const char *text, size_t width, const char *joined)
+{
+    struct buf all = {.max = 1024};
+    struct str rest = str_of(text);
+
+    do {
+        struct str line = terminal_wrap(&rest, width);
+
+        assert_true(terminal_width(line) <= width);
+        buf_append_str(&all, line);
+        buf_append_char(&all, '|');
+    } while (rest.n);
+    buf_append_char(&all, '\0');
+    assert_string_equal(all.p, joined);
+    buf_free(&all);
+}
+
+static void wrapping(void **state UNUSED)
+{
+    expect_lines("", 10, "|");
+    expect_lines("one two", 10, "one two|");
+    expect_lines("one two three", 8, "one two|three|");
+    expect_lines("one two three", 7, "one two|three|");
+    expect_lines("one two three", 6, "one|two|three|");
+    expect_lines("a\n\nb\n", 10, "a||b|");
+    expect_lines("abcdefgh", 3, "abc|def|gh|");
+    expect_lines("漢字漢字", 5, "漢字|漢字|");
+    expect_lines(" lead", 3, " le|ad|");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(widths),
-        cmocka_unit_test(padding),
-        cmocka_unit_test(cleaning),
-        cmocka_unit_test(cleaning_json),
+        cmocka_unit_test(widths),   cmocka_unit_test(padding),       cmocka_unit_test(cleaning),
+        cmocka_unit_test(wrapping), cmocka_unit_test(cleaning_json),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,775 @@
+/* chat: a room on the whole screen.
+ *
+ *     title, who is there, state of the connection
+ *     what has been said, the latest at the bottom
+ *     who is typing, what went wrong
+ *     > what is being typed
+ *
+ * One loop waits for the keyboard and for the connection (live.h). What is sent waits in the view
+ * until it is acknowledged, and goes out again, with the same client_id, over the next connection.
+ */
+#include "chat.h"
+
+#include "input_line.h"
+#include "live.h"
+#include "post.h"
+#include "room_view.h"
+
+#include <curses.h>
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <term.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 100
+#define PAUSE_FIRST_MS 200
+#define PAUSE_MAX_MS 5000
+#define TYPING_EVERY_MS 3000
+#define TYPING_LASTS_MS 6000
+#define TICK_MS 1000
+#define ESCAPE_MS 25
+#define SCREEN_TEXT_MAX ((size_t)4 << 20)
+#define KEY_CTRL(c) ((c)&0x1f)
+
+enum connection {
+    LOST,        /* begun again at retry_at */
+    CONNECTING,  /* no welcome yet */
+    CATCHING_UP, /* subscribed */
+    CONNECTED,
+};
+
+struct screen {
+    struct client *c;
+    int64_t room;
+    char title[256];
+    int64_t after;  /* the last number that has come */
+    int64_t marked; /* told as read */
+    bool has_all;   /* the room's beginning is in the view */
+    struct room_view view;
+    struct input_line input;
+    struct live live;
+    enum connection connection;
+    struct str token;
+    int64_t retry_at_ns, pause_ms;
+    int32_t online; /* -1: not told */
+    char typing[160];
+    int64_t typing_until_ns, said_typing_ns;
+    char problem[512];
+    size_t scroll; /* lines up from the bottom */
+    bool stops;
+    int status;
+};
+
+static int64_t in_ms(int64_t ms)
+{
+    return clock_monotonic_ns() + ms * NSEC_PER_MSEC;
+}
+
+/* ---- the terminal ---- */
+
+/* What was to be said last, for when the screen is gone: also when the program ends in the middle.
+ */
+static char last_words[512];
+
+static void leave_curses(void)
+{
+    if (!isendwin())
+        endwin();
+    if (*last_words)
+        fprintf(stderr, "stoa: %s\n", last_words);
+    *last_words = '\0';
+}
+
+static void notice(void *data, struct str line)
+{
+    struct screen *s = data;
+
+    snprintf(s->problem, sizeof(s->problem), "%.*s", STR_FMT(line));
+    snprintf(last_words, sizeof(last_words), "%.*s", STR_FMT(line));
+}
+
+static int enter_curses(struct screen *s)
+{
+    int err = 0;
+
+    if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+        return fail(s->c, LOCAL, "the screen needs a terminal: `stoa chat tail' and `send' do not");
+    if (setupterm(NULL, STDOUT_FILENO, &err) != OK || !cursor_address || !clear_screen)
+        return fail(s->c, LOCAL,
+                    "the terminal '%s' can show no screen: set TERM to what it is, or use `stoa "
+                    "chat tail'",
+                    getenv("TERM") ? getenv("TERM") : "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0 && !setlocale(LC_CTYPE, "C.UTF-8"))
+        return fail(s->c, LOCAL, "the locale is not of UTF-8: set LC_ALL=C.UTF-8");
+    set_escdelay(ESCAPE_MS);
+    if (!initscr())
+        return fail(s->c, LOCAL, "the terminal cannot be used");
+    atexit(leave_curses);
+    s->c->notice = notice;
+    s->c->notice_data = s;
+    raw(); /* Ctrl-C is a key: the terminal is put back in any case */
+    noecho();
+    keypad(stdscr, TRUE);
+    nodelay(stdscr, TRUE);
+    return 0;
+}
+
+/* ---- drawing ---- */
+
+static const char *connection_text(const struct screen *s)
+{
+    static const char *const texts[] = {[LOST] = "no connection",
+                                        [CONNECTING] = "connecting",
+                                        [CATCHING_UP] = "catching up",
+                                        [CONNECTED] = ""};
+
+    return texts[s->connection];
+}
+
+static void put_text(int row, int column, struct str text, size_t width)
+{
+    struct str rest = text, line = terminal_wrap(&rest, width);
+
+    mvaddnstr(row, column, line.p, (int)line.n);
+}
+
+static void draw_title(const struct screen *s)
+{
+    struct buf text CLEANUP(buf_free) = {.max = 1024};
+    size_t width = (size_t)COLS;
+
+    terminal_clean(&text, str_of(s->title), false);
+    if (s->online >= 0)
+        buf_printf(&text, "  %d online", (int)s->online);
+    if (s->connection != CONNECTED)
+        buf_printf(&text, "  [%s]", connection_text(s));
+    if (s->scroll)
+        buf_append_str(&text, STR("  [Page Down goes on]"));
+    attron(A_REVERSE);
+    mvhline(0, 0, ' ', COLS);
+    if (!buf_error(&text) && text.n)
+        put_text(0, 0, buf_str(&text), width);
+    attroff(A_REVERSE);
+}
+
+static void draw_line(int row, const struct view_line *line, bool is_first)
+{
+    size_t bold_end = line->bold_from + line->bold_bytes;
+
+    move(row, is_first ? 0 : 6);
+    if (line->dim)
+        attron(A_DIM);
+    addnstr(line->text.p, (int)(line->bold_bytes ? line->bold_from : line->text.n));
+    if (line->bold_bytes) {
+        attron(A_BOLD);
+        addnstr(line->text.p + line->bold_from, (int)line->bold_bytes);
+        attroff(A_BOLD);
+        addnstr(line->text.p + bold_end, (int)(line->text.n - bold_end));
+    }
+    attroff(A_DIM);
+}
+
+/* From the bottom up, until the rows are full. How many lines there were too few. */
+static size_t draw_from_bottom(const struct screen *s, int rows)
+{
+    struct view_line *parts = must_have(calloc(VIEW_LINES_MAX, sizeof(*parts)));
+    struct buf text = {.max = SCREEN_TEXT_MAX};
+    size_t skip = s->scroll, width = COLS > 1 ? (size_t)COLS : 1;
+    int row = rows;
+
+    for (size_t i = s->view.n; i-- > 0 && row > 0;) {
+        const struct view_entry *e = &s->view.entries[i];
+        char clock[8] = "";
+        time_t at = (time_t)e->at_s;
+        struct tm tm;
+        size_t n;
+
+        if (localtime_r(&at, &tm))
+            strftime(clock, sizeof(clock), "%H:%M", &tm);
+        text.n = 0;
+        n = room_view_lines(e, clock, width, &text, parts);
+        while (n > 0 && row > 0) {
+            n--;
+            if (skip)
+                skip--;
+            else
+                draw_line(row--, &parts[n], n == 0);
+        }
+    }
+    free(parts);
+    buf_free(&text);
+    return (size_t)row + skip;
+}
+
+/* Up to the first one, and not beyond. */
+static void draw_messages(struct screen *s, int rows)
+{
+    size_t missing = draw_from_bottom(s, rows);
+
+    if (!missing || !s->scroll)
+        return;
+    s->scroll -= missing < s->scroll ? missing : s->scroll;
+    erase();
+    (void)draw_from_bottom(s, rows);
+}
+
+static void draw(struct screen *s)
+{
+    size_t column;
+    struct str shown;
+    int rows = LINES - 3;
+
+    erase();
+    if (LINES < 4 || COLS < 10) {
+        mvaddnstr(0, 0, "too small", COLS);
+        refresh();
+        return;
+    }
+    draw_messages(s, rows);
+    draw_title(s);
+    attron(A_DIM);
+    if (*s->problem)
+        put_text(LINES - 2, 0, str_of(s->problem), (size_t)COLS);
+    else if (s->typing_until_ns > clock_monotonic_ns())
+        put_text(LINES - 2, 0, str_of(s->typing), (size_t)COLS);
+    attroff(A_DIM);
+    shown = input_shown(&s->input, (size_t)COLS - 3, &column);
+    mvaddnstr(LINES - 1, 0, "> ", 2);
+    addnstr(shown.p, (int)shown.n);
+    move(LINES - 1, (int)column + 2);
+    refresh();
+}
+
+/* ---- the room's past ---- */
+
+static void put_message(struct screen *s, const Stoa__Chat__V1__Message *m)
+{
+    struct view_entry *e =
+        room_view_put(&s->view, m->seq, m->author ? m->author->username : "(deleted)", m->text,
+                      m->created_at ? m->created_at->seconds : 0);
+
+    if (!e)
+        return;
+    e->edited = m->edited_at != NULL;
+    e->deleted = m->deleted_at != NULL;
+    for (size_t i = 0; i < m->n_reactions; i++)
+        room_view_react(&s->view, m->seq, m->reactions[i]->emoji, (int)m->reactions[i]->count);
+}
+
+/* The latest messages, or those before the first that is there. 0 or an exit status, told. */
+static int load(struct screen *s, bool older)
+{
+    Stoa__Chat__V1__ListMessagesRequest request = STOA__CHAT__V1__LIST_MESSAGES_REQUEST__INIT;
+    const struct call call = {.service = ROOMS, .method = "ListMessages", .request = &request.base};
+    const Stoa__Chat__V1__ListMessagesResponse *response;
+    struct rpc_answer answer;
+    int status;
+
+    request.room = s->room;
+    request.page_size = PAGE;
+    if (older && s->view.n && s->view.entries[0].seq) {
+        request._before_seq_case = STOA__CHAT__V1__LIST_MESSAGES_REQUEST___BEFORE_SEQ_BEFORE_SEQ;
+        request.before_seq = s->view.entries[0].seq;
+    }
+    status = make_call(s->c, &call, &answer);
+    if (status)
+        return status;
+    response = (const Stoa__Chat__V1__ListMessagesResponse *)answer.response;
+    for (size_t i = 0; i < response->n_messages; i++)
+        put_message(s, response->messages[i]);
+    s->has_all = response->n_messages < PAGE;
+    if (!older)
+        s->after = response->last_seq;
+    return 0;
+}
+
+/* ---- the connection ---- */
+
+static void lose(struct screen *s)
+{
+    live_stop(&s->live);
+    channel_renew(s->c, SERVICE_CHAT);
+    s->connection = LOST;
+    s->retry_at_ns = in_ms(s->pause_ms);
+    s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
+}
+
+static void connect_again(struct screen *s)
+{
+    int status = access_token(s->c, STR_NULL, &s->token);
+    int err;
+
+    if (status) {
+        if (status == SIGN_IN) {
+            s->stops = true;
+            s->status = status;
+        } else {
+            lose(s);
+        }
+        return;
+    }
+    if (!s->token.p) {
+        s->stops = true;
+        s->status = fail(s->c, SIGN_IN, "nobody is signed in: `stoa login EMAIL'");
+        return;
+    }
+    err = live_start(&s->live, channel(s->c, SERVICE_CHAT), s->token);
+    s->connection = CONNECTING;
+    if (err) {
+        fail(s->c, FAILED, "cannot connect: %s", strerror(-err));
+        lose(s);
+    }
+}
+
+static void send_pending(struct screen *s, const struct view_entry *e)
+{
+    Stoa__Chat__V1__ConnectRequest request = STOA__CHAT__V1__CONNECT_REQUEST__INIT;
+    Stoa__Chat__V1__SendAction action = STOA__CHAT__V1__SEND_ACTION__INIT;
+
+    action.room = s->room;
+    action.text = e->text;
+    action.client_id = (char *)e->id;
+    request.id = (char *)e->id;
+    request.action_case = STOA__CHAT__V1__CONNECT_REQUEST__ACTION_SEND;
+    request.send = &action;
+    (void)!live_send(&s->live, &request); /* it ended: the end is on its way, and this is kept */
+}
+
+static void subscribe(struct screen *s)
+{
+    Stoa__Chat__V1__ConnectRequest request = STOA__CHAT__V1__CONNECT_REQUEST__INIT;
+    Stoa__Chat__V1__SubscribeAction action = STOA__CHAT__V1__SUBSCRIBE_ACTION__INIT;
+    const struct view_entry *e;
+    size_t at = 0;
+
+    action.room = s->room;
+    action._after_seq_case = STOA__CHAT__V1__SUBSCRIBE_ACTION___AFTER_SEQ_AFTER_SEQ;
+    action.after_seq = s->after;
+    request.action_case = STOA__CHAT__V1__CONNECT_REQUEST__ACTION_SUBSCRIBE;
+    request.id = (char *)"subscribe";
+    request.subscribe = &action;
+    s->connection = CATCHING_UP;
+    (void)!live_send(&s->live, &request);
+    while ((e = room_view_pending(&s->view, &at)))
+        send_pending(s, e);
+}
+
+static void say_read(struct screen *s)
+{
+    Stoa__Chat__V1__ConnectRequest request = STOA__CHAT__V1__CONNECT_REQUEST__INIT;
+    Stoa__Chat__V1__ReadAction action = STOA__CHAT__V1__READ_ACTION__INIT;
+
+    if (s->connection != CONNECTED || s->scroll || s->after <= s->marked)
+        return;
+    action.room = s->room;
+    action.seq = s->marked = s->after;
+    request.action_case = STOA__CHAT__V1__CONNECT_REQUEST__ACTION_READ;
+    request.read = &action;
+    (void)!live_send(&s->live, &request);
+}
+
+static void say_typing(struct screen *s)
+{
+    Stoa__Chat__V1__ConnectRequest request = STOA__CHAT__V1__CONNECT_REQUEST__INIT;
+    Stoa__Chat__V1__TypingAction action = STOA__CHAT__V1__TYPING_ACTION__INIT;
+
+    if (s->connection != CONNECTED || s->said_typing_ns > clock_monotonic_ns())
+        return;
+    s->said_typing_ns = in_ms(TYPING_EVERY_MS);
+    action.room = s->room;
+    request.action_case = STOA__CHAT__V1__CONNECT_REQUEST__ACTION_TYPING;
+    request.typing = &action;
+    (void)!live_send(&s->live, &request);
+}
+
+/* ---- what comes ---- */
+
+static void take_event(struct screen *s, const Stoa__Chat__V1__Event *e)
+{
+    int64_t at = e->created_at ? e->created_at->seconds : 0;
+    struct str text;
+
+    if (e->message && (e->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE ||
+                       room_view_find(&s->view, e->message->seq))) {
+        put_message(s, e->message);
+        return;
+    }
+    if (e->reaction) {
+        room_view_react(&s->view, e->message_seq, e->reaction->emoji, (int)e->reaction->count);
+        return;
+    }
+    if (e->message) /* about one that is not in the view */
+        return;
+    text = event_text(s->c, e);
+    if (text.n)
+        (void)room_view_put(&s->view, e->seq, NULL, text.p, at);
+}
+
+static void take_error(struct screen *s, const Stoa__Chat__V1__LiveError *error)
+{
+    const char *problem = error->n_violations ? error->violations[0]->description : error->message;
+
+    if (strcmp(error->id, "subscribe") == 0) {
+        s->stops = true;
+        s->status = fail(s->c, error->code == RPC_NOT_FOUND ? MISSING : FORBIDDEN, "%s", problem);
+        return;
+    }
+    if (error->code == RPC_UNAVAILABLE || error->code == RPC_DEADLINE_EXCEEDED)
+        return; /* still on its way: it is sent again over the next connection */
+    if (*error->id)
+        room_view_refuse(&s->view, error->id, problem);
+}
+
+static void take_typing(struct screen *s, const Stoa__Chat__V1__Typing *typing)
+{
+    const char *own = login_name(s->c);
+    struct buf text CLEANUP(buf_free) = {.max = sizeof(s->typing)};
+    size_t others = 0;
+
+    for (size_t i = 0; i < typing->n_accounts; i++) {
+        const char *name = typing->accounts[i]->username;
+
+        if (own && strcmp(name, own) == 0)
+            continue;
+        buf_append_str(&text, others++ ? STR(", ") : STR(""));
+        terminal_clean(&text, str_of(name), false);
+    }
+    snprintf(s->typing, sizeof(s->typing), "%.*s %s typing", STR_FMT(buf_str(&text)),
+             others > 1 ? "are" : "is");
+    s->typing_until_ns = others ? in_ms(TYPING_LASTS_MS) : 0;
+}
+
+static void take_reset(struct screen *s)
+{
+    room_view_free(&s->view);
+    if (load(s, false))
+        lose(s);
+    else
+        subscribe(s);
+}
+
+static void take_gone(struct screen *s, const Stoa__Chat__V1__Gone *gone)
+{
+    s->stops = true;
+    if (gone->reason == STOA__CHAT__V1__GONE_REASON__GONE_REASON_DELETED)
+        s->status = fail(s->c, MISSING, "the room has been deleted");
+    else if (gone->reason == STOA__CHAT__V1__GONE_REASON__GONE_REASON_REMOVED)
+        s->status = fail(s->c, FORBIDDEN, "you have been removed from the room");
+    else
+        s->status = fail(s->c, FORBIDDEN, "you are no member of the room any more");
+}
+
+static void take_response(struct screen *s, const Stoa__Chat__V1__ConnectResponse *r)
+{
+    switch (r->what_case) {
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_WELCOME:
+        subscribe(s);
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_ACK:
+        room_view_acknowledge(&s->view, r->ack->id, r->ack->seq);
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_ERROR:
+        take_error(s, r->error);
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_EVENT:
+        if (r->event->event)
+            take_event(s, r->event->event);
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_LIVE:
+        s->connection = CONNECTED;
+        s->pause_ms = PAUSE_FIRST_MS;
+        *s->problem = *last_words = '\0';
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_RESET:
+        take_reset(s);
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_TYPING:
+        take_typing(s, r->typing);
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_PRESENCE:
+        s->online = r->presence->online;
+        break;
+    case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_GONE:
+        take_gone(s, r->gone);
+        break;
+    default:
+        break;
+    }
+    if (r->_seq_case == STOA__CHAT__V1__CONNECT_RESPONSE___SEQ_SEQ)
+        s->after = r->seq;
+}
+
+static void take_end(struct screen *s, const struct rpc_answer *end)
+{
+    struct str next, line;
+    int status;
+
+    if (end->code == RPC_UNAUTHENTICATED) {
+        status = access_token(s->c, s->token, &next);
+        if (!status && !str_eq(next, s->token)) {
+            live_stop(&s->live);
+            connect_again(s);
+            return;
+        }
+        if (status == UNREACHABLE || status == LOCAL) {
+            lose(s);
+            return;
+        }
+        s->stops = true;
+        s->status = status ? status : told(s->c, SERVICE_CHAT, end);
+    } else if (is_lost(end->code)) {
+        (void)describe(s->c, SERVICE_CHAT, end, &line);
+        snprintf(s->problem, sizeof(s->problem), "%.*s", STR_FMT(line));
+        lose(s);
+    } else {
+        s->stops = true;
+        s->status = told(s->c, SERVICE_CHAT, end);
+    }
+}
+
+static void take_items(struct screen *s)
+{
+    struct live_item *item;
+
+    while (!s->stops && (item = live_next(&s->live))) {
+        if (item->is_end)
+            take_end(s, &item->answer);
+        else
+            take_response(s, (const Stoa__Chat__V1__ConnectResponse *)item->answer.response);
+        live_item_free(item);
+    }
+    say_read(s);
+}
+
+/* ---- the keyboard ---- */
+
+static int open_room(struct screen *s, int64_t room)
+{
+    const Stoa__Chat__V1__Room *found;
+    int status = room_get(s->c, room, &found);
+
+    if (status)
+        return status;
+    live_stop(&s->live);
+    room_view_free(&s->view);
+    s->room = room;
+    s->online = -1;
+    s->scroll = 0;
+    s->marked = found->read_seq;
+    snprintf(s->title, sizeof(s->title), "%s", room_title(s->c, found).p);
+    status = load(s, false);
+    if (!status)
+        connect_again(s);
+    return status;
+}
+
+static void run_line(struct screen *s)
+{
+    char line[INPUT_BYTES_MAX + 1];
+    int64_t room;
+
+    memcpy(line, s->input.text, s->input.n);
+    line[s->input.n] = '\0';
+    input_done(&s->input);
+    *s->problem = *last_words = '\0';
+    if (str_is_blank(str_of(line)))
+        return;
+    s->scroll = 0;
+    if (strcmp(line, "/quit") == 0) {
+        s->stops = true;
+    } else if (strncmp(line, "/room ", 6) == 0) {
+        if (room_find(s->c, line + 6, &room) == 0)
+            (void)open_room(s, room); /* what went wrong is on the screen */
+    } else if (line[0] == '/' && line[1] != '/') {
+        fail(s->c, USAGE,
+             "/room ROOM goes to another room, /quit ends; // begins a message with /");
+    } else {
+        const char *text = line[0] == '/' ? line + 1 : line, *name = login_name(s->c);
+
+        if (!room_view_pend(&s->view, new_key(s->c).p, name ? name : "", text, time(NULL)))
+            must_have(NULL);
+        if (s->connection >= CATCHING_UP)
+            send_pending(s, &s->view.entries[s->view.n - 1]);
+        s->said_typing_ns = 0;
+    }
+}
+
+static void scroll_up(struct screen *s)
+{
+    size_t page = LINES > 5 ? (size_t)LINES - 4 : 1, before = s->scroll;
+
+    s->scroll += page;
+    draw(s); /* takes back what there is not */
+    if (s->scroll < before + page && !s->has_all && load(s, true) == 0) {
+        s->scroll = before + page;
+        draw(s);
+    }
+}
+
+static void scroll_down(struct screen *s)
+{
+    size_t page = LINES > 5 ? (size_t)LINES - 4 : 1;
+
+    s->scroll -= s->scroll > page ? page : s->scroll;
+}
+
+static bool edit_key(struct screen *s, wint_t key, bool is_function_key)
+{
+    static const struct {
+        wint_t key;
+        bool is_function_key;
+        enum input_key does;
+    } keys[] = {
+        {KEY_LEFT, true, INPUT_LEFT},
+        {KEY_RIGHT, true, INPUT_RIGHT},
+        {KEY_HOME, true, INPUT_HOME},
+        {KEY_END, true, INPUT_END},
+        {KEY_BACKSPACE, true, INPUT_BACKSPACE},
+        {KEY_DC, true, INPUT_DELETE},
+        {KEY_UP, true, INPUT_UP},
+        {KEY_DOWN, true, INPUT_DOWN},
+        {KEY_CTRL('a'), false, INPUT_HOME},
+        {KEY_CTRL('e'), false, INPUT_END},
+        {KEY_CTRL('b'), false, INPUT_LEFT},
+        {KEY_CTRL('f'), false, INPUT_RIGHT},
+        {KEY_CTRL('h'), false, INPUT_BACKSPACE},
+        {0x7f, false, INPUT_BACKSPACE},
+        {KEY_CTRL('u'), false, INPUT_KILL_LINE},
+        {KEY_CTRL('w'), false, INPUT_KILL_WORD},
+        {KEY_CTRL('p'), false, INPUT_UP},
+        {KEY_CTRL('n'), false, INPUT_DOWN},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (keys[i].key == key && keys[i].is_function_key == is_function_key) {
+            input_key(&s->input, keys[i].does);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void take_key(struct screen *s, wint_t key, bool is_function_key)
+{
+    if (edit_key(s, key, is_function_key))
+        return;
+    if (is_function_key) {
+        if (key == KEY_PPAGE)
+            scroll_up(s);
+        else if (key == KEY_NPAGE)
+            scroll_down(s);
+        else if (key == KEY_ENTER)
+            run_line(s);
+        return;
+    }
+    if (key == KEY_CTRL('c') || (key == KEY_CTRL('d') && !s->input.n))
+        s->stops = true;
+    else if (key == KEY_CTRL('d'))
+        input_key(&s->input, INPUT_DELETE);
+    else if (key == KEY_CTRL('l'))
+        clearok(curscr, TRUE);
+    else if (key == '\r' || key == '\n')
+        run_line(s);
+    else if (input_character(&s->input, (uint32_t)key))
+        say_typing(s);
+}
+
+/* What follows an Escape that curses has no name for: a sequence to its end, or Alt with a key.
+ * None of it is text; arrows are known in both of their forms. */
+static void take_escape(struct screen *s)
+{
+    wint_t key = 0;
+    bool is_sequence = get_wch(&key) == OK && (key == '[' || key == 'O');
+
+    while (is_sequence && get_wch(&key) == OK) {
+        if (key >= '@' && key <= '~')
+            break;
+    }
+    if (is_sequence && key >= 'A' && key <= 'D')
+        input_key(&s->input, ((const enum input_key[]){INPUT_UP, INPUT_DOWN, INPUT_RIGHT,
+                                                       INPUT_LEFT})[key - 'A']);
+}
+
+static void take_keys(struct screen *s)
+{
+    wint_t key;
+    int what;
+
+    while (!s->stops && (what = get_wch(&key)) != ERR) {
+        if (what == OK && key == '\033')
+            take_escape(s);
+        else
+            take_key(s, key, what == KEY_CODE_YES);
+    }
+}
+
+/* ---- the loop ---- */
+
+static void loop(struct screen *s)
+{
+    while (!s->stops) {
+        struct pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {s->live.wake_fd, POLLIN, 0}};
+
+        draw(s);
+        (void)poll(fds, ARRAY_SIZE(fds), TICK_MS); /* a signal: the size may be another one */
+        if (fds[0].revents & (POLLHUP | POLLERR))
+            s->stops = true; /* the terminal is gone */
+        take_keys(s);
+        take_items(s);
+        if (!s->stops && s->connection == LOST && s->retry_at_ns <= clock_monotonic_ns())
+            connect_again(s);
+    }
+}
+
+/* Where something happened last. */
+static int latest_room(struct client *c, int64_t *ret)
+{
+    Stoa__Chat__V1__ListMyRoomsRequest request = STOA__CHAT__V1__LIST_MY_ROOMS_REQUEST__INIT;
+    const struct call call = {.service = ROOMS, .method = "ListMyRooms", .request = &request.base};
+    const Stoa__Chat__V1__ListMyRoomsResponse *response;
+    struct rpc_answer answer;
+    int status;
+
+    request.page_size = 1;
+    status = make_call(c, &call, &answer);
+    if (status)
+        return status;
+    response = (const Stoa__Chat__V1__ListMyRoomsResponse *)answer.response;
+    if (!response->n_rooms)
+        return fail(c, MISSING,
+                    "you are in no room: `stoa chat rooms --all' lists those that you may "
+                    "join");
+    *ret = response->rooms[0]->id;
+    return 0;
+}
+
+int chat_screen(struct client *c)
+{
+    struct screen s = {.c = c, .pause_ms = PAUSE_FIRST_MS, .online = -1};
+    int64_t room = 0;
+    int status = c->argc ? room_find(c, c->argv[0], &room) : latest_room(c, &room), err;
+
+    if (status)
+        return status;
+    err = live_init(&s.live);
+    if (err)
+        return fail(c, LOCAL, "no connection can be made: %s", strerror(-err));
+    status = enter_curses(&s);
+    if (!status)
+        status = open_room(&s, room);
+    if (!status) {
+        loop(&s);
+        status = s.status;
+        if (!status)
+            *last_words = '\0'; /* it was ended by a key: what went wrong before is over */
+    }
+    c->notice = NULL;
+    live_free(&s.live);
+    room_view_free(&s.view);
+    input_free(&s.input);
+    return status;
+}
