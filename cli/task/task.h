@@ -67,15 +67,18 @@ int action_add(struct task *t);
 int action_addm(struct task *t);
 int action_addto(struct task *t);
 int action_append(struct task *t);
-int action_archive(struct task *t);
 int action_deduplicate(struct task *t);
 int action_del(struct task *t);
 int action_depri(struct task *t);
-int action_do(struct task *t);
 int action_move(struct task *t);
 int action_prepend(struct task *t);
 int action_pri(struct task *t);
 int action_replace(struct task *t);
+
+/* ---- archive.c: what is done ---- */
+
+int action_archive(struct task *t);
+int action_do(struct task *t);
 int action_report(struct task *t);
 
 /* ---- edit.c ---- */
@@ -105,6 +108,22 @@ int find_item(struct task *t, const struct file *file, const char *item, const c
 /* "TODO" of a/todo.txt. */
 struct str prefix_of(struct task *t, const char *name);
 
+/* What archive.c also needs. */
+
+static inline struct str text_at(const struct file *file, size_t at)
+{
+    return file->lines[at].text;
+}
+
+void say_item(struct task *t, const char *item, struct str text);
+/* "(A) " with any one character inside; the bytes that it takes, 0: none. */
+size_t priority_length(struct str text);
+const char *today_text(struct task *t);
+struct str concat(struct task *t, struct str a, struct str b, struct str c);
+/* The items of "1,2 3" in the arguments. */
+size_t split_items(struct task *t, char ***ret);
+void add_line(struct change *c, struct file *file, struct str text);
+
 /* ---- list.c: the lists of todo.sh ---- */
 
 int action_list(struct task *t);
@@ -128,6 +147,17 @@ int action_stats(struct task *t);
  * Priorities without one of their own have PRI_X's. */
 struct str color_of(struct task *t, const char *setting);
 struct str color_of_priority(struct task *t, char priority);
+
+/* Those of a list, looked up once. */
+struct colors {
+    struct str done, end, project, context, overdue;
+    struct str priority[26];
+    bool hides_priority, looks_at_words;
+};
+
+void colors_choose(struct task *t, struct colors *c);
+/* Appends a line of a list, "3 (A) Call Ada @phone", with its colours; it has a space in it. */
+void colors_append(struct task *t, const struct colors *c, struct str shown, struct buf *to);
 
 /* ---- json.c ---- */
 
