@@ -295,29 +295,31 @@ static struct str next_cell(struct str *cells)
 
 static void print_table(struct renderer *r)
 {
-    size_t widths[COLUMNS_MAX] = {0};
+    size_t widths[COLUMNS_MAX] = {0}, columns = r->n_columns;
     struct str cells = buf_str(&r->cells);
 
+    if (!columns)
+        return;
     for (size_t i = 0; i < r->n_cells; i++) {
         size_t width = terminal_width(next_cell(&cells));
 
-        if (width > widths[i % r->n_columns])
-            widths[i % r->n_columns] = width;
+        if (width > widths[i % columns])
+            widths[i % columns] = width;
     }
     cells = buf_str(&r->cells);
     for (size_t i = 0; i < r->n_cells; i++) {
-        size_t column = i % r->n_columns;
+        size_t column = i % columns;
         struct str cell = next_cell(&cells);
 
         if (!column)
             begin_line(r);
-        print_style(r, r->to, i < r->n_columns ? STYLE_STRONG : 0);
-        if (column + 1 < r->n_columns)
+        print_style(r, r->to, i < columns ? STYLE_STRONG : 0);
+        if (column + 1 < columns)
             terminal_pad(r->to, cell, widths[column]);
         else
             buf_append_str(r->to, cell);
         print_style(r, r->to, 0);
-        buf_append_str(r->to, column + 1 < r->n_columns ? STR(" \xe2\x94\x82 ") : STR("\n"));
+        buf_append_str(r->to, column + 1 < columns ? STR(" \xe2\x94\x82 ") : STR("\n"));
     }
 }
 

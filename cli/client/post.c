@@ -321,7 +321,7 @@ static void say_head(struct client *c, const struct post *p)
     if (p->article)
         say(c, "%s, %s, %d favourites", p->article->author ? p->article->author->username : "",
             time_text(c, p->article->created_at).p, (int)p->article->favorites_count);
-    else
+    else if (p->draft)
         say(c, "draft of %s", time_text(c, p->draft->updated_at).p);
     for (size_t i = 0; i < d->n_tags; i++) {
         buf_append_str(out, i ? STR(" #") : STR("#"));

@@ -298,7 +298,7 @@ static void wait_a_little(struct tail *t, const struct rpc_answer *end)
 int chat_tail(struct client *c)
 {
     struct tail t = {.c = c, .pause_ms = PAUSE_FIRST_MS};
-    struct rpc_answer end;
+    struct rpc_answer end = {.code = RPC_OK};
     struct str token = STR_NULL, next;
     int status;
 

@@ -51,19 +51,22 @@ struct rpc_client_stream {
 
 static char *read_pem(const char *path, struct arena *arena, struct str *ret_error)
 {
-    FILE *from = fopen(path, "re");
     char *text = arena_alloc(arena, PEM_BYTES_MAX + 1);
-    size_t n = from && text ? fread(text, 1, PEM_BYTES_MAX + 1, from) : 0;
-    int err = !from || ferror(from) ? errno : !text ? ENOMEM : n > PEM_BYTES_MAX ? EFBIG : 0;
+    FILE *from = text ? fopen(path, "re") : NULL;
+    size_t n = 0;
+    int err = text ? errno : ENOMEM;
 
+    if (text && from) {
+        n = fread(text, 1, PEM_BYTES_MAX + 1, from);
+        err = ferror(from) ? errno : n > PEM_BYTES_MAX ? EFBIG : 0;
+        text[err ? 0 : n] = '\0';
+    }
     if (from)
         fclose(from);
-    if (err) {
-        *ret_error = arena_printf(arena, "cannot read %s: %s", path, strerror(err));
-        return NULL;
-    }
-    text[n] = '\0';
-    return text;
+    if (!err)
+        return text;
+    *ret_error = arena_printf(arena, "cannot read %s: %s", path, strerror(err));
+    return NULL;
 }
 
 static grpc_channel_credentials *make_credentials(const struct rpc_client_options *o,

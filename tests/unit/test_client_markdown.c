@@ -89,24 +89,10 @@ static void tables(void **state UNUSED)
 static void hostile(void **state UNUSED)
 {
     static const char *const texts[] = {
-        "a\033[2Jb",
-        "`a\033]0;x\007b`",
-        "    a\033[2Jb",
-        "[x](http://y\033[2J)",
-        "a&#27;[2Jb",
-        "a&#x9b;2Jb",
-        "a\xc2\x9b"
-        "2Jb",
-        "|a\033[2J|b|\n|---|---|\n|1|2|",
-        "# a\033[2Jb",
-        "a\x7f\b\rb",
-        "![\033](\033)",
-        "a\xe2\x80\xae"
-        "b",
-        "\001A\002",
-        "a\xff\xfe",
-        "<b \033[2J>",
-        "```\033[2J\n\033[2J\n```",
+        "a\033[2Jb",   "`a\033]0;x\007b`", "    a\033[2Jb", "[x](http://y\033[2J)",
+        "a&#27;[2Jb",  "a&#x9b;2Jb",       "a\xc2\x9b[2Jb", "|a\033[2J|b|\n|---|---|\n|1|2|",
+        "# a\033[2Jb", "a\x7f\b\rb",       "![\033](\033)", "a\xe2\x80\xae)",
+        "\001A\002",   "a\xff\xfe",        "<b \033[2J>",   "```\033[2J\n\033[2J\n```",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
