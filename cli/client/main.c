@@ -321,6 +321,8 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), not the end */
     /* What the core has to say of a connection is in the answers. */
     setenv("GRPC_VERBOSITY", "NONE", 0);
+    /* Names as every program of the system finds them: c-ares knows no nsswitch.conf. */
+    setenv("GRPC_DNS_RESOLVER", "native", 0);
     arena_init(&c.arena, 0);
     buf_init(&c.out, OUTPUT_MAX);
     return finish(&c, run(&c, argc, argv));

@@ -103,6 +103,7 @@ static int enter_curses(struct screen *s)
                     "the terminal '%s' can show no screen: set TERM to what it is, or use `stoa "
                     "chat tail'",
                     getenv("TERM") ? getenv("TERM") : "");
+    (void)del_curterm(cur_term); /* initscr() makes its own */
     if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0 && !setlocale(LC_CTYPE, "C.UTF-8"))
         return fail(s->c, LOCAL, "the locale is not of UTF-8: set LC_ALL=C.UTF-8");
     set_escdelay(ESCAPE_MS);
