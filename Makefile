@@ -338,6 +338,7 @@ FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) lib/edge/attach_wire.c \
+          $(addprefix cli/,terminal.c client/document.c client/markdown.c) \
           $(addprefix cli/task/,date.c filter.c line.c)
 FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)
 FUZZ_CFLAGS = -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread -MMD -MP \
@@ -350,7 +351,7 @@ $(FUZZ)/%.o: %.c $(GEN)/.protos
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) $(PKG_CFLAGS) $(FUZZ_CFLAGS) -c $< -o $@
 $(addprefix $(FUZZ)/fuzz_,$(FUZZ_NAMES)): $(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_O)
-	clang -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS) -lm
+	clang -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS) -lmd4c -lm
 
 # What a target reads of a service.
 $(FUZZ)/fuzz_page_token: $(FUZZ)/services/posts/page_token.o

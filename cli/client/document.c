@@ -34,6 +34,16 @@ static int read_tags(struct str list, struct document *ret, struct str *ret_erro
     return 0;
 }
 
+/* What goes into a header of the call. */
+static bool is_header(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < ' ' || s.p[i] > '~')
+            return false;
+    }
+    return true;
+}
+
 static int read_line(struct str line, unsigned number, struct document *ret, struct arena *arena,
                      struct str *ret_error)
 {
@@ -51,6 +61,10 @@ static int read_line(struct str line, unsigned number, struct document *ret, str
         return read_tags(value, ret, ret_error);
     for (size_t i = 0; colon && i < ARRAY_SIZE(names); i++) {
         if (str_eq_nocase(name, names[i].name)) {
+            if (i >= 2 && !is_header(value))
+                return fail(ret_error,
+                            arena_printf(arena, "line %u: key: and etag: are of visible characters",
+                                         number));
             *names[i].to = value;
             return 0;
         }
@@ -65,6 +79,8 @@ static int read_line(struct str line, unsigned number, struct document *ret, str
 int document_read(struct str text, struct document *ret, struct arena *arena, struct str *ret_error)
 {
     *ret = (struct document){.body = STR("")};
+    if (text.n && memchr(text.p, '\0', text.n)) /* what is sent would end there */
+        return fail(ret_error, STR("there is a NUL byte in it: it is no text"));
     for (unsigned number = 1; text.n; number++) {
         const char *lf = memchr(text.p, '\n', text.n);
         size_t n = lf ? (size_t)(lf - text.p) : text.n;
@@ -96,8 +112,10 @@ void document_print(const struct document *d, struct buf *to)
     print_line(to, "title", d->title);
     print_line(to, "description", d->description);
     buf_append_str(to, STR("tags:"));
-    for (size_t i = 0; i < d->n_tags; i++)
-        buf_printf(to, "%s %.*s", i ? "," : "", STR_FMT(d->tags[i]));
+    for (size_t i = 0; i < d->n_tags; i++) {
+        buf_append_str(to, i ? STR(", ") : STR(" "));
+        buf_append_str(to, d->tags[i]);
+    }
     buf_append_char(to, '\n');
     if (d->key.p)
         print_line(to, "key", d->key);

@@ -105,6 +105,8 @@ int read_text(struct client *c, const char *path, struct str *ret)
         fclose(from);
     if (err)
         return fail(c, LOCAL, "cannot read %s: %s", path, strerror(err));
+    if (text.n && memchr(text.p, '\0', text.n)) /* what is sent would end there */
+        return fail(c, REFUSED, "there is a NUL byte in %s: it is no text", path);
     *ret = must_str(arena_copy(&c->arena, text.p ? buf_str(&text) : STR("")));
     return 0;
 }

@@ -12,6 +12,7 @@
 #define CELLS_MAX 4096 /* of one table: few characters can ask for millions */
 #define COLUMNS_MAX 64
 #define TEXT_MAX ((size_t)8 << 20)
+#define PADDING 64 /* behind the copy that md4c reads */
 
 /* In the text of a paragraph, where cleaned text has no control characters. */
 #define MARK_STYLE '\001' /* and a byte: '@' + the styles from here on */
@@ -37,6 +38,7 @@ struct renderer {
     struct buf *to;
     size_t width;
     bool color;
+    struct str source; /* what md4c reads: a copy with an end of its own */
     struct level levels[LEVELS_MAX];
     size_t depth;    /* may be more than LEVELS_MAX */
     struct buf text; /* of the paragraph, with marks */
@@ -325,6 +327,19 @@ static void print_table(struct renderer *r)
 
 /* ---- what md4c tells ---- */
 
+/* A piece that md4c tells, cut to what it was given: version 0.4.8 goes over the end for a link
+ * that is not closed. */
+static struct str piece_of(const struct renderer *r, const char *text, size_t size)
+{
+    const char *end = r->source.p + r->source.n;
+
+    if (!text || text < r->source.p || text >= end + PADDING)
+        return (struct str){text, text ? size : 0}; /* one of its own */
+    if (text >= end)
+        return STR("");
+    return (struct str){text, size < (size_t)(end - text) ? size : (size_t)(end - text)};
+}
+
 static void push(struct renderer *r, struct level level)
 {
     if (r->depth < LEVELS_MAX)
@@ -529,7 +544,7 @@ static int enter_span(MD_SPANTYPE type, void *detail UNUSED, void *data)
 /* Where a link leads, when its text is something else. */
 static void print_target(struct renderer *r, const MD_ATTRIBUTE *target)
 {
-    struct str url = {target->text, target->size};
+    struct str url = piece_of(r, target->text, target->size);
 
     if (!url.n || str_ends(buf_str(&r->text), url))
         return;
@@ -598,7 +613,7 @@ static void print_entity(struct buf *to, struct str entity)
 static int on_text(MD_TEXTTYPE type, const MD_CHAR *text, MD_SIZE size, void *data)
 {
     struct renderer *r = data;
-    struct str s = {text, size};
+    struct str s = piece_of(r, text, size);
 
     switch (type) {
     case MD_TEXT_BR:
@@ -635,18 +650,26 @@ int markdown_render(struct buf *to, struct str text, size_t width, bool color)
         .text = on_text,
     };
     struct renderer r = {.to = to, .width = width, .color = color};
+    char *copy = calloc(1, text.n + 1 + PADDING);
     size_t start = to->n;
     int err;
 
+    if (!copy)
+        return -ENOMEM;
+    if (text.n)
+        memcpy(copy, text.p, text.n);
+    copy[text.n] = '\n';
+    r.source = (struct str){copy, text.n + 1};
     buf_init(&r.text, TEXT_MAX);
     buf_init(&r.cells, TEXT_MAX);
-    err = md_parse(text.p ? text.p : "", (MD_SIZE)text.n, &parser, &r);
+    err = md_parse(copy, (MD_SIZE)r.source.n, &parser, &r);
     if ((err || r.gave_up) && !r.no_memory &&
         !buf_error(to)) { /* more than is laid out: as it was written */
         to->n = start;
         terminal_clean(to, text, true);
         buf_append_char(to, '\n');
     }
+    free(copy);
     buf_free(&r.text);
     buf_free(&r.cells);
     return r.no_memory ? -ENOMEM : 0;

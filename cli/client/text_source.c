@@ -34,6 +34,9 @@ static int edit(struct text_source *s, struct client *c, struct str start)
         text_source_done(s);
         return status;
     }
+    if (s->text.n && memchr(s->text.p, '\0', s->text.n))
+        return fail(c, REFUSED, "there is a NUL byte in %s, which you have written: it is no text",
+                    s->editor.path);
     if (!str_eq(s->text, start) && !str_is_blank(s->text))
         return 0;
     text_source_done(s);

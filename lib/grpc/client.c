@@ -255,6 +255,20 @@ static void free_metadata(const grpc_op *op)
     }
 }
 
+/* What HTTP/2 forbids the core refuses, without a word on what becomes of the call. */
+static bool is_legal(const struct rpc_request *request)
+{
+    grpc_metadata metadata[RPC_CLIENT_METADATA];
+    const grpc_op op = metadata_op(request, metadata);
+    bool legal = true;
+
+    for (size_t i = 0; i < request->n_metadata; i++)
+        legal &= grpc_header_key_is_legal(metadata[i].key) &&
+                 grpc_header_nonbin_value_is_legal(metadata[i].value);
+    free_metadata(&op);
+    return legal;
+}
+
 static grpc_byte_buffer *pack(const ProtobufCMessage *message)
 {
     grpc_slice slice = message_pack(message);
@@ -421,12 +435,18 @@ int rpc_client_call(struct rpc_client *client, const struct rpc_request *request
                     struct arena *arena, struct rpc_answer *ret)
 {
     grpc_metadata metadata[RPC_CLIENT_METADATA];
-    grpc_byte_buffer *outgoing = pack(request->message);
+    grpc_byte_buffer *outgoing;
     struct exchange x;
     grpc_op ops[6];
     int err;
 
     *ret = (struct rpc_answer){.reason = ""};
+    if (!is_legal(request)) {
+        ret->code = RPC_INVALID_ARGUMENT;
+        ret->message = STR("a header of the call has characters that no header may have");
+        return 0;
+    }
+    outgoing = pack(request->message);
     exchange_begin(&x, client, request);
     ops[0] = metadata_op(request, metadata);
     ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message = {.send_message = outgoing}};
@@ -450,13 +470,13 @@ int rpc_client_call(struct rpc_client *client, const struct rpc_request *request
 int rpc_client_open(struct rpc_client *client, const struct rpc_request *request,
                     struct rpc_client_stream **ret)
 {
-    struct rpc_client_stream *stream = calloc(1, sizeof(*stream));
+    struct rpc_client_stream *stream = is_legal(request) ? calloc(1, sizeof(*stream)) : NULL;
     struct exchange *x;
     grpc_op ops[3], status, headers;
     size_t n = 1;
 
     if (!stream)
-        return -ENOMEM;
+        return is_legal(request) ? -ENOMEM : -EINVAL;
     x = &stream->exchange;
     exchange_begin(x, client, request);
     status = status_op(x);

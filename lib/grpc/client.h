@@ -66,7 +66,7 @@ struct rpc_answer {
 };
 
 /* Makes a unary call and waits for its end. 0, also when answer->code is no success; -ENOMEM. A
- * response that is no such message is INTERNAL. */
+ * response that is no such message is INTERNAL, metadata that HTTP/2 forbids INVALID_ARGUMENT. */
 int rpc_client_call(struct rpc_client *client, const struct rpc_request *request,
                     struct arena *arena, struct rpc_answer *ret) MUST_CHECK;
 
@@ -76,7 +76,7 @@ struct str rpc_answer_header(const struct rpc_answer *answer, const char *key);
 /* ---- streams ---- */
 
 /* Begins one, without waiting: a peer that cannot be reached shows itself in rpc_client_receive().
- * -ENOMEM. */
+ * -ENOMEM, -EINVAL (metadata that HTTP/2 forbids). */
 int rpc_client_open(struct rpc_client *client, const struct rpc_request *request,
                     struct rpc_client_stream **ret) MUST_CHECK;
 

@@ -802,6 +802,7 @@ def test_exit_statuses(signed_in, publish, new_account, tmp_path):
         done = cli.run(*words)
         assert done.returncode == 2, (words, done)
     cli.fail(10, "post", "new", "-F", "/no/such/file")
+    assert "NUL byte" in cli.fail(6, "comment", "add", foreign, stdin="a\0b")
 
 
 # ---- help ----

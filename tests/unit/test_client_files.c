@@ -167,6 +167,8 @@ static void documents(void **state UNUSED)
 
     assert_int_equal(document_read(STR("title: x\nwhat is this\n"), &d, &arena, &error), -EINVAL);
     assert_true(str_starts(error, STR("line 2: ")));
+    assert_int_equal(document_read(STR("title: x\n\na\0b"), &d, &arena, &error), -EINVAL);
+    assert_int_equal(document_read(STR("etag: a\rb\n"), &d, &arena, &error), -EINVAL);
     assert_int_equal(document_read(STR(""), &d, &arena, &error), 0);
     assert_int_equal(d.title.n, 0);
 }

@@ -132,6 +132,21 @@ static void test_answer(void **state)
     assert_int_equal(answer.bytes.n, 7); /* tag, length, "hello" */
 }
 
+static void test_forbidden_metadata(void **state)
+{
+    static const struct rpc_pair metadata[] = {{{"x-say", 5}, {"a\nb", 3}}};
+    text_message message = TEXT("x");
+    struct rpc_request request = {&echo_descriptor, "Say", &message.base, metadata, 1, 60000};
+    struct rpc_client_stream *stream;
+    struct rpc_answer answer;
+    struct both *b = *state;
+
+    assert_int_equal(rpc_client_call(b->client, &request, &b->arena, &answer), 0);
+    assert_int_equal(answer.code, RPC_INVALID_ARGUMENT);
+    request.method = "Count";
+    assert_int_equal(rpc_client_open(b->client, &request, &stream), -EINVAL);
+}
+
 static void test_error_details(void **state)
 {
     text_message request = TEXT("fail");
@@ -346,11 +361,11 @@ static void test_tls(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answer),      cmocka_unit_test(test_error_details),
-        cmocka_unit_test(test_violations),  cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_unreachable), cmocka_unit_test(test_count),
-        cmocka_unit_test(test_chat),        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_answer),        cmocka_unit_test(test_forbidden_metadata),
+        cmocka_unit_test(test_error_details), cmocka_unit_test(test_violations),
+        cmocka_unit_test(test_too_large),     cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_count),         cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_cancel),        cmocka_unit_test(test_tls),
     };
 
     setenv("GRPC_DNS_RESOLVER", "native", 0); /* c-ares 1.18 loses the bytes of "localhost" */
