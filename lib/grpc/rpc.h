@@ -266,6 +266,14 @@ void rpc_server_set_part(struct rpc_server *server, const char *name, bool servi
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
 void rpc_server_free(struct rpc_server *server); /* after stop, or when never started */
 
+/* ---- asking another server ---- */
+
+/* Whether the server at an address ("unix:/path", "127.0.0.1:9001"; in plain text) says in
+ * grpc.health.v1 that it is ready. Waits for the answer, timeout_ms at most. 0; -EAGAIN: it is not
+ * ready; -EHOSTUNREACH: it did not answer; *ret_error is then one line, static or in the arena. */
+int rpc_check_health(const char *address, int64_t timeout_ms, struct arena *arena,
+                     struct str *ret_error) MUST_CHECK;
+
 struct rpc_server_stats {
     uint64_t started, finished, refused; /* calls; refused: over max_calls */
     uint64_t active;

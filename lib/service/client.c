@@ -72,18 +72,19 @@ static struct str printable(struct str text, struct arena *arena)
     return copy;
 }
 
-struct service_client service_client(struct rpc_call *call)
+struct service_client service_client(const struct service *service, struct rpc_call *call)
 {
     struct arena *arena = rpc_call_arena(call);
     struct str peer = rpc_call_peer(call), told = STR_NULL;
     const char *agent = "user-agent";
-    struct service_client client;
+    struct service_client client = {.address = address_of_peer(peer, arena)};
 
-    if (str_starts(peer, STR("unix:")))
+    if (str_starts(peer, STR("unix:")) || network_list_has(&service->gateways, client.address))
         told = rpc_call_metadata(call, "x-client-address");
-    if (told.p)
+    if (told.p) {
         agent = "x-forwarded-user-agent";
-    client.address = told.p ? normal_address(told, arena) : address_of_peer(peer, arena);
+        client.address = normal_address(told, arena);
+    }
     client.user_agent = printable(rpc_call_metadata(call, agent), arena);
     return client;
 }

@@ -2,15 +2,16 @@
 #ifndef STOA_SERVICE_INTERNAL_H
 #define STOA_SERVICE_INTERNAL_H
 
+#include "base/network.h"
 #include "service/service.h"
 
 #include <pthread.h>
 
 /* Settings that every service has. */
 struct service_settings {
-    struct str listen, database, database_password, log_level, issuer, audience;
+    struct str listen, database, database_password, log_level, issuer, audience, gateways;
     struct str tls_certificate, tls_key, tls_client_ca;
-    int64_t database_connections, database_queue, max_calls, max_request_bytes, grace_ms;
+    int64_t database_connections, database_queue, max_calls, max_request_bytes, grace_ms, drain_ms;
 };
 
 #define SERVICE_MAX_CONDITIONS 8
@@ -31,6 +32,7 @@ struct service {
     struct db *db;
     struct identity *identity;
     void *state;
+    struct network_list gateways;
     struct str conninfo; /* settings.database with the password; secret */
     bool started;        /* the server runs */
     int wake_fd;         /* eventfd: the main thread has something to do */

@@ -51,6 +51,12 @@ static const struct config_setting common_settings[] = {
      "Largest request message."},
     {"STOA_GRACE_MS", CONFIG_INT, AT(grace_ms), "10000", 0, 600000, false,
      "How long calls in work may go on after SIGTERM, in milliseconds."},
+    {"STOA_DRAIN_MS", CONFIG_INT, AT(drain_ms), "0", 0, 600000, false,
+     "How long before that new calls are still taken while health says NOT_SERVING, for gateways "
+     "that look there to go elsewhere; a second signal ends it."},
+    {"STOA_GATEWAYS", CONFIG_STRING, AT(gateways), "", 0, 0, false,
+     "Addresses and networks of gateways, comma separated: like the users of a unix socket they "
+     "are believed when they say for which client they call."},
 };
 
 struct rpc_server *service_rpc(struct service *service)
@@ -208,6 +214,20 @@ static struct str conninfo(struct service *service)
     return copy;
 }
 
+static int read_gateways(struct service *service, struct str *ret_error)
+{
+    struct str wrong = STR_NULL;
+    int r =
+        network_list_parse(service->settings.gateways, &service->arena, &service->gateways, &wrong);
+
+    if (r == -EINVAL)
+        *ret_error = arena_printf(&service->arena,
+                                  "STOA_GATEWAYS: \"%.*s\" is no address or network: set such as "
+                                  "192.0.2.7,10.0.0.0/8",
+                                  STR_FMT(wrong));
+    return r;
+}
+
 static int read_settings(struct service *service, struct str *ret_error)
 {
     const struct service_definition *definition = service->definition;
@@ -234,6 +254,9 @@ static int read_settings(struct service *service, struct str *ret_error)
         *ret_error = STR("STOA_TLS_CERTIFICATE and STOA_TLS_KEY go together: set both or none");
         return -EINVAL;
     }
+    r = read_gateways(service, ret_error);
+    if (r < 0)
+        return r;
     service->conninfo = conninfo(service);
     if (!service->conninfo.p)
         return -ENOMEM;
@@ -266,29 +289,39 @@ static int open_database(struct service *service)
     return r;
 }
 
+/* The next address of STOA_LISTEN, in the arena, and whether TLS is spoken there. 0: there is none.
+ */
+static int next_address(struct service *service, struct str *rest, struct str *ret, bool *ret_tls)
+{
+    const char *comma = rest->n ? memchr(rest->p, ',', rest->n) : NULL;
+    size_t length = comma ? (size_t)(comma - rest->p) : rest->n;
+
+    if (rest->n == 0)
+        return 0;
+    *ret = arena_copy(&service->arena, (struct str){rest->p, length});
+    if (!ret->p)
+        return -ENOMEM;
+    *ret_tls = service->settings.tls_certificate.n > 0 && !str_starts(*ret, STR("unix:"));
+    *rest = str_skip(*rest, length + 1);
+    return 1;
+}
+
 static int listen_all(struct service *service, struct str *ret_error)
 {
     const struct service_settings *settings = &service->settings;
     struct rpc_tls tls = {settings->tls_certificate.p, settings->tls_key.p,
                           settings->tls_client_ca.n > 0 ? settings->tls_client_ca.p : NULL};
-    struct str rest = settings->listen;
+    struct str rest = settings->listen, address;
+    bool use_tls;
+    int r;
 
-    while (rest.n > 0) {
-        const char *comma = memchr(rest.p, ',', rest.n);
-        size_t length = comma ? (size_t)(comma - rest.p) : rest.n;
-        struct str address = arena_copy(&service->arena, (struct str){rest.p, length});
-        bool use_tls = settings->tls_certificate.n > 0 && !str_starts(address, STR("unix:"));
-        int r;
-
-        if (!address.p)
-            return -ENOMEM;
+    while ((r = next_address(service, &rest, &address, &use_tls)) > 0) {
         r = rpc_server_listen(service->rpc, address.p, use_tls ? &tls : NULL, 0, NULL, ret_error);
         if (r < 0)
             return r;
         log_info("listening", LOG_S("address", address));
-        rest = str_skip(rest, length + 1);
     }
-    return 0;
+    return r;
 }
 
 static int start_service(struct service *service, struct str *ret_error)
@@ -375,13 +408,27 @@ static int tick_own(struct service *service, int64_t *due_ns)
     return (int)((*due_ns - now) / NSEC_PER_MSEC) + 1;
 }
 
+#define DRAINING_CONDITION "not draining"
+
+/* The first signal to stop, when there is time for gateways to find other instances. */
+static void begin_draining(struct service *service, int64_t *end_ns)
+{
+    *end_ns = clock_monotonic_ns() + service->settings.drain_ms * NSEC_PER_MSEC;
+    log_info("draining", LOG_I("ms", service->settings.drain_ms));
+    service_set_condition(service, DRAINING_CONDITION, false);
+}
+
 /* False: the service is to stop. */
-static bool on_signal(struct service *service, int signal_fd, int64_t *tick_ns)
+static bool on_signal(struct service *service, int signal_fd, int64_t *tick_ns, int64_t *drained_ns)
 {
     struct signalfd_siginfo info;
 
     if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
         return true;
+    if (info.ssi_signo != SIGHUP && service->settings.drain_ms > 0 && *drained_ns == INT64_MAX) {
+        begin_draining(service, drained_ns);
+        return true;
+    }
     if (info.ssi_signo != SIGHUP) {
         log_info("stopping", LOG_C("signal", sigabbrev_np((int)info.ssi_signo)));
         return false;
@@ -397,7 +444,7 @@ static bool on_signal(struct service *service, int signal_fd, int64_t *tick_ns)
 static int main_loop(struct service *service, int signal_fd)
 {
     bool migrations_current = false;
-    int64_t tick_ns = 0;
+    int64_t tick_ns = 0, drained_ns = INT64_MAX;
 
     for (;;) {
         struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
@@ -413,9 +460,19 @@ static int main_loop(struct service *service, int signal_fd)
             int own_ms = tick_own(service, &tick_ns);
             wait_ms = own_ms < wait_ms ? own_ms : wait_ms;
         }
+        if (drained_ns != INT64_MAX) {
+            int64_t left_ns = drained_ns - clock_monotonic_ns();
+
+            if (left_ns <= 0) {
+                log_info("stopping");
+                return 0;
+            }
+            if (left_ns / NSEC_PER_MSEC < wait_ms)
+                wait_ms = (int)(left_ns / NSEC_PER_MSEC) + 1;
+        }
         if (poll(fds, ARRAY_SIZE(fds), wait_ms) < 0 && errno != EINTR)
             return -errno;
-        if (fds[0].revents && !on_signal(service, signal_fd, &tick_ns))
+        if (fds[0].revents && !on_signal(service, signal_fd, &tick_ns, &drained_ns))
             return 0;
         if (fds[1].revents) {
             uint64_t count;
@@ -492,16 +549,40 @@ static int migrate(struct service *service)
     return EXIT_SUCCESS;
 }
 
+#define CHECK_TIMEOUT_MS 3000
+
+/* For container engines and the like: asks the process that serves with the same settings. */
+static int check(struct service *service)
+{
+    struct str rest = service->settings.listen, address, error = STR_NULL;
+    bool use_tls;
+    int r;
+
+    while ((r = next_address(service, &rest, &address, &use_tls)) > 0 && use_tls)
+        ;
+    if (r == 0)
+        error = STR("all addresses of STOA_LISTEN speak TLS: add one such as unix:/run/x.sock");
+    else if (r > 0)
+        r = rpc_check_health(address.p, CHECK_TIMEOUT_MS, &service->arena, &error);
+    else
+        error = STR("out of memory");
+    if (error.n == 0)
+        return EXIT_SUCCESS;
+    log_error("not serving", LOG_S("cause", error));
+    return EXIT_FAILURE;
+}
+
 static void usage(const struct service_definition *definition, FILE *to)
 {
     fprintf(to,
             "%s: %s\n\n"
             "usage: %s [serve]    serve until SIGTERM or SIGINT\n"
             "       %s migrate    apply missing database migrations and exit\n"
+            "       %s check      ask the serving process whether it is ready; exit 0 when it is\n"
             "       %s --help     this text\n\n%s%s%s"
             "Settings are environment variables; NAME_FILE gives NAME from a file.\n\n",
             definition->name, definition->about, definition->name, definition->name,
-            definition->name, definition->reload ? "SIGHUP: " : "",
+            definition->name, definition->name, definition->reload ? "SIGHUP: " : "",
             definition->reload ? definition->reload_about : "", definition->reload ? "\n\n" : "");
     config_print_help(common_settings, ARRAY_SIZE(common_settings), to);
     config_print_help(definition->settings, definition->n_settings, to);
@@ -518,7 +599,8 @@ int service_main(const struct service_definition *definition, int argc, char **a
         usage(definition, stdout);
         return EXIT_SUCCESS;
     }
-    if (argc > 2 || (strcmp(command, "serve") != 0 && strcmp(command, "migrate") != 0)) {
+    if (argc > 2 || (strcmp(command, "serve") != 0 && strcmp(command, "migrate") != 0 &&
+                     strcmp(command, "check") != 0)) {
         usage(definition, stderr);
         return 2;
     }
@@ -529,6 +611,8 @@ int service_main(const struct service_definition *definition, int argc, char **a
     if (service.wake_fd < 0 || read_settings(&service, &error) < 0) {
         log_error("bad settings", LOG_S("cause", error));
         status = EXIT_FAILURE;
+    } else if (strcmp(command, "check") == 0) {
+        status = check(&service);
     } else {
         status = strcmp(command, "migrate") == 0 ? migrate(&service) : serve(&service);
     }

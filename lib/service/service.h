@@ -3,6 +3,7 @@
  *
  *     NAME [serve]    serve until SIGTERM or SIGINT
  *     NAME migrate    apply missing migrations and exit
+ *     NAME check      ask the serving process whether it is ready; exit 0 when it is
  *     NAME --help     usage and the table of settings
  *
  * SIGHUP does what the service's `reload` does.
@@ -97,16 +98,16 @@ bool service_caller_ended(struct service *service, const struct service_caller *
  * -ENOMEM. */
 int service_call_as(struct rpc_call *call, const struct service_caller *caller) MUST_CHECK;
 
-/* Where a call comes from. The gateway, and whoever else may use the service's unix socket, says
- * for whom it calls (metadata x-client-address and x-forwarded-user-agent); everybody else speaks
- * for themselves, whatever metadata they send. */
+/* Where a call comes from. The gateway, that is whoever may use the service's unix socket or has an
+ * address of STOA_GATEWAYS, says for whom it calls (metadata x-client-address and
+ * x-forwarded-user-agent); everybody else speaks for themselves, whatever metadata they send. */
 struct service_client {
     struct str address;    /* an IP address as text; {NULL, 0}: of this machine, and not said */
     struct str user_agent; /* at most 512 bytes of ASCII; {NULL, 0}: not said */
 };
 
 /* Strings live as the call. */
-struct service_client service_client(struct rpc_call *call);
+struct service_client service_client(const struct service *service, struct rpc_call *call);
 
 /* auth only: a session has been ended, in a transaction that has committed. Its access tokens are
  * refused here at once; the other processes read it from Postgres. expires_at_us: when the last of

@@ -156,7 +156,7 @@ void admission_database_ready(struct admission *a)
 void admission_ask(struct admission *a, struct rpc_call *call, enum throttle_attempt attempt,
                    struct str account, throttle_done_fn *done, void *user)
 {
-    struct str address = service_client(call).address;
+    struct str address = service_client(a->auth->service, call).address;
 
     /* Without memory nothing is admitted, and nobody is told to come back. */
     if (throttle_ask(a->throttle, rpc_call_arena(call), attempt, address, account, done, user) < 0)

@@ -19,7 +19,7 @@ int auth_new_tokens(struct auth_tokens *ret)
 void auth_bind_tokens(const struct auth *auth, struct rpc_call *call, struct db_query *query,
                       const struct auth_tokens *tokens)
 {
-    struct service_client client = service_client(call);
+    struct service_client client = service_client(auth->service, call);
     /* One that signs later, when the answer comes, is published as well. */
     const struct jwt_signer *signer = auth_signer(auth);
 

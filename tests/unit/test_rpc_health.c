@@ -77,6 +77,25 @@ static void test_check(void **state)
     assert_int_equal(check(&f->client, "stoa.test.v1.Nobody", &status), RPC_NOT_FOUND);
 }
 
+/* What rpc_check_health() says to its caller. */
+static void test_asking_another(void **state)
+{
+    struct arena arena CLEANUP(arena_free) = {.max = 1 << 16};
+    struct fixture *f = *state;
+    struct str error = STR_NULL;
+
+    rpc_server_set_ready(f->server, false);
+    assert_int_equal(rpc_check_health(f->target, 30000, &arena, &error), -EAGAIN);
+    assert_true(str_eq(error, STR("not ready")));
+    rpc_server_set_ready(f->server, true);
+    assert_int_equal(rpc_check_health(f->target, 30000, &arena, &error), 0);
+    error = STR_NULL;
+    assert_int_equal(rpc_check_health("unix:/nonexistent/sock", 30000, &arena, &error),
+                     -EHOSTUNREACH);
+    assert_true(error.n > 0);
+    rpc_server_set_ready(f->server, false);
+}
+
 static void watch(struct fixture *f, struct client_call *call, const char *service)
 {
     text_message request = TEXT(service);
@@ -291,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLAIN_TEST(test_check),
+        PLAIN_TEST(test_asking_another),
         PLAIN_TEST(test_watch),
         PLAIN_TEST(test_watch_ends_at_stop),
         PLAIN_TEST(test_reflection),
