@@ -77,6 +77,13 @@ def scram_verifier(password):
     return f"SCRAM-SHA-256${rounds}:{b64[0]}${b64[1]}:{b64[2]}"
 
 
+def password_statements(passwords):
+    """SQL that gives the services' roles their passwords, by the service's name."""
+    # A statement that failed would be logged with its verifier.
+    statements = ["SET log_min_error_statement = panic;"]
+    return statements + [f"ALTER ROLE stoa_{name} PASSWORD '{scram_verifier(text)}';" for name, text in passwords.items()]
+
+
 def run(command, environment=None, stdin=None):
     """Runs a program to its end. Returns what it said, or raises with its last lines."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, errors="replace", env=environment)
@@ -147,10 +154,8 @@ class Cluster:
     def bootstrap(self, services):
         """Roles, database and schemas (deploy/bootstrap.sql, repeatable), and the roles' passwords."""
         with open(f"{self._layout.program}/deploy/bootstrap.sql", encoding="utf-8") as file:
-            statements = [file.read(), "SET log_min_error_statement = panic;"]
-        for name in services:
-            verifier = scram_verifier(read_password(self._layout, name))
-            statements.append(f"ALTER ROLE stoa_{name} PASSWORD '{verifier}';")
+            statements = [file.read()]
+        statements += password_statements({name: read_password(self._layout, name) for name in services})
         try:
             self.psql(SUPERUSER, "\n".join(statements))
         except SuiteError as error:

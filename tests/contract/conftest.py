@@ -7,7 +7,10 @@ import psycopg2
 import pytest
 from gateway_fixture import TestGateway
 from stoa_contract import Both, Contract, GrpcClient, HttpClient, session_of
-from stoa_suite_fixture import Suite, descriptor_set
+from stoa_suite_fixture import RunningSuite, Suite, descriptor_set
+
+# The tests' suite runs already, at these addresses.
+RUNNING = os.environ.get("STOA_TEST_SUITE")
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,10 @@ def contract():
 @pytest.fixture(scope="session")
 def suite():
     """The suite that the tests share. What a test changes in it, it makes under names of its own."""
+    if RUNNING:
+        with RunningSuite(RUNNING) as running:
+            yield running
+        return
     with Suite(STOA_POSTS_PURGE_INTERVAL_S=1, STOA_CHAT_PURGE_INTERVAL_S=1) as started:
         yield started
 
@@ -26,6 +33,8 @@ def suite():
 @pytest.fixture
 def own_suite():
     """A suite for a test that breaks things: own_suite(STOA_AUTH_TOKEN_TTL_S=1).http ..."""
+    if RUNNING:
+        pytest.skip("needs a suite of the tests' own")
     started = []
 
     def start(**settings):

@@ -1,4 +1,6 @@
 """A private suite for tests: its own folder under /tmp, ports that the system chose, gone at the end."""
+import http.client
+import itertools
 import os
 import pathlib
 import re
@@ -7,9 +9,11 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import grpc
+import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SERVICES = ("auth", "posts", "chat")
@@ -49,6 +53,88 @@ def wait_until(holds, what, seconds=20):
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.02)
     return value
+
+
+class HttpLoad:
+    """`with HttpLoad(suite.http) as load:` clients that ask, each the requests (method, path, body, headers) in
+    turn, until the block ends, on connections that they keep or on new ones. load.failed: what was not answered as
+    expected."""
+
+    READS = (("GET", "/api/articles/none", None, {}), ("GET", "/healthz", None, {}))
+
+    def __init__(self, address, clients=2, requests=READS, expected=(200, 201, 404), keeps=True):
+        self._address = address.removeprefix("http://")
+        self._requests, self._expected, self._keeps = requests, expected, keeps
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self.served, self.failed = [], []
+
+    def _ask(self):
+        connection = http.client.HTTPConnection(self._address, timeout=30)
+        turns = itertools.cycle(self._requests)
+        while not self._stop.is_set():
+            request = next(turns)
+            try:
+                connection.request(*request)
+                answer = connection.getresponse()
+                answer.read()
+            except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+                self.failed.append((request[:2], repr(error)))
+                connection.close()
+                continue
+            self.served.append(answer.status)
+            if answer.status not in self._expected:
+                self.failed.append((request[:2], answer.status))
+            if not self._keeps:
+                connection.close()
+        connection.close()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def more(self, count=50):
+        wanted = len(self.served) + count
+        wait_until(lambda: len(self.served) >= wanted, "requests are served", 60)
+
+
+class RunningSuite:
+    """A suite that somebody else has started, as its clients see it: STOA_TEST_SUITE names its addresses,
+    "http=127.0.0.1:8080 auth=127.0.0.1:9001 posts=127.0.0.1:9002 chat=127.0.0.1:9003". A test that asks for
+    more than an address (the database, a log, a restart) is skipped."""
+
+    def __init__(self, addresses):
+        self._addresses = dict(word.split("=") for word in addresses.split())
+        self._channels = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for channel in self._channels.values():
+            channel.close()
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        pytest.skip(f"needs `{name}`, so a suite of the tests' own")
+
+    @property
+    def http(self):
+        return f"http://{self._addresses['http']}"
+
+    def grpc(self, service, over="tcp"):
+        if over != "tcp":
+            pytest.skip("needs the services' sockets, so a suite of the tests' own")
+        if service not in self._channels:
+            self._channels[service] = grpc.insecure_channel(self._addresses[service])
+        return self._channels[service]
 
 
 class Suite:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import pytest
-from stoa_suite_fixture import REPOSITORY, Suite, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, HttpLoad, Suite, output_folder, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -55,51 +55,10 @@ def rooms_path(build, old, new):
     os.replace(fresh, path)
 
 
-class Load:
-    """Clients that keep their connections and ask until told to stop."""
-
-    def __init__(self, suite, clients=2):
-        self.suite, self.served, self.failed = suite, [], []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def _ask(self):
-        port = self.suite.ports["STOA_HTTP_PORT"]
-        connection, answered = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
-        while not self._stop.is_set():
-            try:
-                connection.request("GET", "/healthz" if answered % 2 else "/api/articles/none")
-                answer = connection.getresponse()
-                answer.read()
-            except (ConnectionError, http.client.HTTPException) as error:
-                self.failed.append(repr(error))
-                connection.close()
-                continue
-            answered += 1
-            self.served.append(answer.status)
-            if answer.status not in (200, 404):
-                self.failed.append(answer.status)
-        connection.close()
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def more(self, count=50):
-        wanted = len(self.served) + count
-        wait_until(lambda: len(self.served) >= wanted, "requests are served")
-
-
 def test_new_routes_and_settings_under_load(suite, build):
     services = {name: suite.pid(name) for name in ("auth", "posts", "chat", "gateway")}
     assert get(suite, "/api/articles/none").status == 404
-    with Load(suite) as load:
+    with HttpLoad(suite.http) as load:
         load.more()
         rooms_path(build, b"/api/articles/{slug}", b"/api/writings/{slug}")
         done = reload(suite)
@@ -128,7 +87,7 @@ def test_new_routes_and_settings_under_load(suite, build):
 def test_bad_descriptor_set(suite, build):
     path = build.parent / "api.binpb"
     good = path.read_bytes()
-    with Load(suite) as load:
+    with HttpLoad(suite.http) as load:
         for bad in (b"\xff\xff\xff", b"", good.replace(b"/api/articles/{slug}", b"/api/articles/{slugg")):
             path.write_bytes(bad)
             done = reload(suite)

@@ -1,0 +1,202 @@
+"""The gateway alone, for containers: renders nginx.conf, runs nginx, and keeps its lists of instances. Or,
+instead of the gateway, nginx as what carries gRPC connections to the instances (forward).
+
+Everything else about an instance is nginx's: it tries the next one when it cannot connect, and leaves one that
+failed alone for a second. This adds who is new, and takes out who is gone, stopping or stuck, by a reload
+without a failed request (reload.py).
+"""
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from . import reload
+from .control import http_status
+from .instances import Instances, is_serving
+from .layout import Layout
+from .postgres import write_private
+from .programs import nginx_configuration, socket_of
+from .settings import REPOSITORY, Setting, Settings, SuiteError, table_text
+
+PERIOD_SECONDS = 1
+# In the run folder; nginx makes what it needs inside.
+FOLDERS = ("etc", "nginx", "sock")
+
+
+def places(text):
+    """HOST:PORT, several parted by spaces; a name may stand for many addresses."""
+    found = []
+    for word in text.split():
+        match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", word)
+        if not match or not 0 < int(match[2]) < 65536:
+            raise ValueError("set HOST:PORT, several parted by spaces")
+        found.append((match[1].strip("[]"), int(match[2])))
+    if not found:
+        raise ValueError("set HOST:PORT, several parted by spaces")
+    return found
+
+
+ADDRESSES = {
+    name: Setting(f"STOA_{name.upper()}_ADDRESSES", f"{name}:{port}", places,
+                  f"Where instances of {name} are: HOST:PORT, several parted by spaces; all that a name stands for.")
+    for name, port in (("auth", 9001), ("posts", 9002), ("chat", 9003))
+}
+
+
+def read_addresses(environment):
+    found = {}
+    for name, setting in ADDRESSES.items():
+        text = environment.get(setting.name) or setting.default
+        try:
+            found[name] = setting.read(text)
+        except ValueError as error:
+            raise SuiteError(f"{setting.name}={text}: {error}") from None
+    return found
+
+
+def log(level, message, **fields):
+    """A line like the services' own (lib/base/log.h)."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+    line = {"time": stamp, "level": level, "service": "gateway", "msg": message, **fields}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def shown(address):
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def with_instances(text, layout, found):
+    """nginx.conf with the instances in place of each service's socket. Without any, the socket stays: nobody
+    listens there, which is the right answer."""
+    for name, addresses in found.items():
+        socket_line = f"server unix:{socket_of(layout, name)};"
+        if text.count(socket_line) != 1:
+            raise SuiteError(f"gateway/nginx.conf.in has no upstream with `{socket_line}`")
+        if addresses:
+            # What failed is tried again soon: whether it is there is looked at here.
+            servers = [f"server {shown(address)} fail_timeout={PERIOD_SECONDS}s;" for address in addresses]
+            text = text.replace(socket_line, "\n        ".join(servers))
+    return text
+
+
+def forward_configuration(layout, settings):
+    with open(f"{REPOSITORY}/gateway/forward.conf.in", encoding="utf-8") as file:
+        text = file.read().replace("@RUN_DIR@", layout.base)
+    for name in ADDRESSES:
+        text = text.replace(f"@{name.upper()}@", settings.endpoint(f"STOA_{name.upper()}_PORT"))
+    return text
+
+
+class Gateway:
+    def __init__(self, settings, addresses, forwards):
+        self._layout = Layout(settings["STOA_RUN_DIR"])
+        if forwards:
+            self._text = forward_configuration(self._layout, settings)
+        else:
+            self._text = nginx_configuration(self._layout, settings, REPOSITORY)
+        self._path = f"{self._layout.etc}/nginx.conf"
+        self._instances = Instances(addresses)
+        self._stopping = threading.Event()
+        self._nginx = None
+        self._in_use = None
+
+    def _write(self, found):
+        fresh = f"{self._path}.new"
+        write_private(fresh, with_instances(self._text, self._layout, found))
+        reload.check(self._layout, fresh)
+        os.replace(fresh, self._path)
+        self._in_use = found
+        log("info", "instances", **{name: [shown(each) for each in addresses] for name, addresses in found.items()})
+
+    def _start(self):
+        for name in FOLDERS:
+            os.makedirs(f"{self._layout.base}/{name}", mode=0o700, exist_ok=True)
+        self._write(self._instances.look())
+        command = [reload.NGINX, "-e", "stderr", "-p", self._layout.nginx, "-c", self._path, "-g", "daemon off;"]
+        self._nginx = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def _take_over(self):
+        """nginx reads the new list; its old workers finish what they have. Not before the last time is over:
+        what is asked of it twice at once it may do once."""
+        before = reload.workers(self._nginx.pid)
+        self._nginx.send_signal(signal.SIGHUP)
+
+        def done():
+            return self._stopping.is_set() or self._nginx.poll() is not None or (
+                reload.workers(self._nginx.pid) - before and all(map(reload.is_leaving, before)))
+
+        if not reload.wait_for(done, time.monotonic() + reload.TAKE_OVER_SECONDS):
+            log("error", "nginx does not take over its new configuration")
+
+    def run(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        self._start()
+        while not self._stopping.wait(PERIOD_SECONDS):
+            if self._nginx.poll() is not None:
+                log("error", "nginx has ended", status=self._nginx.returncode)
+                return 1
+            found = self._instances.look()
+            if found != self._in_use and not self._stopping.is_set():
+                try:
+                    self._write(found)
+                except SuiteError as error:  # the old list goes on, and the next round tries again
+                    log("error", "nginx refuses the new list of instances", cause=str(error))
+                    continue
+                self._take_over()
+        # Requests may finish; worker_shutdown_timeout bounds it.
+        self._nginx.send_signal(signal.SIGQUIT)
+        return self._nginx.wait()
+
+
+def check(settings):
+    status, body = http_status(settings.reachable("STOA_HTTP_PORT"), "/readyz")
+    print(body)
+    return 0 if status == 200 else 1
+
+
+def check_forward(settings):
+    """Each port leads to an instance that serves."""
+    ports = {name: settings[f"STOA_{name.upper()}_PORT"] for name in ADDRESSES}
+    bind = settings.bind("STOA_AUTH_PORT")
+    host = ("127.0.0.1" if bind.version == 4 else "::1") if bind.is_unspecified else str(bind)
+    silent = [name for name, port in ports.items() if not is_serving((host, port))]
+    print(f"not serving: {' '.join(silent)}" if silent else "all serve")
+    return 1 if silent else 0
+
+
+COMMANDS = """\
+  run             the gateway (without a command, too)
+  check           exit 0 when the one that runs answers /readyz with 200
+  forward         instead of the gateway: gRPC connections, as they are, to instances of each service, by port
+  check-forward   exit 0 when an instance of each service serves behind what `forward` listens on
+"""
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(
+        prog="deploy/gateway",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="The gateway alone, in front of any number of instances of each service.\n\n" + COMMANDS,
+        epilog="\n".join([
+            table_text(), "", "And of its own:",
+            *(f"  {each.name}  {each.about} [{each.default}]" for each in ADDRESSES.values())]),
+    )
+    commands = ("run", "check", "forward", "check-forward")
+    parser.add_argument("command", choices=commands, nargs="?", default="run", metavar="COMMAND")
+    asked = parser.parse_args(arguments)
+    os.umask(0o077)
+    try:
+        settings = Settings(os.environ)
+        if asked.command.startswith("check"):
+            return (check if asked.command == "check" else check_forward)(settings)
+        return Gateway(settings, read_addresses(os.environ), asked.command == "forward").run()
+    except (SuiteError, OSError) as error:
+        log("error", "cannot start", cause=str(error))
+        return 1

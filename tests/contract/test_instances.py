@@ -1,0 +1,177 @@
+"""deploy/gateway: instances of a service come, go, get stuck and are replaced, and no request fails for it."""
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+from stoa_suite_fixture import REPOSITORY, HttpLoad, free_ports, output_folder, wait_until
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """What the gateway's image has in /usr/lib/stoa."""
+    folder = tmp_path_factory.mktemp("program")
+    for name in ("deploy/stoa_suite", "web"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("deploy/gateway", "gateway/nginx.conf.in", "gateway/forward.conf.in"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+    build = output_folder().parent
+    shutil.copy(build / "api.binpb", folder)
+    shutil.copy(build / "release/gateway/ngx_http_grpc_json_module.so", folder)
+    return folder
+
+
+class Process:
+    """A program of the test's own, ended with it."""
+
+    def __init__(self, command, environment, log):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
+        with open(log, "ab") as output:
+            self.process = subprocess.Popen(command, env={**clean, **environment}, stdout=output, stderr=output)
+        self._log = log
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        finally:
+            self.process.kill()
+
+    def log(self):
+        return self._log.read_text(errors="replace")
+
+
+def posts(suite, port, folder, drain_ms=0):
+    """One more instance of posts, beside the suite's own."""
+    environment = {
+        "STOA_LISTEN": f"127.0.0.1:{port}",
+        "STOA_DATABASE": f"host={suite.run_dir}/sock port=5432 dbname=stoa user=stoa_posts",
+        "STOA_DATABASE_PASSWORD_FILE": f"{suite.run_dir}/secrets/posts",
+        "STOA_DRAIN_MS": str(drain_ms),
+    }
+    return Process([output_folder() / "bin/posts"], environment, folder / f"posts-{port}.log")
+
+
+@contextlib.contextmanager
+def gateway(suite, program, folder, posts_ports, command="run", **settings):
+    ports = dict(zip(("http", "auth", "posts", "chat"), free_ports(4)))
+    environment = {
+        "STOA_RUN_DIR": str(folder), "STOA_HTTP_WORKERS": "2", "STOA_BIND": "127.0.0.1",
+        **{f"STOA_{name.upper()}_PORT": str(port) for name, port in ports.items()},
+        **{f"STOA_{name.upper()}_ADDRESSES": suite.grpc_address(name) for name in ("auth", "chat")},
+        "STOA_POSTS_ADDRESSES": " ".join(f"localhost:{port}" for port in posts_ports), **settings,
+    }
+    with Process([program / "deploy/gateway", command], environment, folder / "gateway.log") as process:
+        process.ports, process.environment = ports, environment
+        process.http = f"http://127.0.0.1:{ports['http']}"
+        yield process
+
+
+def in_use(process):
+    """Ports of posts that nginx was last told of."""
+    lines = [json.loads(line) for line in process.log().splitlines() if '"msg": "instances"' in line]
+    return sorted({int(each.rpartition(":")[2]) for each in lines[-1]["posts"]}) if lines else None
+
+
+def wait_in_use(process, ports):
+    wait_until(lambda: in_use(process) == sorted(ports), f"nginx uses {ports}", 60)
+
+
+def check(process, program, command="check"):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
+    done = subprocess.run([program / "deploy/gateway", command], env={**clean, **process.environment}, timeout=60)
+    return done.returncode == 0
+
+
+def test_instances_come_and_go(suite, program, tmp_path):
+    first = int(suite.grpc_address("posts").rpartition(":")[2])
+    second, third = free_ports(2)
+    with gateway(suite, program, tmp_path, [first, second, third]) as process:
+        wait_in_use(process, [first])
+        wait_until(lambda: check(process, program), "the gateway answers", 60)
+        pid = process.process.pid
+        with HttpLoad(process.http, keeps=False) as load:
+            load.more()
+            with posts(suite, second, tmp_path) as killed, posts(suite, third, tmp_path) as stuck:
+                wait_in_use(process, [first, second, third])
+                load.more()
+                killed.process.kill()
+                wait_in_use(process, [first, third])
+                load.more()
+                # It accepts connections, and never says a word.
+                stuck.process.send_signal(signal.SIGSTOP)
+                wait_in_use(process, [first])
+                stuck.process.send_signal(signal.SIGCONT)
+                wait_in_use(process, [first, third])
+                load.more()
+        # A request that a stuck instance has is lost when its time is over; every other was served elsewhere.
+        assert all(answer == 504 for _, answer in load.failed), load.failed
+        assert process.process.pid == pid and process.process.poll() is None
+
+
+def test_replacing_an_instance_fails_no_request(suite, program, publish, new_account, tmp_path):
+    account = new_account()
+    slug = publish(account)["slug"]
+    headers = {"Authorization": f"Token {account['token']}", "Content-Type": "application/json"}
+    comment = json.dumps({"comment": {"body": "Well said."}})
+    requests = (("GET", f"/api/articles/{slug}", None, {}), ("POST", f"/api/articles/{slug}/comments", comment, headers))
+    old, new = free_ports(2)
+    with gateway(suite, program, tmp_path, [old, new]) as process, posts(suite, old, tmp_path, 3000) as leaving:
+        wait_in_use(process, [old])
+        wait_until(lambda: check(process, program), "the gateway answers", 60)
+        with posts(suite, new, tmp_path):
+            # On new connections: a client that was held up for longer than a leaving worker waits for the next
+            # request of an old one would lose that.
+            with HttpLoad(process.http, 4, requests, (200, 201), keeps=False) as load:
+                wait_in_use(process, [old, new])
+                load.more()
+                leaving.process.terminate()
+                wait_in_use(process, [new])
+                leaving.process.wait(60)
+                load.more()
+            assert not load.failed, load.failed[:5]
+            assert leaving.process.returncode == 0
+            assert re.search(r'"msg":"draining".*"msg":"stopping".*"msg":"stopped"', leaving.log(), re.DOTALL)
+
+
+def test_grpc_connections_are_forwarded(suite, program, contract, tmp_path):
+    own = int(suite.grpc_address("posts").rpartition(":")[2])
+    with gateway(suite, program, tmp_path, [own], "forward") as process:
+        wait_until(lambda: check(process, program, "check-forward"), "all ports lead to a service", 60)
+
+
+@pytest.mark.parametrize("setting", ("STOA_POSTS_ADDRESSES=posts", "STOA_POSTS_ADDRESSES=posts:0", "STOA_HTTP_PORT=x"))
+def test_bad_settings(suite, program, tmp_path, setting):
+    name, _, value = setting.partition("=")
+    with gateway(suite, program, tmp_path, [1], **{name: value}) as process:
+        assert process.process.wait(60) == 1
+        assert setting in json.loads(process.log())["cause"]
+
+
+def test_a_service_is_asked_whether_it_is_ready(suite, tmp_path):
+    port, = free_ports(1)
+    environment = {"STOA_LISTEN": f"127.0.0.1:{port}", "STOA_DATABASE": "host=/nonexistent user=none"}
+
+    def ask(environment):
+        done = subprocess.run([output_folder() / "bin/posts", "check"], env=environment, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stderr
+
+    assert ask(environment)[0] == 1
+    with posts(suite, port, tmp_path):
+        wait_until(lambda: ask(environment) == (0, ""), "it is ready", 60)
+    # One that lives, and has no Postgres.
+    with Process([output_folder() / "bin/posts"], environment, tmp_path / "log"):
+        wait_until(lambda: "not ready" in ask(environment)[1], "it says that it is not ready", 60)
+    tls = {**environment, "STOA_TLS_CERTIFICATE": "x", "STOA_TLS_KEY": "x"}
+    status, said = ask(tls)
+    assert status == 1 and "speak TLS" in said
