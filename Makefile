@@ -275,7 +275,7 @@ $(OUT)/tests/test_schema_validate: $(OUT)/gen/tests/rules.pb-c.o
 # ---- the test server (tests/testserver/README.md) ----
 
 TEST_GEN := $(GEN)/testserver
-TEST_PROTOS := $(sort $(shell cd tests/testserver/protos && find . -name '*.proto' | sed 's|^\./||'))
+TEST_PROTOS := $(sort $(shell cd tests/testserver/protos 2>/dev/null && find . -name '*.proto' | sed 's|^\./||'))
 TEST_PB_O := $(TEST_PROTOS:%.proto=$(OUT)/gen/testserver/%.pb-c.o)
 TEST_SERVER_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/testserver/*.c))
 # What reflection and health need, and the types of error details.
@@ -519,6 +519,12 @@ $(BENCH)/steady: $(OUT)/bench/steady.o
 $(BENCH)/chat: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/chat*.c)) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^
+
+.PHONY: compose-test
+compose-test: ## deploy/compose.yaml seen running: images, health, the contract tests, more instances, rolling restart
+	@deploy/install-packages build test compose
+	@$(BIG_MAKE) $(BUILD)/api.binpb
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -x -rP tests/compose/compose_suite.py
 
 .PHONY: test-docs
 test-docs: ## the page /docs/ in Chromium
