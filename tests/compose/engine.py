@@ -1,0 +1,73 @@
+"""A container engine for the tests: the one that docker reaches, or a private one that ends with them.
+
+The private one keeps everything below one folder and a socket of its own, so that nothing of it meets another
+engine; it has no default network, and builds use the machine's own.
+"""
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "build/compose"
+START_SECONDS = 60
+
+
+def run(*command, **options):
+    return subprocess.run(command, check=True, text=True, capture_output=True, **options).stdout
+
+
+def reachable(environment):
+    return subprocess.run(["docker", "info"], env=environment, capture_output=True).returncode == 0
+
+
+class PrivateEngine:
+    def __init__(self):
+        self._data = FOLDER / "engine"
+        self._process = None
+        self.environment = {
+            **os.environ, "DOCKER_HOST": f"unix://{FOLDER}/docker.sock", "STOA_BUILD_NETWORK": "host",
+            # Its builder is the engine's own: there is no buildx beside Debian's.
+            "DOCKER_BUILDKIT": "0",
+        }
+
+    def start(self):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [
+            "/usr/sbin/dockerd", "--data-root", self._data, "--exec-root", FOLDER / "exec",
+            "--pidfile", FOLDER / "dockerd.pid", "--host", self.environment["DOCKER_HOST"], "--bridge", "none",
+        ]
+        with open(FOLDER / "dockerd.log", "wb") as log:
+            # What is built must not take the machine from others.
+            self._process = subprocess.Popen(["nice", "-n", "10", *command], stdout=log, stderr=log)
+        end = time.monotonic() + START_SECONDS
+        while not reachable(self.environment):
+            assert self._process.poll() is None and time.monotonic() < end, (FOLDER / "dockerd.log").read_text()
+            time.sleep(0.2)
+
+    def stop(self):
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(120)
+        if not os.environ.get("STOA_TEST_KEEP"):
+            shutil.rmtree(self._data)
+        shutil.rmtree(FOLDER / "exec", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def engine():
+    """Yields the environment for docker, and whether the engine is a private one."""
+    if reachable(dict(os.environ)):
+        yield {**os.environ}, False
+        return
+    assert os.geteuid() == 0, "no container engine answers, and only root can start one: start it, or run this as root"
+    private = PrivateEngine()
+    try:
+        private.start()
+        stand_ins = REPOSITORY / "tests/compose/stand-ins/make"
+        subprocess.run([stand_ins, FOLDER], env=private.environment, check=True)
+        yield private.environment, True
+    finally:
+        private.stop()
