@@ -6,7 +6,7 @@ import time
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
-from h2.exceptions import ProtocolError
+from h2.exceptions import H2Error
 
 REQUEST = b"\0\0\0\0\0"  # a message of no bytes: the server as a whole
 SERVING = b"\0\0\0\0\2\x08\1"  # HealthCheckResponse {status: SERVING}
@@ -20,7 +20,7 @@ def resolve(places):
     for host, port in places:
         try:
             infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):
             continue  # nobody has the name just now, or nobody answers for names: those known are still asked
         found.update(info[4][:2] for info in infos)
     return found
@@ -59,7 +59,7 @@ def is_serving(address):
         with socket.create_connection(address, ASK_SECONDS) as sock:
             sock.sendall(connection.data_to_send())
             return conversation(connection, sock, end) == SERVING
-    except (OSError, ProtocolError):
+    except (OSError, H2Error):
         return False
 
 

@@ -26,7 +26,7 @@ JOBS = ("secrets", "bootstrap", "migrate-auth", "migrate-posts", "migrate-chat")
 LASTING = ("postgres", "redis", *SERVICES, "gateway")
 # Everything that a client can ask for; what asks for more is skipped.
 CONTRACT = ("auth", "posts", "chat", "user", "profiles", "articles_edit", "comments", "favorites", "drafts", "pages",
-            "revisions", "etags", "idempotency", "stoa_routes", "search", "sessions", "validation", "grpc")
+            "revisions", "etags", "idempotency", "stoa_routes", "search", "sessions", "grpc")
 REST_MIB = 400
 PROJECT = "stoa-test"
 

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 
+import grpc
 import pytest
+from stoa_contract import GrpcClient
 from stoa_suite_fixture import REPOSITORY, HttpLoad, free_ports, output_folder, wait_until
 
 
@@ -51,15 +53,19 @@ class Process:
         return self._log.read_text(errors="replace")
 
 
-def posts(suite, port, folder, drain_ms=0):
-    """One more instance of posts, beside the suite's own."""
+def instance(suite, name, port, folder, **settings):
+    """One more instance of a service, beside the suite's own."""
     environment = {
         "STOA_LISTEN": f"127.0.0.1:{port}",
-        "STOA_DATABASE": f"host={suite.run_dir}/sock port=5432 dbname=stoa user=stoa_posts",
-        "STOA_DATABASE_PASSWORD_FILE": f"{suite.run_dir}/secrets/posts",
-        "STOA_DRAIN_MS": str(drain_ms),
+        "STOA_DATABASE": f"host={suite.run_dir}/sock port=5432 dbname=stoa user=stoa_{name}",
+        "STOA_DATABASE_PASSWORD_FILE": f"{suite.run_dir}/secrets/{name}",
+        **settings,
     }
-    return Process([output_folder() / "bin/posts"], environment, folder / f"posts-{port}.log")
+    return Process([output_folder() / "bin" / name], environment, folder / f"{name}-{port}.log")
+
+
+def posts(suite, port, folder, drain_ms=0):
+    return instance(suite, "posts", port, folder, STOA_DRAIN_MS=str(drain_ms))
 
 
 @contextlib.contextmanager
@@ -175,3 +181,24 @@ def test_a_service_is_asked_whether_it_is_ready(suite, tmp_path):
     tls = {**environment, "STOA_TLS_CERTIFICATE": "x", "STOA_TLS_KEY": "x"}
     status, said = ask(tls)
     assert status == 1 and "speak TLS" in said
+
+
+def test_whoever_is_a_gateway_speaks_for_clients(suite, contract, unique, tmp_path):
+    """By its address, over TCP; who has another one is not believed (test_sessions.py)."""
+    port, = free_ports(1)
+    settings = {"STOA_GATEWAYS": "192.0.2.7, 127.0.0.0/8", "STOA_AUTH_KEY": str(tmp_path / "auth.jwk")}
+    name = unique("ada")
+    request = {"user": {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}}
+    with instance(suite, "auth", port, tmp_path, **settings) as auth, \
+            grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        wait_until(lambda: '"msg":"ready"' in auth.log(), "auth is ready", 60)
+        call = GrpcClient(contract, lambda service: channel)
+        _, answer = call("auth", "CreateUser", request, metadata=(("x-client-address", "203.0.113.9"),))
+        _, answer = call("auth", "ListSessions", {}, answer["user"]["token"])
+    assert answer["sessions"][0]["address"] == "203.0.113.9"
+
+
+def test_gateways_are_addresses(suite, tmp_path):
+    with instance(suite, "posts", 1, tmp_path, STOA_GATEWAYS="127.0.0.1,gateway") as posts:
+        assert posts.process.wait(60) == 1
+        assert '"cause":"STOA_GATEWAYS: \\"gateway\\" is no address or network' in posts.log()

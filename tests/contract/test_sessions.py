@@ -345,15 +345,6 @@ def test_whoever_may_use_the_socket_speaks_for_clients(suite, contract, new_acco
         assert "device" not in answer["sessions"][0], "the gateway's own name is nobody's device"
 
 
-@pytest.mark.parametrize("gateways,believed", (("127.0.0.0/8,::1", True), ("192.0.2.7", False)))
-def test_whoever_is_a_gateway_speaks_for_clients(own_suite, contract, gateways, believed):
-    call = GrpcClient(contract, own_suite(STOA_GATEWAYS=gateways).grpc)
-    request = {"user": {"username": "ada", "email": "ada@example.com", "password": "correct horse battery"}}
-    _, answer = call("auth", "CreateUser", request, metadata=(("x-client-address", "203.0.113.9"),))
-    _, answer = call("auth", "ListSessions", {}, answer["user"]["token"])
-    assert answer["sessions"][0]["address"] == ("203.0.113.9" if believed else "127.0.0.1")
-
-
 def test_expired_sessions_are_not_listed(call_grpc, new_account, sign_in, pass_time):
     account = new_account()
     pass_time(sign_in(account)["session"], LIFETIME + 1)
