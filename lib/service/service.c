@@ -560,13 +560,11 @@ static int check(struct service *service)
 
     while ((r = next_address(service, &rest, &address, &use_tls)) > 0 && use_tls)
         ;
-    if (r == 0)
-        error = STR("all addresses of STOA_LISTEN speak TLS: add one such as unix:/run/x.sock");
-    else if (r > 0)
-        r = rpc_check_health(address.p, CHECK_TIMEOUT_MS, &service->arena, &error);
-    else
+    if (r < 0)
         error = STR("out of memory");
-    if (error.n == 0)
+    else if (r == 0)
+        error = STR("all addresses of STOA_LISTEN speak TLS: add one such as unix:/run/x.sock");
+    else if (rpc_check_health(address.p, CHECK_TIMEOUT_MS, &service->arena, &error) == 0)
         return EXIT_SUCCESS;
     log_error("not serving", LOG_S("cause", error));
     return EXIT_FAILURE;
