@@ -139,7 +139,7 @@ OF_AUTH = tuple(s.name for s in TABLE if re.fullmatch("STOA_AUTH_[A-Z_]+_(RATE|P
 PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
 
 # What the suite decides for each service; an inherited value would contradict it.
-OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY", "STOA_REDIS")
+OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY", "STOA_REDIS", "STOA_DRAIN_MS")
 
 
 class Settings(dict):
