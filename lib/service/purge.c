@@ -55,14 +55,32 @@ static void give_up(struct purge *purge, struct str cause)
     atomic_store(&purge->busy, false);
 }
 
+/* The step that it is at, or the next one that is wanted; NULL: there is none. */
+static const struct purge_step *wanted_step(struct purge *purge)
+{
+    for (; purge->step < purge->n_steps; purge->step++) {
+        const struct purge_step *step = &purge->steps[purge->step];
+
+        if (!step->wanted || step->wanted(purge->service))
+            return step;
+    }
+    return NULL;
+}
+
 static void purge_batch(struct purge *purge)
 {
+    const struct purge_step *step = wanted_step(purge);
     struct db_query *query;
     int r;
 
+    if (!step) {
+        atomic_store(&purge->busy, false);
+        return;
+    }
     arena_free(&purge->arena);
-    query =
-        db_query(service_db(purge->service), &purge->arena, purge->steps[purge->step].statement);
+    query = db_query(service_db(purge->service), &purge->arena, step->statement);
+    if (query && step->bind)
+        step->bind(purge->service, query);
     r = query ? db_submit(query, INT64_MAX, NULL, on_purged, purge) : -ENOMEM;
     if (r < 0)
         give_up(purge, str_of(strerror(-r)));
@@ -78,10 +96,7 @@ static void on_purged(void *user, const struct db_result *result)
     }
     if (db_get_int8(result, 0, 0) < purge->steps[purge->step].batch)
         purge->step++;
-    if (purge->step < purge->n_steps)
-        purge_batch(purge);
-    else
-        atomic_store(&purge->busy, false);
+    purge_batch(purge);
 }
 
 int purge_tick(struct purge *purge)

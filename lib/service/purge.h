@@ -6,10 +6,14 @@
 
 #include "service/service.h"
 
-/* A statement without parameters that answers with how many rows it removed, one int8. */
+/* A statement that answers with how many rows it removed, one int8. */
 struct purge_step {
     size_t statement; /* index in the service's table of statements */
     int64_t batch;    /* as many as it removes at most; as many, and it is run again at once */
+    /* Binds its parameters, on any thread. NULL: it has none. */
+    void (*bind)(struct service *service, struct db_query *query);
+    /* Whether it is run at all, on any thread. NULL: always. */
+    bool (*wanted)(struct service *service);
 };
 
 struct purge;

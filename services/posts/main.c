@@ -21,8 +21,10 @@ static const struct config_setting settings[] = {
      "How often changed articles are taken into the search, in milliseconds."},
 };
 
-static const struct purge_step purge_steps[] = {{PURGE_KEYS, POSTS_PURGE_BATCH},
-                                                {PURGE_ACCOUNT, 1}};
+static const struct purge_step purge_steps[] = {
+    {.statement = PURGE_KEYS, .batch = POSTS_PURGE_BATCH},
+    {.statement = PURGE_ACCOUNT, .batch = 1},
+};
 
 /* What runs beside the calls; stop() ends it, also when not all of it is there. */
 static int start_chores(struct service *service)
