@@ -34,6 +34,8 @@ enum grpc_json_form grpc_json_stream_form(ngx_http_request_t *r, const struct sc
     }
     if (!events && !lines)
         return GRPC_JSON_NO_FORM;
+    if (lines == events)
+        return match->method->json_lines ? GRPC_JSON_LINES : GRPC_JSON_EVENTS;
     return lines > events ? GRPC_JSON_LINES : GRPC_JSON_EVENTS;
 }
 

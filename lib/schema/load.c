@@ -475,6 +475,7 @@ static int set_method_options(struct load *load, uint32_t file, struct schema_me
                          rules->http_status);
     if (rules->http_status)
         method->http_status = rules->http_status;
+    method->json_lines = rules->json_lines;
     err = set_headers(load, file, method, rules);
     return err ? err : set_cache_control(load, file, method, rules->cache_control);
 }

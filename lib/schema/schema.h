@@ -46,6 +46,7 @@ struct schema_method {
     bool idempotent; /* idempotency_level: NO_SIDE_EFFECTS or IDEMPOTENT */
     enum schema_auth auth;
     int http_status; /* of a success over HTTP: 200 unless (stoa.api.v1.method).http_status */
+    bool json_lines; /* (stoa.api.v1.method).json_lines */
     struct str cache_control;        /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
     unsigned headers;                /* enum schema_headers: (stoa.api.v1.method).headers */
     struct schema_way entity_tag;    /* from output to its (stoa.api.v1.field).entity_tag */
