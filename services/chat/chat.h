@@ -15,6 +15,13 @@ struct sends;
 struct hub *chat_hub(struct service *service);
 struct sends *chat_sends(struct service *service);
 
+/* How long every room keeps what happens there. */
+struct retention_settings {
+    int64_t days, messages; /* 0: no limit */
+    int64_t interval_s;     /* until a room is looked at again */
+};
+const struct retention_settings *chat_retention(struct service *service); /* main.c */
+
 /* ---- handlers ---- */
 
 /* rooms.c */
@@ -31,6 +38,8 @@ extern const struct rpc_handler send_message_handler, edit_message_handler, dele
 extern const struct rpc_handler add_reaction_handler, remove_reaction_handler;
 /* history.c */
 extern const struct rpc_handler list_messages_handler, list_events_handler, mark_read_handler;
+/* export.c */
+extern const struct rpc_handler export_room_handler;
 /* search.c */
 extern const struct rpc_handler search_messages_handler;
 /* live_stream.c */
@@ -117,6 +126,9 @@ void room_error(bool public, struct str number, struct rpc_error *ret);
 /* NOT_FOUND for the request's room. */
 void fail_no_room(const struct request *request);
 
+/* NOT_A_MEMBER of the request's room. */
+void fail_not_member(const struct request *request);
+
 /* Submits a change that is answered with an empty message of this type. */
 void submit_change(struct request *request, struct db_query *query,
                    const ProtobufCMessageDescriptor *answer);
@@ -133,6 +145,7 @@ struct room_row {
     Stoa__Chat__V1__Room room;
     Google__Protobuf__Timestamp created_at, active_at;
     Stoa__Chat__V1__Author peer;
+    Stoa__Chat__V1__Retention retention;
 };
 
 struct message_row {
@@ -160,7 +173,9 @@ struct event_row {
 Stoa__Chat__V1__Author *author_from_row(const struct db_result *result, int row, int username,
                                         int image, Stoa__Chat__V1__Author *ret);
 
-void room_from_row(const struct db_result *result, int row, struct room_row *ret);
+/* limits: of every room. */
+void room_from_row(const struct retention_settings *limits, const struct db_result *result, int row,
+                   struct room_row *ret);
 void member_from_row(const struct db_result *result, int row, struct member_row *ret);
 
 /* 0, -ENOMEM, or -EBADMSG when reactions are not as reaction_list() makes them. */

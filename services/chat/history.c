@@ -32,6 +32,7 @@ static void on_messages(void *user, const struct db_result *result)
     }
     response.n_messages = (size_t)n;
     response.last_seq = db_get_int8(result, 0, MESSAGES_LAST_SEQ);
+    response.first_seq = db_get_int8(result, 0, MESSAGES_FIRST_SEQ);
     rpc_reply(call, &response.base);
 }
 
@@ -80,6 +81,7 @@ static void on_events(void *user, const struct db_result *result)
     }
     response.n_events = (size_t)n;
     response.last_seq = db_get_int8(result, 0, MESSAGES_LAST_SEQ);
+    response.first_seq = db_get_int8(result, 0, MESSAGES_FIRST_SEQ);
     rpc_reply(call, &response.base);
 }
 

@@ -15,6 +15,7 @@ struct chat_config {
     int64_t purge_interval_s;
     struct live_settings live;
     struct redis_settings redis;
+    struct retention_settings retention;
 };
 
 struct chat {
@@ -26,6 +27,7 @@ struct chat {
 
 #define LIVE(member) offsetof(struct chat_config, live.member)
 #define REDIS(member) offsetof(struct chat_config, redis.member)
+#define RETENTION(member) offsetof(struct chat_config, retention.member)
 
 static const struct config_setting settings[] = {
     {"STOA_CHAT_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct chat_config, purge_interval_s), "5",
@@ -51,10 +53,46 @@ static const struct config_setting settings[] = {
      false, "Memory for the latest events of all rooms that are followed here, about."},
     REDIS_SETTINGS(REDIS, "Where instances tell each other what has happened: unix:/path or "
                           "host:port; empty: each asks Postgres once a second."),
+    {"STOA_CHAT_RETENTION_DAYS", CONFIG_INT, RETENTION(days), "0", 0, 36500, false,
+     "For how many days every room keeps what happens there, at most; its owner may say less. 0: "
+     "for ever."},
+    {"STOA_CHAT_RETENTION_MESSAGES", CONFIG_INT, RETENTION(messages), "0", 0, 100000000, false,
+     "How many messages every room keeps, at most; its owner may say less. 0: all. What is younger "
+     "than a day is always kept."},
+    {"STOA_CHAT_RETENTION_INTERVAL_S", CONFIG_INT, RETENTION(interval_s), "600", 1, 86400, false,
+     "How soon a room is looked at again for what it need not keep, in seconds, at the earliest."},
 };
 
+const struct retention_settings *chat_retention(struct service *service)
+{
+    const struct chat_config *config = service_config(service);
+
+    return &config->retention;
+}
+
+static void bind_sweep(struct service *service, struct db_query *query)
+{
+    const struct retention_settings *limits = chat_retention(service);
+
+    db_bind_int4(query, (int32_t)limits->days);
+    db_bind_int4(query, (int32_t)limits->messages);
+    db_bind_int4(query, (int32_t)limits->interval_s);
+}
+
+static bool all_rooms_have_limits(struct service *service)
+{
+    const struct retention_settings *limits = chat_retention(service);
+
+    return limits->days > 0 || limits->messages > 0;
+}
+
 static const struct purge_step purge_steps[] = {
-    {SORT_SEARCH_INDEX, INT64_MAX}, {PURGE_ROOM, 1}, {PURGE_ACCOUNT, 1}};
+    {.statement = SORT_SEARCH_INDEX, .batch = INT64_MAX},
+    {.statement = PURGE_ROOM, .batch = 1},
+    {.statement = PURGE_ACCOUNT, .batch = 1},
+    {.statement = LIMIT_ROOMS, .batch = CHAT_PURGE_BATCH, .wanted = all_rooms_have_limits},
+    {.statement = SWEEP_ROOM, .batch = 1, .bind = bind_sweep},
+};
 
 static int start(struct service *service, struct str *ret_error)
 {
@@ -66,7 +104,7 @@ static int start(struct service *service, struct str *ret_error)
         set_member_role_handler, send_message_handler,     list_messages_handler,
         edit_message_handler,    delete_message_handler,   add_reaction_handler,
         remove_reaction_handler, mark_read_handler,        search_messages_handler,
-        list_events_handler,
+        list_events_handler,     export_room_handler,
     };
     const struct rpc_handler live_handlers[] = {connect_handler, subscribe_handler};
     const struct chat_config *config = service_config(service);

@@ -111,6 +111,11 @@ static void fail_outcome(const struct request *request, struct str outcome)
         rpc_fail(call, RPC_INTERNAL, "internal error");
 }
 
+void fail_not_member(const struct request *request)
+{
+    fail_outcome(request, STR("not_member"));
+}
+
 bool change_failed(const struct request *request, const struct db_result *result)
 {
     return change_failed_at(request, result, 0);
@@ -139,7 +144,7 @@ bool read_failed(const struct request *request, const struct db_result *result)
     if (db_rows(result) == 0 || db_is_null(result, 0, OUTCOME))
         fail_no_room(request);
     else if (!db_get_bool(result, 0, OUTCOME))
-        fail_outcome(request, STR("not_member"));
+        fail_not_member(request);
     else
         return false;
     return true;

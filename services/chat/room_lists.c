@@ -46,7 +46,7 @@ static bool rooms_from_result(const struct request *request, const struct db_res
         return false;
     }
     for (int i = 0; i < n; i++) {
-        room_from_row(result, i, &rows[i]);
+        room_from_row(chat_retention(request->service), result, i, &rows[i]);
         ret->rooms[i] = &rows[i].room;
     }
     if (db_rows(result) > n)

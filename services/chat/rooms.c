@@ -32,7 +32,7 @@ static void on_room(void *user, const struct db_result *result)
         fail_no_room(request);
         return;
     }
-    room_from_row(result, 0, &room);
+    room_from_row(chat_retention(request->service), result, 0, &room);
     request->reply(request->call, &room.room);
 }
 
@@ -84,6 +84,8 @@ static void create_room(struct service *service, struct rpc_call *call,
     db_bind_text(query, str_of(room->name));
     db_bind_text(query, str_of(room->description));
     bind_client_id(query, room->client_id);
+    db_bind_int4(query, room->retention ? room->retention->days : 0);
+    db_bind_int4(query, room->retention ? room->retention->messages : 0);
     (void)service_query_with(call, query, on_made, request);
 }
 RPC_UNARY(create_room, struct service, Stoa__Chat__V1__CreateRoomRequest)
@@ -128,6 +130,13 @@ static void update_room(struct service *service, struct rpc_call *call,
     request->reply = reply_updated;
     db_bind_text(query, name ? str_of(changes->name) : STR_NULL);
     db_bind_text(query, description ? str_of(changes->description) : STR_NULL);
+    if (changes->retention) {
+        db_bind_int4(query, changes->retention->days);
+        db_bind_int4(query, changes->retention->messages);
+    } else {
+        db_bind_null(query);
+        db_bind_null(query);
+    }
     (void)service_query_with(call, query, on_room_changed, request);
 }
 RPC_UNARY(update_room, struct service, Stoa__Chat__V1__UpdateRoomRequest)

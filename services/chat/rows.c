@@ -32,7 +32,14 @@ static Google__Protobuf__Timestamp *time_from_row(const struct db_result *result
     return ret;
 }
 
-void room_from_row(const struct db_result *result, int row, struct room_row *ret)
+/* The stricter one; 0: no limit. */
+static int32_t stricter(int32_t own, int64_t of_all)
+{
+    return of_all > 0 && (own == 0 || of_all < own) ? (int32_t)of_all : own;
+}
+
+void room_from_row(const struct retention_settings *limits, const struct db_result *result, int row,
+                   struct room_row *ret)
 {
     Stoa__Chat__V1__Room *room = &ret->room;
 
@@ -49,6 +56,12 @@ void room_from_row(const struct db_result *result, int row, struct room_row *ret
     room->read_seq = db_get_int8(result, row, ROOM_READ_SEQ);
     room->unread_count = db_get_int8(result, row, ROOM_UNREAD);
     room->peer = author_from_row(result, row, ROOM_PEER_USERNAME, ROOM_PEER_IMAGE, &ret->peer);
+    room->first_seq = db_get_int8(result, row, ROOM_FIRST_SEQ);
+    stoa__chat__v1__retention__init(&ret->retention);
+    ret->retention.days = stricter(db_get_int4(result, row, ROOM_RETAIN_DAYS), limits->days);
+    ret->retention.messages =
+        stricter(db_get_int4(result, row, ROOM_RETAIN_MESSAGES), limits->messages);
+    room->retention = &ret->retention;
 }
 
 void member_from_row(const struct db_result *result, int row, struct member_row *ret)
@@ -123,6 +136,12 @@ int message_from_row(const struct db_result *result, int row, int64_t room, stru
     return set_reactions(result, row, arena, message);
 }
 
+static void set_message_seq(const struct db_result *result, int row, struct event_row *ret)
+{
+    ret->event._message_seq_case = STOA__CHAT__V1__EVENT___MESSAGE_SEQ_MESSAGE_SEQ;
+    ret->event.message_seq = db_get_int8(result, row, EVENT_MESSAGE_SEQ);
+}
+
 static void set_reaction(const struct db_result *result, int row, struct event_row *ret)
 {
     Stoa__Chat__V1__Reaction *reaction = &ret->reaction;
@@ -132,8 +151,7 @@ static void set_reaction(const struct db_result *result, int row, struct event_r
     reaction->count = db_get_int4(result, row, EVENT_REACTION_COUNT);
     reaction->mine = db_get_bool(result, row, EVENT_REACTION_MINE);
     ret->event.reaction = reaction;
-    ret->event._message_seq_case = STOA__CHAT__V1__EVENT___MESSAGE_SEQ_MESSAGE_SEQ;
-    ret->event.message_seq = db_get_int8(result, row, EVENT_MESSAGE_SEQ);
+    set_message_seq(result, row, ret);
 }
 
 static void set_member(const struct db_result *result, int row, struct event_row *ret)
@@ -162,6 +180,10 @@ int event_from_row(const struct db_result *result, int row, int64_t room, struct
     case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE:
     case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_EDITED:
     case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_DELETED:
+        if (db_is_null(result, row, MESSAGE_SEQ)) { /* kept no longer */
+            set_message_seq(result, row, ret);
+            break;
+        }
         r = message_from_row(result, row, room, arena, &ret->message);
         event->message = &ret->message.message;
         break;

@@ -1,7 +1,8 @@
 /* The SQL of chat, one named statement a query, with the index that serves it named beside it.
  *
  * A change is one call of a function, which locks the room, looks, decides and writes: the
- * functions are in migrations/0003_members.sql, and README.md says why they are functions.
+ * functions are in migrations/0003_members.sql and 0005_retention.sql, and README.md says why they
+ * are functions.
  *
  * Statements are planned once for all parameters: a page is cut by the caller's limit and again by
  * a constant that the planner can see, and what belongs to a row of it is looked up LATERAL ...
@@ -20,6 +21,7 @@
 #define MAX_REPLAY STRINGIFY(CHAT_MAX_REPLAY)
 #define MAX_UNREAD STRINGIFY(CHAT_MAX_UNREAD)
 #define PURGE_BATCH STRINGIFY(CHAT_PURGE_BATCH)
+#define SWEEP_BATCH STRINGIFY(CHAT_SWEEP_BATCH)
 
 /* ---- parts ---- */
 
@@ -39,15 +41,15 @@
     "(SELECT r.*, coalesce(m.role, 0) AS my_role FROM chat.rooms r" MY_MEMBERSHIP                   \
     " WHERE r.id = $2 AND r.deleted_at IS NULL AND (r.kind = 1 OR m.role > 0)) r"
 
-/* How many messages of others come after read_seq in room r: the numbers after it, less those of
- * events and those of one's own messages. events_pkey, messages_by_author. */
+/* How many messages of others come after read_seq in room r, and are kept: the numbers after it,
+ * less those of events and those of one's own messages. events_pkey, messages_by_author. */
 #define UNREAD(read_seq)                                                                            \
     "(SELECT CASE WHEN x.seq >= r.last_seq THEN 0 ELSE r.last_seq - r.event_count - x.seq"          \
     "   + coalesce((SELECT e.number FROM chat.events e WHERE e.room_id = r.id AND e.seq <= x.seq"   \
-    "               ORDER BY e.seq DESC LIMIT 1), 0)"                                               \
+    "               ORDER BY e.seq DESC LIMIT 1), r.events_before)"                                 \
     "   - (SELECT count(*) FROM chat.messages o"                                                    \
     "      WHERE o.author_id = $1 AND o.room_id = r.id AND o.seq > x.seq) END"                      \
-    " FROM (SELECT greatest(" read_seq ", r.last_seq - " MAX_UNREAD ")) x (seq))"
+    " FROM (SELECT greatest(" read_seq ", r.last_seq - " MAX_UNREAD ", r.first_seq - 1)) x (seq))"
 
 /* In the order of enum room_column. r: a room, m: the caller's membership, if there is one. The
  * primary key behind auth.profiles. */
@@ -55,7 +57,7 @@
     " r.id, r.name, r.description, r.last_seq, r.created_at, r.kind::integer,"        \
     " r.member_count, r.active_at, coalesce(m.role, 0)::integer, coalesce(m.read_seq, 0)," \
     " CASE WHEN m.role > 0 THEN " UNREAD("m.read_seq") " ELSE 0 END,"                 \
-    " p.username, p.image"
+    " p.username, p.image, r.first_seq, r.retain_days, r.retain_messages"
 #define PEER PROFILE_OF("r.direct_low + r.direct_high - $1", "p")
 
 /* In the order of enum message_column. m: a message, p: its author's profile.
@@ -72,16 +74,17 @@
 /* ---- changes of rooms ---- */
 
 /* rooms_client_id_key, members_by_account, rooms_pkey. $2: kind, $3: name, $4: description, $5:
- * client_id or NULL. */
+ * client_id or NULL, $6, $7: retain_days, retain_messages. */
 static const char create_room[] =
-    "SELECT f.outcome, f.room FROM chat.create_room($1, $2, $3, $4, $5) f";
+    "SELECT f.outcome, f.room FROM chat.create_room($1, $2, $3, $4, $5, $6, $7) f";
 
 /* rooms_direct_key; the unique index behind auth.profiles. $2: the other's username key. */
 static const char open_direct_room[] =
     "SELECT f.outcome, f.room FROM chat.open_direct_room($1, $2) f";
 
-/* rooms_pkey, members_pkey, as all that follow. $3: name, $4: description; NULL: stays. */
-static const char update_room[] = "SELECT chat.update_room($2, $1, $3, $4)";
+/* rooms_pkey, members_pkey, as all that follow. $3: name, $4: description, $5, $6: retain_days,
+ * retain_messages; NULL: stays. */
+static const char update_room[] = "SELECT chat.update_room($2, $1, $3, $4, $5, $6)";
 static const char delete_room[] = "SELECT chat.delete_room($2, $1)";
 
 /* ---- changes of members ---- */
@@ -187,7 +190,7 @@ static const char list_members[] =
 /* messages_pkey. $3: after this seq, $4: before this seq, $5: how many. No row: there is no such
  * room. */
 #define LIST_MESSAGES(order)                                                         \
-    "SELECT r.my_role > 0," MESSAGE_COLUMNS ", r.last_seq FROM " ROOM_OF_CALLER      \
+    "SELECT r.my_role > 0," MESSAGE_COLUMNS ", r.last_seq, r.first_seq FROM " ROOM_OF_CALLER \
     " LEFT JOIN LATERAL ("                                                           \
     "  SELECT * FROM (SELECT * FROM chat.messages"                                   \
     "                 WHERE room_id = $2 AND seq > $3 AND seq < $4"                  \
@@ -201,7 +204,7 @@ static const char list_messages_before[] = LIST_MESSAGES("seq DESC");
  * message, the reaction and the profiles of each. may_read: of r, after: the seq that they come after,
  * rows: the most that there can be, $4: how many. No row: there is no such room. */
 #define EVENTS_OF(room, may_read, after, rows, more)                                                \
-    "SELECT " may_read "," MESSAGE_COLUMNS ", r.last_seq,"                                          \
+    "SELECT " may_read "," MESSAGE_COLUMNS ", r.last_seq, r.first_seq,"                             \
     "  e.seq, e.kind, e.created_at, a.username, a.image, e.message_seq, e.emoji,"                   \
     "  CASE WHEN e.emoji IS NOT NULL THEN coalesce(c.n, 0) END,"                                    \
     "  CASE WHEN e.emoji IS NOT NULL THEN"                                                          \
@@ -279,6 +282,11 @@ static const char search_messages[] =
 
 /* ---- what is removed from time to time; each answers with how much ---- */
 
+/* rooms_retention_due, and the primary keys of what is in a room. $1, $2: the days and messages that
+ * no room may exceed, 0: no limit, $3: seconds until a room is looked at again, at least. */
+static const char sweep_room[] = "SELECT chat.sweep_room($1, $2, $3, " SWEEP_BATCH ")";
+/* rooms_unlimited. */
+static const char limit_rooms[] = "SELECT chat.limit_rooms(" PURGE_BATCH ")";
 /* rooms_deleted, and the primary keys of what is in a room. */
 static const char purge_room[] = "SELECT chat.purge_room(" PURGE_BATCH ")";
 /* forgotten_accounts is as small as the accounts deleted in these minutes. */
@@ -292,9 +300,12 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
     [CREATE_ROOM] = {"create_room",
                      create_room,
                      DB_WRITE,
-                     {DB_INT8, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT}},
+                     {DB_INT8, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT, DB_INT4, DB_INT4}},
     [OPEN_DIRECT_ROOM] = {"open_direct_room", open_direct_room, DB_WRITE, {DB_INT8, DB_TEXT}},
-    [UPDATE_ROOM] = {"update_room", update_room, DB_WRITE, {DB_INT8, DB_INT8, DB_TEXT, DB_TEXT}},
+    [UPDATE_ROOM] = {"update_room",
+                     update_room,
+                     DB_WRITE,
+                     {DB_INT8, DB_INT8, DB_TEXT, DB_TEXT, DB_INT4, DB_INT4}},
     [DELETE_ROOM] = {"delete_room", delete_room, DB_WRITE, {DB_INT8, DB_INT8}},
     [GET_ROOM] = {"get_room", get_room, DB_READ, {DB_INT8, DB_INT8}},
     [LIST_ROOMS] = {"list_rooms", list_rooms, DB_READ, {DB_INT8, DB_INT8, DB_INT4}},
@@ -355,6 +366,8 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                          search_messages,
                          DB_READ,
                          {DB_INT8, DB_INT8, DB_TEXT, DB_TIMESTAMPTZ, DB_INT8, DB_INT8, DB_INT4}},
+    [SWEEP_ROOM] = {"sweep_room", sweep_room, DB_WRITE, {DB_INT4, DB_INT4, DB_INT4}},
+    [LIMIT_ROOMS] = {"limit_rooms", limit_rooms, DB_WRITE, {DB_END}},
     [PURGE_ROOM] = {"purge_room", purge_room, DB_WRITE, {DB_END}},
     [PURGE_ACCOUNT] = {"purge_account", purge_account, DB_WRITE, {DB_END}},
     [SORT_SEARCH_INDEX] = {"sort_search_index", sort_search_index, DB_WRITE, {DB_END}},

@@ -32,6 +32,8 @@ enum chat_statement {
     ROOMS_AHEAD,
     DATABASE_IDENTITY,
     SEARCH_MESSAGES,
+    SWEEP_ROOM,
+    LIMIT_ROOMS,
     PURGE_ROOM,
     PURGE_ACCOUNT,
     SORT_SEARCH_INDEX,
@@ -61,6 +63,9 @@ enum room_column {
     ROOM_UNREAD,
     ROOM_PEER_USERNAME,
     ROOM_PEER_IMAGE,
+    ROOM_FIRST_SEQ,   /* of what is kept */
+    ROOM_RETAIN_DAYS, /* 0: no limit */
+    ROOM_RETAIN_MESSAGES,
 };
 
 /* LIST_MEMBERS; INVITE_MEMBER, SET_MEMBER_ROLE, which have the outcome first. A list begins with
@@ -94,11 +99,12 @@ enum message_column {
 enum message_list_column {
     MESSAGES_MAY_READ = OUTCOME,
     MESSAGES_LAST_SEQ = MESSAGE_COLUMNS_END, /* of the room */
+    MESSAGES_FIRST_SEQ,                      /* of the room: of what is kept */
 };
 
 /* LIST_EVENTS, ROOM_EVENTS: also a message, of events that are about one. */
 enum event_column {
-    EVENT_SEQ = MESSAGES_LAST_SEQ + 1,
+    EVENT_SEQ = MESSAGES_FIRST_SEQ + 1,
     EVENT_KIND,
     EVENT_CREATED_AT,
     EVENT_ACTOR_USERNAME,
@@ -153,7 +159,11 @@ enum mark_column {
 /* Members of a room in which everybody is told of everybody's read marks. */
 #define CHAT_MAX_READERS 100
 
-/* Rows that PURGE_ROOM removes at once. */
+/* Rows that PURGE_ROOM removes at once, and rooms that LIMIT_ROOMS changes. */
 #define CHAT_PURGE_BATCH 1000
+
+/* Numbers that SWEEP_ROOM removes at once, with up to four times as many reactions; or one, with
+ * all of its own. Whoever writes to the room waits for it. */
+#define CHAT_SWEEP_BATCH 500
 
 #endif

@@ -159,18 +159,18 @@ class GrpcClient:
         self._channel_of = channel_of
 
     def __call__(self, service, method, request, token=None, timeout=10, metadata=()):
-        """Calls a unary method. request: a dict in proto3 JSON, or a message.
+        """Calls a method that takes one message. request: a dict in proto3 JSON, or a message.
 
         Returns ("OK", answer as a dict in canonical JSON with all fields that have no presence), or
-        (code, Problem)."""
+        (code, Problem). Of a stream, which ends by itself, the answer is {"stream": [message, ...]}."""
         method = self._contract.method(service, method)
         if isinstance(request, dict):
             request = json_format.ParseDict(request, method.request(), descriptor_pool=self._contract.pool)
-        call = self.channel(method).unary_unary(
-            method.path, method.request.SerializeToString, method.response.FromString
-        )
+        kind = "unary_stream" if method.server_streaming else "unary_unary"
+        call = getattr(self.channel(method), kind)(method.path, method.request.SerializeToString, method.response.FromString)
         try:
-            return "OK", self.to_dict(call(request, timeout=timeout, metadata=self.metadata(token, metadata)))
+            answer = call(request, timeout=timeout, metadata=self.metadata(token, metadata))
+            return "OK", {"stream": [self.to_dict(each) for each in answer]} if method.server_streaming else self.to_dict(answer)
         except grpc.RpcError as error:
             return error.code().name, self.problem(error)
 
@@ -240,7 +240,8 @@ class HttpClient:
         answer = requests.request(
             method, self.base + path, headers=sent, timeout=timeout, allow_redirects=False, **arguments
         )
-        parsed = answer.json() if "json" in answer.headers.get("Content-Type", "") and answer.content else None
+        kind = answer.headers.get("Content-Type", "")
+        parsed = answer.json() if "json" in kind and "ndjson" not in kind and answer.content else None
         return HttpAnswer(answer.status_code, answer.headers, answer.text, parsed)
 
 
@@ -336,7 +337,8 @@ class Both:
         described = self._contract.method(service, method)
         code, answer = self._call_grpc(service, method, made["grpc"], tokens["grpc"])
         verb, path, body = http_request(described, made["http"], route)
-        http = self._call_http(verb, path, body, tokens["http"])
+        accept = {"Accept": "application/x-ndjson"} if described.server_streaming else None
+        http = self._call_http(verb, path, body, tokens["http"], accept)
         if code == "OK":
             self._compare_success(described, described.routes[route], answer, http, ignore)
         else:
@@ -348,6 +350,11 @@ class Both:
         assert http.status == described.http_status, http.text
         if http.status == 204:
             assert http.text == ""
+            return
+        if described.server_streaming:
+            assert http.headers["Content-Type"].startswith("application/x-ndjson")
+            lines = [json.loads(line) for line in http.text.splitlines()]
+            assert without(comparable({"stream": lines}), ignore) == without(comparable(answer), ignore)
             return
         expected = answer[camel(route.response_body)] if route.response_body else answer
         assert http.headers["Content-Type"].startswith("application/json")

@@ -167,6 +167,7 @@ RULES = {
     "/stoa.chat.v1.RoomService/MarkRead": Rule(ACCOUNTS, in_room(seq="1")),
     "/stoa.chat.v1.RoomService/SearchMessages": Rule(ACCOUNTS, lambda w, _: {"query": "hello"}),
     "/stoa.chat.v1.RoomService/ListEvents": Rule(ACCOUNTS, room),
+    "/stoa.chat.v1.RoomService/ExportRoom": Rule(ACCOUNTS, room),
 }
 
 # ---- what is whose ----

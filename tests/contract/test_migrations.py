@@ -50,7 +50,7 @@ LOOSENED = {
 
 # Columns that came later, with the constraints on them: what the version before inserts has their defaults, which
 # satisfy these.
-SATISFIED = {"chat.rooms": ("kind", "member_count", "client_id", "direct_low")}
+SATISFIED = {"chat.rooms": ("kind", "member_count", "client_id", "direct_low", "first_seq", "events_before", "retain_")}
 
 
 @dataclasses.dataclass

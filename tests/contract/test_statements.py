@@ -18,6 +18,8 @@ STATEMENTS = {
     # The room in the answer is read when the change has committed.
     **{name: [statement, "get_room"] for name, statement in (
         ("CreateRoom", "create_room"), ("OpenDirectRoom", "open_direct_room"), ("UpdateRoom", "update_room"), ("JoinRoom", "join_room"))},
+    # One for each page, of which each has one.
+    "ExportRoom": ["get_room", "list_members", "list_events"],
     "UpdateDraft": ["BEGIN", "lock_draft", "update_draft", "COMMIT"],
     "DeleteDraft": ["BEGIN", "lock_draft", "delete_draft", "COMMIT"],
     "PublishDraft": ["BEGIN", "lock_draft", "create_article", "delete_draft", "COMMIT"],
@@ -25,7 +27,7 @@ STATEMENTS = {
 }
 # What the services do by themselves; <unnamed> is what lib/pg sets on a new connection.
 OWN = {"<unnamed>", "verification_keys", "revocations", "publish_key", "purge_keys", "purge_account",
-       "purge_sessions", "purge_revocations", "purge_room", "sort_search_index", "database_identity", "rooms_ahead"}
+       "purge_sessions", "purge_revocations", "purge_room", "sweep_room", "sort_search_index", "database_identity", "rooms_ahead"}
 EXECUTED = re.compile(r"^(stoa_\w+) LOG:  (?:execute (\S+?)|statement): (.*)", re.MULTILINE)
 
 

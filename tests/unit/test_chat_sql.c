@@ -40,7 +40,7 @@ static int empty_tables(void **state UNUSED)
 /* ---- calls ---- */
 
 #define NONE ((const char *)NULL) /* of a text */
-#define NO_NUMBER INT64_MIN       /* of an int8 */
+#define NO_NUMBER INT64_MIN       /* of a number */
 
 /* One argument for each parameter: int64_t for numbers, const char * for text. */
 static struct db_query *bind(enum chat_statement statement, va_list args)
@@ -55,7 +55,11 @@ static struct db_query *bind(enum chat_statement statement, va_list args)
             db_bind_text(q, str_of(va_arg(args, const char *)));
             break;
         case DB_INT4:
-            db_bind_int4(q, (int32_t)va_arg(args, int64_t));
+            n = va_arg(args, int64_t);
+            if (n == NO_NUMBER)
+                db_bind_null(q);
+            else
+                db_bind_int4(q, (int32_t)n);
             break;
         case DB_TIMESTAMPTZ:
             db_bind_timestamp(q, va_arg(args, int64_t));
@@ -116,7 +120,7 @@ static int64_t create(int64_t creator, int kind)
     struct answer a;
     int64_t room;
 
-    run(&a, CREATE_ROOM, creator, I(kind), "Room", "", NONE);
+    run(&a, CREATE_ROOM, creator, I(kind), "Room", "", NONE, I(0), I(0));
     assert_string_equal(db_get_text(&a.result, 0, OUTCOME).p, "ok");
     room = db_get_int8(&a.result, 0, OUTCOME_ROOM);
     answer_free(&a);
@@ -154,19 +158,26 @@ static void send(int64_t room, int64_t author, const char *text)
 /* All that is true of every room at all times. */
 static void expect_whole(void)
 {
-    /* Each number from 1 on is one message or one event. */
-    assert_int_equal(
-        pg_sql("SELECT count(*) FROM chat.rooms r WHERE last_seq <> (SELECT count(DISTINCT seq)"
-               " FROM (SELECT seq FROM chat.messages WHERE room_id = r.id UNION ALL"
-               "       SELECT seq FROM chat.events WHERE room_id = r.id) s WHERE seq <= last_seq)"
-               " OR last_seq <> (SELECT count(*) FROM chat.messages WHERE room_id = r.id)"
-               "              + (SELECT count(*) FROM chat.events WHERE room_id = r.id)"),
-        0);
-    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT number, event_count,"
+    /* Each number that is kept is one message or one event. */
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms r WHERE last_seq - first_seq + 1 <> ("
+                            " SELECT count(DISTINCT seq)"
+                            " FROM (SELECT seq FROM chat.messages WHERE room_id = r.id UNION ALL"
+                            "       SELECT seq FROM chat.events WHERE room_id = r.id) s"
+                            " WHERE seq BETWEEN first_seq AND last_seq)"
+                            " OR last_seq - first_seq + 1 <>"
+                            "    (SELECT count(*) FROM chat.messages WHERE room_id = r.id)"
+                            "  + (SELECT count(*) FROM chat.events WHERE room_id = r.id)"),
+                     0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT number, event_count, events_before,"
                             " row_number() OVER (PARTITION BY room_id ORDER BY seq) AS place,"
                             " count(*) OVER (PARTITION BY room_id) AS n"
                             " FROM chat.events e JOIN chat.rooms r ON r.id = e.room_id) s"
-                            " WHERE number <> place OR event_count <> n"),
+                            " WHERE number <> events_before + place"
+                            " OR event_count <> events_before + n"),
+                     0);
+    /* What belongs to a message goes with it. */
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.reactions x WHERE NOT EXISTS (SELECT"
+                            " FROM chat.messages m WHERE m.room_id = x.room_id AND m.seq = x.seq)"),
                      0);
     /* Time runs as the numbers do. */
     assert_int_equal(pg_sql("SELECT count(*) FROM (SELECT created_at < lag(created_at)"
@@ -231,7 +242,7 @@ static void without_room_or_account_nothing_is_stored(void **state UNUSED)
 {
     struct answer a;
 
-    change("no_account", CREATE_ROOM, I(999), I(PUBLIC), "Room", "", NONE);
+    change("no_account", CREATE_ROOM, I(999), I(PUBLIC), "Room", "", NONE, I(0), I(0));
     create(ADA, PUBLIC);
     change("no_room", SEND_MESSAGE, I(ADA), I(99), "no room", NO_NUMBER, NONE);
     change("no_account", SEND_MESSAGE, I(999), I(1), "no account", NO_NUMBER, NONE);
@@ -534,7 +545,7 @@ static void a_direct_room_is_opened_once(void **state UNUSED)
     change("direct_room", INVITE_MEMBER, I(ADA), I(1), "cleo");
     change("direct_room", REMOVE_MEMBER, I(ADA), I(1), "bob");
     change("direct_room", SET_MEMBER_ROLE, I(ADA), I(1), "bob", I(OWNER));
-    change("direct_room", UPDATE_ROOM, I(ADA), I(1), "name", NONE);
+    change("direct_room", UPDATE_ROOM, I(ADA), I(1), "name", NONE, NO_NUMBER, NO_NUMBER);
     change("direct_room", DELETE_ROOM, I(ADA), I(1));
     change("no_room", JOIN_ROOM, I(CLEO), I(1));
 }
@@ -545,11 +556,11 @@ static void a_create_sent_again_makes_nothing(void **state UNUSED)
     static struct answer answers[N];
 
     for (int i = 0; i < N; i++)
-        submit(&answers[i], CREATE_ROOM, I(ADA), I(PRIVATE), "Room", "", "c1");
+        submit(&answers[i], CREATE_ROOM, I(ADA), I(PRIVATE), "Room", "", "c1", I(0), I(0));
     for (int i = 0; i < N; i++)
         take_outcome(&answers[i], "ok");
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 1);
-    change("ok", CREATE_ROOM, I(BOB), I(PRIVATE), "Room", "", "c1");
+    change("ok", CREATE_ROOM, I(BOB), I(PRIVATE), "Room", "", "c1", I(0), I(0));
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms"), 2);
 }
 
@@ -585,7 +596,7 @@ static void roles_say_who_may(void **state UNUSED)
     change("no_room", INVITE_MEMBER, I(DAN), room, "dan");
     change("no_room", JOIN_ROOM, I(DAN), room);
     change("forbidden", INVITE_MEMBER, I(CLEO), room, "dan");
-    change("forbidden", UPDATE_ROOM, I(CLEO), room, "Mine", NONE);
+    change("forbidden", UPDATE_ROOM, I(CLEO), room, "Mine", NONE, NO_NUMBER, NO_NUMBER);
     change("forbidden", REMOVE_MEMBER, I(CLEO), room, "bob");
     change("forbidden", SET_MEMBER_ROLE, I(BOB), room, "cleo", I(MODERATOR));
     change("forbidden", SET_MEMBER_ROLE, I(CLEO), room, "cleo", I(OWNER));
@@ -597,9 +608,9 @@ static void roles_say_who_may(void **state UNUSED)
     change("no_member", SET_MEMBER_ROLE, I(ADA), room, "dan", I(MEMBER));
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 3);
 
-    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", NONE); /* 4 */
-    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", "");   /* as it was */
-    change("ok", INVITE_MEMBER, I(BOB), room, "dan");      /* 5 */
+    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", NONE, NO_NUMBER, NO_NUMBER); /* 4 */
+    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", "", NO_NUMBER, NO_NUMBER);   /* as it was */
+    change("ok", INVITE_MEMBER, I(BOB), room, "dan");                            /* 5 */
     change("ok", INVITE_MEMBER, I(BOB), room, "dan");
     change("ok", REMOVE_MEMBER, I(BOB), room, "dan"); /* 6 */
     change("no_member", REMOVE_MEMBER, I(BOB), room, "dan");
@@ -651,7 +662,7 @@ static void memberships_have_limits(void **state UNUSED)
            "   SELECT 'Room', '', 1, 1 FROM generate_series(1, 498) RETURNING id)"
            " INSERT INTO chat.members (room_id, account_id, role) SELECT id, 1, 3 FROM made");
     create(ADA, PUBLIC);
-    change("too_many_rooms", CREATE_ROOM, I(ADA), I(PUBLIC), "Room", "", NONE);
+    change("too_many_rooms", CREATE_ROOM, I(ADA), I(PUBLIC), "Room", "", NONE, I(0), I(0));
     change("too_many_rooms", OPEN_DIRECT_ROOM, I(ADA), "bob");
     change("they_have_too_many_rooms", OPEN_DIRECT_ROOM, I(BOB), "ada");
     change("too_many_rooms", JOIN_ROOM, I(ADA), create(BOB, PUBLIC));
@@ -793,15 +804,15 @@ static void the_log_has_everything(void **state UNUSED)
     int64_t room = create_with_members(PUBLIC), after = 0;
     struct answer a;
 
-    send(room, ADA, "old");                                        /* 4 */
-    send(room, BOB, "gone soon");                                  /* 5 */
-    change("ok", EDIT_MESSAGE, I(ADA), room, I(4), "new", NONE);   /* 6 */
-    change("ok", ADD_REACTION, I(BOB), room, I(4), "+1", NONE);    /* 7 */
-    change("ok", REMOVE_REACTION, I(BOB), room, I(4), "+1", NONE); /* 8 */
-    change("ok", DELETE_MESSAGE, I(BOB), room, I(5), NONE);        /* 9 */
-    change("ok", UPDATE_ROOM, I(ADA), room, NONE, "new");          /* 10 */
-    change("ok", REMOVE_MEMBER, I(ADA), room, "cleo");             /* 11 */
-    change("ok", LEAVE_ROOM, I(BOB), room);                        /* 12 */
+    send(room, ADA, "old");                                                     /* 4 */
+    send(room, BOB, "gone soon");                                               /* 5 */
+    change("ok", EDIT_MESSAGE, I(ADA), room, I(4), "new", NONE);                /* 6 */
+    change("ok", ADD_REACTION, I(BOB), room, I(4), "+1", NONE);                 /* 7 */
+    change("ok", REMOVE_REACTION, I(BOB), room, I(4), "+1", NONE);              /* 8 */
+    change("ok", DELETE_MESSAGE, I(BOB), room, I(5), NONE);                     /* 9 */
+    change("ok", UPDATE_ROOM, I(ADA), room, NONE, "new", NO_NUMBER, NO_NUMBER); /* 10 */
+    change("ok", REMOVE_MEMBER, I(ADA), room, "cleo");                          /* 11 */
+    change("ok", LEAVE_ROOM, I(BOB), room);                                     /* 12 */
     while (after < 12) {
         run(&a, LIST_EVENTS, I(ADA), room, after, I(5));
         for (int i = 0; i < db_rows(&a.result); i++) {
@@ -1017,6 +1028,293 @@ static void only_auth_may_forget(void **state UNUSED)
     assert_true(refused("auth", "SELECT chat.send_message(1, 1, 'x', NULL, NULL)"));
 }
 
+/* ---- what is kept no longer ---- */
+
+/* What happened up to this number did so many hours earlier; then the room may be due. */
+static void grow_old(int64_t room, int64_t last, int hours)
+{
+    static const char *const tables[] = {"messages", "events"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+        pg_sql(arena_printf(&arena,
+                            "UPDATE chat.%s SET created_at = created_at - interval '%d hours'"
+                            " WHERE room_id = %d AND seq <= %d",
+                            tables[i], hours, (int)room, (int)last)
+                   .p);
+    pg_sql("UPDATE chat.rooms SET retention_due = now() WHERE retention_due IS NOT NULL");
+}
+
+/* Sweeps until no room is due; how many batches there were. */
+static int sweep(int64_t max_days, int64_t max_messages)
+{
+    struct answer a;
+
+    for (int batches = 0;; batches++) {
+        run(&a, SWEEP_ROOM, max_days, max_messages, I(600));
+        bool done = db_get_int8(&a.result, 0, 0) == 0;
+        answer_free(&a);
+        if (done)
+            return batches;
+    }
+}
+
+static void keep(int64_t room, int64_t days, int64_t messages)
+{
+    change("ok", UPDATE_ROOM, I(ADA), room, NONE, NONE, days, messages);
+}
+
+static void expect_first(int64_t room, int64_t want)
+{
+    struct answer a;
+
+    run(&a, GET_ROOM, I(ADA), room);
+    assert_int_equal(db_get_int8(&a.result, 0, ROOM_FIRST_SEQ), want);
+    answer_free(&a);
+    expect_whole();
+}
+
+static void what_is_old_goes(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    expect_sent(room, ADA, "an old needle", "c4", 4, "an old needle");
+    send(room, BOB, "another old needle");                          /* 5 */
+    change("ok", ADD_REACTION, I(CLEO), room, I(5), "+1", NONE);    /* 6 */
+    send(room, BOB, "a new needle");                                /* 7 */
+    change("ok", EDIT_MESSAGE, I(BOB), room, I(5), "late", NONE);   /* 8 */
+    change("ok", ADD_REACTION, I(ADA), room, I(5), "+1", NONE);     /* 9 */
+    change("ok", ADD_REACTION, I(ADA), room, I(7), "+1", NONE);     /* 10 */
+    change("ok", SEND_MESSAGE, I(ADA), room, "answer", I(5), NONE); /* 11 */
+    keep(room, 2, 0);                                               /* 12 */
+    assert_int_equal(unread(CLEO), 4);
+    assert_int_equal(sweep(0, 0), 1);
+    expect_first(room, 1); /* nothing is old */
+    grow_old(room, 6, 47);
+    assert_int_equal(sweep(0, 0), 1);
+    expect_first(room, 1);
+    grow_old(room, 6, 2);
+    assert_int_equal(sweep(0, 0), 1);
+    expect_first(room, 7);
+    assert_int_equal(sweep(0, 0), 0); /* not due again */
+    assert_int_equal(pg_sql("SELECT events_before FROM chat.rooms"), 4);
+
+    /* Lists, search, unread messages, marks. */
+    run(&a, LIST_MESSAGES_AFTER, I(ADA), room, I(0), I(INT64_MAX), I(50));
+    assert_int_equal(db_rows(&a.result), 2);
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), 7);
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGES_FIRST_SEQ), 7);
+    assert_int_equal(db_get_int8(&a.result, 1, MESSAGE_REPLY_TO), 5);
+    answer_free(&a);
+    run(&a, LIST_EVENTS, I(ADA), room, I(2), I(50));
+    assert_int_equal(db_rows(&a.result), 6);
+    assert_int_equal(db_get_int8(&a.result, 0, EVENT_SEQ), 7);
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGES_FIRST_SEQ), 7);
+    assert_true(db_is_null(&a.result, 1, MESSAGE_SEQ)); /* edited, and gone */
+    assert_int_equal(db_get_int8(&a.result, 1, EVENT_MESSAGE_SEQ), 5);
+    assert_int_equal(db_get_int4(&a.result, 2, EVENT_REACTION_COUNT), 0);
+    assert_false(db_get_bool(&a.result, 2, EVENT_REACTION_MINE));
+    assert_int_equal(db_get_int4(&a.result, 3, EVENT_REACTION_COUNT), 1);
+    answer_free(&a);
+    expect_found(ADA, NO_NUMBER, "needle", "1/7 ");
+    assert_int_equal(unread(CLEO), 2);
+    mark(CLEO, 5, 5, 2);
+    mark(CLEO, 7, 7, 1);
+
+    /* What is gone cannot be answered, changed or reacted to. */
+    change("no_reply", SEND_MESSAGE, I(ADA), room, "too late", I(5), NONE);
+    change("no_message", EDIT_MESSAGE, I(ADA), room, I(4), "too late", NONE);
+    change("no_message", DELETE_MESSAGE, I(ADA), room, I(4), NONE);
+    change("no_message", ADD_REACTION, I(ADA), room, I(5), "+1", NONE);
+    change("no_message", REMOVE_REACTION, I(CLEO), room, I(5), "+1", NONE);
+    expect_sent(room, ADA, "its double is gone too", "c4", 13, "its double is gone too");
+
+    /* All of it: numbers go on. */
+    grow_old(room, 13, 96);
+    sweep(0, 0);
+    expect_first(room, 14);
+    assert_int_equal(unread(CLEO), 0);
+    send(room, BOB, "the next"); /* 14 */
+    assert_int_equal(unread(CLEO), 1);
+    run(&a, LIST_EVENTS, I(ADA), room, I(13), I(50));
+    assert_int_equal(db_get_int8(&a.result, 0, EVENT_SEQ), 14);
+    answer_free(&a);
+    expect_whole();
+    sql_as("auth", "SELECT chat.forget_account(2)");
+}
+
+static void as_many_stay_as_are_kept(void **state UNUSED)
+{
+    int64_t room = create_with_members(PRIVATE);
+
+    for (int i = 0; i < 10; i++) { /* messages 4, 6 ... 22, an event after each */
+        send(room, ADA, "text");
+        change("ok", ADD_REACTION, I(BOB), room, I(4 + 2 * i), "+1", NONE);
+    }
+    keep(room, 0, 4); /* 24 */
+    sweep(0, 0);
+    expect_first(room, 1); /* all of it is younger than a day */
+    grow_old(room, 12, 25);
+    sweep(0, 0);
+    expect_first(room, 13);
+    grow_old(room, 24, 25);
+    sweep(0, 0);
+    expect_first(room, 15); /* an event, then 16, 18, 20, 22 */
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 4);
+    for (int64_t n = 3; n >= 1; n--) {
+        keep(room, 0, n);
+        grow_old(room, 99, 25);
+        sweep(0, 0);
+        assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), n);
+        expect_whole();
+    }
+    keep(room, 0, 0);
+    sweep(0, 0); /* no limit: it is not looked at any more */
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms WHERE retention_due IS NULL"), 1);
+    /* Either limit suffices. */
+    keep(room, 3, 100);
+    grow_old(room, 99, 99);
+    sweep(0, 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 0);
+    expect_whole();
+}
+
+/* A batch has a bounded number of rows, and rooms take turns. */
+static void a_long_room_goes_in_batches(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC), other = create_with_members(PUBLIC);
+    long before, first = 1;
+    struct answer a;
+
+    pg_sql("WITH s AS (INSERT INTO chat.messages (room_id, seq, author_id, text, created_at,"
+           "                                      reaction_kinds)"
+           "   SELECT 1, i, 1, 'text', clock_timestamp(), 1 FROM generate_series(4, 1803) i"
+           "   RETURNING 1)"
+           " UPDATE chat.rooms SET last_seq = last_seq + (SELECT count(*) FROM s),"
+           "  active_at = clock_timestamp() WHERE id = 1");
+    /* Each message has a reaction, those at 1000 and 1001 very many. */
+    pg_sql("INSERT INTO chat.reactions SELECT 1, seq, account, '+1' FROM chat.messages,"
+           " generate_series(1, CASE WHEN seq IN (1000, 1001) THEN 3000 ELSE 1 END) account");
+    pg_sql("INSERT INTO chat.reaction_counts SELECT room_id, seq, emoji, count(*), seq"
+           " FROM chat.reactions GROUP BY 1, 2, 3");
+    send(other, BOB, "text");
+    keep(room, 1, 0);
+    keep(other, 1, 0);
+    grow_old(room, 9999, 25);
+    grow_old(other, 9999, 25);
+    while (first < 1804) {
+        before = pg_sql("SELECT count(*) FROM chat.reactions WHERE room_id = 1");
+        run(&a, SWEEP_ROOM, I(0), I(0), I(600));
+        assert_int_equal(db_get_int8(&a.result, 0, 0), 1);
+        answer_free(&a);
+        long now = pg_sql("SELECT first_seq FROM chat.rooms WHERE id = 1");
+        assert_true(now >= first && now <= first + CHAT_SWEEP_BATCH);
+        assert_true(before - pg_sql("SELECT count(*) FROM chat.reactions WHERE room_id = 1") <=
+                    4 * CHAT_SWEEP_BATCH + 3000);
+        first = now;
+        expect_whole();
+    }
+    /* The other one did not wait for all of it. */
+    assert_int_equal(pg_sql("SELECT first_seq FROM chat.rooms WHERE id = 2"), 6);
+    sweep(0, 0);
+    expect_first(room, 1805); /* and that it was said so */
+}
+
+static void owners_say_what_is_kept(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    change("forbidden", UPDATE_ROOM, I(BOB), room, "Ours", NONE, I(1), I(0));
+    change("not_member", UPDATE_ROOM, I(DAN), room, NONE, NONE, I(1), I(0));
+    change("ok", UPDATE_ROOM, I(BOB), room, "Ours", NONE, NO_NUMBER, NO_NUMBER); /* 4 */
+    keep(room, 30, 1000);                                                        /* 5 */
+    keep(room, 30, 1000);                                                        /* as it was */
+    change("ok", OPEN_DIRECT_ROOM, I(ADA), "bob");
+    change("direct_room", UPDATE_ROOM, I(ADA), I(2), NONE, NONE, I(1), I(0));
+    run(&a, GET_ROOM, I(CLEO), room);
+    assert_int_equal(db_get_int8(&a.result, 0, ROOM_LAST_SEQ), 5);
+    assert_int_equal(db_get_int4(&a.result, 0, ROOM_RETAIN_DAYS), 30);
+    assert_int_equal(db_get_int4(&a.result, 0, ROOM_RETAIN_MESSAGES), 1000);
+    answer_free(&a);
+    run(&a, CREATE_ROOM, I(ADA), I(PUBLIC), "Room", "", NONE, I(7), I(0));
+    assert_int_equal(db_get_int8(&a.result, 0, OUTCOME_ROOM), 3);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.rooms WHERE retention_due IS NOT NULL"), 2);
+    /* The version before knows nothing of it. */
+    assert_int_equal(pg_sql("SELECT (chat.create_room(1, 1, 'Room', '', NULL)).room"), 4);
+    pg_sql("SELECT 1 FROM chat.update_room(1, 1, 'Other', NULL)");
+    assert_int_equal(pg_sql("SELECT retain_days FROM chat.rooms WHERE name = 'Other'"), 30);
+}
+
+static int64_t limit_rooms(void)
+{
+    struct answer a;
+    int64_t n;
+
+    run(&a, LIMIT_ROOMS);
+    n = db_get_int8(&a.result, 0, 0);
+    answer_free(&a);
+    return n;
+}
+
+static void all_rooms_may_have_limits(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC), strict = create_with_members(PUBLIC);
+
+    for (int i = 0; i < 6; i++) { /* 4 to 9 */
+        send(room, ADA, "text");
+        send(strict, ADA, "text");
+    }
+    keep(strict, 2, 0); /* 10 */
+    assert_int_equal(limit_rooms(), 1);
+    assert_int_equal(limit_rooms(), 0);
+    grow_old(room, 5, 80);
+    grow_old(strict, 6, 50);
+    sweep(3, 0);
+    expect_first(room, 6);
+    expect_first(strict, 7);
+    grow_old(room, 9, 25);
+    grow_old(strict, 10, 25);
+    sweep(3, 2);
+    expect_first(room, 8);
+    expect_first(strict, 8);
+    sweep(0, 0); /* nothing is due yet */
+    grow_old(room, 0, 0);
+    sweep(0, 0); /* they have no limit any more, but the one of its own */
+    assert_int_equal(pg_sql("SELECT id FROM chat.rooms WHERE retention_due IS NULL"), 1);
+}
+
+/* Nobody who writes meanwhile is lost, nor gets a number twice. */
+static void rooms_are_swept_while_others_write(void **state UNUSED)
+{
+    enum { N = 300 };
+    static struct answer answers[N], sweeps[N];
+    int64_t room = create_with_members(PUBLIC);
+
+    for (int i = 0; i < 40; i++)
+        send(room, ADA, "text"); /* 4 to 43 */
+    keep(room, 1, 0);
+    grow_old(room, 44, 30);
+    for (int i = 0; i < N; i++) {
+        if (i % 3 == 0)
+            submit(&answers[i], SEND_MESSAGE, I(1 + i % 2), room, "text", I(4 + i % 40), NONE);
+        else if (i % 3 == 1)
+            submit(&answers[i], ADD_REACTION, I(BOB), room, I(4 + i % 40), "+1", NONE);
+        else
+            submit(&answers[i], SEND_MESSAGE, I(CLEO), room, "text", NO_NUMBER, NONE);
+        submit(&sweeps[i], SWEEP_ROOM, I(0), I(0), I(1));
+    }
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        answer_free(&answers[i]);
+        assert_int_equal(answer_wait(&sweeps[i]), DB_OK);
+        answer_free(&sweeps[i]);
+    }
+    assert_true(pg_sql("SELECT first_seq FROM chat.rooms") >= 45);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id = 3"), N / 3);
+}
+
 /* ---- the migration of what was there before there were members ---- */
 
 static void old_rooms_have_members(void **state UNUSED)
@@ -1083,10 +1381,11 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         const char *arguments;
         long max_pages;
     } cases[] = {
-        {CREATE_ROOM, "1, 1, 'name', '', NULL", 2200}, /* counts the account's rooms, at most 500 */
-        {CREATE_ROOM, "3000, 1, 'name', '', 'c1'", 75},
+        {CREATE_ROOM, "1, 1, 'name', '', NULL, 0, 0",
+         2200}, /* counts the account's rooms, at most 500 */
+        {CREATE_ROOM, "3000, 1, 'name', '', 'c1', 30, 0", 85},
         {OPEN_DIRECT_ROOM, "3000, 'u3001'", 110},
-        {UPDATE_ROOM, "1, 77, 'other', ''", 40},
+        {UPDATE_ROOM, "1, 77, 'other', '', 30, 0", 60},
         {DELETE_ROOM, "1, 77", 40},
         {GET_ROOM, "1, 77", 15},
         {LIST_ROOMS, "1, 5000, 51", 300},
@@ -1118,6 +1417,9 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
          "1, NULL, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21", 3500},
         {SEARCH_MESSAGES, "1, 1, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21",
          80},
+        {SWEEP_ROOM, "0, 0, 600",
+         25000},                    /* removes a batch: what is written costs, not what stays */
+        {LIMIT_ROOMS, NULL, 20000}, /* a batch of rooms */
         {PURGE_ROOM, NULL, 40},
         {PURGE_ACCOUNT, NULL, 40},
         {SORT_SEARCH_INDEX, NULL, 20000}, /* what has been written since the last time */
@@ -1152,6 +1454,13 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
            " FROM chat.reactions GROUP BY 1, 2, 3");
     sql_as_admin("UPDATE chat.members SET role = 3 WHERE room_id = 1 AND account_id = 1");
     pg_sql("UPDATE chat.rooms SET deleted_at = now() WHERE id > 9990");
+    /* The second one has reactions to sweep too. */
+    pg_sql(
+        "UPDATE chat.rooms SET retain_days = 1, retention_due = now() WHERE id BETWEEN 2 AND 900");
+    pg_sql(
+        "UPDATE chat.messages SET created_at = created_at - interval '3 days' WHERE room_id = 2");
+    pg_sql("UPDATE chat.events SET created_at = created_at - interval '3 days' WHERE room_id = 2");
+    pg_sql("UPDATE chat.rooms SET retention_due = now() - interval '1 hour' WHERE id = 2");
     pg_sql("INSERT INTO chat.forgotten_accounts VALUES (4999, now() - interval '1 hour')");
     sql_as_admin("VACUUM ANALYZE");
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -1193,6 +1502,12 @@ int main(void)
         TEST(accounts_go_while_others_write),
         TEST(only_auth_may_forget),
         TEST(memberships_have_limits),
+        TEST(what_is_old_goes),
+        TEST(as_many_stay_as_are_kept),
+        TEST(a_long_room_goes_in_batches),
+        TEST(owners_say_what_is_kept),
+        TEST(all_rooms_may_have_limits),
+        TEST(rooms_are_swept_while_others_write),
         /* These put in rows without what belongs to them. */
         cmocka_unit_test_setup(reactions_have_limits, empty_tables),
         cmocka_unit_test_setup(old_rooms_have_members, empty_tables),
