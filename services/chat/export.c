@@ -1,6 +1,7 @@
 /* ExportRoom: the room, its members and its log, page by page. A page is read when the one before
  * is with the transport, so that an export of any length has one page in memory, and goes at the
- * speed of its reader. Each page is read as the member that the caller is then, or no longer is.
+ * speed of its reader. Each page is read as the member that the caller is then, or no longer is,
+ * and while the token would still be accepted.
  *
  * Pages are asked for on pollers and on the database's engine thread, and sent from the latter. */
 #include "chat.h"
@@ -217,8 +218,14 @@ static void read_page(struct room_export *task)
         [OF_ROOM] = GET_ROOM, [OF_MEMBERS] = LIST_MEMBERS, [OF_EVENTS] = LIST_EVENTS};
     struct rpc_call *call = task->request.call;
     struct db_query *query;
+    struct rpc_error error;
 
     rpc_call_ref(call);
+    if (service_caller_ended(task->request.service, &task->caller, &error)) {
+        rpc_fail_with(call, &error);
+        page_done(task, true);
+        return;
+    }
     arena_free(&task->page);
     query = db_query(service_db(task->request.service), &task->page, statements[task->part]);
     if (query)

@@ -162,9 +162,12 @@ static void take_ahead(struct hub *hub, const struct db_result *result)
 
         if (!room || !room->known)
             continue;
-        if (db_is_null(result, i, AHEAD_LAST_SEQ))
+        if (db_is_null(result, i, AHEAD_LAST_SEQ)) {
             room_deleted(room);
-        else if (db_get_int8(result, i, AHEAD_LAST_SEQ) > room->window.last && !room->reading)
+            continue;
+        }
+        room_keeps(room, db_get_int8(result, i, AHEAD_FIRST_SEQ));
+        if (db_get_int8(result, i, AHEAD_LAST_SEQ) > room->window.last && !room->reading)
             room_read(room);
     }
 }
@@ -188,21 +191,24 @@ static bool ask_ahead(struct hub *hub)
 {
     size_t max = HASH_COUNT(hub->rooms), n = 0;
     int64_t *ids = arena_calloc(&hub->ahead_arena, max, sizeof(*ids));
-    int64_t *seqs = arena_calloc(&hub->ahead_arena, max, sizeof(*seqs));
+    int64_t *lasts = arena_calloc(&hub->ahead_arena, max, sizeof(*lasts));
+    int64_t *firsts = arena_calloc(&hub->ahead_arena, max, sizeof(*firsts));
     struct db_query *query = db_query(service_db(hub->service), &hub->ahead_arena, ROOMS_AHEAD);
 
-    if (!ids || !seqs || !query)
+    if (!ids || !lasts || !firsts || !query)
         return false;
     for (struct room *room = hub->rooms; room; room = room->hh.next) {
         if (!room->known)
             continue;
         ids[n] = room->id;
-        seqs[n++] = room->window.last;
+        lasts[n] = room->window.last;
+        firsts[n++] = room->first_seq;
     }
     if (n == 0)
         return false;
     db_bind_int8_array(query, ids, n);
-    db_bind_int8_array(query, seqs, n);
+    db_bind_int8_array(query, lasts, n);
+    db_bind_int8_array(query, firsts, n);
     return db_submit(query, clock_monotonic_ns() + AHEAD_TIMEOUT, NULL, on_ahead, hub) == 0;
 }
 

@@ -45,6 +45,7 @@ struct room {
     struct hub *hub;
     bool known; /* it has been read: what follows, and the window, is as it says */
     bool public;
+    int64_t first_seq; /* what happened before it is kept no longer */
     struct window window;
     struct account_set members;
     struct subscription_list behind; /* ASKED and REPLAYING */
@@ -126,6 +127,8 @@ void room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *byt
 /* There may be something new. */
 void room_read(struct room *room);
 void room_deleted(struct room *room);
+/* What happened before first_seq is kept no longer: it is not replayed. */
+void room_keeps(struct room *room, int64_t first_seq);
 /* Looks at what is due. Returns when it wants to be called again. */
 int64_t room_look(struct room *room, int64_t now);
 /* All that is left, when the process ends. */

@@ -294,6 +294,8 @@ static void begin_replay(struct subscription *subscription)
 
     if (subscription->seq < 0)
         subscription->seq = last;
+    else if (subscription->seq == 0) /* the beginning is where what is kept begins */
+        subscription->seq = room->first_seq - 1;
     if (subscription->id && !session_tell(session, part_ack(subscription->id, room->id, last)))
         return;
     free(subscription->id);
@@ -507,11 +509,36 @@ void room_deleted(struct room *room)
     forget(room);
 }
 
+void room_keeps(struct room *room, int64_t first_seq)
+{
+    struct subscription_list *lists[] = {&room->behind, &room->alone, &room->shared};
+
+    if (first_seq <= room->first_seq)
+        return;
+    room->first_seq = first_seq;
+    if (first_seq <= room->window.last + 1) {
+        window_trim(&room->window, (size_t)(room->window.last + 1 - first_seq), SIZE_MAX);
+        return;
+    }
+    /* So far behind that what comes next is gone. */
+    window_free(&room->window);
+    window_init(&room->window, first_seq - 1);
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        struct subscription *subscription = TAILQ_FIRST(lists[i]), *next;
+
+        for (; subscription; subscription = next) {
+            next = TAILQ_NEXT(subscription, next);
+            if (subscription->state != ASKED)
+                end_reset(subscription);
+        }
+    }
+}
+
 /* ---- reading ---- */
 
 /* What a read has brought; not under the lock. */
 struct page {
-    int64_t last_seq;
+    int64_t last_seq, first_seq;
     size_t n;
     int64_t first; /* seq of the first */
     struct event_row *rows;
@@ -543,6 +570,7 @@ static int read_page(struct room *room, const struct db_result *result, struct p
 
     *ret = (struct page){
         .last_seq = db_get_int8(result, 0, MESSAGES_LAST_SEQ),
+        .first_seq = db_get_int8(result, 0, MESSAGES_FIRST_SEQ),
         .first = n > 0 ? db_get_int8(result, 0, EVENT_SEQ) : 0,
         .rows = arena_calloc(&room->arena, n, sizeof(*ret->rows)),
         .entries = arena_calloc(&room->arena, n, sizeof(*ret->entries)),
@@ -578,6 +606,7 @@ static int know(struct room *room, const struct db_result *result, struct page *
         return r;
     room->public =
         db_get_int4(result, 0, EVENT_ROOM_KIND) == STOA__CHAT__V1__ROOM_KIND__ROOM_KIND_PUBLIC;
+    room->first_seq = page->first_seq;
     window_init(&room->window, page->n > 0 ? page->first - 1 : page->last_seq);
     for (size_t i = 0; i < page->n; i++)
         window_append(&room->window, take_entry(page, i));
@@ -596,8 +625,8 @@ static void hide_old(struct room *room, const struct event_row *row)
 {
     const Stoa__Chat__V1__Event *event = &row->event;
 
-    if (event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_EDITED ||
-        event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_DELETED)
+    if (event->message && (event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_EDITED ||
+                           event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_DELETED))
         window_show_again(&room->window, event->message->seq, show_again, event->message);
     if (!event->actor) /* the account has been deleted, and its name may be in what is kept */
         window_clear(&room->window);
@@ -606,9 +635,11 @@ static void hide_old(struct room *room, const struct event_row *row)
 /* What a room that is known has more: before what is kept of it, and after. */
 static void take_page(struct room *room, struct page *page)
 {
-    int64_t first = window_first(&room->window);
+    int64_t first;
     size_t n_before = 0;
 
+    room_keeps(room, page->first_seq);
+    first = window_first(&room->window);
     if (page->n > 0 && page->first < first && page->first + (int64_t)page->n >= first) {
         struct window_entry *before = page->entries;
 

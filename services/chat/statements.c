@@ -243,13 +243,13 @@ static const char room_events[] =
               "    (SELECT string_agg(int8send(account_id), '' ORDER BY account_id) FROM chat.members"
               "     WHERE room_id = $2 AND role > 0) END");
 
-/* rooms_pkey. $1: rooms, $2: the number that each is known to have. Those that have a later one, or
- * are no more. */
+/* rooms_pkey. $1: rooms, $2, $3: the last and the first number that each is known to have. Those that
+ * have a later one, or are no more. */
 static const char rooms_ahead[] =
-    "SELECT s.id, r.last_seq FROM unnest($1, $2) s (id, seq)"
-    " LEFT JOIN LATERAL (SELECT last_seq FROM chat.rooms"
+    "SELECT s.id, r.last_seq, r.first_seq FROM unnest($1, $2, $3) s (id, last, first)"
+    " LEFT JOIN LATERAL (SELECT last_seq, first_seq FROM chat.rooms"
     "                    WHERE id = s.id AND deleted_at IS NULL OFFSET 0) r ON true"
-    " WHERE r.last_seq IS NULL OR r.last_seq > s.seq";
+    " WHERE r.last_seq IS NULL OR r.last_seq > s.last OR r.first_seq > s.first";
 
 /* Of the cluster, and of the database in it. */
 static const char database_identity[] =
@@ -360,8 +360,11 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                      room_events,
                      DB_READ,
                      {DB_INT8, DB_INT8, DB_INT8, DB_INT4, DB_BOOL}},
-    [ROOMS_AHEAD] = {"rooms_ahead", rooms_ahead, DB_READ, {DB_INT8_ARRAY, DB_INT8_ARRAY}},
     [DATABASE_IDENTITY] = {"database_identity", database_identity, DB_READ, {DB_END}},
+    [ROOMS_AHEAD] = {"rooms_ahead",
+                     rooms_ahead,
+                     DB_READ,
+                     {DB_INT8_ARRAY, DB_INT8_ARRAY, DB_INT8_ARRAY}},
     [SEARCH_MESSAGES] = {"search_messages",
                          search_messages,
                          DB_READ,

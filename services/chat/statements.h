@@ -123,7 +123,7 @@ enum event_column {
 };
 
 /* ROOMS_AHEAD. last_seq NULL: there is no such room any more. */
-enum ahead_column { AHEAD_ROOM, AHEAD_LAST_SEQ };
+enum ahead_column { AHEAD_ROOM, AHEAD_LAST_SEQ, AHEAD_FIRST_SEQ };
 
 /* SEND_MESSAGES: which of the messages given, from 1 on. */
 #define SENT_NUMBER MESSAGE_COLUMNS_END

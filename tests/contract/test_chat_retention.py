@@ -7,6 +7,7 @@ import grpc
 import psycopg2
 import pytest
 import requests
+from live_fixture import GrpcLive
 from stoa_contract import GrpcClient, HttpClient
 from stoa_suite_fixture import wait_until
 from test_chat import call, open_room, send  # noqa: F401: fixtures
@@ -125,6 +126,36 @@ def test_a_room_that_nobody_writes_to(call, open_room, send, age):
     wait_until(lambda: call("GetRoom", host, room=room)["room"]["firstSeq"] == "7", "as many are kept as were asked for")
     assert [each["seq"] for each in call("ListMessages", host, room=room)["messages"]] == ["7", "8"]
     assert send(room, host, "next")["seq"] == "10"
+
+
+def test_who_follows_a_room(suite, contract, call, open_room, send, age):
+    """What is kept no longer is not replayed either, from wherever; and what comes after it is."""
+    room, host = open_room()
+    for i in range(3):
+        send(room, host, f"text {i}")  # 1 to 3
+    call("EditMessage", host, room=room, seq=1, text="changed")  # 4
+    send(room, host, "the last")  # 5
+    with GrpcLive(contract, suite.grpc("chat"), host["token"]) as live:
+        live.expect("welcome")
+        assert [each["seq"] for each in live.follow(room, after=0)] == ["1", "2", "3", "4", "5"]  # which are known here now
+        call("UpdateRoom", host, room=room, changes={"retention": {"days": 30}})  # 6
+        assert [each["seq"] for each in live.events(1)] == ["6"]
+        age(room, 2, 31)
+        wait_until(lambda: call("GetRoom", host, room=room)["room"]["firstSeq"] == "3", "what is old is removed")
+
+        def replay():
+            live.done(subscribe={"room": room, "afterSeq": 0})
+            return live.until_live(room)
+
+        wait_until(lambda: len(replay()) == 4, "what is removed is not replayed")
+        assert [each["seq"] for each in replay()] == ["3", "4", "5", "6"]
+        assert [each["seq"] for each in live.follow(room, after=2)] == ["3", "4", "5", "6"]
+        live.done(subscribe={"room": room, "afterSeq": 1})
+        assert live.expect("reset")["lastSeq"] == "6"  # 2 is not to be had any more
+        live.follow(room)
+        live.done(edit={"room": room, "seq": "3", "text": "changed too"})
+        assert live.events(1)[0]["message"]["text"] == "changed too"
+        assert live.refused(edit={"room": room, "seq": "1", "text": "too late"})["code"] == 5
 
 
 def test_limits_of_all_rooms(own_suite, contract, unique, age):
@@ -288,6 +319,17 @@ def test_who_is_removed_gets_no_more(call, call_grpc, contract, big_room):
             assert message.WhichOneof("item") != "end"
     assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED and got < FEW
     assert call_grpc.problem(caught.value).reason == "NOT_A_MEMBER"
+
+
+def test_who_signs_out_gets_no_more(call_grpc, contract, big_room):
+    room, _, guest = big_room()
+    stream = call_grpc.stream("chat", "ExportRoom", contract.method("chat", "ExportRoom").request(room=int(room)), guest["token"])
+    next(stream)
+    assert call_grpc("auth", "EndCurrentSession", {}, guest["token"])[0] == "OK"
+    wait_until(lambda: call_grpc("chat", "ListMyRooms", {}, guest["token"])[0] == "UNAUTHENTICATED", "the token is refused")
+    with pytest.raises(grpc.RpcError) as caught:
+        assert not any(message.WhichOneof("item") == "end" for message in stream)
+    assert call_grpc.problem(caught.value).reason == "TOKEN_REVOKED"
 
 
 def test_over_http_the_last_line_says_why(suite, call, big_room):
