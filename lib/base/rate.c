@@ -87,6 +87,34 @@ struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit 
                                  seconds_up(next - now_us), 0};
 }
 
+void rate_raise(struct rate_table *table, const struct rate_limit *limit,
+                const unsigned char key[RATE_KEY_SIZE], uint64_t now_us, uint64_t ahead_us)
+{
+    uint64_t window = limit->interval_us * limit->quota, part[2];
+    uint64_t arrival = now_us + (ahead_us < window ? ahead_us : window);
+    struct entry *entry;
+
+    memcpy(part, key, sizeof(part));
+    entry = find(&table->sets[part[0] % table->n_sets], part[1]);
+    if (entry->arrival < arrival)
+        entry->arrival = arrival;
+}
+
+bool rate_is_ahead(const struct rate_table *table, const unsigned char key[RATE_KEY_SIZE],
+                   uint64_t now_us)
+{
+    const struct set *set;
+    uint64_t part[2];
+
+    memcpy(part, key, sizeof(part));
+    set = &table->sets[part[0] % table->n_sets];
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set->entries[i].tag == part[1])
+            return set->entries[i].arrival > now_us;
+    }
+    return false;
+}
+
 /* ---- text ---- */
 
 static int parse_number(struct str text, uint64_t max, uint64_t *ret)

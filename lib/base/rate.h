@@ -43,6 +43,16 @@ size_t rate_table_capacity(const struct rate_table *table);
 struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit *limit,
                               const unsigned char key[RATE_KEY_SIZE], uint64_t now_us);
 
+/* Somebody else has let requests through for the caller: its time is at least so far ahead, but not
+ * further than the limit allows. */
+void rate_raise(struct rate_table *table, const struct rate_limit *limit,
+                const unsigned char key[RATE_KEY_SIZE], uint64_t now_us, uint64_t ahead_us);
+
+/* Whether the caller's time is still to come: there were requests, and their quota is not whole
+ * again. */
+bool rate_is_ahead(const struct rate_table *table, const unsigned char key[RATE_KEY_SIZE],
+                   uint64_t now_us);
+
 /* "600/1m", "10/s", "5/15m": so many requests in so much time. Returns 0 or -EINVAL. */
 int rate_parse(struct str text, struct rate_limit *ret) MUST_CHECK;
 /* Seconds in which a quota that is used up is whole again, rounded up. */

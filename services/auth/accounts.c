@@ -86,7 +86,7 @@ static void on_taken(void *user, const struct db_result *result)
         auth_fail_busy(s->call);
 }
 
-static void on_admitted(void *user, const struct throttle_verdict *verdict)
+static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
 {
     struct sign_up *s = user;
     struct db_query *query;

@@ -84,7 +84,7 @@ static int open_redis(struct admission *a, struct str *ret_error)
     rpc_server_set_part(service_rpc(a->auth->service), REDIS_HEALTH, false);
     r = service_open_redis(a->auth->service, &config->redis, options, &a->redis, ret_error);
     if (r == 0)
-        throttle_use_redis(a->throttle, a->redis);
+        shared_rate_use_redis(throttle_rate(a->throttle), a->redis);
     return r;
 }
 
@@ -130,8 +130,8 @@ static void on_secret(void *user, const struct db_result *result)
         result->error == DB_OK && db_rows(result) == 1 ? db_get_text(result, 0, 0) : STR_NULL;
 
     a->asking = false;
-    if (secret.n == THROTTLE_SECRET_BYTES) {
-        throttle_set_secret(a->throttle, (const uint8_t *)secret.p);
+    if (secret.n == SHARED_RATE_SECRET_BYTES) {
+        shared_rate_set_secret(throttle_rate(a->throttle), (const uint8_t *)secret.p);
         a->known = true;
     } else if (result->error != DB_UNAVAILABLE) { /* comes again when Postgres does */
         log_error(
@@ -154,16 +154,16 @@ void admission_database_ready(struct admission *a)
 /* ---- calls ---- */
 
 void admission_ask(struct admission *a, struct rpc_call *call, enum throttle_attempt attempt,
-                   struct str account, throttle_done_fn *done, void *user)
+                   struct str account, shared_rate_done_fn *done, void *user)
 {
     struct str address = service_client(a->auth->service, call).address;
 
     /* Without memory nothing is admitted, and nobody is told to come back. */
     if (throttle_ask(a->throttle, rpc_call_arena(call), attempt, address, account, done, user) < 0)
-        done(user, &(struct throttle_verdict){.allowed = false});
+        done(user, &(struct shared_rate_verdict){.allowed = false});
 }
 
-void admission_fail(struct rpc_call *call, const struct throttle_verdict *verdict)
+void admission_fail(struct rpc_call *call, const struct shared_rate_verdict *verdict)
 {
     if (verdict->retry_after_ms == 0) {
         service_fail_memory(call);
@@ -177,7 +177,7 @@ void admission_fail(struct rpc_call *call, const struct throttle_verdict *verdic
 }
 
 bool admission_passed(const struct auth *auth, struct rpc_call *call, char *password,
-                      const struct throttle_verdict *verdict)
+                      const struct shared_rate_verdict *verdict)
 {
     if (verdict->allowed)
         return auth_has_room(auth, call, password);

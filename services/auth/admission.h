@@ -15,15 +15,15 @@ void admission_database_ready(struct admission *admission);
 /* Once for each attempt, before anything is looked up. done runs exactly once, at once or later; it
  * ends a call that is not allowed by admission_fail(). */
 void admission_ask(struct admission *admission, struct rpc_call *call,
-                   enum throttle_attempt attempt, struct str account, throttle_done_fn *done,
+                   enum throttle_attempt attempt, struct str account, shared_rate_done_fn *done,
                    void *user);
 
 /* For an attempt with a password: whether it is allowed and there is room for hashing. If not, the
  * password is forgotten and the call ended. */
 bool admission_passed(const struct auth *auth, struct rpc_call *call, char *password,
-                      const struct throttle_verdict *verdict) MUST_CHECK;
+                      const struct shared_rate_verdict *verdict) MUST_CHECK;
 
 /* RESOURCE_EXHAUSTED, with the time to wait. */
-void admission_fail(struct rpc_call *call, const struct throttle_verdict *verdict);
+void admission_fail(struct rpc_call *call, const struct shared_rate_verdict *verdict);
 
 #endif

@@ -280,7 +280,7 @@ static void on_current_verified(void *user, enum password_outcome outcome, const
 }
 
 /* Who has stolen an access token must not guess on by it. */
-static void on_admitted(void *user, const struct throttle_verdict *verdict)
+static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
 {
     struct change *c = user;
     struct password_request request =

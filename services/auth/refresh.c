@@ -102,7 +102,7 @@ static int prepare(struct refreshment *r, struct str text)
     return err ? err : refresh_token_hashes(&r->successor, family, r->successor_hash);
 }
 
-static void on_admitted(void *user, const struct throttle_verdict *verdict)
+static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
 {
     struct refreshment *r = user;
     struct db_query *query;

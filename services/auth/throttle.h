@@ -1,18 +1,14 @@
 /* How often sign-in, sign-up and refreshment may be tried: by one address, on one account, and by
  * one address on one account.
  *
- * Each limit is a token bucket (base/rate.h): N may come at once, then N in the time. It is kept
- * twice: in a table of this process, which is asked first and always, and in Redis, which counts
- * for all instances together. So a flood costs Redis no more than what the limits let through, and
- * without Redis each instance still holds the limits by itself.
+ * Instances count together, and without Redis each by itself (redis/shared_rate.h).
  *
  * Nothing here knows whether an account exists: limits are the same for those that do not.
  */
 #ifndef STOA_AUTH_THROTTLE_H
 #define STOA_AUTH_THROTTLE_H
 
-#include "base/rate.h"
-#include "redis/redis.h"
+#include "redis/shared_rate.h"
 
 struct throttle; /* any thread */
 
@@ -27,25 +23,13 @@ struct throttle_options {
     size_t entries; /* callers that the table remembers; 16 bytes each */
 };
 
-#define THROTTLE_SECRET_BYTES 32
-
 /* -ENOMEM, -EIO (no random numbers). */
 int throttle_new(const struct throttle_options *options, struct throttle **ret) MUST_CHECK;
 void throttle_free(struct throttle *throttle);
 
-/* Once, before the first attempt: where all instances count together. It outlives every attempt. */
-void throttle_use_redis(struct throttle *throttle, struct redis *redis);
-
-/* What all instances make keys with, so that Redis holds neither addresses nor e-mail addresses.
- * Until it is known, Redis is not asked. */
-void throttle_set_secret(struct throttle *throttle, const uint8_t secret[THROTTLE_SECRET_BYTES]);
-
-struct throttle_verdict {
-    bool allowed;
-    int64_t retry_after_ms; /* if refused: 1 at least */
-};
-
-typedef void throttle_done_fn(void *user, const struct throttle_verdict *verdict);
+/* What counts: for shared_rate_use_redis() before the first attempt, and shared_rate_set_secret(),
+ * since Redis must hold neither addresses nor e-mail addresses. */
+struct shared_rate *throttle_rate(struct throttle *throttle);
 
 /* address: an IP address, of whose IPv6 form the first 64 bits count; {NULL, 0}: of this machine.
  * account: an e-mail address's key, or what stands for it (any bytes). Returns -ENOMEM, or runs
@@ -53,7 +37,7 @@ typedef void throttle_done_fn(void *user, const struct throttle_verdict *verdict
  * outlive done.
  */
 int throttle_ask(struct throttle *throttle, struct arena *arena, enum throttle_attempt attempt,
-                 struct str address, struct str account, throttle_done_fn *done,
+                 struct str address, struct str account, shared_rate_done_fn *done,
                  void *user) MUST_CHECK;
 
 #endif

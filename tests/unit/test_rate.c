@@ -81,6 +81,28 @@ static void refills(void **state)
     assert_int_equal(v.remaining, 1);
 }
 
+/* What others have let through counts as if it had been let through here, and no further. */
+static void others_count(void **state)
+{
+    struct rate_table *table = new_table(1 << 16);
+    struct rate_limit limit = {SECOND, 10};
+    uint64_t key[2] = {UINT64_C(0x9e3779b97f4a7c15), 2}; /* of caller 1 */
+    const unsigned char *bytes = (const unsigned char *)key;
+
+    (void)state;
+    assert_false(rate_is_ahead(table, bytes, START));
+    rate_raise(table, &limit, bytes, START, 7 * SECOND);
+    assert_true(rate_is_ahead(table, bytes, START));
+    assert_int_equal(take(table, &limit, 1, START).remaining, 2);
+    rate_raise(table, &limit, bytes, START, 4 * SECOND); /* less than is known */
+    assert_int_equal(take(table, &limit, 1, START).remaining, 1);
+    rate_raise(table, &limit, bytes, START, 1000 * SECOND);
+    assert_int_equal(take(table, &limit, 1, START).required_s, 1);
+    assert_true(rate_is_ahead(table, bytes, START + 10 * SECOND - 1));
+    assert_false(rate_is_ahead(table, bytes, START + 10 * SECOND));
+    assert_int_equal(take(table, &limit, 1, START + 10 * SECOND).remaining, 9);
+}
+
 /* What it says is what it does: required_s later the request is allowed, one second less and it is
  * not. */
 static void promise_is_kept(void **state)
@@ -247,6 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quota_at_once),
         cmocka_unit_test(refills),
+        cmocka_unit_test(others_count),
         cmocka_unit_test(promise_is_kept),
         cmocka_unit_test(long_run_is_the_rate),
         cmocka_unit_test(narrower_after_a_reload),

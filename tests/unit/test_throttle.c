@@ -12,7 +12,7 @@
         .interval_us = HOUR_US / (n), .quota = (n) \
     }
 
-static const uint8_t secret[THROTTLE_SECRET_BYTES] = "shared by all instances of auth";
+static const uint8_t secret[SHARED_RATE_SECRET_BYTES] = "shared by all instances of auth";
 
 struct instance {
     struct throttle *throttle;
@@ -31,8 +31,8 @@ static struct instance start(const struct throttle_options *options, bool with_r
             redis_open(&(struct redis_options){.address = str_of(redis_address), .timeout_ms = 500},
                        &i.redis),
             0);
-        throttle_use_redis(i.throttle, i.redis);
-        throttle_set_secret(i.throttle, secret);
+        shared_rate_use_redis(throttle_rate(i.throttle), i.redis);
+        shared_rate_set_secret(throttle_rate(i.throttle), secret);
     }
     return i;
 }
@@ -49,10 +49,10 @@ struct told {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int times;
-    struct throttle_verdict verdict;
+    struct shared_rate_verdict verdict;
 };
 
-static void on_verdict(void *user, const struct throttle_verdict *verdict)
+static void on_verdict(void *user, const struct shared_rate_verdict *verdict)
 {
     struct told *told = user;
 
@@ -63,8 +63,8 @@ static void on_verdict(void *user, const struct throttle_verdict *verdict)
     pthread_mutex_unlock(&told->lock);
 }
 
-static struct throttle_verdict attempt(const struct instance *i, enum throttle_attempt what,
-                                       const char *address, const char *account)
+static struct shared_rate_verdict attempt(const struct instance *i, enum throttle_attempt what,
+                                          const char *address, const char *account)
 {
     struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct arena arena;
@@ -141,7 +141,7 @@ static const struct throttle_options by_address = {
 static void one_instance_alone(void **state)
 {
     struct instance i = start(&by_address, false);
-    struct throttle_verdict v;
+    struct shared_rate_verdict v;
 
     (void)state;
     assert_int_equal(let_through(&i, 9, "192.0.2.1", "ada"), 5);
@@ -199,7 +199,7 @@ static void an_owner_is_not_locked_out(void **state)
 static void instances_count_together(void **state)
 {
     struct instance a = start(&by_address, true), b = start(&by_address, true);
-    struct throttle_verdict v;
+    struct shared_rate_verdict v;
 
     (void)state;
     redis_await(a.redis, true);
