@@ -4,7 +4,7 @@ import resource
 from dataclasses import dataclass, field
 
 from .postgres import connection, password_file, write_private
-from .settings import OF_AUTH, SuiteError
+from .settings import OF_AUTH, OF_CHAT, SuiteError
 
 
 @dataclass
@@ -47,11 +47,11 @@ def auth_environment(layout, settings):
 def services(layout, settings):
     """The services that were built, an instance each row, in the order in which they migrate and start:
     posts and chat read views that auth makes."""
-    redis = {"STOA_REDIS": f"unix:{socket_of(layout, 'redis')}"}
+    chat = {"STOA_REDIS": f"unix:{socket_of(layout, 'redis')}", **{name: settings[name] for name in OF_CHAT}}
     table = (
         Service("auth", "STOA_AUTH_PORT", auth_environment(layout, settings)),
         Service("posts", "STOA_POSTS_PORT", {}),
-        *(Service("chat", "STOA_CHAT_PORT", redis, n + 1) for n in range(settings["STOA_CHAT_INSTANCES"])),
+        *(Service("chat", "STOA_CHAT_PORT", chat, n + 1) for n in range(settings["STOA_CHAT_INSTANCES"])),
     )
     return [service for service in table if os.path.exists(f"{layout.bin}/{service.service}")]
 

@@ -117,6 +117,15 @@ TABLE = (
         ("STOA_AUTH_REFRESH_ADDRESS_RATE", "Refreshments that one address may try"),
         ("STOA_AUTH_REFRESH_SESSION_RATE", "Refreshments of one session"),
     )),
+    *(Setting(name, "100000/10s", rate, f"{about} in a time; off: no limit.") for name, about in (
+        ("STOA_CHAT_SEND_ACCOUNT_RATE", "Messages that one account may send"),
+        ("STOA_CHAT_SEND_ROOM_RATE", "Messages to one room, by everybody"),
+        ("STOA_CHAT_CHANGE_ACCOUNT_RATE", "Edits, reactions and the like of one account"),
+        ("STOA_CHAT_CHANGE_ROOM_RATE", "The same in one room, by everybody"),
+        ("STOA_CHAT_ROOMS_RATE", "Rooms that one account may open"),
+        ("STOA_CHAT_TYPING_RATE", "How often one account may say that it is typing"),
+        ("STOA_CHAT_EXPORT_RATE", "Exports of one account"),
+    )),
     Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),
     Setting("STOA_ADDRESS_STREAMS", "1000", streams, "Streams and WebSockets that one address has open at once; off: no limit."),
     Setting("STOA_ACCOUNT_STREAMS", "100", streams, "Streams and WebSockets open with one access token; off: no limit."),
@@ -133,9 +142,10 @@ RELOADED = (
     "STOA_HTTP_WORKERS", "STOA_HTTP_CONNECTIONS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE",
     "STOA_ACCOUNT_RATE", "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
 )
-# auth's own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need it. auth
-# by itself has those for production (bin/auth --help).
+# The services' own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need
+# it. By themselves they have those for production (bin/auth --help, bin/chat --help).
 OF_AUTH = tuple(s.name for s in TABLE if re.fullmatch("STOA_AUTH_[A-Z_]+_(RATE|PASSWORDS)", s.name))
+OF_CHAT = tuple(s.name for s in TABLE if re.fullmatch("STOA_CHAT_[A-Z_]+_RATE", s.name))
 PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
 
 # What the suite decides for each service; an inherited value would contradict it.

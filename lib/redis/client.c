@@ -13,18 +13,17 @@
 #define DEFAULT_BEAT_MS 5000
 #define DEFAULT_QUEUE 1024
 #define MAX_QUEUE 1000000
-#define MAX_WORDS 64
 #define MAX_PORT 65535
 
 /* ---- commands ---- */
 
 int redis_format(const struct str *words, size_t n, char **ret)
 {
-    const char *argv[MAX_WORDS];
-    size_t lengths[MAX_WORDS];
+    const char *argv[REDIS_MAX_WORDS];
+    size_t lengths[REDIS_MAX_WORDS];
     int length;
 
-    assert(n <= MAX_WORDS);
+    assert(n <= REDIS_MAX_WORDS);
     for (size_t i = 0; i < n; i++) {
         argv[i] = words[i].p ? words[i].p : "";
         lengths[i] = words[i].n;

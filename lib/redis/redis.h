@@ -66,8 +66,10 @@ void redis_close(struct redis *redis);
 /* Any thread: whether redis_submit() would send now. */
 bool redis_ready(const struct redis *redis);
 
-/* A command of n words (bytes, any), in the arena, to be submitted once. The arena must outlive the
- * completion. NULL without memory. */
+#define REDIS_MAX_WORDS 512
+
+/* A command of n words (bytes, any), REDIS_MAX_WORDS at most, in the arena, to be submitted once.
+ * The arena must outlive the completion. NULL without memory. */
 struct redis_command *redis_command(struct redis *redis, struct arena *arena,
                                     const struct str *words, size_t n) MUST_CHECK;
 

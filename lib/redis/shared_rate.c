@@ -247,7 +247,8 @@ static struct shared_rate_verdict refusal(struct shared_rate *rate, int64_t wait
     if (may_log(&rate->next_log_ns))
         log_warn("requests were refused: too many came", LOG_C("what", rate->options.about),
                  LOG_I("requests", atomic_exchange(&rate->refused, 0)));
-    return (struct shared_rate_verdict){.retry_after_ms = wait_us / 1000 + 1};
+    return (struct shared_rate_verdict){.retry_after_ms =
+                                            wait_us > 1000 ? (wait_us + 999) / 1000 : 1};
 }
 
 /* ---- scripts ---- */
@@ -274,6 +275,7 @@ struct script_key {
 };
 
 enum { WORDS_BEFORE_KEYS = 3 };
+_Static_assert(WORDS_BEFORE_KEYS + 3 * TOLD_MAX <= REDIS_MAX_WORDS, "a command has no room");
 
 /* By the digest, or with the text. -ENOMEM, or as redis_submit(). */
 static int run_script(struct shared_rate *rate, struct arena *arena, const struct script *script,

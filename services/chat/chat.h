@@ -15,6 +15,9 @@ struct sends;
 struct hub *chat_hub(struct service *service);
 struct sends *chat_sends(struct service *service);
 
+/* How much may be done in a time (limits.h). */
+struct limits *chat_limits(struct service *service); /* main.c */
+
 /* How long every room keeps what happens there. */
 struct retention_settings {
     int64_t days, messages; /* 0: no limit */
@@ -75,6 +78,21 @@ struct request *request_begin(struct service *service, struct rpc_call *call,
 /* Binds the key of a username, and remembers it as asked for. False: the call has been failed. */
 bool request_bind_username(struct request *request, struct db_query *query,
                            const char *username) MUST_CHECK;
+
+/* What is limited in a time. */
+enum chat_limit {
+    LIMIT_SEND,   /* messages */
+    LIMIT_CHANGE, /* whatever else takes a number of a room */
+    LIMIT_OPEN,   /* rooms */
+    LIMIT_TYPING,
+    LIMIT_EXPORT,
+    CHAT_LIMITS
+};
+
+/* Ends the call, and returns true, when the caller has done that too often lately, or others in the
+ * request's room. client_id: empty when there is none. (limits.c) */
+bool limit_failed(const struct request *request, enum chat_limit limit,
+                  const char *client_id) MUST_CHECK;
 
 /* A client_id; none when empty. */
 static inline void bind_client_id(struct db_query *query, const char *client_id)

@@ -28,7 +28,7 @@ struct room_export {
     int64_t last_seq; /* and will be up to here */
 };
 
-/* NULL: there was no memory for it. */
+/* NULL: it was refused when it opened. */
 static struct room_export *export_of(const struct rpc_call *call)
 {
     const struct service_caller *caller = service_caller(call);
@@ -240,15 +240,18 @@ static void opened(void *service, struct rpc_call *call, const ProtobufCMessage 
 {
     const Stoa__Chat__V1__ExportRoomRequest *message =
         (const Stoa__Chat__V1__ExportRoomRequest *)request;
+    const struct request asked = {.service = service, .call = call, .room = message->room};
     struct room_export *task = arena_calloc(rpc_call_arena(call), 1, sizeof(*task));
+    bool failed = limit_failed(&asked, LIMIT_EXPORT, "");
 
-    if (!task) {
-        rpc_call_set_context(call, NULL);
+    if (!failed && !task)
         service_fail_memory(call);
+    if (failed || !task) {
+        rpc_call_set_context(call, NULL);
         return;
     }
     task->caller = *service_caller(call);
-    task->request = (struct request){.service = service, .call = call, .room = message->room};
+    task->request = asked;
     task->seq = message->after_seq;
     task->reading = true;
     pthread_mutex_init(&task->lock, NULL);

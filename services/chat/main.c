@@ -1,4 +1,5 @@
 /* The chat service: rooms, who is in them, and what is said there. */
+#include "limits.h"
 #include "live.h"
 
 #include "base/log.h"
@@ -16,6 +17,7 @@ struct chat_config {
     struct live_settings live;
     struct redis_settings redis;
     struct retention_settings retention;
+    struct limit_settings limits;
 };
 
 struct chat {
@@ -23,10 +25,13 @@ struct chat {
     struct hub *hub;
     struct sends *sends;
     struct edge *edge;
+    struct limits *limits;
+    struct redis *redis; /* where they count together; NULL: each instance by itself */
 };
 
 #define LIVE(member) offsetof(struct chat_config, live.member)
 #define REDIS(member) offsetof(struct chat_config, redis.member)
+#define LIMITS(member) offsetof(struct chat_config, limits.member)
 #define RETENTION(member) offsetof(struct chat_config, retention.member)
 
 static const struct config_setting settings[] = {
@@ -51,8 +56,9 @@ static const struct config_setting settings[] = {
      "The same in bytes."},
     {"STOA_CHAT_CACHE_BYTES", CONFIG_INT, LIVE(cache_bytes), "67108864", 65536, INT64_C(1) << 40,
      false, "Memory for the latest events of all rooms that are followed here, about."},
-    REDIS_SETTINGS(REDIS, "Where instances tell each other what has happened: unix:/path or "
-                          "host:port; empty: each asks Postgres once a second."),
+    REDIS_SETTINGS(REDIS, "Where instances tell each other what has happened, and count together: "
+                          "unix:/path or host:port; empty: each asks Postgres once a second, and "
+                          "counts by itself."),
     {"STOA_CHAT_RETENTION_DAYS", CONFIG_INT, RETENTION(days), "0", 0, 36500, false,
      "For how many days every room keeps what happens there, at most; its owner may say less. 0: "
      "for ever."},
@@ -61,6 +67,7 @@ static const struct config_setting settings[] = {
      "than a day is always kept."},
     {"STOA_CHAT_RETENTION_INTERVAL_S", CONFIG_INT, RETENTION(interval_s), "600", 1, 86400, false,
      "How soon a room is looked at again for what it need not keep, in seconds, at the earliest."},
+    LIMIT_SETTINGS(LIMITS),
 };
 
 const struct retention_settings *chat_retention(struct service *service)
@@ -131,7 +138,16 @@ static int start(struct service *service, struct str *ret_error)
                   &chat->purge);
     if (r == 0)
         r = sends_new(&chat->sends);
-    return r < 0 ? r : hub_new(service, &config->live, &config->redis, &chat->hub, ret_error);
+    if (r == 0)
+        r = hub_new(service, &config->live, &config->redis, &chat->hub, ret_error);
+    if (r == 0)
+        r = limits_new(service, &config->limits, &chat->limits, ret_error);
+    if (r == 0 && config->redis.address.n > 0)
+        r = service_open_redis(service, &config->redis, (struct redis_options){.max_queue = 0},
+                               &chat->redis, ret_error);
+    if (r == 0)
+        limits_use_redis(chat->limits, chat->redis);
+    return r;
 }
 
 struct hub *chat_hub(struct service *service)
@@ -146,6 +162,13 @@ struct sends *chat_sends(struct service *service)
     const struct chat *chat = service_state(service);
 
     return chat->sends;
+}
+
+struct limits *chat_limits(struct service *service)
+{
+    const struct chat *chat = service_state(service);
+
+    return chat->limits;
 }
 
 static void database_ready(struct service *service)
@@ -176,6 +199,8 @@ static void stop(struct service *service)
     hub_free(chat->hub);
     sends_free(chat->sends);
     edge_free(chat->edge);
+    redis_close(chat->redis); /* its thread may still use the limits */
+    limits_free(chat->limits);
     purge_free(chat->purge);
     free(chat);
 }

@@ -11,7 +11,7 @@ static void leave_room(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, LEAVE_ROOM, message->room, &query);
 
-    if (request)
+    if (request && !limit_failed(request, LIMIT_CHANGE, ""))
         submit_change(request, query, &stoa__chat__v1__leave_room_response__descriptor);
 }
 RPC_UNARY(leave_room, struct service, Stoa__Chat__V1__LeaveRoomRequest)
@@ -22,7 +22,8 @@ static void remove_member(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, REMOVE_MEMBER, message->room, &query);
 
-    if (request && request_bind_username(request, query, message->username))
+    if (request && request_bind_username(request, query, message->username) &&
+        !limit_failed(request, LIMIT_CHANGE, ""))
         submit_change(request, query, &stoa__chat__v1__remove_member_response__descriptor);
 }
 RPC_UNARY(remove_member, struct service, Stoa__Chat__V1__RemoveMemberRequest)
@@ -48,7 +49,8 @@ static void invite_member(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, INVITE_MEMBER, message->room, &query);
 
-    if (request && request_bind_username(request, query, message->username))
+    if (request && request_bind_username(request, query, message->username) &&
+        !limit_failed(request, LIMIT_CHANGE, ""))
         (void)service_query_with(call, query, on_invited, request);
 }
 RPC_UNARY(invite_member, struct service, Stoa__Chat__V1__InviteMemberRequest)
@@ -72,7 +74,8 @@ static void set_member_role(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, SET_MEMBER_ROLE, message->room, &query);
 
-    if (!request || !request_bind_username(request, query, message->username))
+    if (!request || !request_bind_username(request, query, message->username) ||
+        limit_failed(request, LIMIT_CHANGE, ""))
         return;
     db_bind_int4(query, (int32_t)message->role);
     (void)service_query_with(call, query, on_role_set, request);

@@ -135,7 +135,7 @@ static void send_message(struct service *service, struct rpc_call *call,
     const struct sends *sends = chat_sends(service);
     struct sending *sending = request_new(service, call, from->room, sizeof(*sending));
 
-    if (!sending)
+    if (!sending || limit_failed(&sending->request, LIMIT_SEND, from->message->client_id))
         return;
     sending->message = from->message;
     sending->request.message = from->message->reply_to;
@@ -166,7 +166,7 @@ static void edit_message(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, EDIT_MESSAGE, message->room, &query);
 
-    if (!request)
+    if (!request || limit_failed(request, LIMIT_CHANGE, message->client_id))
         return;
     request->message = message->seq;
     db_bind_int8(query, message->seq);
@@ -184,7 +184,7 @@ static void delete_message(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, DELETE_MESSAGE, message->room, &query);
 
-    if (!request)
+    if (!request || limit_failed(request, LIMIT_CHANGE, message->client_id))
         return;
     request->message = message->seq;
     db_bind_int8(query, message->seq);

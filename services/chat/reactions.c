@@ -64,7 +64,8 @@ static void change(struct service *service, struct rpc_call *call, enum chat_sta
     struct db_query *query;
     struct request *request = request_begin(service, call, statement, asked.room, &query);
 
-    if (!request || emoji_failed(call, asked.emoji))
+    if (!request || emoji_failed(call, asked.emoji) ||
+        limit_failed(request, LIMIT_CHANGE, asked.client_id))
         return;
     request->message = asked.message;
     request->emoji = str_of(asked.emoji);

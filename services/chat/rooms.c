@@ -76,7 +76,8 @@ static void create_room(struct service *service, struct rpc_call *call,
     struct request *request = request_begin(service, call, CREATE_ROOM, 0, &query);
 
     if (!request || text_failed(call, "room.name", room->name, true) ||
-        text_failed(call, "room.description", room->description, false))
+        text_failed(call, "room.description", room->description, false) ||
+        limit_failed(request, LIMIT_OPEN, room->client_id))
         return;
     request->reply = reply_created;
     db_bind_int4(query,
@@ -96,7 +97,8 @@ static void open_direct_room(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, OPEN_DIRECT_ROOM, 0, &query);
 
-    if (!request || !request_bind_username(request, query, message->username))
+    if (!request || !request_bind_username(request, query, message->username) ||
+        limit_failed(request, LIMIT_OPEN, ""))
         return;
     request->reply = reply_direct;
     (void)service_query_with(call, query, on_made, request);
@@ -125,7 +127,8 @@ static void update_room(struct service *service, struct rpc_call *call,
     struct request *request = request_begin(service, call, UPDATE_ROOM, message->room, &query);
 
     if (!request || (name && text_failed(call, "changes.name", changes->name, true)) ||
-        (description && text_failed(call, "changes.description", changes->description, false)))
+        (description && text_failed(call, "changes.description", changes->description, false)) ||
+        limit_failed(request, LIMIT_CHANGE, ""))
         return;
     request->reply = reply_updated;
     db_bind_text(query, name ? str_of(changes->name) : STR_NULL);
@@ -147,7 +150,7 @@ static void delete_room(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, DELETE_ROOM, message->room, &query);
 
-    if (request)
+    if (request && !limit_failed(request, LIMIT_CHANGE, ""))
         submit_change(request, query, &stoa__chat__v1__delete_room_response__descriptor);
 }
 RPC_UNARY(delete_room, struct service, Stoa__Chat__V1__DeleteRoomRequest)
@@ -158,7 +161,7 @@ static void join_room(struct service *service, struct rpc_call *call,
     struct db_query *query;
     struct request *request = request_begin(service, call, JOIN_ROOM, message->room, &query);
 
-    if (!request)
+    if (!request || limit_failed(request, LIMIT_CHANGE, ""))
         return;
     request->reply = reply_joined;
     (void)service_query_with(call, query, on_room_changed, request);
