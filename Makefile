@@ -250,6 +250,7 @@ $(OUT)/tests/test_highlight: $(OUT)/services/posts/highlight.o
 $(OUT)/tests/test_tags: $(OUT)/services/posts/tags.o
 $(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
 $(OUT)/tests/test_live: $(addprefix $(OUT)/services/chat/,window.o account_set.o live_parts.o)
+$(OUT)/tests/test_crowd: $(addprefix $(OUT)/services/chat/,crowd.o typists.o)
 $(OUT)/tests/test_task_line: $(addprefix $(OUT)/cli/task/,line.o date.o)
 $(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/,file.o paths.o task/journal.o)
 $(OUT)/tests/test_task_settings: $(addprefix $(OUT)/cli/,paths.o task/settings.o)

@@ -133,6 +133,17 @@ bool redis_get_int(const struct redis_result *result, size_t index, int64_t *ret
     return true;
 }
 
+bool redis_get_text(const struct redis_result *result, size_t index, struct str *ret)
+{
+    const struct redisReply *list = result->reply;
+
+    if (!list || list->type != REDIS_REPLY_ARRAY || index >= list->elements ||
+        list->element[index]->type != REDIS_REPLY_STRING)
+        return false;
+    *ret = (struct str){list->element[index]->str, (size_t)list->element[index]->len};
+    return true;
+}
+
 /* ---- opening and closing ---- */
 
 static int parse_address(struct redis *redis, struct str address)

@@ -85,5 +85,7 @@ int redis_unsubscribe(struct redis *redis, struct str channel) MUST_CHECK;
 
 /* The integer at an index of a list; false when the answer is no list, or has none there. */
 bool redis_get_int(const struct redis_result *result, size_t index, int64_t *ret) MUST_CHECK;
+/* The same of a string, which lives during the completion. */
+bool redis_get_text(const struct redis_result *result, size_t index, struct str *ret) MUST_CHECK;
 
 #endif

@@ -42,6 +42,20 @@ static bool channel_name(struct bus *bus, int64_t room, char ret[MAX_NAME])
     return known;
 }
 
+bool bus_key(struct bus *bus, const char *kind, int64_t room, char ret[BUS_KEY_SIZE])
+{
+    bool known;
+
+    if (!bus)
+        return false;
+    pthread_mutex_lock(&bus->lock);
+    known = bus->prefix[0] != '\0';
+    if (known)
+        snprintf(ret, BUS_KEY_SIZE, "%s%s:%lld", bus->prefix, kind, (long long)room);
+    pthread_mutex_unlock(&bus->lock);
+    return known;
+}
+
 /* The room of a channel; 0: it is not one of ours. */
 static int64_t room_of(struct bus *bus, struct str channel)
 {

@@ -10,10 +10,14 @@
 
 struct bus;
 
+#define BUS_KEY_SIZE 160
+
 enum bus_kind {
-    BUS_MESSAGE = 'M', /* a message's event, encoded, with its seq */
-    BUS_CHANGE = 'C',  /* something has changed in the room: read it */
-    BUS_PART = 'P',    /* a part without a place in the order, encoded */
+    BUS_MESSAGE = 'M',  /* a message's event, encoded, with its seq */
+    BUS_CHANGE = 'C',   /* something has changed in the room: read it */
+    BUS_PART = 'P',     /* a part without a place in the order, encoded */
+    BUS_PRESENCE = 'O', /* others are online at the instance than before */
+    BUS_TYPING = 'T',   /* somebody is typing: a part that names them */
 };
 
 struct bus_options {
@@ -38,5 +42,9 @@ bool bus_is_database(struct bus *bus, struct str identity);
 /* Any thread; they do not wait. */
 void bus_follow(struct bus *bus, int64_t room, bool follow);
 void bus_publish(struct bus *bus, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes);
+
+/* The name of a key in Redis about a room (0: about none): "presence". False: the database is not
+ * known yet, or there is no bus. */
+bool bus_key(struct bus *bus, const char *kind, int64_t room, char ret[BUS_KEY_SIZE]) MUST_CHECK;
 
 #endif

@@ -15,6 +15,9 @@ struct sends;
 struct hub *chat_hub(struct service *service);
 struct sends *chat_sends(struct service *service);
 
+/* Who is online (presence.h). */
+struct presence *chat_presence(struct service *service); /* main.c */
+
 /* How much may be done in a time (limits.h). */
 struct limits *chat_limits(struct service *service); /* main.c */
 
@@ -41,6 +44,8 @@ extern const struct rpc_handler send_message_handler, edit_message_handler, dele
 extern const struct rpc_handler add_reaction_handler, remove_reaction_handler;
 /* history.c */
 extern const struct rpc_handler list_messages_handler, list_events_handler, mark_read_handler;
+/* online.c */
+extern const struct rpc_handler get_presence_handler;
 /* export.c */
 extern const struct rpc_handler export_room_handler;
 /* search.c */

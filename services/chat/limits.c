@@ -58,8 +58,6 @@ static int read_settings(struct service *service, const struct limit_settings *s
 int limits_new(struct service *service, const struct limit_settings *settings, struct limits **ret,
                struct str *ret_error)
 {
-    /* What is counted by is a number of ours: nobody chooses it, and it is no secret. */
-    static const uint8_t secret[SHARED_RATE_SECRET_BYTES] = "limits of chat";
     const struct shared_rate_options options = {
         .entries = (size_t)settings->entries,
         .prefix = "stoa:chat:limit:",
@@ -77,9 +75,17 @@ int limits_new(struct service *service, const struct limit_settings *settings, s
         limits_free(limits);
         return r;
     }
-    shared_rate_set_secret(limits->rate, secret);
     *ret = limits;
     return 0;
+}
+
+/* What is counted by is a number of ours: nobody chooses it, and it is no secret. */
+void limits_set_database(struct limits *limits, struct str identity)
+{
+    uint8_t secret[SHARED_RATE_SECRET_BYTES] = {0};
+
+    memcpy(secret, identity.p, identity.n < sizeof(secret) ? identity.n : sizeof(secret));
+    shared_rate_set_secret(limits->rate, secret);
 }
 
 void limits_use_redis(struct limits *limits, struct redis *redis)

@@ -89,6 +89,9 @@ struct limit_settings {
 /* -ENOMEM, -EIO, -EINVAL with one line in *ret_error. */
 int limits_new(struct service *service, const struct limit_settings *settings, struct limits **ret,
                struct str *ret_error) MUST_CHECK;
+/* Which database the accounts and rooms are of: others may count in the same Redis. Until it is
+ * known, each instance counts by itself. Any thread. */
+void limits_set_database(struct limits *limits, struct str identity);
 /* Once, before the first call. */
 void limits_use_redis(struct limits *limits, struct redis *redis);
 /* After the last call and Redis. NULL is nothing. */

@@ -17,6 +17,8 @@
 #include "service/redis_settings.h"
 
 #include <sys/queue.h>
+/* What did not fit for want of memory is not there, and whoever added it looks. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 struct hub;
@@ -172,5 +174,13 @@ void hub_room_changed(struct hub *hub, int64_t room);
 /* A part that has no place in the order, for everybody who is live in the room here and at other
  * instances; may be lost. */
 void hub_announce(struct hub *hub, int64_t room, const struct rpc_packed *message);
+/* The same, for those here. */
+void hub_announce_here(struct hub *hub, int64_t room, const struct rpc_packed *message);
+
+/* Once, before the first session: what hears who follows a room. */
+struct presence;
+void hub_use_presence(struct hub *hub, struct presence *presence);
+/* NULL: there is none. */
+struct bus *hub_bus(struct hub *hub);
 
 #endif

@@ -1,4 +1,5 @@
 /* The hub: its life, its clock, and what the handlers tell it. */
+#include "limits.h"
 #include "live_internal.h"
 #include "live_parts.h"
 
@@ -51,9 +52,14 @@ void hub_room_changed(struct hub *hub, int64_t room_id)
 
 void hub_announce(struct hub *hub, int64_t room_id, const struct rpc_packed *message)
 {
+    bus_publish(hub->bus, room_id, BUS_PART, 0, rpc_packed_bytes(message));
+    hub_announce_here(hub, room_id, message);
+}
+
+void hub_announce_here(struct hub *hub, int64_t room_id, const struct rpc_packed *message)
+{
     struct room *room;
 
-    bus_publish(hub->bus, room_id, BUS_PART, 0, rpc_packed_bytes(message));
     hub_lock(hub);
     room = room_find(hub, room_id);
     if (room)
@@ -82,6 +88,12 @@ static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct
         if (entry.bytes)
             room_broadcast(room, 0, entry.bytes);
         rpc_packed_unref(entry.bytes);
+        break;
+    case BUS_PRESENCE:
+        presence_hear_change(room->hub->presence, room->id);
+        break;
+    case BUS_TYPING:
+        presence_hear_typing(room->hub->presence, room->id, bytes);
         break;
     default: /* of a version to come */
         break;
@@ -129,6 +141,7 @@ static void on_identity(void *user, const struct db_result *result)
                   LOG_S("cause", result->message));
     hub_lock(hub);
     if (identity.n > 0 && !bus_is_database(hub->bus, identity)) {
+        limits_set_database(chat_limits(hub->service), identity);
         follow_all(hub, false);
         bus_set_database(hub->bus, identity);
         follow_all(hub, true);
@@ -321,6 +334,16 @@ int hub_new(struct service *service, const struct live_settings *settings,
     else
         *ret = hub;
     return r;
+}
+
+void hub_use_presence(struct hub *hub, struct presence *presence)
+{
+    hub->presence = presence;
+}
+
+struct bus *hub_bus(struct hub *hub)
+{
+    return hub->bus;
 }
 
 const struct live_settings *hub_settings(const struct hub *hub)

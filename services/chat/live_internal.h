@@ -6,6 +6,7 @@
 #include "account_set.h"
 #include "bus.h"
 #include "live.h"
+#include "presence.h"
 #include "window.h"
 
 #include <pthread.h>
@@ -74,7 +75,8 @@ struct account_sessions {
 struct hub {
     struct service *service;
     struct live_settings settings;
-    struct bus *bus;      /* NULL: there is no other instance */
+    struct bus *bus; /* NULL: there is no other instance */
+    struct presence *presence;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* the clock has something to do */
     struct room *rooms;   /* by id */

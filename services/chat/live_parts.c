@@ -47,6 +47,36 @@ struct rpc_packed *part_ack(const char *id, int64_t room, int64_t seq)
     return rpc_pack(&r.base);
 }
 
+struct rpc_packed *part_typing(int64_t room, Stoa__Chat__V1__Author **accounts, size_t n,
+                               int32_t count)
+{
+    Stoa__Chat__V1__Typing typing = STOA__CHAT__V1__TYPING__INIT;
+    response r = RESPONSE(TYPING);
+
+    typing.room = room;
+    typing.accounts = accounts;
+    typing.n_accounts = n;
+    typing.count = count;
+    r.typing = &typing;
+    return rpc_pack(&r.base);
+}
+
+struct rpc_packed *part_presence(int64_t room, int64_t online, Stoa__Chat__V1__Author **came,
+                                 size_t n_came, Stoa__Chat__V1__Author **went, size_t n_went)
+{
+    Stoa__Chat__V1__Presence presence = STOA__CHAT__V1__PRESENCE__INIT;
+    response r = RESPONSE(PRESENCE);
+
+    presence.room = room;
+    presence.online = (int32_t)online;
+    presence.came = came;
+    presence.n_came = n_came;
+    presence.went = went;
+    presence.n_went = n_went;
+    r.presence = &presence;
+    return rpc_pack(&r.base);
+}
+
 /* A NUL-terminated copy of a string. */
 static char *text(struct arena *arena, struct str s)
 {

@@ -17,6 +17,11 @@ struct rpc_packed *part_reset(int64_t room, int64_t last_seq);
 struct rpc_packed *part_read(int64_t room, Stoa__Chat__V1__Author *account, int64_t seq);
 struct rpc_packed *part_gone(int64_t room, Stoa__Chat__V1__GoneReason reason);
 
+struct rpc_packed *part_typing(int64_t room, Stoa__Chat__V1__Author **accounts, size_t n,
+                               int32_t count);
+struct rpc_packed *part_presence(int64_t room, int64_t online, Stoa__Chat__V1__Author **came,
+                                 size_t n_came, Stoa__Chat__V1__Author **went, size_t n_went);
+
 /* The event of a message as it was sent, for everybody. */
 struct rpc_packed *part_message(int64_t room, const Stoa__Chat__V1__Message *message);
 

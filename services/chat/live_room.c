@@ -145,6 +145,8 @@ void subscription_end(struct subscription *subscription)
         room->idle_ns = clock_monotonic_ns();
     LIST_REMOVE(subscription, siblings);
     session->n_subscriptions--;
+    if (subscription->state != ASKED)
+        presence_leave(room->hub->presence, room->id, session->caller.account_id);
     if (subscription->state != ASKED && !session->ended && transport_of(subscription)->left)
         transport_of(subscription)->left(session, room->id);
     free(subscription->id);
@@ -305,6 +307,7 @@ static void begin_replay(struct subscription *subscription)
         return;
     }
     subscription->state = REPLAYING;
+    presence_enter(room->hub->presence, room->id, session->caller.account_id);
     subscription->member_since = last;
     if (transport_of(subscription)->place)
         transport_of(subscription)->place(session, room->id, subscription->seq, false);

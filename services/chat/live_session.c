@@ -1,5 +1,6 @@
 /* Sessions: their beginning and end, and what their clients ask for. An action that is what an RPC
  * does is a call of that RPC (rpc_local_new()), with all that belongs to it. */
+#include "limits.h"
 #include "live_internal.h"
 #include "live_parts.h"
 
@@ -602,6 +603,37 @@ static void unsubscribe(struct live_session *session, const char *id, int64_t ro
     hub_unlock(hub);
 }
 
+/* ---- typing ---- */
+
+static void type(struct live_session *session, const char *id, int64_t room)
+{
+    struct hub *hub = session->carrier->hub;
+    struct rpc_error error = {
+        .code = RPC_FAILED_PRECONDITION,
+        .message = STR("the connection does not follow the room"),
+        .reason = "NOT_SUBSCRIBED",
+    };
+    const struct subscription *subscription;
+    int64_t account;
+    bool may;
+
+    hub_lock(hub);
+    subscription = session_subscription(session, room);
+    account = session->caller.account_id;
+    may = subscription && subscription->state != ASKED;
+    hub_unlock(hub);
+    if (may)
+        may = limits_allow(chat_limits(hub->service), LIMIT_TYPING, account, room, "", &error);
+    if (may)
+        presence_typing(hub->presence, room, account);
+    hub_lock(hub);
+    if (!may)
+        session_refuse(session, id, room, &error);
+    else if (*id)
+        session_tell(session, part_ack(id, room, 0));
+    hub_unlock(hub);
+}
+
 /* ---- what comes ---- */
 
 /* The room that an action is about; 0: none. */
@@ -679,6 +711,9 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_READ:
         begin_read_mark(session, id, message->read);
+        break;
+    case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_TYPING:
+        type(session, id, message->typing->room);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_RENEW:
         begin_renew(session, id, message->renew);

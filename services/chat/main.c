@@ -1,6 +1,7 @@
 /* The chat service: rooms, who is in them, and what is said there. */
 #include "limits.h"
 #include "live.h"
+#include "presence.h"
 
 #include "base/log.h"
 #include "edge/edge.h"
@@ -18,6 +19,7 @@ struct chat_config {
     struct redis_settings redis;
     struct retention_settings retention;
     struct limit_settings limits;
+    struct presence_settings presence;
 };
 
 struct chat {
@@ -26,7 +28,8 @@ struct chat {
     struct sends *sends;
     struct edge *edge;
     struct limits *limits;
-    struct redis *redis; /* where they count together; NULL: each instance by itself */
+    struct presence *presence;
+    struct redis *redis; /* for limits and presence; NULL: each instance by itself */
 };
 
 #define LIVE(member) offsetof(struct chat_config, live.member)
@@ -68,6 +71,13 @@ static const struct config_setting settings[] = {
     {"STOA_CHAT_RETENTION_INTERVAL_S", CONFIG_INT, RETENTION(interval_s), "600", 1, 86400, false,
      "How soon a room is looked at again for what it need not keep, in seconds, at the earliest."},
     LIMIT_SETTINGS(LIMITS),
+    {"STOA_CHAT_PRESENCE_NAMES", CONFIG_INT, offsetof(struct chat_config, presence.names), "100", 0,
+     CROWD_MAX_NAMES, false,
+     "Where more members of a room are online, its followers are told only how many."},
+    {"STOA_CHAT_PRESENCE_INTERVAL_MS", CONFIG_INT,
+     offsetof(struct chat_config, presence.interval_ms), "2000", 100, 600000, false,
+     "How long followers of a room are told nothing after they were told who has come and gone, in "
+     "milliseconds; three times that where they are told only how many."},
 };
 
 const struct retention_settings *chat_retention(struct service *service)
@@ -111,7 +121,7 @@ static int start(struct service *service, struct str *ret_error)
         set_member_role_handler, send_message_handler,     list_messages_handler,
         edit_message_handler,    delete_message_handler,   add_reaction_handler,
         remove_reaction_handler, mark_read_handler,        search_messages_handler,
-        list_events_handler,     export_room_handler,
+        list_events_handler,     export_room_handler,      get_presence_handler,
     };
     const struct rpc_handler live_handlers[] = {connect_handler, subscribe_handler};
     const struct chat_config *config = service_config(service);
@@ -146,7 +156,14 @@ static int start(struct service *service, struct str *ret_error)
         r = service_open_redis(service, &config->redis, (struct redis_options){.max_queue = 0},
                                &chat->redis, ret_error);
     if (r == 0)
-        limits_use_redis(chat->limits, chat->redis);
+        r = presence_new(service, &config->presence, &chat->presence);
+    if (r < 0)
+        return r;
+    limits_use_redis(chat->limits, chat->redis);
+    hub_use_presence(chat->hub, chat->presence);
+    r = presence_start(chat->presence, chat->hub, hub_bus(chat->hub), chat->redis);
+    if (r < 0)
+        *ret_error = STR("no thread for who is online");
     return r;
 }
 
@@ -162,6 +179,13 @@ struct sends *chat_sends(struct service *service)
     const struct chat *chat = service_state(service);
 
     return chat->sends;
+}
+
+struct presence *chat_presence(struct service *service)
+{
+    const struct chat *chat = service_state(service);
+
+    return chat->presence;
 }
 
 struct limits *chat_limits(struct service *service)
@@ -189,6 +213,7 @@ static void stopping(struct service *service)
     const struct chat *chat = service_state(service);
 
     edge_stop(chat->edge); /* first: its sessions go on elsewhere, and are not ended */
+    presence_stop(chat->presence);
     hub_stop(chat->hub);
 }
 
@@ -196,11 +221,13 @@ static void stop(struct service *service)
 {
     struct chat *chat = service_state(service);
 
+    presence_stop(chat->presence);
+    redis_close(chat->redis); /* its thread may still use what follows */
     hub_free(chat->hub);
     sends_free(chat->sends);
     edge_free(chat->edge);
-    redis_close(chat->redis); /* its thread may still use the limits */
     limits_free(chat->limits);
+    presence_free(chat->presence);
     purge_free(chat->purge);
     free(chat);
 }

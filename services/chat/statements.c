@@ -255,6 +255,20 @@ static const char rooms_ahead[] =
 static const char database_identity[] =
     "SELECT system_identifier || '-' || current_database() FROM pg_control_system()";
 
+/* The primary key behind auth.profiles. $1: accounts. */
+static const char profiles[] =
+    "SELECT a.id, p.username, p.image FROM unnest($1) a (id)" PROFILE_OF("a.id", "p")
+    " WHERE p.username IS NOT NULL";
+
+/* members_pkey, the primary key behind auth.profiles. $3: accounts that are online, as far as they are
+ * named. No row: there is no such room. */
+static const char room_presence[] =
+    "SELECT r.my_role > 0, o.username, o.image FROM " ROOM_OF_CALLER
+    " LEFT JOIN LATERAL (SELECT p.username, p.image FROM unnest($3) a (id)"
+    "   JOIN LATERAL (SELECT FROM chat.members WHERE room_id = $2 AND account_id = a.id AND role > 0"
+    "                 OFFSET 0) m ON true" PROFILE_OF("a.id", "p")
+    "   WHERE p.username IS NOT NULL) o ON r.my_role > 0 ORDER BY o.username";
+
 /* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
  * which are sorted. $2: room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and
  * seq of the message that the page comes after, $7: how many, one more than a page. */
@@ -365,6 +379,8 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                      rooms_ahead,
                      DB_READ,
                      {DB_INT8_ARRAY, DB_INT8_ARRAY, DB_INT8_ARRAY}},
+    [PROFILES] = {"profiles", profiles, DB_READ, {DB_INT8_ARRAY}},
+    [ROOM_PRESENCE] = {"room_presence", room_presence, DB_READ, {DB_INT8, DB_INT8, DB_INT8_ARRAY}},
     [SEARCH_MESSAGES] = {"search_messages",
                          search_messages,
                          DB_READ,

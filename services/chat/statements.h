@@ -31,6 +31,8 @@ enum chat_statement {
     ROOM_EVENTS,
     ROOMS_AHEAD,
     DATABASE_IDENTITY,
+    PROFILES,
+    ROOM_PRESENCE,
     SEARCH_MESSAGES,
     SWEEP_ROOM,
     LIMIT_ROOMS,
@@ -130,6 +132,12 @@ enum ahead_column { AHEAD_ROOM, AHEAD_LAST_SEQ, AHEAD_FIRST_SEQ };
 
 /* SEARCH_MESSAGES: may read NULL: there is no such room. */
 #define SEARCH_ROOM MESSAGE_COLUMNS_END
+
+/* PROFILES */
+enum profile_column { PROFILE_ID, PROFILE_USERNAME, PROFILE_IMAGE };
+
+/* ROOM_PRESENCE: all but the first NULL when nobody is named. */
+enum presence_column { PRESENCE_MAY_READ, PRESENCE_USERNAME, PRESENCE_IMAGE };
 
 /* ADD_REACTION, REMOVE_REACTION */
 enum reaction_column { REACTION_COUNT = 1, REACTION_MINE };

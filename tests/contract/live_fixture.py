@@ -32,13 +32,19 @@ class Ended(Exception):
 class Client:
     """What both transports have."""
 
+    # Whether it takes what it hears of who is online, which comes at any time; else that is passed over.
+    presence = False
+
     def __init__(self):
         self._ids = itertools.count(1)
         self.backlog = []  # what was passed over by answer()
 
     def next(self):
         """(part, value) of the next message."""
-        return self.backlog.pop(0) if self.backlog else part_of(self.receive())
+        while True:
+            message = self.backlog.pop(0) if self.backlog else part_of(self.receive())
+            if self.presence or message[0] != "presence":
+                return message
 
     def expect(self, part):
         """The value of the next message, which is such a part."""
@@ -81,12 +87,16 @@ class Client:
         return self.until_live(room)
 
     def until_live(self, room):
-        events = []
+        events, passed = [], []
         while True:
             name, value = self.next()
             assert value["room"] == room, (name, value)
             if name == "live":
+                self.backlog = passed + self.backlog
                 return events
+            if name == "presence":
+                passed.append((name, value))
+                continue
             assert name == "event", (name, value)
             events.append(value["event"])
 
@@ -174,6 +184,8 @@ class WebSocketLive(Client):
 class GrpcEvents:
     """Subscribe over gRPC."""
 
+    presence = False  # as a Client's
+
     def __init__(self, contract, channel, token, room, after=None):
         self._method = contract.method(LIVE, "Subscribe")
         call = channel.unary_stream(
@@ -192,7 +204,8 @@ class GrpcEvents:
         except grpc.RpcError as error:
             raise Ended(error.code().name, error.details()) from None
         self.last_id = message.get("seq", self.last_id)
-        return part_of(message)
+        part = part_of(message)
+        return part if self.presence or part[0] != "presence" else self.next()
 
     def close(self):
         self._call.cancel()
@@ -200,6 +213,8 @@ class GrpcEvents:
 
 class ServerSentEvents:
     """Subscribe at a gateway. last_id: of the latest event that had one, as a browser keeps it."""
+
+    presence = False  # as a Client's
 
     def __init__(self, port, token, room, after=None, last_id=None):
         self.last_id = last_id
@@ -224,7 +239,8 @@ class ServerSentEvents:
         if fields.get("event") == "error":
             raise Ended("error", json.loads(fields["data"]))
         self.last_id = fields.get("id", self.last_id)
-        return part_of(json.loads(fields["data"]))
+        part = part_of(json.loads(fields["data"]))
+        return part if self.presence or part[0] != "presence" else self.next()
 
     def close(self):
         self._connection.close()

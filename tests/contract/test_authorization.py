@@ -168,6 +168,7 @@ RULES = {
     "/stoa.chat.v1.RoomService/SearchMessages": Rule(ACCOUNTS, lambda w, _: {"query": "hello"}),
     "/stoa.chat.v1.RoomService/ListEvents": Rule(ACCOUNTS, room),
     "/stoa.chat.v1.RoomService/ExportRoom": Rule(ACCOUNTS, room),
+    "/stoa.chat.v1.RoomService/GetPresence": Rule(ACCOUNTS, room),
 }
 
 # ---- what is whose ----

@@ -295,7 +295,7 @@ NEEDS = {
         "ListMessages": {}, "ListEvents": {}, "ListMembers": {}, "MarkRead": {"seq": "1"},
         "SearchMessages": {"query": "secret"}, "SendMessage": {"message": {"text": "x", "clientId": "same"}},
         "AddReaction": {"seq": "", "emoji": "+1"}, "RemoveReaction": {"seq": "", "emoji": "+1"},
-        "ExportRoom": {}, "LeaveRoom": {},
+        "ExportRoom": {}, "GetPresence": {}, "LeaveRoom": {},
     },
     MODERATOR: {
         "UpdateRoom": {"changes": {"name": "Other"}}, "InviteMember": {"username": "guest"},

@@ -1411,12 +1411,14 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_EVENTS, "1, 1, 20000, 50", 700},
         {ROOM_EVENTS, "0, 1, 20000, 50, false", 700},
         {ROOM_EVENTS, "0, 1, 59990, 1000, true", 1600}, /* 100 events and 4,000 members */
-        {ROOMS_AHEAD, "'{1,2,77,9999}', '{1,60000,0,0}'", 40},
+        {ROOMS_AHEAD, "'{1,2,77,9999}', '{1,60000,0,0}', '{1,1,1,1}'", 40},
         {DATABASE_IDENTITY, NULL, 20},
         {SEARCH_MESSAGES,
          "1, NULL, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21", 3500},
         {SEARCH_MESSAGES, "1, 1, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21",
          80},
+        {PROFILES, "'{2000,2010,2020,2030,2040,2050,2060,2070,2080,2090}'", 60},
+        {ROOM_PRESENCE, "1, 1, '{2000,2010,2020,2030,2040,2050,2060,2070,2080,2090}'", 100},
         {SWEEP_ROOM, "0, 0, 600",
          25000},                    /* removes a batch: what is written costs, not what stays */
         {LIMIT_ROOMS, NULL, 20000}, /* a batch of rooms */
