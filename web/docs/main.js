@@ -2,10 +2,11 @@
 import { h, prose } from "./dom.js";
 import { badge, operationsOf, operationView } from "./operation.js";
 import { schemaView } from "./schema.js";
+import { bindTheme } from "./theme.js";
 
 const $ = (id) => document.getElementById(id);
 
-// ---- settings that outlive a reload, in this tab only for the token ----
+// ---- what outlives a reload, in this tab ----
 
 function setUpToken() {
   const input = $("token");
@@ -19,20 +20,6 @@ function setUpToken() {
     event.currentTarget.textContent = shown ? "Show" : "Hide";
   });
   return () => input.value.trim();
-}
-
-function setUpTheme() {
-  const select = $("theme");
-  const apply = () => {
-    if (select.value === "system") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = select.value;
-  };
-  select.value = localStorage.getItem("theme") ?? "system";
-  select.addEventListener("change", () => {
-    localStorage.setItem("theme", select.value);
-    apply();
-  });
-  apply();
 }
 
 // ---- the page ----
@@ -105,7 +92,7 @@ async function load() {
   return response.json();
 }
 
-setUpTheme();
+bindTheme($("theme"));
 const getToken = setUpToken();
 try {
   show(await load(), getToken);
