@@ -16,7 +16,7 @@ function element(node) {
 function link({ href, picture }, inside) {
   const elsewhere = !/^[/#]/.test(href);
   const attributes = elsewhere ? { href, rel: "nofollow ugc noopener noreferrer", target: "_blank" } : { href };
-  return h("a", attributes, picture ? ["🖼 ", inside] : inside);
+  return h("a", attributes, picture ? ["Picture: ", inside] : inside);
 }
 
 export const renderArticle = (text) => h("div", { class: "prose" }, parse(text).map(element));

@@ -1,0 +1,334 @@
+// Chat as the views see it: rooms, timelines, who writes, who is there, who has read; and what one can do. It holds the
+// connection and puts what comes where it belongs. No DOM.
+
+import { newId } from "../ids.js";
+import { Connection } from "./connection.js";
+import { PAGE } from "./rest.js";
+import { Rooms } from "./rooms.js";
+import { Timeline } from "./timeline.js";
+
+/** Timelines that stay loaded. */
+const KEPT = 6;
+/** Rooms that one was invited to are found so often, and when the connection comes back. */
+const REFRESH_MS = 60000;
+/** The server says so every few seconds while somebody types. */
+const TYPING_MS = 6000;
+const SAY_TYPING_MS = 3000;
+const READ_MS = 700;
+
+export class ChatClient {
+  /** me: the account's username; rest: rest.js; the others as Connection has them. */
+  constructor({ me, rest, open, token, clock }) {
+    Object.assign(this, { me, rest, clock });
+    this.rooms = new Rooms(me);
+    this.timelines = new Map();
+    /** room -> {names, count, until} */
+    this.typing = new Map();
+    /** room -> {online, names: Set} */
+    this.presence = new Map();
+    /** room -> Map username -> seq */
+    this.reads = new Map();
+    this.listeners = new Set();
+    this.readTimers = new Map();
+    this.saidTyping = new Map();
+    this.connection = new Connection({
+      open,
+      token,
+      rest,
+      clock,
+      heard: {
+        state: () => this.stateChanged(),
+        event: (room, event) => this.happened(room, event),
+        read: (room, { account, seq }) => this.somebodyRead(room, account.username, Number(seq)),
+        typing: (room, what) => this.somebodyTypes(room, what),
+        presence: (room, what) => this.present(room, what),
+        reset: (room) => this.reload(room).catch((error) => this.tell("trouble", { error })),
+        gone: (room) => this.lost(room),
+        signedOut: () => {},
+      },
+    });
+  }
+
+  // ---- life ----
+
+  async start() {
+    await this.refresh();
+    this.connection.start();
+    this.again();
+  }
+
+  stop() {
+    this.clock.clearTimeout(this.refreshTimer);
+    for (const timer of this.readTimers.values()) this.clock.clearTimeout(timer);
+    this.connection.stop();
+    this.listeners.clear();
+  }
+
+  /** f(type, detail): "state", "rooms", "room" {room, change}, "typing", "presence", "read" {room}, "gone" {room}, "trouble" {error} */
+  listen(f) {
+    this.listeners.add(f);
+    return () => this.listeners.delete(f);
+  }
+
+  tell(type, detail = {}) {
+    for (const listener of this.listeners) listener(type, detail);
+  }
+
+  again() {
+    this.clock.clearTimeout(this.refreshTimer);
+    this.refreshTimer = this.clock.setTimeout(async () => {
+      await this.refresh().catch(() => {
+        // The connection says that there is none.
+      });
+      this.again();
+    }, REFRESH_MS);
+  }
+
+  /** The rooms as the server has them: new ones are subscribed. */
+  async refresh() {
+    const listed = await this.rest.mine();
+    const ids = new Set(listed.map((room) => room.id));
+    for (const room of listed) this.admit(room);
+    for (const id of [...this.rooms.byId.keys()]) if (!ids.has(id)) this.lost(id);
+    this.tell("rooms");
+  }
+
+  admit(room) {
+    const { lastSeq } = room;
+    const known = this.rooms.get(room.id) !== undefined;
+    const admitted = this.rooms.put(room);
+    if (!known) this.connection.subscribe(room.id, lastSeq);
+    return admitted;
+  }
+
+  // ---- rooms ----
+
+  /** A room of the account's, or one that it may look at, to join. */
+  async room(id) {
+    return this.rooms.get(id) ?? this.rest.get(id);
+  }
+
+  async join(id) {
+    const room = this.admit(await this.rest.join(id));
+    this.tell("rooms");
+    return room;
+  }
+
+  async create(fields) {
+    const room = this.admit(await this.rest.create(fields));
+    this.tell("rooms");
+    return room;
+  }
+
+  async direct(username) {
+    const room = this.admit(await this.rest.direct(username));
+    this.tell("rooms");
+    return room;
+  }
+
+  async update(id, changes) {
+    this.rooms.put(await this.rest.update(id, changes));
+    this.tell("rooms");
+  }
+
+  async leave(id) {
+    await this.rest.leave(id);
+    this.lost(id);
+  }
+
+  async destroy(id) {
+    await this.rest.destroy(id);
+    this.lost(id);
+  }
+
+  // ---- history ----
+
+  /** The timeline of a room of the account's, with its latest messages. */
+  async open(id) {
+    let timeline = this.timelines.get(id);
+    this.timelines.delete(id);
+    if (!timeline) timeline = new Timeline(id, this.me);
+    // The one that was used last is the last to go.
+    this.timelines.set(id, timeline);
+    for (const [other, one] of this.timelines) {
+      if (this.timelines.size <= KEPT) break;
+      if (one.pending.length === 0 && other !== id) this.timelines.delete(other);
+    }
+    if (timeline.seq === null) timeline.load(await this.rest.history(id), PAGE);
+    return timeline;
+  }
+
+  async older(timeline) {
+    return timeline.prepend(await this.rest.history(timeline.room, timeline.messages[0]?.seq), PAGE);
+  }
+
+  /** After too long an absence the log is not given on: what is now is read anew, and from there it goes on. */
+  async reload(id) {
+    const timeline = this.timelines.get(id);
+    const history = await this.rest.history(id);
+    if (timeline) timeline.load(history, PAGE);
+    this.rooms.put(await this.rest.get(id));
+    this.connection.subscribe(id, Number(history.lastSeq));
+    this.tell("room", { room: id, change: { kind: "reloaded" } });
+    this.tell("rooms");
+  }
+
+  // ---- doing ----
+
+  send(timeline, text, replyTo) {
+    const one = timeline.write({ clientId: newId(), text, replyTo, createdAt: new Date(this.clock.now()).toISOString() });
+    this.transmit(timeline, one);
+    return one;
+  }
+
+  /** Once more what has failed; it is the same message still. */
+  resend(timeline, one) {
+    one.state = "sending";
+    this.transmit(timeline, one);
+    this.tell("room", { room: timeline.room, change: { kind: "pending" } });
+  }
+
+  async transmit(timeline, { clientId, text, replyTo }) {
+    const action = { kind: "send", room: timeline.room, clientId, text };
+    if (replyTo !== null) action.replyTo = String(replyTo);
+    this.saidTyping.delete(timeline.room);
+    try {
+      const { seq } = await this.connection.act(action);
+      timeline.acknowledged(clientId, seq);
+    } catch (error) {
+      timeline.failed(clientId, error.message);
+    }
+    this.tell("room", { room: timeline.room, change: { kind: "pending" } });
+  }
+
+  edit(room, seq, text) {
+    return this.connection.act({ kind: "edit", room, clientId: newId(), seq: String(seq), text });
+  }
+
+  remove(room, seq) {
+    return this.connection.act({ kind: "delete", room, clientId: newId(), seq: String(seq) });
+  }
+
+  react(room, seq, emoji, remove) {
+    return this.connection.act({ kind: "react", room, clientId: newId(), seq: String(seq), emoji, remove });
+  }
+
+  /** Somebody types here; said no more often than is of use. */
+  types(room) {
+    const now = this.clock.now();
+    if (now - (this.saidTyping.get(room) ?? -Infinity) < SAY_TYPING_MS) return;
+    if (this.connection.tell({ typing: { room } })) this.saidTyping.set(room, now);
+  }
+
+  /** Everything up to seq has been seen. Several in a short time are told as one. */
+  read(id, seq) {
+    const room = this.rooms.get(id);
+    if (!room || seq <= room.readSeq) return;
+    this.rooms.read(id, seq);
+    this.tell("rooms");
+    if (this.readTimers.has(id)) return;
+    this.readTimers.set(
+      id,
+      this.clock.setTimeout(() => {
+        this.readTimers.delete(id);
+        const { readSeq } = this.rooms.get(id) ?? room;
+        if (this.connection.tell({ read: { room: id, seq: String(readSeq) } })) return;
+        // A mark that is lost is set again with the next message.
+        this.rest.markRead(id, readSeq).catch(() => {});
+      }, READ_MS),
+    );
+  }
+
+  // ---- what comes ----
+
+  stateChanged() {
+    const { state } = this.connection;
+    if (state === "live" && this.before === "waiting") {
+      this.refresh().catch((error) => this.tell("trouble", { error }));
+    }
+    if (state === "live" || state === "waiting") this.before = state;
+    if (state !== "live") {
+      this.typing.clear();
+      this.presence.clear();
+    }
+    this.tell("state");
+  }
+
+  happened(id, event) {
+    const outcome = this.rooms.apply(id, event);
+    if (event.kind === "EVENT_KIND_MESSAGE") this.typingEnded(id, event.message.author?.username);
+    const change = this.timelines.get(id)?.apply(event) ?? { kind: "none", event };
+    this.tell("room", { room: id, change });
+    this.tell("rooms");
+    if (outcome === "left") this.lost(id);
+    if (outcome === "stale") this.refreshRoom(id);
+  }
+
+  async refreshRoom(id) {
+    try {
+      const room = await this.rest.get(id);
+      const known = this.rooms.get(id);
+      if (!known) return;
+      // The server's count is the newer one here.
+      Object.assign(known, room.lastSeq >= known.lastSeq ? room : { name: room.name, description: room.description });
+      this.tell("rooms");
+    } catch (error) {
+      this.tell("trouble", { error });
+    }
+  }
+
+  somebodyRead(id, username, seq) {
+    if (username === this.me) {
+      if (this.rooms.read(id, seq) === "stale") this.refreshRoom(id);
+      this.tell("rooms");
+      return;
+    }
+    if (!this.reads.has(id)) this.reads.set(id, new Map());
+    const marks = this.reads.get(id);
+    marks.set(username, Math.max(seq, marks.get(username) ?? 0));
+    this.tell("read", { room: id });
+  }
+
+  somebodyTypes(id, { accounts, count }) {
+    const names = accounts.map((account) => account.username).filter((name) => name !== this.me);
+    const others = (count || accounts.length) - (accounts.length - names.length);
+    if (others <= 0) this.typing.delete(id);
+    else this.typing.set(id, { names, count: others, until: this.clock.now() + TYPING_MS });
+    this.tell("typing", { room: id });
+    this.clock.setTimeout(() => {
+      const known = this.typing.get(id);
+      if (!known || known.until > this.clock.now()) return;
+      this.typing.delete(id);
+      this.tell("typing", { room: id });
+    }, TYPING_MS);
+  }
+
+  typingEnded(id, username) {
+    const known = this.typing.get(id);
+    if (!known?.names.includes(username)) return;
+    known.names = known.names.filter((name) => name !== username);
+    known.count--;
+    if (known.count <= 0) this.typing.delete(id);
+    this.tell("typing", { room: id });
+  }
+
+  present(id, { online, came, went }) {
+    if (!this.presence.has(id)) this.presence.set(id, { online: 0, names: new Set() });
+    const known = this.presence.get(id);
+    known.online = online;
+    for (const account of came ?? []) known.names.add(account.username);
+    for (const account of went ?? []) known.names.delete(account.username);
+    this.tell("presence", { room: id });
+  }
+
+  lost(id) {
+    this.connection.unsubscribe(id);
+    this.timelines.delete(id);
+    for (const map of [this.typing, this.presence, this.reads]) map.delete(id);
+    if (this.rooms.remove(id)) {
+      this.tell("gone", { room: id });
+      this.tell("rooms");
+    }
+  }
+}
+
