@@ -1,54 +1,29 @@
 """/docs/ in Chromium: `make test-docs`. Not a part of `make test`, which needs no browser."""
 import json
-import shutil
 import urllib.request
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from browser_fixture import Window, start_chromium
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
-
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1400,1000",
-)
+from selenium.webdriver.support.ui import Select
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
+    driver = start_chromium(tmp_path_factory.mktemp("chromium"))
     yield driver
     driver.quit()
 
 
-class Page:
+class Page(Window):
     def __init__(self, driver, base):
-        self.driver = driver
+        super().__init__(driver)
         driver.get(base + "/docs/")
         driver.execute_script("sessionStorage.clear(); localStorage.clear()")
         driver.get(base + "/docs/")
         self.wait("#content details.operation")
         driver.get_log("browser")
-
-    def all(self, selector):
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector):
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def until(self, holds):
-        return WebDriverWait(self.driver, 30, poll_frequency=0.05).until(lambda _: holds())
-
-    def wait(self, selector):
-        return self.until(lambda: next((e for e in self.all(selector) if e.is_displayed()), None))
 
     def open(self, operation):
         summary = self.one(f"#{operation} > summary")
@@ -66,10 +41,6 @@ class Page:
         line = self.until(lambda: next((e for e in self.all(f"#{operation} .status.good, #{operation} .status.bad")), None))
         body = self.wait(f"#{operation} .answer pre.json").text
         return line.text, json.loads(body)
-
-    def faults(self):
-        """What the browser complains about; an answer of 400 and more is none of the page's."""
-        return [e for e in self.driver.get_log("browser") if e["level"] == "SEVERE" and "status of 4" not in e["message"]]
 
 
 @pytest.fixture
@@ -99,8 +70,7 @@ def test_everything_is_there(page, suite):
 
 def test_on_a_phone(page):
     """390 px wide: nothing is wider than the page, and what opens and closes has its triangle beside its name."""
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.size(390, 844, mobile=True)
     try:
         page.open("CreateArticle")
         assert page.driver.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]

@@ -33,8 +33,8 @@ const AGAIN = new Set([1000, 1001, 1012]);
 
 /** The server has refused an action. */
 export class Refused extends Error {
-  constructor({ code, reason, message }) {
-    super(message || "The server has refused it.");
+  constructor({ code, reason, message, violations }) {
+    super(violations?.[0]?.description || message || "The server has refused it.");
     this.name = "Refused";
     this.code = code;
     this.reason = reason ?? "";
@@ -106,10 +106,11 @@ export class Connection {
     return answer;
   }
 
-  /** Whatever is lost when there is no connection. */
+  /** {typing: {room}} or {read: {room, seq}}; lost, and false, when there is no connection. */
   tell(message) {
-    if (this.state === "live") this.transmit(message);
-    return this.state === "live";
+    if (this.state !== "live") return false;
+    this.transmit({ id: `told-${++this.serial}`, ...message });
+    return true;
   }
 
   renew(accessToken) {
@@ -291,8 +292,9 @@ export class Connection {
     const delay = Number(error.retryAfterMs) || FIRST_DELAY_MS * 2;
     if (this.outbox.has(id)) {
       this.actionFailed(id, error, delay);
-    } else if (id?.startsWith("subscribe-") && this.rooms.has(room)) {
-      if (PASSING.has(error.code)) this.at(`subscribe ${room}`, delay, () => this.rooms.has(room) && this.state === "live" && this.sendSubscribe(room));
+    } else if ((!id || id.startsWith("subscribe-")) && this.rooms.has(room)) {
+      // Without an id: a room that is followed could not be read. To ask again shows what is the matter.
+      if (!id || PASSING.has(error.code)) this.at(`subscribe ${room}`, delay, () => this.rooms.has(room) && this.state === "live" && this.sendSubscribe(room));
       else if (this.rooms.delete(room)) this.heard.gone(room, error.reason);
     }
   }

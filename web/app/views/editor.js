@@ -116,7 +116,7 @@ function editor(thing) {
   const preview = previewOf(known);
   const buttons = h("div", { class: "buttons" }, thing.buttons.map((one) => h("button", { type: "submit", name: one.name, class: one.kind ?? "" }, one.text)), preview, thing.extra?.());
   const submit = async (event) => {
-    if (event.detail instanceof Function) return event.detail();
+    if (typeof event.detail === "function") return event.detail();
     const pressed = thing.buttons.find((one) => one.name === event.submitter?.name) ?? thing.buttons[0];
     return save(pressed.work, (next) => pressed.then?.(next, state));
   };
