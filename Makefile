@@ -527,11 +527,13 @@ compose-test: ## deploy/compose.yaml seen running: images, health, the contract 
 	@$(BIG_MAKE) $(BUILD)/api.binpb
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -x -rP tests/compose/compose_suite.py
 
-.PHONY: test-docs
+.PHONY: test-docs test-page
 test-docs: ## the page /docs/ in Chromium
+test-page: ## the page at / in Chromium, in the windows of two people
+test-docs test-page: test-%:
 	@deploy/install-packages build run test browser
 	@$(MAKE) --no-print-directory build
-	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_docs.py
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_$*.py
 
 .PHONY: bench bench-chat bench-codec bench-flood bench-pages bench-task
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)

@@ -104,14 +104,19 @@ function put(route, view, scroll) {
   window.scrollTo(0, scroll);
 }
 
-/** Focus goes to the new content, so that the keyboard goes on there and a screen reader begins to read. */
-function focusContent(view) {
+/**
+ * Focus goes to the new content, so that the keyboard goes on there and a screen reader begins to read; after a load
+ * of the whole page only to a field that waits to be filled.
+ */
+function focusContent(view, whole) {
   const target = view.node.querySelector("[data-focus]") ?? view.node.querySelector("h1") ?? main;
-  if (!target.matches("input, textarea, a, button")) target.setAttribute("tabindex", "-1");
+  const control = target.matches("input, textarea");
+  if (whole && !control) return;
+  if (!control) target.setAttribute("tabindex", "-1");
   target.focus({ preventScroll: true });
 }
 
-async function show(route, { focus = true, from = null } = {}) {
+async function show(route, { focus = true, whole = false, from = null } = {}) {
   load?.abort();
   load = new AbortController();
   const { signal } = load;
@@ -135,7 +140,7 @@ async function show(route, { focus = true, from = null } = {}) {
       return;
     }
     put(match(location.pathname, location.search), view, 0);
-    if (focus) focusContent(view);
+    if (focus) focusContent(view, whole);
     announce(view.title);
     const anchor = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (anchor) anchor.scrollIntoView();
@@ -197,5 +202,5 @@ export function startNavigation() {
     if (!event.state) history.replaceState({ key }, "");
     show(match(location.pathname, location.search), { from: kept.get(key) ?? null });
   });
-  return show(match(location.pathname, location.search), { focus: false });
+  return show(match(location.pathname, location.search), { whole: true });
 }

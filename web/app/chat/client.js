@@ -30,6 +30,8 @@ export class ChatClient {
     this.reads = new Map();
     this.listeners = new Set();
     this.readTimers = new Map();
+    /** room -> read mark that was set without a connection */
+    this.untold = new Map();
     this.saidTyping = new Map();
     this.connection = new Connection({
       open,
@@ -220,29 +222,39 @@ export class ChatClient {
     if (this.connection.tell({ typing: { room } })) this.saidTyping.set(room, now);
   }
 
-  /** Everything up to seq has been seen. Several in a short time are told as one. */
+  /** Everything up to seq has been seen. Told at once; what follows soon after that, as one. */
   read(id, seq) {
     const room = this.rooms.get(id);
     if (!room || seq <= room.readSeq) return;
     this.rooms.read(id, seq);
     this.tell("rooms");
-    if (this.readTimers.has(id)) return;
-    this.readTimers.set(
-      id,
-      this.clock.setTimeout(() => {
-        this.readTimers.delete(id);
-        const { readSeq } = this.rooms.get(id) ?? room;
-        if (this.connection.tell({ read: { room: id, seq: String(readSeq) } })) return;
-        // A mark that is lost is set again with the next message.
-        this.rest.markRead(id, readSeq).catch(() => {});
-      }, READ_MS),
-    );
+    if (!this.readTimers.has(id)) this.tellRead(id, seq);
+  }
+
+  tellRead(id, seq) {
+    if (!this.connection.tell({ read: { room: id, seq: String(seq) } })) this.untold.set(id, seq);
+    const again = () => {
+      this.readTimers.delete(id);
+      const { readSeq } = this.rooms.get(id) ?? {};
+      if (readSeq > seq) this.tellRead(id, readSeq);
+    };
+    this.readTimers.set(id, this.clock.setTimeout(again, READ_MS));
+  }
+
+  tellUntold() {
+    for (const [id, seq] of this.untold) {
+      this.untold.delete(id);
+      if (this.connection.tell({ read: { room: id, seq: String(seq) } })) continue;
+      // Without WebSockets; and kept for the next time when that fails as well.
+      this.rest.markRead(id, seq).catch(() => this.untold.set(id, Math.max(seq, this.untold.get(id) ?? 0)));
+    }
   }
 
   // ---- what comes ----
 
   stateChanged() {
-    const { state } = this.connection;
+    const { state, polling } = this.connection;
+    if (state === "live" || polling) this.tellUntold();
     if (state === "live" && this.before === "waiting") {
       this.refresh().catch((error) => this.tell("trouble", { error }));
     }

@@ -106,7 +106,8 @@ export function messageList(client, timeline, room, on, may) {
     beginning.textContent = timeline.complete ? "This is where the room begins." : "";
     if (stick) scroll.scrollTop = scroll.scrollHeight;
     else if (anchor?.isConnected) scroll.scrollTop += anchor.getBoundingClientRect().top - before;
-    if (!current?.isConnected) setCurrent(rows().at(-1) ?? null);
+    // Whoever comes into the list comes to the latest.
+    if (!current?.isConnected || !list.contains(document.activeElement)) setCurrent(rows().at(-1) ?? null);
     noteSeen();
   };
 
@@ -175,12 +176,13 @@ export function messageList(client, timeline, room, on, may) {
     current?.setAttribute("tabindex", "0");
   }
 
+  /** Shows what can be done with a message, or with none (null). */
   function activate(row) {
     if (row === active) return;
     active?.querySelector(".tools")?.remove();
     for (const chip of active?.querySelectorAll(".reaction, .message-author") ?? []) chip.setAttribute("tabindex", "-1");
     active = row;
-    const message = messageOf(row);
+    const message = row && messageOf(row);
     if (!message || message.deletedAt) return;
     row.append(toolbar(message, { ...on, edit: may.edit(message) ? on.edit : null, remove: may.remove(message) ? on.remove : null }));
     for (const chip of row.querySelectorAll(".reaction, .message-author")) chip.setAttribute("tabindex", "0");
@@ -196,6 +198,13 @@ export function messageList(client, timeline, room, on, may) {
     if (!row) return;
     setCurrent(row);
     activate(row);
+  });
+  list.addEventListener("focusout", (event) => {
+    const to = event.relatedTarget;
+    // Not for a dialog, which gives the focus back.
+    if (!to || list.contains(to) || to.closest("dialog")) return;
+    activate(null);
+    setCurrent(rows().at(-1) ?? null);
   });
   list.addEventListener("keydown", (event) => {
     const row = event.target.closest("li[data-seq]");

@@ -34,6 +34,8 @@ export class Rooms {
   /** As the server lists them. A room that is known already keeps what has happened in it since. */
   put(room) {
     const known = this.byId.get(room.id);
+    // What is read here and not yet told there.
+    if (known && known.readSeq > room.readSeq && known.lastSeq === room.lastSeq) Object.assign(room, { readSeq: known.readSeq, unread: known.unread });
     if (known && known.lastSeq > room.lastSeq) Object.assign(room, { lastSeq: known.lastSeq, activeAt: known.activeAt, unread: known.unread, readSeq: known.readSeq });
     if (known) Object.assign(known, room);
     else this.byId.set(room.id, room);
