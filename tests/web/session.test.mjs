@@ -115,6 +115,8 @@ test("sign in, renew in time, sign out", async () => {
   const first = await tab.session.token();
   await world.clock.pass(LIFETIME_S * 1000);
   assert.notEqual(await tab.session.token(), first);
+  // Those who hold the token elsewhere hear of the next one.
+  assert.equal(tab.heard.at(-1).why, "renewed");
   await world.clock.pass(24 * 3600 * 1000);
   assert.equal(world.reused, 0);
   assert.equal(tab.session.status, "in");

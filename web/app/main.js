@@ -21,6 +21,7 @@ document.getElementById("search").addEventListener("submit", (event) => {
 await session.start();
 drawFrame(session);
 session.listen(({ status, why }) => {
+  if (why === "renewed") return;
   drawFrame(session);
   // Nothing of the one account may stay beside the other.
   if (why === "other") location.reload();

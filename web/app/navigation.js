@@ -3,6 +3,7 @@
 // A view is an async function ({params, query, signal}) -> {title, node, update?, leave?}. update(route) takes over
 // another address of the same module's, instead of a new view; leave() ends what it began.
 
+import { Unreachable } from "./api.js";
 import { changes, session } from "./context.js";
 import { drawFrame } from "./frame.js";
 import { href, isOurs, match } from "./routes.js";
@@ -78,7 +79,10 @@ async function viewOf(route, signal) {
     return viewOf(match(location.pathname, location.search), signal);
   }
   try {
-    return await (await module())[name]({ ...route, signal });
+    const loaded = await module().catch((error) => {
+      throw new Unreachable(error);
+    });
+    return await loaded[name]({ ...route, signal });
   } catch (error) {
     if (signal.aborted) throw error;
     return failure(error, route);
@@ -99,6 +103,7 @@ function put(route, view, scroll) {
   shown = { route, view, key };
   document.title = view.title === "Stoa" ? "Stoa" : `${view.title} · Stoa`;
   document.body.dataset.view = isChat(route.name) ? "chat" : route.name;
+  document.getElementById("search-words").value = route.name === "search" ? (route.query.q ?? "") : "";
   main.replaceChildren(view.node);
   drawFrame(session);
   window.scrollTo(0, scroll);
@@ -125,7 +130,7 @@ async function show(route, { focus = true, whole = false, from = null } = {}) {
     put(from.route, from.view, from.scroll);
     return;
   }
-  if (shown?.view.update && isChat(route.name) && isChat(shown.route.name)) {
+  if (session.status !== "out" && shown?.view.update && isChat(route.name) && isChat(shown.route.name)) {
     shown.route = route;
     shown.key = key;
     await shown.view.update(route);

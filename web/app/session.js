@@ -54,7 +54,10 @@ export class Session {
     channel.onmessage = (event) => this.hear(event.data);
   }
 
-  /** f({status, account, why}) at every change. why: "signed-out", "ended" (by the server), "other" (another account). */
+  /**
+   * f({status, account, why}) at every change. why: "signed-out", "ended" (by the server), "other" (another account),
+   * "renewed" (another token, and nothing else).
+   */
   listen(f) {
     this.listeners.add(f);
     return () => this.listeners.delete(f);
@@ -175,7 +178,7 @@ export class Session {
     this.expires = this.clock.now() + lifetime;
     this.account = accountOf(user);
     this.schedule(Math.max(1000, (lifetime * 2) / 3));
-    this.become("in", other ? "other" : "");
+    this.become("in", other ? "other" : this.status === "in" ? "renewed" : "");
   }
 
   leave(why) {

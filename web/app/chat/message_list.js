@@ -11,7 +11,7 @@ const SAY_MS = 1000;
 /** More than that at once is said as a number. */
 const SAY_MOST = 3;
 
-/** on: {older(), seen(seq), react, moreReactions, reply, edit, remove, resend, discard}; may: {edit(message), remove(message)} */
+/** on: {older() (how many came, or undefined), seen(seq), react, moreReactions, reply, edit, remove, resend, discard}; may: {edit(message), remove(message)} */
 export function messageList(client, timeline, room, on, may) {
   const list = h("ol", { class: "plain messages", "aria-label": "Messages. Arrow keys go through them; R replies, E edits, Delete deletes, Plus reacts." });
   const beginning = h("p", { class: "beginning" });
@@ -143,10 +143,10 @@ export function messageList(client, timeline, room, on, may) {
     if (loading || timeline.complete || timeline.messages.length === 0) return;
     loading = true;
     beginning.textContent = "Loading …";
-    await on.older();
+    const count = await on.older();
     loading = false;
     draw();
-    if (scroll.scrollTop < NEAR_START && !timeline.complete) loadOlder();
+    if (count > 0 && scroll.scrollTop < NEAR_START) loadOlder();
   };
 
   scroll.addEventListener("scroll", () => {

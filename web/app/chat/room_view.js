@@ -81,9 +81,10 @@ export async function roomView(client, id, { replaced }) {
   const typing = h("p", { class: "typing" });
   const trouble = async (work) => {
     try {
-      await work();
+      return await work();
     } catch (error) {
       toast(error.name === "Refused" || error.name === "Error" ? error.message : explain(error), "bad");
+      return undefined;
     }
   };
   const may = {

@@ -126,7 +126,6 @@ export const tag = ({ params, signal }) =>
 
 export async function search({ query, signal }) {
   const words = (query.q ?? "").trim();
-  document.getElementById("search-words").value = words;
   if (!words) return { title: "Search", node: h("div", { class: "column" }, h("h1", {}, "Search"), h("p", {}, "Type what to look for in the field above.")) };
   return listPage({
     title: `Search: ${words}`,
