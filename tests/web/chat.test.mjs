@@ -296,6 +296,18 @@ test("reset and gone end a subscription, and say so", async () => {
   assert.deepEqual(calls, [["reset", "7"], ["gone", "7", "REMOVED"]]);
 });
 
+test("what was stopped while it waited for a token opens nothing", async () => {
+  const server = new Server();
+  let give;
+  const { connection } = server.client(() => new Promise((resolve) => (give = resolve)));
+  connection.start();
+  connection.stop();
+  give("t1");
+  await server.clock.pass(1000);
+  assert.equal(server.sockets.length, 0);
+  assert.equal(connection.state, "stopped");
+});
+
 test("stop leaves nothing behind", async () => {
   const server = new Server();
   const { connection } = server.client();

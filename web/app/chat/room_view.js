@@ -29,13 +29,13 @@ function invitation(client, room, joined) {
   return h(
     "div",
     { class: "room-pane" },
-    h("header", { class: "room-head" }, backLink(), roomPicture(room, "small"), h("h2", { "data-focus": "" }, titleOf(room))),
+    h("header", { class: "room-head" }, backLink(), roomPicture(room, "small"), h("h2", {}, titleOf(room))),
     h("div", { class: "invitation" }, room.description ? h("p", {}, room.description) : null, h("p", { class: "soft" }, counted(room.memberCount, "member")), join),
   );
 }
 
 function headOf(client, room) {
-  const title = h("h2", { "data-focus": "" });
+  const title = h("h2", {});
   const under = h("p", { class: "room-under" });
   const people = iconButton("people", "Members and settings");
   people.addEventListener("click", () => act(people, () => showRoom(client, room)));

@@ -12,7 +12,7 @@ import { href } from "../routes.js";
 import { explain, h, icon, pagedList, time, toast } from "../ui.js";
 
 const paneHead = (title) =>
-  h("header", { class: "room-head" }, h("a", { class: "icon-button button back", href: href("chat"), "aria-label": "All rooms", title: "All rooms" }, icon("back")), h("h2", { "data-focus": "" }, title));
+  h("header", { class: "room-head" }, h("a", { class: "icon-button button back", href: href("chat"), "aria-label": "All rooms", title: "All rooms" }, icon("back")), h("h2", {}, title));
 
 function still(node, title) {
   return { node, title, changed() {}, leave() {} };
@@ -108,9 +108,9 @@ export async function chat(route) {
       pane = built;
       node.replaceChildren(side.node, pane.node);
       node.dataset.pane = next.name;
-      const target = pane.node.querySelector("[data-focus]");
+      const target = pane.node.querySelector("[data-focus]") ?? pane.node.querySelector("h2");
       if (target && next.name !== "chat") {
-        if (!target.matches("input")) target.setAttribute("tabindex", "-1");
+        if (!target.matches("input, textarea")) target.setAttribute("tabindex", "-1");
         target.focus({ preventScroll: true });
       }
     }
