@@ -280,6 +280,7 @@ def test_chat_of_two(people):
     ada.hears("Good evening!")
     assert ada.messages() == zeno.messages() == ["Good morning!", "Good evening!"]
     assert ada.texts(".pending") == []
+    ada.until(lambda: ada.texts(".seen") == [f"Seen by {zeno.name}"])
 
     # A reaction, an answer, another text, a deletion: seen in both.
     zeno.point_at("Good morning!")

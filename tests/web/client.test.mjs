@@ -18,6 +18,8 @@ async function joined(more = {}) {
     get: async () => ({ ...room, unread: 1 }),
     history: async () => ({ messages: [], lastSeq: "3" }),
     markRead: async (id, seq) => rest.marks.push([id, seq]),
+    presence: async () => rest.there,
+    there: { online: 1, accounts: [author("ada")] },
     probe: async () => {},
     positions: async () => new Map(),
     ...more,
@@ -50,8 +52,12 @@ test("who types is shown, and no longer than they do", async () => {
   // Whoever has said it types no more.
   say({ event: { room: "7", event: { seq: "4", kind: "EVENT_KIND_MESSAGE", createdAt: "2026-01-01T00:00:00Z", message: { seq: "4", author: author("zeno"), text: "x", createdAt: "2026-01-01T00:00:00Z" } } }, seq: "4" });
   assert.deepEqual([client.typing.get("7").names, client.typing.get("7").count], [["chrysippus"], 4]);
-  await clock.pass(6000);
+  // It is said when it is over; and it is, should that be lost.
+  await clock.pass(20000);
+  assert.ok(client.typing.has("7"));
+  await clock.pass(40000);
   assert.equal(client.typing.has("7"), false);
+  say({ typing: { room: "7", accounts: [author("zeno")], count: 1 } });
   say({ typing: { room: "7", accounts: [author("ada")], count: 1 } });
   assert.equal(client.typing.has("7"), false);
   assert.ok(told.filter(([type]) => type === "typing").length >= 4);
@@ -78,6 +84,26 @@ test("presence comes and goes, and is unknown without a connection", async () =>
   assert.deepEqual([client.presence.get("7").online, [...client.presence.get("7").names]], [1, ["ada"]]);
   lose();
   assert.equal(client.presence.has("7"), false);
+  client.stop();
+});
+
+test("who is there is asked once a room is followed, and what changes meanwhile is on top of that", async () => {
+  let answer;
+  const { client, clock, say, lose } = await joined({ presence: () => new Promise((resolve) => (answer = resolve)) });
+  await client.open("7");
+  assert.equal(answer, undefined);
+  say({ live: { room: "7", seq: "3" }, seq: "3" });
+  say({ presence: { room: "7", online: 2, came: [author("chrysippus")], went: [author("zeno")] } });
+  assert.equal(client.presence.has("7"), false);
+  answer({ online: 2, accounts: [author("ada"), author("zeno")] });
+  await clock.pass(10);
+  assert.deepEqual([client.presence.get("7").online, [...client.presence.get("7").names]], [2, ["ada", "chrysippus"]]);
+  lose();
+  await clock.pass(2000);
+  answer = undefined;
+  say({ welcome: { expiresAt: "2026-01-01T00:15:00Z" } });
+  say({ live: { room: "7", seq: "3" }, seq: "3" });
+  assert.ok(answer);
   client.stop();
 });
 

@@ -1,18 +1,21 @@
 // Chat as the views see it: rooms, timelines, who writes, who is there, who has read; and what one can do. It holds the
 // connection and puts what comes where it belongs. No DOM.
 
+import { ApiError, Unreachable } from "../api.js";
 import { newId } from "../ids.js";
 import { Connection } from "./connection.js";
 import { PAGE } from "./rest.js";
-import { Rooms } from "./rooms.js";
+import { isDirect, Rooms } from "./rooms.js";
 import { Timeline } from "./timeline.js";
 
 /** Timelines that stay loaded. */
 const KEPT = 6;
+/** Direct rooms in whose list entry it shows that the other one is there: those where something happened last. */
+const WATCHED = 20;
 /** Rooms that one was invited to are found so often, and when the connection comes back. */
 const REFRESH_MS = 60000;
-/** The server says so every few seconds while somebody types. */
-const TYPING_MS = 6000;
+/** The server says when it is over; this is for when that gets lost. */
+const TYPING_MS = 60000;
 const SAY_TYPING_MS = 3000;
 const READ_MS = 700;
 
@@ -32,6 +35,9 @@ export class ChatClient {
     this.readTimers = new Map();
     /** room -> read mark that was set without a connection */
     this.untold = new Map();
+    /** Rooms of which it is to be known who is there; what changed while that is being asked. */
+    this.watched = new Set();
+    this.asked = new Map();
     this.saidTyping = new Map();
     this.connection = new Connection({
       open,
@@ -40,6 +46,7 @@ export class ChatClient {
       clock,
       heard: {
         state: () => this.stateChanged(),
+        live: (room) => this.watched.has(room) && this.ask(room),
         event: (room, event) => this.happened(room, event),
         read: (room, { account, seq }) => this.somebodyRead(room, account.username, Number(seq)),
         typing: (room, what) => this.somebodyTypes(room, what),
@@ -92,6 +99,7 @@ export class ChatClient {
     const ids = new Set(listed.map((room) => room.id));
     for (const room of listed) this.admit(room);
     for (const id of [...this.rooms.byId.keys()]) if (!ids.has(id)) this.lost(id);
+    for (const room of this.rooms.sorted().filter(isDirect).slice(0, WATCHED)) this.watch(room.id);
     this.tell("rooms");
   }
 
@@ -152,6 +160,7 @@ export class ChatClient {
     if (!timeline) timeline = new Timeline(id, this.me);
     // The one that was used last is the last to go.
     this.timelines.set(id, timeline);
+    this.watch(id);
     for (const [other, one] of this.timelines) {
       if (this.timelines.size <= KEPT) break;
       if (one.pending.length === 0 && other !== id) this.timelines.delete(other);
@@ -324,7 +333,40 @@ export class ChatClient {
     this.tell("typing", { room: id });
   }
 
-  present(id, { online, came, went }) {
+  /** From now on it is known who is there: changes are told, so it begins with a question. */
+  watch(id) {
+    if (this.watched.has(id)) return;
+    this.watched.add(id);
+    if (this.connection.rooms.get(id)?.live) this.ask(id);
+  }
+
+  async ask(id) {
+    if (this.asked.has(id)) return;
+    this.asked.set(id, []);
+    try {
+      const { online, accounts } = await this.rest.presence(id);
+      this.presence.set(id, { online, names: new Set(accounts.map((account) => account.username)) });
+    } catch (error) {
+      // Nobody misses a message by that: what changes is shown all the same.
+      if (!(error instanceof ApiError || error instanceof Unreachable)) throw error;
+    }
+    const meanwhile = this.asked.get(id);
+    this.asked.delete(id);
+    // The room may be lost by now.
+    if (!this.watched.has(id)) {
+      this.presence.delete(id);
+      return;
+    }
+    for (const what of meanwhile) this.present(id, what);
+    this.tell("presence", { room: id });
+  }
+
+  present(id, what) {
+    if (this.asked.has(id)) {
+      this.asked.get(id).push(what);
+      return;
+    }
+    const { online, came, went } = what;
     if (!this.presence.has(id)) this.presence.set(id, { online: 0, names: new Set() });
     const known = this.presence.get(id);
     known.online = online;
@@ -336,7 +378,7 @@ export class ChatClient {
   lost(id) {
     this.connection.unsubscribe(id);
     this.timelines.delete(id);
-    for (const map of [this.typing, this.presence, this.reads]) map.delete(id);
+    for (const map of [this.typing, this.presence, this.reads, this.watched]) map.delete(id);
     if (this.rooms.remove(id)) {
       this.tell("gone", { room: id });
       this.tell("rooms");

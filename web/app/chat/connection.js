@@ -46,7 +46,7 @@ export class Connection {
    * open(token) gives a socket: {send(text), close(), onmessage, onclose} as WebSocket has them; token(refused) a token
    * other than the refused one, "" when nobody is signed in; rest: {events(room, after), act(action), positions()},
    * the same things over HTTP, and probe(), a call that renews a refused token; clock: {now, setTimeout, clearTimeout};
-   * random() 0 to 1. heard: {state(), event(room, event), read, typing, presence, reset(room), gone(room, reason),
+   * random() 0 to 1. heard: {state(), event(room, event), live(room), read, typing, presence, reset(room), gone(room, reason),
    * signedOut()}, none of which is waited for.
    */
   constructor({ open, token, rest, clock, random = Math.random, heard }) {
@@ -324,7 +324,7 @@ export class Connection {
     if (!known) return;
     known.live = true;
     known.seq = Math.max(known.seq ?? 0, Number(seq));
-    this.heard.state();
+    this.heard.live(room);
   }
 
   // ---- what goes ----

@@ -54,6 +54,7 @@ export function createRest(api) {
       const data = await one("GET", withQuery("/api/chat/search", { query, room: inRoom, pageToken }));
       return { items: data.messages, next: data.nextPageToken };
     },
+    presence: (id) => one("GET", roomPath(id, "/presence")),
     markRead: (id, seq) => one("PUT", roomPath(id, "/read"), { seq: String(seq) }),
 
     // ---- as connection.js wants it ----
