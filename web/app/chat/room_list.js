@@ -59,7 +59,7 @@ export function roomList(client, actions) {
   const list = h("ul", { class: "plain room-list", "aria-label": "Your rooms" });
   const empty = h("p", { class: "empty" }, "You are in no room yet. Open one, or look at the public ones.");
   const words = h("input", { type: "search", name: "q", maxlength: 200, placeholder: "Search messages", "aria-label": "Search messages", autocomplete: "off" });
-  const form = h("form", { role: "search", class: "find-form" }, words);
+  const form = h("form", { role: "search", "aria-label": "Search all rooms", class: "find-form" }, words);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (words.value.trim()) actions.find(words.value.trim());
@@ -67,7 +67,7 @@ export function roomList(client, actions) {
   const node = h(
     "section",
     { class: "rooms", "aria-label": "Rooms" },
-    h("div", { class: "headline" }, h("h1", {}, "Chat"), state.node),
+    h("div", { class: "headline" }, h("h2", {}, "Rooms"), state.node),
     form,
     h(
       "div",

@@ -40,7 +40,7 @@ async function discover(client) {
 async function find(client, { q = "", room = "" }) {
   const within = room ? await client.room(room) : null;
   const words = h("input", { type: "search", name: "q", value: q, maxlength: 200, "aria-label": "Words to look for", autocomplete: "off", "data-focus": "" });
-  const form = h("form", { role: "search", class: "find-form line" }, words, h("button", { type: "submit" }, "Search"));
+  const form = h("form", { role: "search", "aria-label": "Search messages", class: "find-form line" }, words, h("button", { type: "submit" }, "Search"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const query = words.value.trim();
@@ -66,7 +66,8 @@ async function find(client, { q = "", room = "" }) {
 
 export async function chat(route) {
   const client = await chatClient();
-  const node = h("div", { class: "chat" });
+  const heading = h("h1", { class: "unseen" }, "Chat");
+  const node = h("div", { class: "chat" }, heading);
   let pane = null;
   let shown = null;
   let turn = 0;
@@ -106,7 +107,7 @@ export async function chat(route) {
       }
       pane?.leave();
       pane = built;
-      node.replaceChildren(side.node, pane.node);
+      node.replaceChildren(heading, side.node, pane.node);
       node.dataset.pane = next.name;
       const target = pane.node.querySelector("[data-focus]") ?? pane.node.querySelector("h2");
       if (target && next.name !== "chat") {
