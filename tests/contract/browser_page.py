@@ -419,6 +419,28 @@ def test_nothing_is_lost_when_chat_restarts(people, suite):
         assert [fault for fault in person.faults() if "WebSocket" not in fault["message"] and "status of 50" not in fault["message"]] == []
 
 
+def test_without_websockets(people):
+    """Behind a proxy that lets none through: the same, somewhat later."""
+    ada, zeno = people
+    ada.sign_up("ada")
+    zeno.sign_up("zeno")
+    room = ada.new_room(unique("Proxy "))
+    broken = "window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006})); } close() {} }"
+    script = zeno.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": broken})
+    try:
+        zeno.join(room)
+        zeno.until(lambda: zeno.texts(".connection [role=status]") == ["Connected, with some delay"])
+        for n in range(3):
+            ada.say(f"a{n}")
+            zeno.say(f"z{n}")
+        for person in (ada, zeno):
+            person.until(lambda p=person: len(p.messages()) == 6 and p.texts(".pending") == [])
+        assert ada.messages() == zeno.messages()
+        assert [text for text in ada.messages() if text.startswith("z")] == ["z0", "z1", "z2"]
+    finally:
+        zeno.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
 def test_what_somebody_writes_is_text(people):
     ada, zeno = people
     ada.sign_up("ada")
