@@ -15,7 +15,8 @@ def world(tmp_path_factory):
     proto = (ROOT / "tests/unit/protos/routes.proto").read_text()
     descriptor_set = compile_demo(tmp_path_factory.mktemp("routes"), proto)
     messages = Messages(descriptor_set)
-    gateway = Gateway(descriptor_set, changes={"demo.* chat;": "stoa.routes chat;"})
+    # The page is not in the way of a route at /.
+    gateway = Gateway(descriptor_set, changes={"demo.* chat;": "stoa.routes chat;", "location = / {": "location = /.page {"})
     service = FakeService(messages, gateway.socket_path("chat"))
 
     def answer(_, __):
