@@ -70,6 +70,14 @@ class Person(Window):
         """All at once, so that nothing is replaced meanwhile."""
         return self.script("return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText.trim())", selector)
 
+    def lose_answer(self, ending):
+        """The next answer to a POST at an address with this ending does not come, though the server has given it."""
+        self.script(
+            "const real = window.fetch; window.fetch = async (path, options) => { const answer = await real(path, options);"
+            "if (options.method === 'POST' && path.endsWith(arguments_)) { window.fetch = real; throw new TypeError('lost'); } return answer; }"
+            .replace("arguments_", repr(ending))
+        )
+
     def says(self, text):
         self.until(lambda: any(text in each for each in self.texts(".toast")))
 
@@ -196,16 +204,32 @@ def test_drafts_and_unsaved_text(people):
     ada.go("/write")
     ada.until(lambda: "What you had written here and not saved is back." in " ".join(ada.texts(".note")))
     assert ada.one("main [name=title]").get_attribute("value") == "Half"
+    # Nor does an answer that is lost: the same again is the same draft, and the same article.
+    ada.lose_answer("/api/drafts")
+    ada.press("Save as draft")
+    ada.until(lambda: any("cannot be reached" in each for each in ada.texts("form > .fault")))
     ada.press("Save as draft")
     ada.says("Saved as a draft.")
     ada.until(lambda: ada.path().startswith("/drafts/"))
     ada.press("Publish")
     ada.until(lambda: any("be blank" in each or "match" in each or "must" in each for each in ada.texts(".field .fault")))
     ada.fill(description="A summary")
+    ada.lose_answer(":publish")
+    ada.press("Publish")
+    ada.until(lambda: any("cannot be reached" in each for each in ada.texts("form > .fault")))
     ada.press("Publish")
     ada.wait("article .prose")
     ada.go("/drafts")
     assert ada.texts(".article-card") == []
+    ada.go("/write")
+    ada.fill(title="Once", description="Only", body="One.")
+    ada.lose_answer("/api/articles")
+    ada.press("Publish")
+    ada.until(lambda: any("cannot be reached" in each for each in ada.texts("form > .fault")))
+    ada.press("Publish")
+    ada.wait("article .prose")
+    ada.go(f"/people/{ada.name}")
+    assert ada.texts(".article-card h2") == ["Once", "Half"]
 
 
 def test_a_change_from_elsewhere_loses_no_text(people):

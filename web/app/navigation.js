@@ -7,7 +7,7 @@ import { Unreachable } from "./api.js";
 import { changes, session } from "./context.js";
 import { drawFrame } from "./frame.js";
 import { href, isOurs, match } from "./routes.js";
-import { announce, explain, h } from "./ui.js";
+import { announce, closeDialogs, explain, h } from "./ui.js";
 
 const article = () => import("./views/article.js");
 const articles = () => import("./views/articles.js");
@@ -99,6 +99,7 @@ function keep() {
 }
 
 function put(route, view, scroll) {
+  closeDialogs();
   shown?.view.leave?.();
   shown = { route, view, key };
   document.title = view.title === "Stoa" ? "Stoa" : `${view.title} · Stoa`;
@@ -125,6 +126,7 @@ async function show(route, { focus = true, whole = false, from = null } = {}) {
   load?.abort();
   load = new AbortController();
   const { signal } = load;
+  main.removeAttribute("aria-busy");
   keep();
   if (from) {
     put(from.route, from.view, from.scroll);

@@ -145,6 +145,11 @@ export function dialog(title, content, kind = "") {
   });
 }
 
+/** What they asked belongs to what was shown. */
+export function closeDialogs() {
+  for (const box of document.querySelectorAll("dialog[open]")) box.close();
+}
+
 /** Whether somebody means it. */
 export async function confirmed(question, yes, text = "") {
   const answer = await dialog(question, (close) =>
@@ -172,7 +177,7 @@ export function field(label, attributes, hint = "") {
   const id = `field-${++fields}`;
   const { value = "", rows, ...rest } = attributes;
   const described = hint ? `${id}-hint ${id}-fault` : `${id}-fault`;
-  const shared = { id, "aria-describedby": described, ...rest };
+  const shared = { id, dir: "auto", "aria-describedby": described, ...rest };
   const input = rows ? h("textarea", { rows, ...shared }) : h("input", { type: "text", ...shared });
   input.value = value;
   const fault = h("p", { id: `${id}-fault`, class: "fault", hidden: true });

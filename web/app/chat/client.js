@@ -224,6 +224,11 @@ export class ChatClient {
     return this.connection.act({ kind: "react", room, clientId: newId(), seq: String(seq), emoji, remove });
   }
 
+  /** Whether something is written that the server does not have. */
+  unsent() {
+    return this.connection.outbox.size > 0 || [...this.timelines.values()].some((timeline) => timeline.pending.some((one) => one.state !== "sent"));
+  }
+
   /** Somebody types here; said no more often than is of use. */
   types(room) {
     const now = this.clock.now();

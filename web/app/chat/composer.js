@@ -11,7 +11,7 @@ const unsent = new Map();
 
 /** on: {send(text, replyTo), save(message, text), typing(), editLast(), back()} */
 export function composer(room, title, on) {
-  const input = h("textarea", { rows: 1, maxlength: MAX, placeholder: `Message to ${title}`, "aria-label": `Message to ${title}`, enterkeyhint: "send" });
+  const input = h("textarea", { rows: 1, dir: "auto", maxlength: MAX, placeholder: `Message to ${title}`, "aria-label": `Message to ${title}`, enterkeyhint: "send" });
   // Who has a keyboard writes at once; on a phone it would cover half of what is to be read.
   if (matchMedia("(hover: hover) and (pointer: fine)").matches) input.dataset.focus = "";
   const send = h("button", { type: "submit", class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send"));

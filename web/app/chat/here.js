@@ -64,5 +64,8 @@ session.listen(({ status, why }) => {
 });
 window.addEventListener("online", () => client?.connection.check());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && client?.connection.check());
+window.addEventListener("beforeunload", (event) => {
+  if (client?.unsent()) event.preventDefault();
+});
 // The bar is drawn anew with each address.
 new MutationObserver(showUnread).observe(document.getElementById("sections"), { childList: true });

@@ -9,7 +9,7 @@ import { shortened } from "../chat/message_view.js";
 import { counted } from "../format.js";
 import { go, retitle } from "../navigation.js";
 import { href } from "../routes.js";
-import { explain, h, icon, pagedList, time, toast } from "../ui.js";
+import { closeDialogs, explain, h, icon, pagedList, time, toast } from "../ui.js";
 
 const paneHead = (title) =>
   h("header", { class: "room-head" }, h("a", { class: "icon-button button back", href: href("chat"), "aria-label": "All rooms", title: "All rooms" }, icon("back")), h("h2", {}, title));
@@ -123,6 +123,7 @@ export async function chat(route) {
   const stop = client.listen((type, detail) => {
     if (type === "state") side.drawState();
     if (type === "gone" && shown?.params.room === detail.room) {
+      closeDialogs();
       toast("You are no longer in this room.");
       go(href("chat"), { replace: true });
       return;

@@ -103,7 +103,7 @@ function editor(thing) {
   /** Saves what is written; what then is to be done gets the state that it has now. */
   const save = async (work, then) => {
     try {
-      const next = await work(read(), { etag, keys, took });
+      const next = await work(read(), { etag, keys, took, changed });
       if (next.thing) took(next.thing, next.etag);
       else unsaved.clear();
       await then?.(next);
@@ -216,9 +216,14 @@ export async function draft({ params, signal }) {
     return { thing: data.draft, etag: tag };
   };
   const publish = async (content, options) => {
-    const saved = await put(content, options);
-    options.took(saved.thing, saved.etag);
-    const { data, etag } = await api("POST", `${path}:publish`, { ifMatch: saved.etag, idempotencyKey: options.keys.of({ publish: saved.etag }) });
+    let tag = options.etag;
+    // After a lost answer there is nothing to save, and perhaps no draft any more: the same key gets the first answer.
+    if (options.changed()) {
+      const saved = await put(content, options);
+      tag = saved.etag;
+      options.took(saved.thing, tag);
+    }
+    const { data, etag } = await api("POST", `${path}:publish`, { ifMatch: tag, idempotencyKey: options.keys.of({ publish: tag }) });
     return { thing: data.article, etag };
   };
   const remove = h("button", { type: "button", class: "quiet-danger" }, "Delete");
