@@ -308,6 +308,21 @@ test("what was stopped while it waited for a token opens nothing", async () => {
   assert.equal(connection.state, "stopped");
 });
 
+test("a page that is put aside is not connected, and goes on when it comes back", async () => {
+  const server = new Server();
+  const { connection, got } = server.client();
+  connection.subscribe("7", 0);
+  connection.start();
+  await server.clock.pass(100);
+  connection.pause();
+  assert.ok(server.socket.closed);
+  server.append("zeno", "meanwhile");
+  connection.check();
+  await server.clock.pass(100);
+  assert.equal(connection.state, "live");
+  assert.deepEqual(got, [1]);
+});
+
 test("stop leaves nothing behind", async () => {
   const server = new Server();
   const { connection } = server.client();

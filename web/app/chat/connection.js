@@ -119,6 +119,11 @@ export class Connection {
     this.transmit({ id: `renew-${++this.serial}`, renew: { accessToken } });
   }
 
+  /** The page is put aside, perhaps to come back: nobody is there meanwhile. */
+  pause() {
+    if (this.socket) this.lose(this.socket, 1001);
+  }
+
   /** The network is back, or somebody does not want to wait. */
   retryNow() {
     if (this.state === "waiting") this.connect();

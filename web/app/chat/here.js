@@ -64,6 +64,9 @@ session.listen(({ status, why }) => {
 });
 window.addEventListener("online", () => client?.connection.check());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && client?.connection.check());
+// Back and Forward may bring this page back as it was; until then it is not to be seen as online.
+window.addEventListener("pagehide", () => client?.connection.pause());
+window.addEventListener("pageshow", (event) => event.persisted && client?.connection.check());
 window.addEventListener("beforeunload", (event) => {
   if (client?.unsent()) event.preventDefault();
 });
