@@ -443,4 +443,3 @@ test("a list that is older than what has happened changes nothing back", () => {
   rooms.put(room("7", { name: "new" }));
   assert.deepEqual([rooms.get("7").unread, rooms.get("7").lastSeq, rooms.get("7").name], [1, 4, "new"]);
 });
-
