@@ -342,6 +342,34 @@ def test_chat_of_two(people):
     ada.until(lambda: ada.go("/chat") and ada.texts(".room-list li") and not ada.texts(".room-list .unread"))
 
 
+def test_who_is_there_and_who_types(people):
+    ada, zeno = people
+    ada.sign_up("ada")
+    zeno.sign_up("zeno", "/chat")
+    zeno.go(f"/people/{ada.name}")
+    zeno.press("Message")
+    zeno.wait(".composer textarea")
+    zeno.say("Are you there?")
+    room = zeno.path()
+    assert zeno.texts(".room-head .room-under") == [""]
+    ada.go(room)
+    # Each sees the other one, whoever came first.
+    for person in (ada, zeno):
+        person.until(lambda p=person: p.texts(".room-head .room-under") == ["online"])
+        person.until(lambda p=person: p.all(".room-list .picture.online"))
+    ada.wait(".composer textarea").send_keys("I am, and I w")
+    zeno.until(lambda: zeno.texts(".typing") == [f"{ada.name} is writing …"])
+    ada.say("rite.")
+    zeno.hears("I am, and I write.")
+    zeno.until(lambda: zeno.texts(".typing") == [""])
+    # Who types and stops types no more.
+    ada.wait(".composer textarea").send_keys("On second thoughts")
+    zeno.until(lambda: zeno.texts(".typing") == [f"{ada.name} is writing …"])
+    zeno.until(lambda: zeno.texts(".typing") == [""])
+    ada.driver.get(ada.base + "/openapi.json")
+    zeno.until(lambda: zeno.texts(".room-head .room-under") == [""])
+
+
 def test_rooms_and_members(people):
     ada, zeno = people
     ada.sign_up("ada")
