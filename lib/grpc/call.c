@@ -309,8 +309,6 @@ static void reply_unary(struct rpc_call *call, grpc_slice response)
     struct rpc_status status;
 
     begin_end(call);
-    if (local_ended(call, response, NULL))
-        return;
     if (call_claim(call) && !atomic_load(&call->cancelled)) {
         status_make(&status, NULL);
         batch_headers(&batch, call);
@@ -326,15 +324,19 @@ static void reply_unary(struct rpc_call *call, grpc_slice response)
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
 {
     assert(response->descriptor == call->method->output);
-    if (call->stream)
+    if (call->stream) {
         stream_reply(call, response);
-    else
+    } else if (call->local) {
+        begin_end(call);
+        local_end(call, response, NULL);
+    } else {
         reply_unary(call, message_pack(response));
+    }
 }
 
 void rpc_reply_packed(struct rpc_call *call, struct str response)
 {
-    assert(!call->stream);
+    assert(!call->stream && !call->local);
     reply_unary(call, grpc_slice_from_copied_buffer(response.p, response.n));
 }
 
@@ -346,8 +348,10 @@ void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error)
         return;
     }
     begin_end(call);
-    if (local_ended(call, NULL, error))
+    if (call->local) {
+        local_end(call, NULL, error);
         return;
+    }
     if (call_claim(call) && !atomic_load(&call->cancelled))
         call_answer(call, error);
     rpc_call_unref(call);

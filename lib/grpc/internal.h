@@ -226,9 +226,9 @@ void batch_start(struct batch *batch, struct rpc_call *call, struct ev *ev);
 
 /* ---- local.c ---- */
 
-/* The call ends, if it is a local one: false when it is not. One of the two is NULL. */
-bool local_ended(struct rpc_call *call, const ProtobufCMessage *response,
-                 const struct rpc_error *error) MUST_CHECK;
+/* Ends a local call. One of the two is NULL. */
+void local_end(struct rpc_call *call, const ProtobufCMessage *response,
+               const struct rpc_error *error);
 
 /* ---- stream.c ---- */
 

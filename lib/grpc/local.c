@@ -80,19 +80,16 @@ int rpc_local_decode(const struct rpc_call *call, struct str bytes, struct arena
     return message_decode_bytes(call->method, bytes, arena, ret, ret_error);
 }
 
-bool local_ended(struct rpc_call *call, const ProtobufCMessage *response,
-                 const struct rpc_error *error)
+void local_end(struct rpc_call *call, const ProtobufCMessage *response,
+               const struct rpc_error *error)
 {
     const struct local_call *local = call->local;
 
-    if (!local)
-        return false;
     if (error)
         local->options.failed(local->user, call, error);
     else
         local->options.replied(local->user, call, response);
     rpc_call_unref(call);
-    return true;
 }
 
 void rpc_local_end(struct rpc_call *call)

@@ -72,7 +72,7 @@ void *rpc_call_context(const struct rpc_call *call);
 /* ---- finishing; each ends the call ---- */
 
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
-/* A unary call, with a response of the method's that is packed already. */
+/* A unary call, not one of the process's own, with a response of the method's that is packed. */
 void rpc_reply_packed(struct rpc_call *call, struct str response);
 void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error);
