@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from gateway_fixture import DEMO_PROTO, OUT, ROOT, Gateway, compile_demo
+from live_fixture import WebSocketLive
 
 OPTIONS = ("--title", "Stoa", "--version", "1.0.0", "--print-unset")
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
@@ -141,7 +142,8 @@ def test_access_and_words(contract, document):
     assert find(document, "GetArticle")["security"] == security["AUTH_OPTIONAL"]
     assert find(document, "CreateArticle")["security"] == security["AUTH_REQUIRED"]
     for _, _, op in operations(document):
-        assert op["summary"] and op["description"].startswith(op["summary"]), op["operationId"]
+        words = " ".join(op["description"].split())  # the summary is in one line
+        assert op["summary"] and words.startswith(op["summary"]), op["operationId"]
         assert op["tags"][0] in {tag["name"] for tag in document["tags"] if tag["description"]}
     ids = [op["operationId"] for _, _, op in operations(document)]
     assert len(ids) == len(set(ids))
@@ -257,7 +259,7 @@ def try_drafts(call_http, document, token, unique):
     call(call_http, document, "DeleteDraft", "DELETE", f"/api/drafts/{created['draft']['id']}", None, token, 204)
 
 
-def test_live_answers_fit(document, call_http, unique, new_account):
+def test_live_answers_fit(suite, document, call_http, unique, new_account):
     """The documented examples are sent, made unique; every answer is as documented."""
     body = example_body(document, "CreateUser")
     body["user"]["username"] = unique("doc")
@@ -282,6 +284,7 @@ def test_live_answers_fit(document, call_http, unique, new_account):
     path = f"/api/chat/rooms/{room['room']['id']}"
     call(call_http, document, "GetRoom", "GET", path, token=token)
     call(call_http, document, "ListRooms", "GET", "/api/chat/rooms?pageSize=2", token=token)
+    try_live(suite, document, token, room["room"]["id"])
     try_chat(call_http, document, token, path, new_account())
     login = {"user": {name: change["user"][name] for name in ("email", "password")}}
     other = call(call_http, document, "Login", "POST", "/api/users/login", login)
@@ -294,7 +297,7 @@ def test_live_answers_fit(document, call_http, unique, new_account):
     call(call_http, document, "EndCurrentSession", "DELETE", "/api/session", token=token, status=204)
     token = call(call_http, document, "Login", "POST", "/api/users/login", login)["user"]["token"]
     call(call_http, document, "DeleteCurrentUser", "DELETE", "/api/user", token=token, status=204)
-    tried = set(re.findall(r'call\(call_http, document, "(\w+)"', pathlib.Path(__file__).read_text()))
+    tried = set(re.findall(r'(?:call\(call_http|stream\(suite|websocket\(suite), document, "(\w+)"', pathlib.Path(__file__).read_text()))
     assert tried >= {op["operationId"] for _, _, op in operations(document)}, "an operation is not tried"
 
 
@@ -316,13 +319,48 @@ def try_chat(call_http, document, token, path, other):
     role = {"role": "ROLE_MODERATOR"}
     call(call_http, document, "SetMemberRole", "PUT", f"{member}/role", role, token)
     call(call_http, document, "ListMembers", "GET", f"{path}/members", token=token)
-    call(call_http, document, "UpdateRoom", "PATCH", path, example_body(document, "UpdateRoom"), other["token"])
+    call(call_http, document, "UpdateRoom", "PATCH", path, example_body(document, "UpdateRoom"), token)
     call(call_http, document, "RemoveMember", "DELETE", member, token=token, status=204)
+    call(call_http, document, "GetPresence", "GET", f"{path}/presence", token=token)
     call(call_http, document, "MarkRead", "PUT", f"{path}/read", example_body(document, "MarkRead"), token)
     call(call_http, document, "ListEvents", "GET", f"{path}/log?afterSeq=0", token=token)
     call(call_http, document, "OpenDirectRoom", "PUT", f"/api/chat/direct/{other['username']}", token=token)
     call(call_http, document, "ListMyRooms", "GET", "/api/chat/rooms/mine", token=token)
     call(call_http, document, "DeleteRoom", "DELETE", path, token=token, status=204)
+
+
+def stream(suite, document, operation_id, path, token, last):
+    """Reads lines of JSON up to the one that has the member `last`, each as it is documented."""
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/x-ndjson"}
+    media = find(document, operation_id)["responses"]["200"]["content"]["application/x-ndjson"]
+    with urllib.request.urlopen(urllib.request.Request(suite.http + path, headers=headers), timeout=20) as answer:
+        assert answer.headers["Content-Type"] == "application/x-ndjson"
+        for line in answer:
+            message = json.loads(line)
+            check(document, media["schema"], message)
+            if last in message:
+                return
+    pytest.fail(f"no {last}")
+
+
+def websocket(suite, document, operation_id, token, action, last):
+    """Sends an action, and reads up to the message that has the member `last`, each as it is documented."""
+    messages = find(document, operation_id)["x-websocket"]
+    check(document, messages["send"], action)
+    with WebSocketLive(suite.ports["STOA_HTTP_PORT"], token) as client:
+        client.transmit(action)
+        while True:
+            message = client.receive()
+            check(document, messages["receive"], message)
+            if last in message:
+                return
+
+
+def try_live(suite, document, token, room):
+    subscribe = {"id": "1", "subscribe": {"room": room, "afterSeq": "0"}}
+    websocket(suite, document, "Connect", token, subscribe, "live")
+    stream(suite, document, "Subscribe", f"/api/chat/rooms/{room}/events?afterSeq=0", token, "live")
+    stream(suite, document, "ExportRoom", f"/api/chat/rooms/{room}/export", token, "end")
 
 
 @pytest.mark.parametrize(
