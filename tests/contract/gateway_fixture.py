@@ -418,18 +418,18 @@ class Gateway:
 
     def stop(self):
         """Ends nginx; a worker that crashed, or an alert in its log, fails the test."""
-        trouble = self.trouble()
+        trouble = self.troubles()
         if self.process:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
             self.output.close()
             self.process = None
             # The master kills a worker that has not gone a second after SIGTERM: on a busy machine that is no fault.
-            trouble += [line for line in self.trouble()[len(trouble) :] if "exited on signal 9" not in line]
+            trouble += [line for line in self.troubles()[len(trouble) :] if "exited on signal 9" not in line]
         shutil.rmtree(self.dir, ignore_errors=True)
         assert not trouble, trouble
 
-    def trouble(self):
+    def troubles(self):
         """The lines of the error log that should not be there."""
         log = pathlib.Path(f"{self.dir}/log/nginx-error.log")
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []

