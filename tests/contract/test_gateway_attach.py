@@ -3,6 +3,7 @@ instance's end is one of theirs."""
 import contextlib
 import json
 import os
+import pathlib
 import socket
 import threading
 import zlib
@@ -339,10 +340,13 @@ def test_no_instance_for_too_long():
 
 
 def test_messages_wait_for_an_instance():
-    """They are not read while there is none, and lost to nobody."""
+    """They are not read while there is none, and lost to nobody. (What was on its way to it is: see `resumed`.)"""
     with serving() as gateway, Client(gateway) as client:
         client.answer(metadata="")
+        log = pathlib.Path(f"{gateway.dir}/log/nginx-error.log")
+        before = log.stat().st_size
         gateway.kill(0)
+        wait_until(lambda: "gRPC server" in log.read_text()[before:])
         for _ in range(100):
             client.ask(padding=1)
         gateway.start_instance(0)
