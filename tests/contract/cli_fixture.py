@@ -84,7 +84,8 @@ class Terminal:
         pid, self.master = pty.fork()
         if not pid:
             os.chdir(cli.home)
-            os.execve(STOA, [str(STOA), *words], cli.environment(**{"TERM": "xterm", "PAGER": "cat", **env}))
+            # An xterm without scrolling by several lines and repeated characters, which pyte does not know.
+            os.execve(STOA, [str(STOA), *words], cli.environment(**{"TERM": "xterm-r6", "PAGER": "cat", **env}))
         self.pid, self.status = pid, None
         self.resize(rows, columns)
 

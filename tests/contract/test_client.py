@@ -675,7 +675,7 @@ def test_screen(signed_in, room, screen, new_account, call_grpc, tmp_path, suite
     assert theirs.end() == 0
     mine.send(CTRL_C)
     assert mine.end() == 0
-    assert "\x1b[?1049l" in mine.seen  # the terminal is as it was
+    assert "\x1b[?47l" in mine.seen  # the terminal is as it was
     assert cli.say("chat", "rooms").split("\t")[3] == "0"  # read
 
 
