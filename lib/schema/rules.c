@@ -117,6 +117,8 @@ static int value_message(const struct collect *c, struct rule_check *check, cons
         rule_print(&b, &c->domain, &check->values[i]);
         buf_append_str(&b, quote);
     }
+    if (b.no_memory)
+        return -ENOMEM;
     if (b.failed)
         return FAIL(c->of, "a list of values is too long");
     check->message = arena_copy(arena_of(c), buf_str(&b));
