@@ -224,7 +224,7 @@ def test_drained(gateway):
 
 def test_service_that_does_not_answer():
     """Who is not accepted for so long is told; what it said meanwhile went nowhere."""
-    gateway = EdgeGateway(settings="grpc_json_websocket_open_timeout 10ms; grpc_json_websocket_attach_timeout 100ms;")
+    gateway = EdgeGateway(settings="grpc_json_websocket_open_timeout 10ms; grpc_json_websocket_attach_timeout 2s;")
     try:
         s = Socket(gateway.start().port, ROOM)
         s.send(TEXT, "{}")
