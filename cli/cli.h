@@ -1,4 +1,4 @@
-/* What the programs of the command line share: terminals. One thread. */
+/* What the programs of the command line share: terminals, and text in manual pages. One thread. */
 #ifndef STOA_CLI_CLI_H
 #define STOA_CLI_CLI_H
 
@@ -54,5 +54,9 @@ int terminal_page(struct str text) MUST_CHECK;
 
 /* Writes to standard output. A reader that is gone ends the program silently, as a signal would. */
 int terminal_write(struct str text) MUST_CHECK;
+
+/* Appends a line for roff, where it must not begin with a dot or an apostrophe, and a hyphen and a
+ * backslash are what they are. */
+void roff_line(struct buf *out, const char *text);
 
 #endif

@@ -1,7 +1,5 @@
 #include "file.h"
 
-#include "base/buf.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -333,6 +331,31 @@ static void print_lines(const struct file *file, struct buf *to)
         buf_append_str(to, file->lines[i].text);
         buf_append_str(to, ends[file->lines[i].end]);
     }
+}
+
+int read_all(int fd, struct buf *to)
+{
+    for (;;) {
+        size_t room = to->max - to->n > 65536 ? 65536 : 4096;
+        char *part = buf_reserve(to, room);
+        ssize_t n = part ? read(fd, part, room) : 0;
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : buf_error(to);
+        to->n += (size_t)n;
+    }
+}
+
+int read_path(const char *path, struct buf *to)
+{
+    int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    int err = fd < 0 ? -errno : read_all(fd, to);
+
+    if (fd > STDIN_FILENO)
+        close(fd);
+    return err == -EMSGSIZE ? -EFBIG : err;
 }
 
 int write_all(int fd, struct str bytes)

@@ -17,6 +17,7 @@
 #define STOA_CLI_FILE_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 
 #include <sys/stat.h>
 
@@ -92,6 +93,13 @@ void file_append(struct files *f, struct file *file, struct str text);
 void file_remove_empty(struct file *file);
 /* All of it; for an editor's result. Keeps bytes, does not copy. */
 void file_replace(struct files *f, struct file *file, struct str bytes);
+
+/* Appends what there is up to the end, also of a pipe. Negative errno; -EMSGSIZE: it is more than
+ * the buffer takes. */
+int read_all(int fd, struct buf *to) MUST_CHECK;
+
+/* The same of a file; "-": standard input. -EFBIG: it is more than the buffer takes. */
+int read_path(const char *path, struct buf *to) MUST_CHECK;
 
 /* Writes all of it, however often the kernel takes only a part. Negative errno. */
 int write_all(int fd, struct str bytes) MUST_CHECK;

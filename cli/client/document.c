@@ -1,16 +1,6 @@
 #include "document.h"
 
-#include <ctype.h>
 #include <errno.h>
-
-static struct str trimmed(struct str s)
-{
-    while (s.n && isspace((unsigned char)s.p[0]))
-        s = str_skip(s, 1);
-    while (s.n && isspace((unsigned char)s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
 
 static int fail(struct str *ret_error, struct str error)
 {
@@ -23,7 +13,7 @@ static int read_tags(struct str list, struct document *ret, struct str *ret_erro
     while (list.n) {
         const char *comma = memchr(list.p, ',', list.n);
         size_t n = comma ? (size_t)(comma - list.p) : list.n;
-        struct str tag = trimmed((struct str){list.p, n});
+        struct str tag = str_trim((struct str){list.p, n});
 
         if (tag.n && ret->n_tags == DOCUMENT_TAGS_MAX)
             return fail(ret_error, STR("there are too many tags"));
@@ -54,8 +44,8 @@ static int read_line(struct str line, unsigned number, struct document *ret, str
                  {STR("key"), &ret->key},
                  {STR("etag"), &ret->etag}};
     const char *colon = memchr(line.p, ':', line.n);
-    struct str name = trimmed((struct str){line.p, colon ? (size_t)(colon - line.p) : 0});
-    struct str value = colon ? trimmed(str_skip(line, (size_t)(colon - line.p) + 1)) : STR_NULL;
+    struct str name = str_trim((struct str){line.p, colon ? (size_t)(colon - line.p) : 0});
+    struct str value = colon ? str_trim(str_skip(line, (size_t)(colon - line.p) + 1)) : STR_NULL;
 
     if (str_eq_nocase(name, STR("tags")))
         return read_tags(value, ret, ret_error);
@@ -84,7 +74,7 @@ int document_read(struct str text, struct document *ret, struct arena *arena, st
     for (unsigned number = 1; text.n; number++) {
         const char *lf = memchr(text.p, '\n', text.n);
         size_t n = lf ? (size_t)(lf - text.p) : text.n;
-        struct str line = trimmed((struct str){text.p, n});
+        struct str line = str_trim((struct str){text.p, n});
 
         text = str_skip(text, n + 1);
         if (!line.n)

@@ -231,22 +231,6 @@ void print_group(struct client *c, const char *group)
 
 /* ---- the manual pages ---- */
 
-/* For roff: a line must not begin with a dot, and a hyphen and a backslash are what they are. */
-static void print_roff(struct buf *out, const char *text)
-{
-    for (const char *p = text; *p; p++) {
-        if ((*p == '.' || *p == '\'') && (p == text || p[-1] == '\n'))
-            buf_append_str(out, STR("\\&"));
-        if (*p == '\\')
-            buf_append_str(out, STR("\\e"));
-        else if (*p == '-')
-            buf_append_str(out, STR("\\-"));
-        else
-            buf_append_char(out, *p);
-    }
-    buf_append_char(out, '\n');
-}
-
 static void manual_options(struct client *c, const struct argp_option *o)
 {
     for (; o && (o->name || o->key || o->doc); o++) {
@@ -258,8 +242,8 @@ static void manual_options(struct client *c, const struct argp_option *o)
                                    o->arg ? o->arg : "")
                             : TEXT(c, "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
         buf_append_str(&c->out, STR(".TP\n.B "));
-        print_roff(&c->out, call.p);
-        print_roff(&c->out, o->doc);
+        roff_line(&c->out, call.p);
+        roff_line(&c->out, o->doc);
     }
 }
 
@@ -268,19 +252,19 @@ static void manual_command(struct client *c, const struct command *command)
     struct buf *out = &c->out;
 
     buf_append_str(out, STR(".SS "));
-    print_roff(out, TEXT(c, "%s %s", command_name(c, command).p, command->arguments).p);
+    roff_line(out, TEXT(c, "%s %s", command_name(c, command).p, command->arguments).p);
     buf_printf(out, "%c", command->summary[0] - 32);
-    print_roff(out, TEXT(c, "%s.", command->summary + 1).p);
+    roff_line(out, TEXT(c, "%s.", command->summary + 1).p);
     if (command->details) {
         buf_append_str(out, STR(".PP\n"));
-        print_roff(out, command->details);
+        roff_line(out, command->details);
     }
     manual_options(c, command->options);
     buf_append_str(out, STR(".PP\nExamples:\n.PP\n.nf\n"));
     for (const char *p = command->examples; *p;) {
         size_t n = strcspn(p, "\n");
 
-        print_roff(out, TEXT(c, "    stoa %.*s", (int)n, p).p);
+        roff_line(out, TEXT(c, "    stoa %.*s", (int)n, p).p);
         p += n + (p[n] == '\n');
     }
     buf_append_str(out, STR(".fi\n"));
@@ -317,11 +301,11 @@ static void manual_settings(struct client *c)
                      "the names below without STOA_, in lower case, with hyphens.\n"));
     for (size_t i = 0; i < n_settings; i++) {
         buf_append_str(&c->out, STR(".TP\n.B "));
-        print_roff(&c->out, settings_table[i].name);
-        print_roff(&c->out, TEXT(c, "%s%s%s%s", settings_table[i].help,
-                                 *settings_table[i].fallback ? " (" : "",
-                                 settings_table[i].fallback, *settings_table[i].fallback ? ")" : "")
-                                .p);
+        roff_line(&c->out, settings_table[i].name);
+        roff_line(&c->out, TEXT(c, "%s%s%s%s", settings_table[i].help,
+                                *settings_table[i].fallback ? " (" : "", settings_table[i].fallback,
+                                *settings_table[i].fallback ? ")" : "")
+                               .p);
     }
     buf_append_str(&c->out, STR(".PP\nAlso NO_COLOR, PAGER, VISUAL, EDITOR, TZ, XDG_CONFIG_HOME, "
                                 "XDG_STATE_HOME.\n"));
@@ -356,13 +340,13 @@ int print_manual(struct client *c, const char *name)
     if (!page)
         return fail(c, USAGE, "there is no page '%s': stoa, stoa-post, stoa-chat", name);
     buf_printf(&c->out, ".TH \"%s\" 1 \"\" Stoa \"User Commands\"\n.SH NAME\n", page->name);
-    print_roff(&c->out, page->name);
+    roff_line(&c->out, page->name);
     c->out.n--;
     buf_append_str(&c->out, STR(" \\- "));
-    print_roff(&c->out, page->about);
+    roff_line(&c->out, page->about);
     buf_append_str(&c->out, STR(".SH SYNOPSIS\n.B stoa\n\\fICOMMAND\\fR [\\fIOPTION\\fR...] "
                                 "[\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\n"));
-    print_roff(&c->out, page->description);
+    roff_line(&c->out, page->description);
     buf_append_str(&c->out, STR(".SH COMMANDS\n"));
     for (size_t g = 0; page->groups[g]; g++) {
         for (size_t i = 0; i < n_commands; i++) {

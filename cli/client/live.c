@@ -26,7 +26,7 @@ static void push(struct live *l, struct live_item *item)
 }
 
 /* The reader. */
-static void *read_all(void *data)
+static void *receive_all(void *data)
 {
     struct live *l = data;
     bool ended = false;
@@ -64,7 +64,7 @@ int live_start(struct live *l, struct rpc_client *client, struct str token)
     explicit_bzero(header, sizeof(header));
     if (err)
         return err;
-    err = -pthread_create(&l->thread, NULL, read_all, l);
+    err = -pthread_create(&l->thread, NULL, receive_all, l);
     if (err) {
         rpc_client_close(l->stream);
         l->stream = NULL;

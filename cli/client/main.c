@@ -1,6 +1,7 @@
 /* stoa-client: options, the choice of the command, the exit status. */
 #include "client.h"
 
+#include "../file.h"
 #include "../paths.h"
 
 #include <errno.h>
@@ -88,23 +89,10 @@ bool number_argument(struct client *c, const char *text, const char *what, int64
 int read_text(struct client *c, const char *path, struct str *ret)
 {
     struct buf text CLEANUP(buf_free) = {.max = DOCUMENT_MAX};
-    FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    int err = from ? 0 : errno;
+    int err = read_path(path, &text);
 
-    while (!err && !feof(from)) {
-        char *to = buf_reserve(&text, 4096);
-
-        if (!to)
-            err = EFBIG;
-        else
-            text.n += fread(to, 1, 4096, from);
-        if (ferror(from))
-            err = errno;
-    }
-    if (from && from != stdin)
-        fclose(from);
     if (err)
-        return fail(c, LOCAL, "cannot read %s: %s", path, strerror(err));
+        return fail(c, LOCAL, "cannot read %s: %s", path, strerror(-err));
     if (text.n && memchr(text.p, '\0', text.n)) /* what is sent would end there */
         return fail(c, REFUSED, "there is a NUL byte in %s: it is no text", path);
     *ret = must_str(arena_copy(&c->arena, text.p ? buf_str(&text) : STR("")));

@@ -29,16 +29,25 @@ void say_text_of(struct client *c, struct str text)
     terminal_clean(&c->out, text, true);
 }
 
-void say(struct client *c, const char *fmt, ...)
+/* To be freed. */
+static char *format(const char *fmt, va_list ap)
 {
     char *text = NULL;
+
+    if (vasprintf(&text, fmt, ap) < 0)
+        text = NULL;
+    return must_have(text);
+}
+
+void say(struct client *c, const char *fmt, ...)
+{
+    char *text;
     va_list ap;
 
     va_start(ap, fmt);
-    if (vasprintf(&text, fmt, ap) < 0)
-        text = NULL;
+    text = format(fmt, ap);
     va_end(ap);
-    terminal_clean(&c->out, str_of(must_have(text)), false);
+    terminal_clean(&c->out, str_of(text), false);
     buf_append_char(&c->out, '\n');
     free(text);
 }
@@ -69,14 +78,13 @@ void table_add(struct table *t, struct str text)
 
 void table_addf(struct table *t, const char *fmt, ...)
 {
-    char *text = NULL;
+    char *text;
     va_list ap;
 
     va_start(ap, fmt);
-    if (vasprintf(&text, fmt, ap) < 0)
-        text = NULL;
+    text = format(fmt, ap);
     va_end(ap);
-    table_add(t, str_of(must_have(text)));
+    table_add(t, str_of(text));
     free(text);
 }
 

@@ -1,6 +1,6 @@
 #include "settings.h"
 
-#include "base/buf.h"
+#include "../file.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -35,15 +35,6 @@ const struct config_setting settings_table[] = {
 };
 const size_t n_settings = ARRAY_SIZE(settings_table);
 
-static struct str trimmed(struct str s)
-{
-    while (s.n && isspace((unsigned char)s.p[0]))
-        s = str_skip(s, 1);
-    while (s.n && isspace((unsigned char)s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
-
 /* "auth-address" of STOA_AUTH_ADDRESS. */
 static bool is_name_of(struct str name, const char *variable)
 {
@@ -62,14 +53,14 @@ static int take_line(struct str line, const char *path, unsigned number, struct 
                      struct str *ret_error)
 {
     const char *equals = memchr(line.p, '=', line.n);
-    struct str name = trimmed((struct str){line.p, equals ? (size_t)(equals - line.p) : 0});
+    struct str name = str_trim((struct str){line.p, equals ? (size_t)(equals - line.p) : 0});
 
     for (size_t i = 0; equals && i < n_settings; i++) {
         struct str value;
 
         if (!is_name_of(name, settings_table[i].name))
             continue;
-        value = arena_copy(arena, trimmed(str_skip(line, (size_t)(equals - line.p) + 1)));
+        value = arena_copy(arena, str_trim(str_skip(line, (size_t)(equals - line.p) + 1)));
         if (!value.p || setenv(settings_table[i].name, value.p, 0)) {
             *ret_error = STR("out of memory");
             return -EINVAL;
@@ -89,7 +80,7 @@ int settings_read_file(struct str text, const char *path, struct arena *arena,
     for (unsigned number = 1; text.n; number++) {
         const char *lf = memchr(text.p, '\n', text.n);
         size_t n = lf ? (size_t)(lf - text.p) : text.n;
-        struct str line = trimmed((struct str){text.p, n});
+        struct str line = str_trim((struct str){text.p, n});
 
         if (line.n && line.p[0] != '#' && take_line(line, path, number, arena, ret_error))
             return -EINVAL;
@@ -101,26 +92,13 @@ int settings_read_file(struct str text, const char *path, struct arena *arena,
 static int read_file(const char *path, struct arena *arena, struct str *ret_error)
 {
     struct buf text CLEANUP(buf_free) = {.max = CONFIG_BYTES_MAX};
-    FILE *from = fopen(path, "re");
-    int err = from ? 0 : errno;
+    int err = read_path(path, &text);
 
-    if (err == ENOENT || err == ENOTDIR)
+    if (err == -ENOENT || err == -ENOTDIR)
         return 0;
-    while (!err && !feof(from)) {
-        char *to = buf_reserve(&text, 4096);
-
-        if (!to)
-            err = EFBIG;
-        else
-            text.n += fread(to, 1, 4096, from);
-        if (ferror(from))
-            err = errno;
-    }
-    if (from)
-        fclose(from);
     if (!err)
         return settings_read_file(buf_str(&text), path, arena, ret_error);
-    *ret_error = arena_printf(arena, "cannot read %s: %s", path, strerror(err));
+    *ret_error = arena_printf(arena, "cannot read %s: %s", path, strerror(-err));
     return -EINVAL;
 }
 

@@ -45,20 +45,6 @@ static pid_t start(const struct task *t, char **argv, int in, int out)
     _exit(127);
 }
 
-static int read_all(int fd, struct buf *ret)
-{
-    for (;;) {
-        char *to = buf_reserve(ret, 65536);
-        ssize_t n = to ? read(fd, to, 65536) : 0;
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : buf_error(ret);
-        ret->n += (size_t)n;
-    }
-}
-
 /* Runs argv with `in` as its input and appends what it prints. ret_status: its exit status. */
 static int capture(struct task *t, char **argv, int in, struct buf *ret, int *ret_status)
 {

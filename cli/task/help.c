@@ -258,22 +258,6 @@ int action_help(struct task *t)
 
 /* ---- the manual page ---- */
 
-/* For roff: a line must not begin with a dot, and a hyphen and a backslash are what they are. */
-static void print_roff(struct buf *out, const char *text)
-{
-    for (const char *p = text; *p; p++) {
-        if ((*p == '.' || *p == '\'') && (p == text || p[-1] == '\n'))
-            buf_append_str(out, STR("\\&"));
-        if (*p == '\\')
-            buf_append_str(out, STR("\\e"));
-        else if (*p == '-')
-            buf_append_str(out, STR("\\-"));
-        else
-            buf_append_char(out, *p);
-    }
-    buf_append_char(out, '\n');
-}
-
 static void manual_command(struct task *t, const struct command *c)
 {
     struct buf *out = &t->out;
@@ -284,12 +268,12 @@ static void manual_command(struct task *t, const struct command *c)
     buf_append_char(&text, '\0');
     if (buf_error(&text))
         return;
-    print_roff(out, text.p);
+    roff_line(out, text.p);
     buf_printf(out, "%c", c->summary[0] - 32);
-    print_roff(out, c->summary + 1);
+    roff_line(out, c->summary + 1);
     if (c->details) {
         buf_append_str(out, STR(".br\n"));
-        print_roff(out, c->details);
+        roff_line(out, c->details);
     }
     if (c->examples) {
         text.n = 0;
@@ -298,7 +282,7 @@ static void manual_command(struct task *t, const struct command *c)
         if (buf_error(&text))
             return;
         buf_append_str(out, STR(".IP\n.nf\n"));
-        print_roff(out, text.p);
+        roff_line(out, text.p);
         buf_append_str(out, STR(".fi\n"));
     }
 }
@@ -319,8 +303,8 @@ void print_manual(struct task *t)
                  ".SH OPTIONS\n"));
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         buf_append_str(out, STR(".TP\n.B "));
-        print_roff(out, options[i].option);
-        print_roff(out, options[i].meaning);
+        roff_line(out, options[i].option);
+        roff_line(out, options[i].meaning);
     }
     buf_append_str(out, STR(".SH ACTIONS\n"));
     for (size_t i = 0; i < n_commands; i++)

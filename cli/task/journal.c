@@ -1,5 +1,6 @@
 #include "journal.h"
 
+#include "../file.h"
 #include "../paths.h"
 
 #include "base/buf.h"
@@ -166,21 +167,13 @@ static bool read_entry(struct str *rest, struct entry *ret)
 static int read_journal(const struct journal *j, struct buf *ret)
 {
     int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    ssize_t n = 0;
+    int err;
 
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
-    for (;;) {
-        char *to = buf_reserve(ret, 65536);
-
-        n = to ? read(fd, to, 65536) : 0;
-        if (n <= 0)
-            break;
-        ret->n += (size_t)n;
-    }
-    n = n < 0 ? -errno : 0;
+    err = read_all(fd, ret);
     close(fd);
-    return n ? (int)n : buf_error(ret);
+    return err;
 }
 
 /* A journal never grows beyond two entries of the greatest size. */

@@ -19,14 +19,27 @@ bool str_eq_nocase(struct str a, struct str b)
     return true;
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
 bool str_is_blank(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (c != ' ' && (c < '\t' || c > '\r'))
+        if (!is_space(s.p[i]))
             return false;
     }
     return true;
+}
+
+struct str str_trim(struct str s)
+{
+    while (s.n && is_space(s.p[0]))
+        s = str_skip(s, 1);
+    while (s.n && is_space(s.p[s.n - 1]))
+        s.n--;
+    return s;
 }
 
 int str_to_int64(struct str s, int64_t *ret)

@@ -70,6 +70,9 @@ bool str_eq_nocase(struct str a, struct str b);
 /* True when s has nothing but white space (ASCII space, \t\n\v\f\r). */
 bool str_is_blank(struct str s);
 
+/* s without white space (the same) around it. */
+struct str str_trim(struct str s);
+
 /* Parses a whole decimal number. Returns 0, -EINVAL (not a number) or -ERANGE. */
 int str_to_int64(struct str s, int64_t *ret) MUST_CHECK;
 

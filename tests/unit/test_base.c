@@ -30,6 +30,9 @@ static void test_str(void **state)
     assert_true(str_is_blank(STR("")));
     assert_true(str_is_blank(STR(" \t\r\n\v\f")));
     assert_false(str_is_blank(STR(" x ")));
+    assert_true(str_eq(str_trim(STR(" \t\r\n\v\fx y\n ")), STR("x y")));
+    assert_int_equal(str_trim(STR(" \t ")).n, 0);
+    assert_int_equal(str_trim(STR_NULL).n, 0);
 }
 
 static void test_str_to_int64(void **state)
