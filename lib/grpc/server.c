@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 
 /* Requests that wait for a caller: the next is posted as soon as one is accepted, so this only has
@@ -148,17 +148,6 @@ static void on_drained(struct ev *ev, bool ok UNUSED)
     pthread_mutex_unlock(&server->lock);
 }
 
-static void init_lock(struct rpc_server *server)
-{
-    pthread_condattr_t attr;
-
-    pthread_mutex_init(&server->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&server->changed, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 int rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret)
 {
     struct rpc_server *server = calloc(1, sizeof(*server));
@@ -174,7 +163,8 @@ int rpc_server_new(const struct rpc_server_options *options, struct rpc_server *
     }
     pthread_once(&core_once, core_init);
     arena_init(&server->arena, 0);
-    init_lock(server);
+    pthread_mutex_init(&server->lock, NULL);
+    cond_init(&server->changed);
     server->on_drained.fn = on_drained;
     server->tick_ns = tick_for(server->options.max_call_ms);
     server->cq = grpc_completion_queue_create_for_next(NULL);
@@ -470,8 +460,6 @@ int rpc_server_start(struct rpc_server *server)
 static bool wait_until(struct rpc_server *server, bool (*done)(const struct rpc_server *server),
                        int64_t deadline_ns)
 {
-    struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NSEC_PER_SEC),
-                                .tv_nsec = (long)(deadline_ns % NSEC_PER_SEC)};
     bool is_done;
     int r = 0;
 
@@ -480,7 +468,7 @@ static bool wait_until(struct rpc_server *server, bool (*done)(const struct rpc_
         if (deadline_ns == INT64_MAX)
             r = pthread_cond_wait(&server->changed, &server->lock);
         else
-            r = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
+            r = cond_wait_until(&server->changed, &server->lock, deadline_ns);
     }
     pthread_mutex_unlock(&server->lock);
     return is_done;

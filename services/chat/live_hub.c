@@ -3,6 +3,7 @@
 #include "live_internal.h"
 #include "live_parts.h"
 
+#include "base/cond.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -293,12 +294,8 @@ static void *clock_main(void *user)
 
     hub_lock(hub);
     while (!hub->stopping) {
-        struct timespec until;
-
         look(hub);
-        until.tv_sec = hub->clock_ns / NSEC_PER_SEC;
-        until.tv_nsec = hub->clock_ns % NSEC_PER_SEC;
-        pthread_cond_timedwait(&hub->wake, &hub->lock, &until);
+        (void)cond_wait_until(&hub->wake, &hub->lock, hub->clock_ns);
     }
     hub_unlock(hub);
     return NULL;
@@ -311,7 +308,6 @@ int hub_new(struct service *service, const struct live_settings *settings,
 {
     const struct bus_options options = {.on_news = on_news, .on_heard = on_heard};
     struct hub *hub = calloc(1, sizeof(*hub));
-    pthread_condattr_t attributes;
     int r = 0;
 
     if (!hub)
@@ -321,10 +317,7 @@ int hub_new(struct service *service, const struct live_settings *settings,
     TAILQ_INIT(&hub->sessions);
     arena_init(&hub->ahead_arena, 0); /* bounded by the rooms */
     pthread_mutex_init(&hub->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&hub->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cond_init(&hub->wake);
     if (redis->address.n == 0)
         log_info("STOA_REDIS is not set: other instances are heard once a second");
     else

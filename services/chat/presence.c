@@ -1,5 +1,6 @@
 #include "presence.h"
 
+#include "base/cond.h"
 #include "base/log.h"
 #include "crowd.h"
 #include "live.h"
@@ -767,11 +768,10 @@ static void *thread_main(void *user)
     pthread_mutex_lock(&presence->lock);
     while (!presence->stopping) {
         int64_t until = clock_monotonic_ns() + TICK;
-        struct timespec at = {until / NSEC_PER_SEC, until % NSEC_PER_SEC};
 
         look(presence);
         if (!presence->stopping)
-            pthread_cond_timedwait(&presence->wake, &presence->lock, &at);
+            (void)cond_wait_until(&presence->wake, &presence->lock, until);
     }
     pthread_mutex_unlock(&presence->lock);
     return NULL;
@@ -843,7 +843,6 @@ int presence_new(struct service *service, const struct presence_settings *settin
                  struct presence **ret)
 {
     struct presence *presence = calloc(1, sizeof(*presence));
-    pthread_condattr_t attributes;
     uint64_t number;
 
     if (!presence)
@@ -851,10 +850,7 @@ int presence_new(struct service *service, const struct presence_settings *settin
     presence->service = service;
     presence->settings = *settings;
     pthread_mutex_init(&presence->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&presence->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cond_init(&presence->wake);
     arena_init(&presence->beat_arena, 0);
     if (getrandom(&number, sizeof(number), 0) != sizeof(number)) {
         presence_free(presence);

@@ -1,9 +1,10 @@
 /* Timers: a heap in order of time, and a thread that waits for the first. */
 #include "testserver.h"
 
+#include "base/cond.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define FIRST_HEAP 64
 
@@ -96,13 +97,6 @@ bool timer_cancel(struct timer *timer)
 
 /* ---- the thread ---- */
 
-static void wait_for(int64_t at_ns)
-{
-    struct timespec at = {.tv_sec = at_ns / NSEC_PER_SEC, .tv_nsec = at_ns % NSEC_PER_SEC};
-
-    pthread_cond_timedwait(&timers.changed, &timers.lock, &at);
-}
-
 static void *run(void *unused)
 {
     (void)unused;
@@ -113,7 +107,7 @@ static void *run(void *unused)
         if (!first) {
             pthread_cond_wait(&timers.changed, &timers.lock);
         } else if (first->at_ns > clock_monotonic_ns()) {
-            wait_for(first->at_ns);
+            (void)cond_wait_until(&timers.changed, &timers.lock, first->at_ns);
         } else {
             take_out(first);
             pthread_mutex_unlock(&timers.lock);
@@ -127,12 +121,7 @@ static void *run(void *unused)
 
 int timers_start(void)
 {
-    pthread_condattr_t attributes;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&timers.changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cond_init(&timers.changed);
     return -pthread_create(&timers.thread, NULL, run, NULL);
 }
 
