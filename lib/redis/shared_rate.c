@@ -1,5 +1,6 @@
 #include "redis/shared_rate.h"
 
+#include "base/hex.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -101,8 +102,8 @@ static int script_init(struct script *ret, const char *text, size_t n)
         return -ENOMEM;
     ret->text = text;
     ret->n = n;
-    for (size_t i = 0; i < SHA1_BYTES; i++)
-        snprintf(ret->digest + 2 * i, 3, "%02x", digest[i]);
+    for (size_t i = 0; i < sizeof(ret->digest) - 1; i++)
+        ret->digest[i] = hex_digit(i % 2 ? digest[i / 2] : digest[i / 2] >> 4U);
     return 0;
 }
 
@@ -422,7 +423,6 @@ static void note(struct shared_rate *rate, const struct met *met)
     told->n++;
 }
 
-static void on_told(void *user, const struct redis_result *result);
 static void on_told_by_digest(void *user, const struct redis_result *result);
 
 /* Whoever has set `tells`. */

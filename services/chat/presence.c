@@ -35,6 +35,7 @@
 #define TYPING_PAUSE (1 * NSEC_PER_SEC)
 
 #define INSTANCE_CHARS 16
+#define PEOPLE_BYTES_MAX ((CROWD_MAX_NAMES + 1) * sizeof(" -9223372036854775808"))
 
 /* An account that is here. */
 struct person {
@@ -351,17 +352,21 @@ static void on_told(void *user, const struct redis_result *result)
         bus_publish(presence->bus, room, BUS_PRESENCE, 0, STR(""));
 }
 
+/* How many, and who if they are few; empty: nobody. {NULL, 0} without memory. */
 static struct str people_text(const struct presence *presence, const struct place *place,
                               struct arena *arena)
 {
+    struct buf text CLEANUP(buf_free) = {.max = PEOPLE_BYTES_MAX};
     unsigned n = HASH_COUNT(place->people);
-    struct str text = n == 0 ? STR("") : arena_printf(arena, "%u", n);
 
-    if (n > (unsigned)presence->settings.names)
-        return text;
-    for (const struct person *p = place->people; p && text.p; p = p->hh.next)
-        text = arena_printf(arena, "%.*s %" PRId64, STR_FMT(text), p->account);
-    return text;
+    if (n == 0)
+        return STR("");
+    buf_printf(&text, "%u", n);
+    if (n <= (unsigned)presence->settings.names) {
+        for (const struct person *p = place->people; p; p = p->hh.next)
+            buf_printf(&text, " %" PRId64, p->account);
+    }
+    return text.failed ? STR_NULL : arena_copy(arena, buf_str(&text));
 }
 
 static void tell(struct presence *presence, struct place *place, int64_t now)
