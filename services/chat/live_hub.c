@@ -267,7 +267,9 @@ static void look_at_sessions(struct hub *hub, int64_t now)
     struct live_session *session;
 
     TAILQ_FOREACH(session, &hub->sessions, next)
-    session_look(session, now);
+    {
+        session_look(session, now);
+    }
 }
 
 static void look(struct hub *hub)
@@ -369,12 +371,9 @@ void hub_stop(struct hub *hub)
     hub_lock(hub);
     hub->stopping = true;
     TAILQ_FOREACH(session, &hub->sessions, next)
-    session_end(session,
-                &(struct rpc_error){.code = RPC_UNAVAILABLE,
-                                    .message = STR("STOPPING: the instance stops, connect again"),
-                                    .reason = "STOPPING",
-                                    .retry_after_ms = 1},
-                false);
+    {
+        session_end(session, &live_stopping, false);
+    }
     runs = hub->clock_runs;
     hub->clock_runs = false;
     pthread_cond_signal(&hub->wake);

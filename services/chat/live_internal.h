@@ -138,6 +138,11 @@ void room_free(struct room *room);
 
 /* ---- live_session.c ---- */
 
+/* In how many milliseconds a client may try again what was refused for want of something. */
+#define RETRY_AFTER_MS 1000
+
+extern const struct rpc_error live_no_memory, live_stopping;
+
 /* Sends a part, which is taken over; NULL, for want of memory, cuts the session off. False: the
  * session has ended, and its subscriptions are gone. */
 bool session_tell(struct live_session *session, struct rpc_packed *part);

@@ -16,10 +16,8 @@
 #define LINGER (30 * NSEC_PER_SEC)
 #define MIN_ROOM_BYTES ((size_t)16 << 10)
 #define MAX_READ_BYTES ((size_t)128 << 20)
-#define RETRY_AFTER_MS 1000
 
 static void begin_read(struct room *room);
-static void settle(struct room *room);
 
 /* ---- the table of rooms ---- */
 
@@ -364,11 +362,7 @@ void room_subscribe(struct hub *hub, struct live_session *session, int64_t id, i
         room = room_new(hub, id);
     subscription = room ? subscription_new(session, room, after_seq, action_id) : NULL;
     if (!subscription) {
-        session_refuse(session, action_id, id,
-                       &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
-                                           .message = STR("out of memory"),
-                                           .reason = "OVERLOADED",
-                                           .retry_after_ms = RETRY_AFTER_MS});
+        session_refuse(session, action_id, id, &live_no_memory);
         return;
     }
     if (room->known)
@@ -493,7 +487,8 @@ void room_event(struct room *room, int64_t seq, struct window_entry entry)
     }
 }
 
-void room_deleted(struct room *room)
+/* All subscriptions; `end` may end the one that it is given. */
+static void end_all(struct room *room, void (*end)(struct subscription *subscription))
 {
     struct subscription_list *lists[] = {&room->behind, &room->alone, &room->shared};
 
@@ -502,20 +497,35 @@ void room_deleted(struct room *room)
 
         for (; subscription; subscription = next) {
             next = TAILQ_NEXT(subscription, next);
-            if (subscription->state == ASKED)
-                refuse_stranger(subscription, false);
-            else
-                end_with(subscription, part_gone(subscription->room->id,
-                                                 STOA__CHAT__V1__GONE_REASON__GONE_REASON_DELETED));
+            end(subscription);
         }
     }
+}
+
+static void end_deleted(struct subscription *subscription)
+{
+    if (subscription->state == ASKED)
+        refuse_stranger(subscription, false);
+    else
+        end_with(subscription, part_gone(subscription->room->id,
+                                         STOA__CHAT__V1__GONE_REASON__GONE_REASON_DELETED));
+}
+
+void room_deleted(struct room *room)
+{
+    end_all(room, end_deleted);
     forget(room);
+}
+
+/* What is only asked for begins where what is kept does. */
+static void end_overtaken(struct subscription *subscription)
+{
+    if (subscription->state != ASKED)
+        end_reset(subscription);
 }
 
 void room_keeps(struct room *room, int64_t first_seq)
 {
-    struct subscription_list *lists[] = {&room->behind, &room->alone, &room->shared};
-
     if (first_seq <= room->first_seq)
         return;
     room->first_seq = first_seq;
@@ -526,15 +536,7 @@ void room_keeps(struct room *room, int64_t first_seq)
     /* So far behind that what comes next is gone. */
     window_free(&room->window);
     window_init(&room->window, first_seq - 1);
-    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-        struct subscription *subscription = TAILQ_FIRST(lists[i]), *next;
-
-        for (; subscription; subscription = next) {
-            next = TAILQ_NEXT(subscription, next);
-            if (subscription->state != ASKED)
-                end_reset(subscription);
-        }
-    }
+    end_all(room, end_overtaken);
 }
 
 /* ---- reading ---- */

@@ -9,16 +9,22 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define RETRY_AFTER_MS 1000
 /* Between the end of a session and its client's notice of it. */
 #define END_TIMEOUT (5 * NSEC_PER_SEC)
 
 #define CONNECT "/stoa.chat.v1.LiveService/Connect"
 
-static const struct rpc_error out_of_memory = {.code = RPC_RESOURCE_EXHAUSTED,
-                                               .message = {"out of memory", 13},
-                                               .reason = "OVERLOADED",
-                                               .retry_after_ms = RETRY_AFTER_MS};
+const struct rpc_error live_no_memory = {.code = RPC_RESOURCE_EXHAUSTED,
+                                         .message = {"out of memory", 13},
+                                         .reason = "OVERLOADED",
+                                         .retry_after_ms = RETRY_AFTER_MS};
+
+const struct rpc_error live_stopping = {
+    .code = RPC_UNAVAILABLE,
+    .message = {"STOPPING: the instance stops, connect again", 43},
+    .reason = "STOPPING",
+    .retry_after_ms = 1,
+};
 
 static void session_ref(struct live_session *session)
 {
@@ -75,7 +81,7 @@ bool session_tell(struct live_session *session, struct rpc_packed *part)
     bool told;
 
     if (!part) {
-        session_end(session, &out_of_memory, true);
+        session_end(session, &live_no_memory, true);
         return false;
     }
     told = session_send(session, part);
@@ -183,13 +189,10 @@ void live_carrier_init(struct live_carrier *carrier, struct hub *hub,
 
 static void refuse_session(struct live_session *session, int r)
 {
-    struct rpc_error error = out_of_memory;
+    struct rpc_error error = live_no_memory;
 
     if (r == -ESHUTDOWN)
-        error = (struct rpc_error){.code = RPC_UNAVAILABLE,
-                                   .message = STR("STOPPING: the instance stops, connect again"),
-                                   .reason = "STOPPING",
-                                   .retry_after_ms = 1};
+        error = live_stopping;
     else if (r == -EMFILE)
         error = (struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
                                    .message = STR("the account has too many connections"),
@@ -273,14 +276,15 @@ struct action {
     int64_t room, seq; /* of the ack, unless the answer says another */
 };
 
-static void answer(const struct action *action, struct rpc_packed *part)
+/* told: the part is taken over; NULL, for want of memory, cuts the session off. */
+static void end_action(const struct action *action, bool told, struct rpc_packed *part)
 {
     struct live_session *session = action->session;
     struct hub *hub = session->carrier->hub;
 
     hub_lock(hub);
     session->n_actions--;
-    if (!session->ended)
+    if (told && !session->ended)
         session_tell(session, part);
     else
         rpc_packed_unref(part);
@@ -291,18 +295,9 @@ static void answer(const struct action *action, struct rpc_packed *part)
 
 static void acknowledge(const struct action *action, int64_t seq)
 {
-    struct live_session *session = action->session;
-    struct hub *hub = session->carrier->hub;
+    bool told = action->id[0] != '\0';
 
-    if (action->id[0]) {
-        answer(action, part_ack(action->id, action->room, seq));
-        return;
-    }
-    hub_lock(hub);
-    session->n_actions--;
-    end_if_answered(session);
-    hub_unlock(hub);
-    session_unref(session);
+    end_action(action, told, told ? part_ack(action->id, action->room, seq) : NULL);
 }
 
 static void on_failed(void *user, struct rpc_call *call, const struct rpc_error *error)
@@ -310,7 +305,7 @@ static void on_failed(void *user, struct rpc_call *call, const struct rpc_error 
     const struct action *action = user;
 
     (void)call;
-    answer(action, part_error(action->id, action->room, error));
+    end_action(action, true, part_error(action->id, action->room, error));
 }
 
 static void on_replied(void *user, struct rpc_call *call, const ProtobufCMessage *response)
@@ -332,7 +327,7 @@ static struct rpc_call *begin_action(struct live_session *session, const char *i
 {
     struct hub *hub = session->carrier->hub;
     struct rpc_call *call = NULL;
-    struct rpc_error error = out_of_memory;
+    struct rpc_error error = live_no_memory;
     struct action *action = NULL;
     struct service_caller caller;
     bool may;
@@ -377,143 +372,149 @@ static char *keep(struct rpc_call *call, const char *s)
     return (char *)arena_copy(rpc_call_arena(call), str_of(s)).p;
 }
 
-/* An empty request in the call's arena. NULL without memory. */
-static void *make_request(struct rpc_call *call, const ProtobufCMessageDescriptor *type)
-{
-    void *request = arena_alloc(rpc_call_arena(call), type->sizeof_message);
-
-    if (request)
-        protobuf_c_message_init(type, request);
-    return request;
-}
-
-/* made: all of the request is there. */
-static void run(struct rpc_call *call, const void *request, bool made)
-{
-    if (made)
-        rpc_local_run(call, request);
-    else
-        rpc_fail_with(call, &out_of_memory);
-}
-
 #define RPC(NAME)                                                                               \
     &(const struct rpc_local)                                                                   \
     {                                                                                           \
         .method = "/stoa.chat.v1.RoomService/" NAME, .replied = on_replied, .failed = on_failed \
     }
 
+/* An empty message in the call's arena. NULL without memory. */
+static void *make_message(struct rpc_call *call, const ProtobufCMessageDescriptor *type)
+{
+    void *message = arena_alloc(rpc_call_arena(call), type->sizeof_message);
+
+    if (message)
+        protobuf_c_message_init(type, message);
+    return message;
+}
+
+/* begin_action() with an empty request. NULL: it has been refused. */
+static void *begin_request(struct live_session *session, const char *id, int64_t room, int64_t seq,
+                           const struct rpc_local *local, const ProtobufCMessageDescriptor *type,
+                           struct rpc_call **ret_call)
+{
+    struct rpc_call *call = begin_action(session, id, room, seq, local);
+    void *request = call ? make_message(call, type) : NULL;
+
+    if (call && !request)
+        rpc_fail_with(call, &live_no_memory);
+    *ret_call = call;
+    return request;
+}
+
+/* made: all that is in the request is there. */
+static void run(struct rpc_call *call, const ProtobufCMessage *request, bool made)
+{
+    if (made)
+        rpc_local_run(call, request);
+    else
+        rpc_fail_with(call, &live_no_memory);
+}
+
 static void begin_send(struct live_session *session, const char *id,
                        const Stoa__Chat__V1__SendAction *action)
 {
-    struct rpc_call *call = begin_action(session, id, action->room, 0, RPC("SendMessage"));
-    Stoa__Chat__V1__SendMessageRequest *request;
+    struct rpc_call *call;
+    Stoa__Chat__V1__SendMessageRequest *request =
+        begin_request(session, id, action->room, 0, RPC("SendMessage"),
+                      &stoa__chat__v1__send_message_request__descriptor, &call);
     Stoa__Chat__V1__SendMessageRequest__NewMessage *message;
 
-    if (!call)
+    if (!request)
         return;
-    request = make_request(call, &stoa__chat__v1__send_message_request__descriptor);
-    message = make_request(call, &stoa__chat__v1__send_message_request__new_message__descriptor);
-    if (request && message) {
-        request->room = action->room;
-        request->message = message;
+    message = make_message(call, &stoa__chat__v1__send_message_request__new_message__descriptor);
+    if (message) {
         message->text = keep(call, action->text);
         message->client_id = keep(call, action->client_id);
         message->_reply_to_case =
             (Stoa__Chat__V1__SendMessageRequest__NewMessage__ReplyToCase)action->_reply_to_case;
         message->reply_to = action->reply_to;
     }
-    run(call, request, request && message && message->text && message->client_id);
+    request->room = action->room;
+    request->message = message;
+    run(call, &request->base, message && message->text && message->client_id);
 }
 
 static void begin_edit(struct live_session *session, const char *id,
                        const Stoa__Chat__V1__EditAction *action)
 {
-    struct rpc_call *call =
-        begin_action(session, id, action->room, action->seq, RPC("EditMessage"));
-    Stoa__Chat__V1__EditMessageRequest *request;
+    struct rpc_call *call;
+    Stoa__Chat__V1__EditMessageRequest *request =
+        begin_request(session, id, action->room, action->seq, RPC("EditMessage"),
+                      &stoa__chat__v1__edit_message_request__descriptor, &call);
 
-    if (!call)
+    if (!request)
         return;
-    request = make_request(call, &stoa__chat__v1__edit_message_request__descriptor);
-    if (request) {
-        request->room = action->room;
-        request->seq = action->seq;
-        request->text = keep(call, action->text);
-        request->client_id = keep(call, action->client_id);
-    }
-    run(call, request, request && request->text && request->client_id);
+    request->room = action->room;
+    request->seq = action->seq;
+    request->text = keep(call, action->text);
+    request->client_id = keep(call, action->client_id);
+    run(call, &request->base, request->text && request->client_id);
 }
 
 static void begin_delete(struct live_session *session, const char *id,
                          const Stoa__Chat__V1__DeleteAction *action)
 {
-    struct rpc_call *call =
-        begin_action(session, id, action->room, action->seq, RPC("DeleteMessage"));
-    Stoa__Chat__V1__DeleteMessageRequest *request;
+    struct rpc_call *call;
+    Stoa__Chat__V1__DeleteMessageRequest *request =
+        begin_request(session, id, action->room, action->seq, RPC("DeleteMessage"),
+                      &stoa__chat__v1__delete_message_request__descriptor, &call);
 
-    if (!call)
+    if (!request)
         return;
-    request = make_request(call, &stoa__chat__v1__delete_message_request__descriptor);
-    if (request) {
-        request->room = action->room;
-        request->seq = action->seq;
-        request->client_id = keep(call, action->client_id);
-    }
-    run(call, request, request && request->client_id);
+    request->room = action->room;
+    request->seq = action->seq;
+    request->client_id = keep(call, action->client_id);
+    run(call, &request->base, request->client_id);
 }
 
 static void begin_add_reaction(struct live_session *session, const char *id,
                                const Stoa__Chat__V1__ReactAction *action)
 {
-    struct rpc_call *call =
-        begin_action(session, id, action->room, action->seq, RPC("AddReaction"));
-    Stoa__Chat__V1__AddReactionRequest *request;
+    struct rpc_call *call;
+    Stoa__Chat__V1__AddReactionRequest *request =
+        begin_request(session, id, action->room, action->seq, RPC("AddReaction"),
+                      &stoa__chat__v1__add_reaction_request__descriptor, &call);
 
-    if (!call)
+    if (!request)
         return;
-    request = make_request(call, &stoa__chat__v1__add_reaction_request__descriptor);
-    if (request) {
-        request->room = action->room;
-        request->seq = action->seq;
-        request->emoji = keep(call, action->emoji);
-        request->client_id = keep(call, action->client_id);
-    }
-    run(call, request, request && request->emoji && request->client_id);
+    request->room = action->room;
+    request->seq = action->seq;
+    request->emoji = keep(call, action->emoji);
+    request->client_id = keep(call, action->client_id);
+    run(call, &request->base, request->emoji && request->client_id);
 }
 
 static void begin_remove_reaction(struct live_session *session, const char *id,
                                   const Stoa__Chat__V1__ReactAction *action)
 {
-    struct rpc_call *call =
-        begin_action(session, id, action->room, action->seq, RPC("RemoveReaction"));
-    Stoa__Chat__V1__RemoveReactionRequest *request;
+    struct rpc_call *call;
+    Stoa__Chat__V1__RemoveReactionRequest *request =
+        begin_request(session, id, action->room, action->seq, RPC("RemoveReaction"),
+                      &stoa__chat__v1__remove_reaction_request__descriptor, &call);
 
-    if (!call)
+    if (!request)
         return;
-    request = make_request(call, &stoa__chat__v1__remove_reaction_request__descriptor);
-    if (request) {
-        request->room = action->room;
-        request->seq = action->seq;
-        request->emoji = keep(call, action->emoji);
-        request->client_id = keep(call, action->client_id);
-    }
-    run(call, request, request && request->emoji && request->client_id);
+    request->room = action->room;
+    request->seq = action->seq;
+    request->emoji = keep(call, action->emoji);
+    request->client_id = keep(call, action->client_id);
+    run(call, &request->base, request->emoji && request->client_id);
 }
 
 static void begin_read_mark(struct live_session *session, const char *id,
                             const Stoa__Chat__V1__ReadAction *action)
 {
-    struct rpc_call *call = begin_action(session, id, action->room, action->seq, RPC("MarkRead"));
-    Stoa__Chat__V1__MarkReadRequest *request;
+    struct rpc_call *call;
+    Stoa__Chat__V1__MarkReadRequest *request =
+        begin_request(session, id, action->room, action->seq, RPC("MarkRead"),
+                      &stoa__chat__v1__mark_read_request__descriptor, &call);
 
-    if (!call)
+    if (!request)
         return;
-    request = make_request(call, &stoa__chat__v1__mark_read_request__descriptor);
-    if (request) {
-        request->room = action->room;
-        request->seq = action->seq;
-    }
-    run(call, request, request);
+    request->room = action->room;
+    request->seq = action->seq;
+    run(call, &request->base, true);
 }
 
 /* ---- another token ---- */
@@ -560,7 +561,7 @@ static void begin_renew(struct live_session *session, const char *id,
         metadata->value = arena_printf(rpc_call_arena(call), "Bearer %s", action->access_token);
     }
     if (!metadata || !metadata->value.p) {
-        rpc_fail_with(call, &out_of_memory);
+        rpc_fail_with(call, &live_no_memory);
         return;
     }
     rpc_local_set_metadata(call, metadata, 1, STR_NULL);
@@ -661,9 +662,8 @@ static int64_t room_of(const Stoa__Chat__V1__ConnectRequest *message)
     }
 }
 
-static void refuse_message(struct live_session *session,
-                           const Stoa__Chat__V1__ConnectRequest *message,
-                           const struct rpc_error *error)
+void live_refused(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message,
+                  const struct rpc_error *error)
 {
     struct hub *hub = session->carrier->hub;
     char id[LIVE_ID_BYTES];
@@ -672,12 +672,6 @@ static void refuse_message(struct live_session *session,
     hub_lock(hub);
     session_refuse(session, id, room_of(message), error);
     hub_unlock(hub);
-}
-
-void live_refused(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message,
-                  const struct rpc_error *error)
-{
-    refuse_message(session, message, error);
 }
 
 void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message)
@@ -719,9 +713,9 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
         begin_renew(session, id, message->renew);
         break;
     default:
-        refuse_message(session, message,
-                       &(struct rpc_error){.code = RPC_UNIMPLEMENTED,
-                                           .message = STR("there is no such action here"),
-                                           .reason = "UNKNOWN_ACTION"});
+        live_refused(session, message,
+                     &(struct rpc_error){.code = RPC_UNIMPLEMENTED,
+                                         .message = STR("there is no such action here"),
+                                         .reason = "UNKNOWN_ACTION"});
     }
 }
