@@ -6,7 +6,7 @@ import os
 import psycopg2
 import pytest
 from gateway_fixture import TestGateway
-from stoa_contract import Both, Contract, GrpcClient, HttpClient, session_of
+from stoa_contract import Both, Contract, GrpcClient, HttpClient, account_maker, session_of
 from stoa_suite_fixture import RunningSuite, Suite, descriptor_set
 
 # The tests' suite runs already, at these addresses.
@@ -79,16 +79,8 @@ def unique():
 
 @pytest.fixture(scope="session")
 def new_account(call_grpc, unique):
-    """new_account() -> a fresh account as CreateUser answers it, with its password and refreshToken added"""
-
-    def make(stem="user", password="correct horse battery"):
-        name = unique(stem)
-        request = {"user": {"username": name, "email": f"{name}@example.com", "password": password}}
-        code, answer = call_grpc("auth", "CreateUser", request)
-        assert code == "OK", answer
-        return {**answer["user"], "password": password, "refreshToken": answer["refreshToken"]}
-
-    return make
+    """new_account(): account_maker() for the suite that the tests share"""
+    return account_maker(call_grpc, unique)
 
 
 @pytest.fixture(scope="session")

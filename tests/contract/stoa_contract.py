@@ -371,6 +371,19 @@ def compare_problem(problem, http):
     assert http.json["errors"], "clients of the blog's API rely on the errors map"
 
 
+def account_maker(call_grpc, unique):
+    """new_account() -> a fresh account as CreateUser answers it, with its password and refreshToken added"""
+
+    def new_account(stem="user", password="correct horse battery"):
+        name = unique(stem)
+        request = {"user": {"username": name, "email": f"{name}@example.com", "password": password}}
+        code, answer = call_grpc("auth", "CreateUser", request)
+        assert code == "OK", answer
+        return {**answer["user"], "password": password, "refreshToken": answer["refreshToken"]}
+
+    return new_account
+
+
 def token_part(token, index):
     """A decoded part of a JWT: 0 its header, 1 its claims (not verified)."""
     part = token.split(".")[index]

@@ -6,6 +6,7 @@ import pathlib
 import socket
 
 import pytest
+from chat_fixture import call  # noqa: F401: a fixture
 from live_fixture import Ended, WebSocketLive
 from stoa_suite_fixture import output_folder, wait_until
 from websocket_fixture import Refused, Socket
@@ -15,16 +16,6 @@ LONG = "\U0001f600" * 4096
 MESSAGES = 500
 NEVER_READ = 3
 AT_ONCE = 300
-
-
-@pytest.fixture
-def call(call_grpc):
-    def make(method, account, **request):
-        code, answer = call_grpc("chat", method, request, account["token"])
-        assert code == "OK", f"{method}: {answer}"
-        return answer
-
-    return make
 
 
 def private_kb(suite):

@@ -6,8 +6,9 @@ import time
 
 import grpc
 import pytest
+from chat_fixture import chat_caller
 from live_fixture import GrpcLive, WebSocketLive
-from stoa_contract import Both, GrpcClient, HttpClient
+from stoa_contract import Both, GrpcClient, HttpClient, account_maker
 from stoa_suite_fixture import Suite, output_folder, wait_until
 
 # A day each: nothing comes back while a test runs.
@@ -40,25 +41,12 @@ def second(limited, contract):
 @pytest.fixture(scope="module")
 def new_account(limited, first, unique):
     """Shadows the shared suite's."""
-
-    def make():
-        name = unique("user")
-        user = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
-        code, answer = first("auth", "CreateUser", {"user": user})
-        assert code == "OK", answer
-        return answer["user"]
-
-    return make
+    return account_maker(first, unique)
 
 
 @pytest.fixture
 def call(first):
-    def make(method, account, **request):
-        code, answer = first("chat", method, request, account["token"])
-        assert code == "OK", f"{method}: {answer}"
-        return answer
-
-    return make
+    return chat_caller(first)
 
 
 @pytest.fixture

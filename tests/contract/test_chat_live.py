@@ -12,6 +12,7 @@ import grpc
 import jwt
 import psycopg2
 import pytest
+from chat_fixture import call, open_room  # noqa: F401: fixtures
 from live_fixture import SECONDS, Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
 from stoa_contract import GrpcClient, HttpClient, token_part
 from stoa_suite_fixture import Suite, wait_until
@@ -36,31 +37,6 @@ def connect(suite, contract):
     yield make
     for each in opened:
         each.close()
-
-
-@pytest.fixture
-def call(call_grpc):
-    def make(method, account, **request):
-        code, answer = call_grpc("chat", method, request, account["token"])
-        assert code == "OK", f"{method}: {answer}"
-        return answer
-
-    return make
-
-
-@pytest.fixture
-def open_room(call, new_account):
-    """open_room(members=1) -> the id of a new room, who opened it, and its other members"""
-
-    def make(members=0, kind="ROOM_KIND_PUBLIC"):
-        host = new_account("host")
-        room = call("CreateRoom", host, room={"name": "A room", "kind": kind})["room"]["id"]
-        others = [new_account("guest") for _ in range(members)]
-        for other in others:
-            call("InviteMember", host, room=room, username=other["username"])
-        return (room, host, *others)
-
-    return make
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

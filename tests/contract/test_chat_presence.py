@@ -6,7 +6,7 @@ import subprocess
 import grpc
 import pytest
 from live_fixture import GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
-from stoa_contract import Both, GrpcClient, HttpClient
+from stoa_contract import Both, GrpcClient, HttpClient, account_maker
 from stoa_suite_fixture import Suite, wait_until
 
 LONG = 40  # seconds that a test waits at most for what takes seconds
@@ -47,16 +47,7 @@ def at(contract, channel):
 @pytest.fixture(scope="module")
 def new_account(trio, contract, unique):
     """Shadows the shared suite's."""
-    client = GrpcClient(contract, trio.grpc)
-
-    def make():
-        name = unique("user")
-        user = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
-        code, answer = client("auth", "CreateUser", {"user": user})
-        assert code == "OK", answer
-        return answer["user"]
-
-    return make
+    return account_maker(GrpcClient(contract, trio.grpc), unique)
 
 
 @pytest.fixture

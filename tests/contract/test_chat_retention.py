@@ -7,10 +7,10 @@ import grpc
 import psycopg2
 import pytest
 import requests
+from chat_fixture import call, open_room, send  # noqa: F401: fixtures
 from live_fixture import GrpcLive
 from stoa_contract import GrpcClient, HttpClient
 from stoa_suite_fixture import wait_until
-from test_chat import call, open_room, send  # noqa: F401: fixtures
 
 MANY, WORDS = 20_000, "These are the words of a message, again and again. " * 20  # messages of 1,020 bytes
 FEW, LONG = 1_500, "\U0001f409" * 4000  # of 16,000 bytes: more than lies on the way to a reader who does not read

@@ -5,10 +5,10 @@
  *   else a request against the routes below: what matches is made a message, which must be well
  *        formed, and each capture is a part of the path
  */
+#include "../unit/protoc_schema.h"
 #include "schema/route.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -24,23 +24,8 @@ static void check(bool holds)
 
 int LLVMFuzzerInitialize(int *argc UNUSED, char ***argv UNUSED)
 {
-    FILE *protoc = popen("protoc --include_imports -o /dev/stdout -Itests/unit/protos -Iproto "
-                         "-I/usr/include routes.proto",
-                         "r"); /* a constant command */
-    struct arena arena;
-    struct str error;
-    struct buf set;
-    char *to;
-    size_t n;
-
-    arena_init(&arena, 0);
-    buf_init(&set, 16 << 20);
-    while (protoc && (to = buf_reserve(&set, 65536)) && (n = fread(to, 1, 65536, protoc)))
-        set.n += n;
-    check(protoc && pclose(protoc) == 0);
-    check(schema_load(buf_str(&set), &arena, &schema, &error) == 0);
-    buf_free(&set);
-    arena_free(&arena);
+    schema = protoc_schema("protoc --include_imports -o /dev/stdout -Itests/unit/protos -Iproto "
+                           "-I/usr/include routes.proto");
     return 0;
 }
 

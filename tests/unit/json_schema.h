@@ -3,7 +3,7 @@
 #ifndef STOA_TESTS_JSON_SCHEMA_H
 #define STOA_TESTS_JSON_SCHEMA_H
 
-#include "schema/schema.h"
+#include "protoc_schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,25 +14,7 @@
 
 static inline struct schema *json_test_schema(void)
 {
-    FILE *protoc = popen(JSON_TEST_SCHEMA, "r"); /* a constant command */
-    struct schema *schema = NULL;
-    struct str error = STR("protoc did not run");
-    struct arena arena;
-    struct buf set;
-    char *to;
-    size_t n;
-
-    arena_init(&arena, 0);
-    buf_init(&set, 16 << 20);
-    while (protoc && (to = buf_reserve(&set, 65536)) && (n = fread(to, 1, 65536, protoc)))
-        set.n += n;
-    if (!protoc || pclose(protoc) || schema_load(buf_str(&set), &arena, &schema, &error)) {
-        fprintf(stderr, "cannot load the test schema: %.*s\n", STR_FMT(error));
-        exit(1);
-    }
-    buf_free(&set);
-    arena_free(&arena);
-    return schema;
+    return protoc_schema(JSON_TEST_SCHEMA);
 }
 
 static inline const struct schema_message *json_test_type(const struct schema *schema,
