@@ -46,12 +46,13 @@ struct grpc_json_schema {
 };
 
 struct grpc_json_main_conf {
-    ngx_array_t schemas;               /* module.c: those loaded */
-    ngx_array_t upstreams;             /* upstream.c: those of the configuration */
-    struct grpc_json_metrics *metrics; /* metrics.c; NULL: nothing is counted */
-    ngx_cycle_t *cycle;                /* metrics.c: that this configuration makes */
-    ngx_array_t limit_zones;           /* limit.c */
-    ngx_msec_t leave_timeout;          /* grpc_json_leave_timeout; 0: none */
+    ngx_array_t schemas;                         /* module.c: those loaded */
+    ngx_array_t upstreams;                       /* upstream.c: those of the configuration */
+    struct grpc_json_metrics *metrics;           /* metrics.c; NULL: nothing is counted */
+    ngx_cycle_t *cycle;                          /* metrics.c: that this configuration makes */
+    ngx_array_t limit_zones;                     /* limit.c */
+    struct grpc_json_trace_export *trace_export; /* trace_export.c; NULL: nothing is */
+    ngx_msec_t leave_timeout;                    /* grpc_json_leave_timeout; 0: none */
 };
 
 struct grpc_json_conf {

@@ -79,4 +79,14 @@ ngx_int_t grpc_json_start_trace(ngx_http_request_t *r, struct grpc_json_ctx *ctx
 /* traceparent and tracestate for the upstream, with the gateway's span as the parent. */
 ngx_int_t grpc_json_push_trace(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_list_t *to);
 
+/* ---- trace_export.c: spans of requests, to a collector ---- */
+
+/* Whether a trace that begins here is sampled. */
+bool grpc_json_trace_sampled(ngx_http_request_t *r, const struct trace_context *trace);
+char *grpc_json_trace_export_set(ngx_conf_t *cf, ngx_command_t *command, void *data);
+ngx_int_t grpc_json_trace_export_install(ngx_conf_t *cf);
+/* When a worker begins and ends. */
+ngx_int_t grpc_json_trace_export_start(ngx_cycle_t *cycle);
+void grpc_json_trace_export_exit(void);
+
 #endif

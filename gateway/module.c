@@ -223,6 +223,8 @@ static ngx_command_t commands[] = {
     DIRECTIVE("grpc_json_problem_type", EVERYWHERE | NGX_CONF_TAKE1, set_problem_type, problem_type,
               NULL),
     DIRECTIVE("grpc_json_trace", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, trace, NULL),
+    {ngx_string("grpc_json_trace_export"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2,
+     grpc_json_trace_export_set, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     DIRECTIVE("grpc_json_response_header_limit", EVERYWHERE | NGX_CONF_TAKE1,
               ngx_conf_set_size_slot, response_header_limit, NULL),
     DIRECTIVE("grpc_json_print", EVERYWHERE | NGX_CONF_1MORE, ngx_conf_set_bitmask_slot, print,
@@ -397,7 +399,7 @@ static ngx_int_t install(ngx_conf_t *cf)
     if (grpc_json_hook_upstreams(cf) != NGX_OK)
         return NGX_ERROR;
     if (grpc_json_metrics_install(cf) != NGX_OK || grpc_json_leave_install(cf) != NGX_OK ||
-        grpc_json_websocket_install(cf) != NGX_OK)
+        grpc_json_websocket_install(cf) != NGX_OK || grpc_json_trace_export_install(cf) != NGX_OK)
         return NGX_ERROR;
     grpc_json_cors_install();
     if (grpc_json_limit_install(cf) != NGX_OK)
@@ -409,6 +411,8 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     grpc_json_metrics_start(cycle);
     grpc_json_limit_start(cycle);
+    if (grpc_json_trace_export_start(cycle) != NGX_OK)
+        return NGX_ERROR;
     return grpc_json_exit_start(cycle);
 }
 
@@ -418,6 +422,7 @@ static void exit_process(ngx_cycle_t *cycle)
     grpc_json_limit_exit(cycle);
     attach_shutdown();
     grpc_h2_shutdown(cycle);
+    grpc_json_trace_export_exit();
 }
 
 static ngx_http_module_t module_context = {

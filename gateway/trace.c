@@ -29,8 +29,10 @@ ngx_int_t grpc_json_start_trace(ngx_http_request_t *r, struct grpc_json_ctx *ctx
         return NGX_ERROR;
     trace->started = true;
     /* A state belongs to its parent (section 3.3). Two parents, joined, are not a valid one. */
-    if (!trace_start(&trace->context, parent, random))
+    if (!trace_start(&trace->context, parent, random)) {
+        trace->context.sampled = grpc_json_trace_sampled(r, &trace->context);
         return NGX_OK;
+    }
     if (grpc_json_client_header(r, STR("tracestate"), &state, &lines) != NGX_OK)
         return NGX_ERROR;
     if (state.p)

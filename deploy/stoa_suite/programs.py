@@ -66,6 +66,8 @@ def service_environment(layout, settings, service):
         "STOA_DATABASE": connection(layout, service.service),
         "STOA_DATABASE_PASSWORD_FILE": password_file(layout, service.service),
         "STOA_GRACE_MS": str(settings["STOA_GRACE_MS"]),
+        "STOA_TRACES": "" if settings["STOA_TRACES"] == "none" else settings["STOA_TRACES"],
+        "STOA_TRACE_ONE_IN": str(settings["STOA_TRACE_ONE_IN"]),
         **service.environment,
     }
 
@@ -224,6 +226,12 @@ def callers(settings):
     }
 
 
+def traces(settings):
+    if settings["STOA_TRACES"] == "none":
+        return ""
+    return f"grpc_json_trace_export {settings['STOA_TRACES']} one_in={settings['STOA_TRACE_ONE_IN']};"
+
+
 def tls_listener(layout, settings, program):
     if not settings.tls:
         return ""
@@ -263,6 +271,7 @@ def nginx_configuration(layout, settings, program):
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CONNECTIONS@": str(settings["STOA_HTTP_CONNECTIONS"]),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
+        "@TRACES@": traces(settings),
         **callers(settings),
     }
     try:

@@ -88,6 +88,12 @@ def origins(text):
     return " ".join(words)
 
 
+def collector(text):
+    if text != "none" and not re.fullmatch(r"unix:/[^\s;{}$'\"]+|([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}", text):
+        raise ValueError("set none, or a collector's address such as 127.0.0.1:4317 or unix:/run/otlp.sock")
+    return text
+
+
 port = number(1, 65535)
 
 # Front ends that their authors run on their own machines.
@@ -132,6 +138,8 @@ TABLE = (
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
+    Setting("STOA_TRACES", "none", collector, "Where traces go: an OpenTelemetry collector's address for OTLP/gRPC; none: nowhere."),
+    Setting("STOA_TRACE_ONE_IN", "100", number(0, 999999999), "Of requests without a traceparent one in so many is traced; 0: none."),
     Setting("STOA_GRACE_MS", "5000", number(0, 600000), "How long a stopping service lets running calls finish."),
     Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
     Setting("STOA_OUT", "build/release", folder, "Build output that is started (make's $(OUT))."),

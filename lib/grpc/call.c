@@ -124,6 +124,52 @@ void call_init(struct rpc_call *call, struct rpc_server *server)
     grpc_metadata_array_init(&call->metadata);
 }
 
+/* ---- traces ---- */
+
+void call_begin_trace(struct rpc_call *call)
+{
+    const struct trace_recorder *recorder = call->server->options.recorder;
+    struct trace_context context;
+
+    if (!recorder || call->method->built_in ||
+        !trace_begin(recorder, rpc_call_metadata(call, "traceparent"), &context))
+        return;
+    call->trace = arena_alloc(&call->arena, sizeof(*call->trace));
+    if (call->trace)
+        *call->trace = (struct call_trace){context, clock_realtime_us()};
+}
+
+/* Whether a code says that the service is at fault
+ * (https://opentelemetry.io/docs/specs/semconv/rpc/grpc/). */
+static bool is_failure(enum rpc_code code)
+{
+    return code == RPC_UNKNOWN || code == RPC_DEADLINE_EXCEEDED || code == RPC_UNIMPLEMENTED ||
+           code == RPC_INTERNAL || code == RPC_UNAVAILABLE || code == RPC_DATA_LOSS;
+}
+
+void call_end_trace(struct rpc_call *call)
+{
+    bool gone = !call->stream && atomic_load(&call->cancelled);
+    enum rpc_code code = gone ? RPC_CANCELLED : call->code;
+
+    if (!call->trace)
+        return;
+    trace_record(call->server->options.recorder, &(struct trace_span){
+                                                     .trace = &call->trace->context,
+                                                     .kind = TRACE_RPC,
+                                                     .name = call->method->path,
+                                                     .code = (int)code,
+                                                     .failed = is_failure(code),
+                                                     .begun_us = call->trace->begun_us,
+                                                     .end_us = clock_realtime_us(),
+                                                 });
+}
+
+const struct trace_context *rpc_call_trace(const struct rpc_call *call)
+{
+    return call->trace ? &call->trace->context : NULL;
+}
+
 /* ---- the beginning ---- */
 
 static int64_t monotonic_ns(gpr_timespec t)
@@ -227,6 +273,7 @@ static void start(struct rpc_call *call)
 
     atomic_store_explicit(&call->finished, false, memory_order_relaxed);
     set_deadline(call);
+    call_begin_trace(call);
     batch_receive_close(&batch, call);
     batch_start(&batch, call, &call->on_close);
     if (options->authenticate && !call->method->built_in)
@@ -287,6 +334,7 @@ void call_answer(struct rpc_call *call, const struct rpc_error *error)
     struct batch batch = {.n = 0};
     struct rpc_status status;
 
+    call->code = error->code;
     status_make(&status, error);
     batch_headers(&batch, call);
     batch_status(&batch, call, &status);

@@ -57,6 +57,12 @@ struct local_call {
     struct str peer;
 };
 
+/* What a call's span is made of; in the call's arena. */
+struct call_trace {
+    struct trace_context context;
+    int64_t begun_us;
+};
+
 struct rpc_packed {
     atomic_uint refs;
     grpc_slice bytes;
@@ -85,6 +91,8 @@ struct rpc_call {
     struct rpc_metadata *headers, *trailers; /* NULL until something is added */
     struct rpc_stream *stream;               /* NULL: unary */
     struct local_call *local;                /* NULL: it came from the network */
+    struct call_trace *trace;                /* NULL: it is not traced */
+    enum rpc_code code;                      /* how it was answered */
     struct arena arena;
 };
 
@@ -172,6 +180,10 @@ bool call_claim(struct rpc_call *call) MUST_CHECK;
 int call_admit(struct rpc_call *call) MUST_CHECK;
 /* Answers a unary call in the handler's stead; the handler's own answer is then dropped. */
 void call_answer(struct rpc_call *call, const struct rpc_error *error);
+/* Starts the call's span, in the trace that it belongs to or in one of its own. */
+void call_begin_trace(struct rpc_call *call);
+/* Nobody refers to the call any more: records its span. */
+void call_end_trace(struct rpc_call *call);
 /* Starts to receive the next message; on_message follows. */
 void call_receive(struct rpc_call *call);
 

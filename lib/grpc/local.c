@@ -28,6 +28,7 @@ int rpc_local_new(struct rpc_server *server, const struct rpc_local *local, stru
     atomic_store_explicit(&call->refs, 1, memory_order_relaxed);
     atomic_store_explicit(&call->finished, false, memory_order_relaxed);
     call->deadline_ns = clock_monotonic_ns() + server->options.max_call_ms * NSEC_PER_MSEC;
+    call_begin_trace(call);
     *ret = call;
     return 0;
 }
@@ -85,6 +86,7 @@ void local_end(struct rpc_call *call, const ProtobufCMessage *response,
 {
     const struct local_call *local = call->local;
 
+    call->code = error ? error->code : RPC_OK;
     if (error)
         local->options.failed(local->user, call, error);
     else

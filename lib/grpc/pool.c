@@ -92,6 +92,7 @@ void pool_put(struct rpc_call *call)
     struct rpc_server *server = call->server;
     bool keep, admitted = call->admitted;
 
+    call_end_trace(call);
     clear(call);
     pthread_mutex_lock(&server->lock);
     if (admitted) {

@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "grpc/code.h"
 #include "schema/schema.h"
+#include "trace/trace.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdatomic.h>
@@ -64,6 +65,10 @@ int rpc_call_add_trailer(struct rpc_call *call, struct str key, struct str value
 /* "unix:..." or "ipv4:127.0.0.1:1234", as the core names the peer. */
 struct str rpc_call_peer(struct rpc_call *call);
 const struct schema_method *rpc_call_method(const struct rpc_call *call);
+
+/* The call's own span, to make others within; NULL when the call is not traced. Lives as it does.
+ */
+const struct trace_context *rpc_call_trace(const struct rpc_call *call);
 
 /* One pointer for the authenticate hook to hand something to the handler (in the call's arena). */
 void rpc_call_set_context(struct rpc_call *call, void *context);
@@ -223,6 +228,9 @@ struct rpc_server_options {
     size_t max_stream_queue;  /* messages waiting per stream. 0: 1024 */
     int64_t max_call_ms;      /* bound on unary calls without a deadline. 0: 30,000 */
     unsigned pollers;         /* poller threads. 0: 1 */
+    /* Gets a span of each call whose traceparent says so, or whose turn has come; outlives the
+     * server. NULL: none. */
+    struct trace_recorder *recorder;
 };
 
 struct rpc_tls {

@@ -36,6 +36,7 @@ struct rpc_stream {
     bool held;  /* paced: the next message is read when the queue is empty */
     bool ended; /* nothing more may be queued */
     bool status_sent;
+    enum rpc_code code;       /* once ended */
     struct rpc_status status; /* valid between ended and status_sent */
 };
 
@@ -279,6 +280,7 @@ static void end(struct rpc_stream *stream, const struct rpc_error *error)
     if (stream->ended)
         return;
     stream->ended = true;
+    stream->code = error ? error->code : RPC_OK;
     status_free(&stream->status);
     status_make(&stream->status, error);
 }
@@ -361,6 +363,7 @@ void stream_closed(struct rpc_call *call)
     struct rpc_stream *stream = call->stream;
 
     pthread_mutex_lock(&stream->lock);
+    call->code = stream->ended ? stream->code : RPC_CANCELLED;
     stream->ended = stream->status_sent = true;
     drop_queue(stream);
     pthread_mutex_unlock(&stream->lock);

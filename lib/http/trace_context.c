@@ -67,12 +67,24 @@ bool trace_start(struct trace_context *trace, struct str traceparent,
     print_hex(trace->span, random, TRACE_SPAN_SIZE / 2);
     if (!valid) {
         print_hex(trace->id, random + TRACE_SPAN_SIZE / 2, TRACE_ID_SIZE / 2);
+        trace->has_parent = false;
         trace->sampled = true;
         return false;
     }
+    memcpy(trace->parent, traceparent.p + SPAN_AT, TRACE_SPAN_SIZE);
+    trace->has_parent = true;
     memcpy(trace->id, traceparent.p + ID_AT, TRACE_ID_SIZE);
     trace->sampled = hex_value(traceparent.p[FLAGS_AT + 1]) & SAMPLED;
     return true;
+}
+
+void trace_child(struct trace_context *trace, const struct trace_context *parent,
+                 const unsigned char random[TRACE_SPAN_SIZE / 2])
+{
+    *trace = *parent;
+    memcpy(trace->parent, parent->span, TRACE_SPAN_SIZE);
+    trace->has_parent = true;
+    print_hex(trace->span, random, TRACE_SPAN_SIZE / 2);
 }
 
 void trace_parent(const struct trace_context *trace, char to[TRACE_PARENT_SIZE])

@@ -16,8 +16,10 @@
 #define TRACE_STATE_SIZE 512 /* what a tracestate is cut to; the least that must be passed on */
 
 struct trace_context {
-    char id[TRACE_ID_SIZE];     /* lower-case hex, not all zero */
-    char span[TRACE_SPAN_SIZE]; /* of whoever holds this struct; the same form */
+    char id[TRACE_ID_SIZE];       /* lower-case hex, not all zero */
+    char span[TRACE_SPAN_SIZE];   /* of whoever holds this struct; the same form */
+    char parent[TRACE_SPAN_SIZE]; /* the span that it was made for, if there is one */
+    bool has_parent;
     bool sampled;
 };
 
@@ -26,6 +28,10 @@ struct trace_context {
  * traceparent was continued. */
 bool trace_start(struct trace_context *trace, struct str traceparent,
                  const unsigned char random[TRACE_RANDOM_SIZE]);
+
+/* Starts a span within another one, of the same trace. random: as above. */
+void trace_child(struct trace_context *trace, const struct trace_context *parent,
+                 const unsigned char random[TRACE_SPAN_SIZE / 2]);
 
 /* The traceparent for those that are called: version 00, this span as their parent. No NUL. */
 void trace_parent(const struct trace_context *trace, char to[TRACE_PARENT_SIZE]);

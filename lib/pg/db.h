@@ -17,6 +17,7 @@
 #define STOA_PG_DB_H
 
 #include "base/arena.h"
+#include "trace/trace.h"
 
 #include <libpq-fe.h>
 #include <stdatomic.h>
@@ -87,6 +88,7 @@ struct db_options {
      * statements prepared). May be NULL. */
     void (*on_ready)(void *user, bool ready);
     void *on_ready_user;
+    struct trace_recorder *recorder; /* of the spans of traced statements; NULL: none */
 };
 
 /* Starts the engine thread and the pool; connects in the background and again after every loss.
@@ -116,6 +118,9 @@ void db_bind_uuid(struct db_query *q, const uint8_t v[16]);
 void db_bind_timestamp(struct db_query *q, int64_t unix_us);
 void db_bind_text_array(struct db_query *q, const struct str *v, size_t n);
 void db_bind_int8_array(struct db_query *q, const int64_t *v, size_t n);
+
+/* The query is a part of this span, which lives until it is done; NULL: of none. */
+void db_trace(struct db_query *q, const struct trace_context *parent);
 
 /* Queues the query. done runs exactly once, on the engine thread, unless an error is returned:
  * -ENOBUFS (queue full), -ENOMEM (binding failed), -ESHUTDOWN.
@@ -148,8 +153,9 @@ typedef int db_tx_fn(struct db_tx *tx, void *user);
 
 /* Runs body in a transaction, then done on the same pool thread with the outcome (error DB_OK and
  * body's return value, or the error that ended it). Serialization failures run body again while the
- * deadline lasts. Returns as db_submit(). */
-int db_transaction(struct db *db, int64_t deadline_ns, const atomic_bool *cancelled, db_tx_fn *body,
+ * deadline lasts. trace: as for db_trace(), of all its statements. Returns as db_submit(). */
+int db_transaction(struct db *db, int64_t deadline_ns, const atomic_bool *cancelled,
+                   const struct trace_context *trace, db_tx_fn *body,
                    void (*done)(void *user, const struct db_result *outcome, int body_result),
                    void *user) MUST_CHECK;
 

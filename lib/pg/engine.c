@@ -59,6 +59,8 @@ void engine_complete(struct engine *e, struct db_query *q, const struct db_resul
     atomic_fetch_sub(&e->db->n_queries, 1);
     if (result->error == DB_INTERNAL)
         error_log(statement, result);
+    trace_statement_end(e->db->options.recorder, &q->trace, statement->name, result->sqlstate,
+                        result->error != DB_OK, 1);
     q->done(q->user, result); /* q may be gone now */
 }
 

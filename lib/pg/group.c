@@ -36,6 +36,19 @@ static void batch_free(struct batch *batch)
     free(batch);
 }
 
+/* The last that is done with an item that was sent. */
+static void finish(const struct batch *batch, struct db_group_item *item,
+                   const struct db_result *result, int row)
+{
+    const struct db_group_options *options = &batch->group->options;
+    const struct db *db = batch->db;
+
+    trace_statement_end(db->options.recorder, &item->statement,
+                        db->statements[batch->n > 1 ? options->many : options->one].name,
+                        result->sqlstate, result->error != DB_OK, batch->n);
+    options->done(item, result, row);
+}
+
 static void fail(struct db_group *group, struct db_group_item *item, enum db_error error)
 {
     group->options.done(item, &(struct db_result){.error = error}, -1);
@@ -61,7 +74,7 @@ static void deliver(const struct batch *batch, const struct db_result *result)
         batch->items[number - 1]->row = row;
     }
     for (size_t i = 0; i < batch->n; i++)
-        options->done(batch->items[i], result, batch->items[i]->row);
+        finish(batch, batch->items[i], result, batch->items[i]->row);
 }
 
 static void on_done(void *user, const struct db_result *result);
@@ -227,6 +240,7 @@ int db_group_submit(struct db_group *group, struct db *db, struct db_group_item 
 {
     bool full;
 
+    item->statement = trace_statement_begin(item->trace);
     pthread_mutex_lock(&group->lock);
     full = group->n_waiting >= db->options.max_queue;
     if (!full) {

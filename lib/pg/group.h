@@ -16,8 +16,10 @@ struct db_group_item {
     int64_t deadline_ns;          /* clock_monotonic_ns() terms. A statement has the latest of its
                                      items' deadlines */
     const atomic_bool *cancelled; /* looked at before it is sent; may be NULL */
-    size_t bytes;                 /* about how many its parameters have */
+    const struct trace_context *trace; /* as for db_trace(): of this write, with its wait */
+    size_t bytes;                      /* about how many its parameters have */
 
+    struct trace_statement statement;
     TAILQ_ENTRY(db_group_item) next; /* the group's, as is what follows */
     int row;
 };

@@ -54,6 +54,7 @@ struct db_query {
     const atomic_bool *cancelled;
     db_done_fn *done;
     void *user;
+    struct trace_statement trace;
 
     /* Engine thread, but for next which a submitting thread sets. */
     enum query_state state;

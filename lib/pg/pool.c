@@ -23,6 +23,7 @@ struct job {
     STAILQ_ENTRY(job) next;
     int64_t deadline_ns;
     const atomic_bool *cancelled;
+    const struct trace_context *trace;
     db_tx_fn *body;
     void (*done)(void *user, const struct db_result *outcome, int body_result);
     void *user;
@@ -35,8 +36,9 @@ struct db_tx {
     PGconn *pg;   /* NULL: not connected */
     bool tainted; /* a cancel was asked for: it may still come, so the connection must go */
     int64_t deadline_ns;
-    PGresult *last;          /* backs the strings and rows of what was returned last */
-    struct db_result result; /* of the last statement; once an error, it stays */
+    const struct trace_context *trace; /* of what it is a part; NULL: of nothing that is traced */
+    PGresult *last;                    /* backs the strings and rows of what was returned last */
+    struct db_result result;           /* of the last statement; once an error, it stays */
 };
 
 struct pool {
@@ -151,11 +153,14 @@ enum db_error db_tx_run(struct db_tx *tx, struct db_query *q, struct db_result *
         forget_last(tx);
         tx->result.error = DB_OVERLOADED; /* no memory for the parameters */
     } else if (tx->result.error == DB_OK) {
+        struct trace_statement trace = trace_statement_begin(tx->trace);
         bool sent = PQsendQueryPrepared(tx->pg, q->statement->name, (int)q->n_params, q->values,
                                         q->lengths, binary, 1);
 
         if (conclude(tx, sent ? collect(tx, true) : NULL) == DB_INTERNAL)
             error_log(q->statement, &tx->result);
+        trace_statement_end(tx->db->options.recorder, &trace, q->statement->name,
+                            tx->result.sqlstate, tx->result.error != DB_OK, 1);
     }
     *ret = tx->result;
     return ret->error;
@@ -254,6 +259,7 @@ static int run(struct db_tx *tx, const struct job *job)
     int body = 0;
 
     tx->deadline_ns = job->deadline_ns;
+    tx->trace = job->trace;
     while (is_wanted(tx, job)) {
         int64_t until_ns = clock_monotonic_ns() + OPEN_TIMEOUT_NS;
 
@@ -363,7 +369,8 @@ void pool_stop(struct db *db)
     free(pool);
 }
 
-int db_transaction(struct db *db, int64_t deadline_ns, const atomic_bool *cancelled, db_tx_fn *body,
+int db_transaction(struct db *db, int64_t deadline_ns, const atomic_bool *cancelled,
+                   const struct trace_context *trace, db_tx_fn *body,
                    void (*done)(void *user, const struct db_result *outcome, int body_result),
                    void *user)
 {
@@ -375,6 +382,7 @@ int db_transaction(struct db *db, int64_t deadline_ns, const atomic_bool *cancel
         return -ENOMEM;
     *job = (struct job){.deadline_ns = deadline_ns,
                         .cancelled = cancelled,
+                        .trace = trace,
                         .body = body,
                         .done = done,
                         .user = user};

@@ -82,6 +82,11 @@ struct db_query *db_query(struct db *db, struct arena *arena, size_t statement)
     return q;
 }
 
+void db_trace(struct db_query *q, const struct trace_context *parent)
+{
+    q->trace = trace_statement_begin(parent);
+}
+
 /* The next parameter's place for n bytes; NULL and failed without memory. */
 static char *bind(struct db_query *q, enum db_type type, size_t n)
 {

@@ -58,6 +58,8 @@ static bool is_queued(struct rpc_call *call, int r)
 
 bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done, void *user)
 {
+    if (query)
+        db_trace(query, rpc_call_trace(call));
     return is_queued(call, query ? db_submit(query, rpc_call_deadline_ns(call),
                                              rpc_call_cancelled(call), done, user)
                                  : -ENOMEM);
@@ -68,6 +70,7 @@ bool service_group(struct rpc_call *call, struct db_group *group, struct db *db,
 {
     item->deadline_ns = rpc_call_deadline_ns(call);
     item->cancelled = rpc_call_cancelled(call);
+    item->trace = rpc_call_trace(call);
     return is_queued(call, db_group_submit(group, db, item));
 }
 
@@ -76,7 +79,7 @@ bool service_transaction(struct rpc_call *call, struct db *db, db_tx_fn *body,
                          void *user)
 {
     return is_queued(call, db_transaction(db, rpc_call_deadline_ns(call), rpc_call_cancelled(call),
-                                          body, done, user));
+                                          rpc_call_trace(call), body, done, user));
 }
 
 void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *done)

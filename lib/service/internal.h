@@ -10,8 +10,10 @@
 /* Settings that every service has. */
 struct service_settings {
     struct str listen, database, database_password, log_level, issuer, audience, gateways;
+    struct str traces;
     struct str tls_certificate, tls_key, tls_client_ca;
     int64_t database_connections, database_queue, max_calls, max_request_bytes, grace_ms, drain_ms;
+    int64_t trace_one_in;
 };
 
 #define SERVICE_MAX_CONDITIONS 8
@@ -31,6 +33,7 @@ struct service {
     struct rpc_server *rpc;
     struct db *db;
     struct identity *identity;
+    struct tracing *tracing; /* NULL: no traces */
     void *state;
     struct network_list gateways;
     struct str conninfo; /* settings.database with the password; secret */
@@ -45,6 +48,15 @@ struct service {
 
 /* Wakes the main thread. Any thread. */
 void service_wake(struct service *service);
+
+/* ---- tracing.c: spans, to an OpenTelemetry collector by OTLP/gRPC ---- */
+
+/* With the settings' address of a collector; starts the thread that exports. On error one line in
+ * *ret_error. */
+int tracing_new(struct service *service, struct tracing **ret, struct str *ret_error) MUST_CHECK;
+/* Exports what waits, for two seconds at most. NULL is nothing. */
+void tracing_free(struct tracing *tracing);
+struct trace_recorder *tracing_recorder(const struct tracing *tracing); /* NULL of NULL */
 
 /* ---- identity.c: who is calling, and the keys that tell ---- */
 

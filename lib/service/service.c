@@ -54,6 +54,12 @@ static const struct config_setting common_settings[] = {
     {"STOA_DRAIN_MS", CONFIG_INT, AT(drain_ms), "0", 0, 600000, false,
      "How long before that new calls are still taken while health says NOT_SERVING, for gateways "
      "that look there to go elsewhere; a second signal ends it."},
+    {"STOA_TRACES", CONFIG_STRING, AT(traces), "", 0, 0, false,
+     "Where traces go: an OpenTelemetry collector's address for OTLP/gRPC in plain text, such as "
+     "127.0.0.1:4317; empty: nowhere."},
+    {"STOA_TRACE_ONE_IN", CONFIG_INT, AT(trace_one_in), "100", 0, 1000000000, false,
+     "Of requests that belong to no trace yet, one in so many is traced; 0: none. Others follow "
+     "their traceparent."},
     {"STOA_GATEWAYS", CONFIG_STRING, AT(gateways), "", 0, 0, false,
      "Addresses and networks of gateways, comma separated: like the users of a unix socket they "
      "are believed when they say for which client they call."},
@@ -283,7 +289,8 @@ static int open_database(struct service *service)
                              .connections = (unsigned)service->settings.database_connections,
                              .max_queue = (size_t)service->settings.database_queue,
                              .on_ready = on_database,
-                             .on_ready_user = service},
+                             .on_ready_user = service,
+                             .recorder = tracing_recorder(service->tracing)},
         statements, n + 2, &service->db);
     pthread_mutex_unlock(&service->lock);
     return r;
@@ -334,6 +341,9 @@ static int start_service(struct service *service, struct str *ret_error)
 
     if (r < 0)
         return r;
+    r = tracing_new(service, &service->tracing, ret_error);
+    if (r < 0)
+        return r;
     *ret_error = STR("out of memory or threads");
     r = identity_new(service, &service->identity);
     if (r < 0)
@@ -345,6 +355,7 @@ static int start_service(struct service *service, struct str *ret_error)
             .authenticate_context = service->identity,
             .max_request_bytes = (size_t)service->settings.max_request_bytes,
             .max_calls = (size_t)service->settings.max_calls,
+            .recorder = tracing_recorder(service->tracing),
         },
         &service->rpc);
     if (r < 0)
@@ -495,6 +506,7 @@ static void stop_service(struct service *service)
         service->definition->stop(service);
     if (service->rpc)
         rpc_server_free(service->rpc);
+    tracing_free(service->tracing);
     identity_free(service->identity);
     schema_free(service->schema);
 }

@@ -66,7 +66,7 @@ static void index_batch(struct indexer *indexer)
     int r;
 
     arena_free(&indexer->arena);
-    r = db_transaction(service_db(indexer->service), INT64_MAX, NULL, index_in_transaction,
+    r = db_transaction(service_db(indexer->service), INT64_MAX, NULL, NULL, index_in_transaction,
                        on_indexed, indexer);
     if (r < 0)
         give_up(indexer, str_of(strerror(-r)));

@@ -383,6 +383,7 @@ class Gateway:
             "@LIMITS@": "address account",
             "@TRUSTED_PROXIES@": "",
             "@METRICS_ALLOW@": "allow 127.0.0.1;",
+            "@TRACES@": "",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",
             " buffer=32k flush=1s": "",
         }

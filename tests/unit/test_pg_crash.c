@@ -310,7 +310,7 @@ static void test_transaction_again(void **state)
 
     (void)state;
     answer_init(&account.answer);
-    assert_int_equal(db_transaction(account.db, clock_monotonic_ns() + SECONDS(60), NULL,
+    assert_int_equal(db_transaction(account.db, clock_monotonic_ns() + SECONDS(60), NULL, NULL,
                                     add_slowly, account_done, &account),
                      0);
     pg_await_sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'");

@@ -73,7 +73,8 @@ static int task_submit(struct task *task, db_tx_fn *body, int64_t timeout_ns,
                        const atomic_bool *cancelled)
 {
     answer_init(&task->answer);
-    return db_transaction(db, clock_monotonic_ns() + timeout_ns, cancelled, body, task_done, task);
+    return db_transaction(db, clock_monotonic_ns() + timeout_ns, cancelled, NULL, body, task_done,
+                          task);
 }
 
 static enum db_error task_run(struct task *task, db_tx_fn *body)

@@ -43,6 +43,22 @@ static void continues_a_valid_parent(void **state)
     }
 }
 
+static void makes_a_span_within_another(void **state)
+{
+    struct trace_context parent, trace;
+
+    (void)state;
+    assert_true(trace_start(&parent, STR("00-" ID "-" SPAN "-01"), bytes));
+    assert_true(parent.has_parent);
+    assert_memory_equal(parent.parent, SPAN, TRACE_SPAN_SIZE);
+    trace_child(&trace, &parent, bytes + 8);
+    assert_parent(&trace, "00-" ID "-1011121314151617-01");
+    assert_true(trace.has_parent);
+    assert_memory_equal(trace.parent, "0123456789abcdef", TRACE_SPAN_SIZE);
+    assert_false(trace_start(&trace, STR(""), bytes));
+    assert_false(trace.has_parent);
+}
+
 static void starts_anew_without_one(void **state)
 {
     static const char *const cases[] = {
@@ -157,11 +173,9 @@ static void limits_states(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(continues_a_valid_parent),
-        cmocka_unit_test(starts_anew_without_one),
-        cmocka_unit_test(never_makes_a_zero_id),
-        cmocka_unit_test(passes_states_on),
-        cmocka_unit_test(limits_states),
+        cmocka_unit_test(continues_a_valid_parent), cmocka_unit_test(makes_a_span_within_another),
+        cmocka_unit_test(starts_anew_without_one),  cmocka_unit_test(never_makes_a_zero_id),
+        cmocka_unit_test(passes_states_on),         cmocka_unit_test(limits_states),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
