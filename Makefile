@@ -233,6 +233,7 @@ $(OUT)/tests/test_gateway_problem: $(OUT)/gateway/problem.o $(OUT)/gateway/rpc_s
 $(OUT)/tests/test_gateway_frame_queue: $(OUT)/gateway/frame_queue.o
 $(OUT)/tests/test_gateway_stream_count: $(OUT)/gateway/stream_count.o
 $(OUT)/tests/test_gateway_channels: $(OUT)/gateway/channels.o
+$(OUT)/tests/test_gateway_adaptive_throttle: $(OUT)/gateway/adaptive_throttle.o
 # malloc and its kin in front of everything, a sanitizer's own beginning included.
 $(OUT)/tests/faults/faults.o: CFLAGS += -fno-sanitize=all
 $(OUT)/tests/test_no_memory: $(OUT)/tests/faults/faults.o
@@ -535,7 +536,7 @@ test-docs test-page: test-%:
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_$*.py
 
-.PHONY: bench bench-chat bench-codec bench-flood bench-pages bench-task
+.PHONY: bench bench-chat bench-codec bench-flood bench-pages bench-surge bench-task
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
 	@$(MAKE) --no-print-directory build
@@ -574,6 +575,12 @@ bench-flood: ## what 1,000 sign-ins a second do to readers, and how quickly the 
 	@$(MAKE) --no-print-directory build
 	@$(BIG_MAKE) $(BENCH)/steady
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/flood.py
+
+bench-surge: ## what becomes of requests when up to 100 times too many come, and afterwards
+	@deploy/install-packages build run bench
+	@$(MAKE) --no-print-directory build
+	@$(BIG_MAKE) $(BENCH)/steady
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/surge.py
 
 # ---- lint ----
 

@@ -44,6 +44,7 @@ static struct {
     size_t n_request;
     int epoll;
     struct connection *connections, *free;
+    size_t n_connections;
     int64_t *due; /* times, ascending */
     size_t n_due, n_sent, n_answered;
 } load;
@@ -198,6 +199,17 @@ static int64_t send_due(int64_t now)
     return load.due[load.n_due - 1] + PATIENCE;
 }
 
+/* What is not answered by now, or not even sent, for want of a connection. */
+static void give_up(int64_t now)
+{
+    for (size_t i = 0; i < load.n_connections; i++) {
+        if (load.connections[i].busy)
+            printf("0 %lld\n", (long long)(now - load.connections[i].due) / 1000);
+    }
+    for (; load.n_sent < load.n_due; load.n_sent++)
+        printf("0 %lld\n", (long long)(now - load.due[load.n_sent]) / 1000);
+}
+
 static void run(void)
 {
     struct epoll_event events[EVENTS];
@@ -207,7 +219,10 @@ static void run(void)
         struct timespec timeout = {.tv_sec = wait / SECOND, .tv_nsec = wait % SECOND};
         int n;
 
-        must(wait > 0, "answers did not come");
+        if (wait <= 0) {
+            give_up(now);
+            return;
+        }
         n = epoll_pwait2(load.epoll, events, EVENTS, &timeout, NULL);
         must(n >= 0, "epoll");
         for (int i = 0; i < n; i++)
@@ -218,25 +233,23 @@ static void run(void)
 int main(int argc, char **argv)
 {
     struct sched_param priority = {.sched_priority = 1};
-    size_t n_connections;
 
     if (argc != 5) {
-        fputs(
-            "usage: steady PORT RATE SECONDS CONNECTIONS <REQUEST\n"
-            "Prints a line for each answer: its status (0: none), and the microseconds since the\n"
-            "request was due.\n",
-            stderr);
+        fputs("usage: steady PORT RATE SECONDS CONNECTIONS <REQUEST\n"
+              "Prints a line for each request: the status of its answer (0: none came), and the\n"
+              "microseconds since it was due.\n",
+              stderr);
         return 2;
     }
     load.address = (struct sockaddr_in){.sin_family = AF_INET,
                                         .sin_port = htons((uint16_t)atoi(argv[1])),
                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    n_connections = strtoul(argv[4], NULL, 10);
+    load.n_connections = strtoul(argv[4], NULL, 10);
     load.n_request = fread(load.request, 1, sizeof(load.request), stdin);
-    load.connections = calloc(n_connections, sizeof(*load.connections));
+    load.connections = calloc(load.n_connections, sizeof(*load.connections));
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     must(load.connections && load.epoll >= 0, "start");
-    for (size_t i = n_connections; i-- > 0; load.free = &load.connections[i])
+    for (size_t i = load.n_connections; i-- > 0; load.free = &load.connections[i])
         load.connections[i] = (struct connection){.fd = -1, .next_free = load.free};
     sched_setscheduler(0, SCHED_FIFO, &priority); /* refused: it takes its turn as others do */
     plan(atof(argv[2]), atof(argv[3]));

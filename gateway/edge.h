@@ -23,6 +23,8 @@ struct grpc_json_cors {
 };
 
 struct grpc_json_conf;
+struct grpc_json_ctx;
+struct problem;
 
 void grpc_json_cors_init(struct grpc_json_cors *cors);
 char *grpc_json_cors_set_origins(ngx_conf_t *cf, ngx_command_t *command, void *conf);
@@ -34,6 +36,15 @@ char *grpc_json_cors_merge(ngx_conf_t *cf, struct grpc_json_conf *prev,
 void grpc_json_cors_install(void);
 /* Whether a page of this origin may use the location. */
 bool grpc_json_cors_allows(const struct grpc_json_cors *cors, struct str origin);
+
+/* ---- overload.c ---- */
+
+ngx_int_t grpc_json_overload_install(ngx_conf_t *cf);
+/* What a service says of a call that failed. */
+void grpc_json_overload_heard(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                              const struct problem *problem);
+/* Among the names of limits. */
+ngx_str_t grpc_json_overload_name(void);
 
 /* ---- limit.c ---- */
 

@@ -43,6 +43,7 @@ struct grpc_json_schema {
     ngx_str_t path;
     struct schema *schema;
     struct metrics_series **series; /* metrics.c: by method; NULL: not counted */
+    struct overload *overload;      /* overload.c: by method, of this worker */
 };
 
 struct grpc_json_main_conf {
@@ -76,6 +77,7 @@ struct grpc_json_conf {
     ngx_array_t *ready;                   /* ngx_str_t: upstreams of grpc_json_ready */
     struct grpc_json_openapi *openapi;    /* grpc_json_openapi of this location; not inherited */
     struct schema *schema;                /* grpc_json_descriptor_set */
+    ngx_str_t overload;                   /* grpc_json_overload, or "off" */
     ngx_array_t *limits;                  /* limit.c: zones of grpc_json_limit; NULL: none */
     struct grpc_json_cors cors;           /* grpc_json_cors_... */
     struct grpc_json_websocket websocket; /* grpc_json_websocket_... */

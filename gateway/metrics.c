@@ -205,7 +205,8 @@ static ngx_int_t limit_series(ngx_slab_pool_t *pool, struct metrics_table *table
         if (!series(pool, table, METRICS_LIMIT, grpc_json_str(name)))
             return NGX_ERROR;
     }
-    return NGX_OK;
+    name = grpc_json_overload_name();
+    return series(pool, table, METRICS_LIMIT, grpc_json_str(name)) ? NGX_OK : NGX_ERROR;
 }
 
 static ngx_int_t init_zone(ngx_shm_zone_t *zone, void *old)

@@ -53,7 +53,7 @@ static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
     } else {
         cleanup->handler = free_schema;
         cleanup->data = schema;
-        *loaded = (struct grpc_json_schema){path, schema, NULL};
+        *loaded = (struct grpc_json_schema){path, schema, NULL, NULL};
     }
     arena_free(&errors);
     return schema;
@@ -294,6 +294,8 @@ static ngx_command_t commands[] = {
               ngx_conf_set_msec_slot, websocket.idle_timeout, NULL),
     {ngx_string("grpc_json_limit_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE3,
      grpc_json_limit_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    DIRECTIVE("grpc_json_overload", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_str_slot, overload,
+              NULL),
     DIRECTIVE("grpc_json_limit", EVERYWHERE | NGX_CONF_1MORE, grpc_json_limit_set, limits, NULL),
     {ngx_string("grpc_json_metrics_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
      grpc_json_metrics_set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
@@ -368,6 +370,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->response_header_limit, prev->response_header_limit,
                               DEFAULT_RESPONSE_HEADER_LIMIT);
     ngx_conf_merge_value(conf->trace, prev->trace, 0);
+    ngx_conf_merge_str_value(conf->overload, prev->overload, "off");
     ngx_conf_merge_str_value(conf->problem_type, prev->problem_type, "");
     ngx_conf_merge_ptr_value(conf->request_headers, prev->request_headers, NULL);
     ngx_conf_merge_ptr_value(conf->set_headers, prev->set_headers, NULL);
@@ -402,7 +405,8 @@ static ngx_int_t install(ngx_conf_t *cf)
         grpc_json_websocket_install(cf) != NGX_OK || grpc_json_trace_export_install(cf) != NGX_OK)
         return NGX_ERROR;
     grpc_json_cors_install();
-    if (grpc_json_limit_install(cf) != NGX_OK)
+    /* nginx asks them in the reverse order. */
+    if (grpc_json_overload_install(cf) != NGX_OK || grpc_json_limit_install(cf) != NGX_OK)
         return NGX_ERROR;
     return grpc_json_install_filters(cf);
 }

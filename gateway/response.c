@@ -156,6 +156,7 @@ static ngx_int_t answer_rpc_error(ngx_http_request_t *r, struct grpc_json_ctx *c
                     grpc_json_upstream_header(r, STR("grpc-status-details-bin")),
                     grpc_json_scratch()))
         return grpc_json_set_status(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    grpc_json_overload_heard(r, ctx, &problem);
     return grpc_json_set_problem(r, ctx, &problem);
 }
 
