@@ -33,6 +33,13 @@
 #define ENCODED_BYTES 128
 #define MAX_THREADS 256
 
+/* A queue that takes bursts makes everybody wait for long once more comes than can be done: then it
+ * is never empty, and its length is everybody's wait. What has stood for this long is such a queue,
+ * and takes only what keeps the threads busy until it has been empty
+ * (K. Nichols, V. Jacobson: Controlling Queue Delay, 2012). */
+#define STANDING_NS (250 * NSEC_PER_MSEC)
+#define STANDING_PER_THREAD 4
+
 struct job {
     struct job *next;
     struct str password; /* wiped before done runs */
@@ -53,7 +60,7 @@ struct hasher {
 };
 
 struct password_pool {
-    size_t max_queue;
+    size_t max_queue, max_standing;
     char dummy[ENCODED_BYTES]; /* a hash of no one's password */
     struct hasher hashers[MAX_THREADS];
     unsigned n_hashers; /* started */
@@ -64,6 +71,8 @@ struct password_pool {
     pthread_mutex_t lock; /* guards what follows; never taken by a hashing thread */
     struct job *first, **last;
     size_t n_queued;
+    int64_t
+        standing_ns; /* since when more wait than max_standing, without a pause; 0: they don't */
     bool closing;
 };
 
@@ -132,18 +141,30 @@ static struct job *pop(struct password_pool *pool)
         pool->first = job->next;
         if (!pool->first)
             pool->last = &pool->first;
-        pool->n_queued--;
+        if (--pool->n_queued == 0)
+            pool->standing_ns = 0;
     }
     pthread_mutex_unlock(&pool->lock);
     return job;
 }
 
+/* Under the lock. */
+static bool has_room(const struct password_pool *pool, int64_t now)
+{
+    bool stands = pool->standing_ns != 0 && now - pool->standing_ns > STANDING_NS;
+
+    return pool->n_queued < (stands ? pool->max_standing : pool->max_queue);
+}
+
 static int push(struct password_pool *pool, struct job *job)
 {
+    int64_t now = clock_monotonic_ns();
     int r = -ENOBUFS;
 
     pthread_mutex_lock(&pool->lock);
-    if (pool->n_queued < pool->max_queue && !pool->closing) {
+    if (pool->n_queued >= pool->max_standing && pool->standing_ns == 0)
+        pool->standing_ns = now;
+    if (has_room(pool, now) && !pool->closing) {
         *pool->last = job;
         pool->last = &job->next;
         pool->n_queued++;
@@ -160,7 +181,7 @@ bool password_pool_has_room(struct password_pool *pool)
     bool room;
 
     pthread_mutex_lock(&pool->lock);
-    room = pool->n_queued < pool->max_queue;
+    room = has_room(pool, clock_monotonic_ns());
     pthread_mutex_unlock(&pool->lock);
     return room;
 }
@@ -353,6 +374,9 @@ int password_pool_new(const struct password_pool_options *options, struct passwo
     pthread_mutex_init(&pool->lock, NULL);
     sem_init(&pool->news, 0, 0);
     pool->max_queue = options->max_queue;
+    pool->max_standing = STANDING_PER_THREAD * options->threads;
+    if (pool->max_standing > pool->max_queue)
+        pool->max_standing = pool->max_queue;
     pool->last = &pool->first;
     r = make_dummy(pool);
     if (r == 0)

@@ -11,7 +11,7 @@ struct password_pool; /* any thread */
 
 struct password_pool_options {
     unsigned threads; /* that hash; 1 to 256 */
-    size_t max_queue; /* jobs that wait for one */
+    size_t max_queue; /* jobs that wait for one; fewer while they come faster than they go */
 };
 
 enum password_outcome {
