@@ -123,7 +123,7 @@ CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(CLI_CLIENT) $(CLI_MAN)
 
 $(OUT)/bin/stoa: $(CLI_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -ljansson -lunistring
+	$(CC) $(LDFLAGS) -o $@ $^ -Wl,-Bstatic -ljansson -lunistring -Wl,-Bdynamic
 $(OUT)/bin/stoa-todo: $(OUT)/bin/stoa
 	ln -sf stoa $@
 $(CLI_CLIENT): $(CLI_CLIENT_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a

@@ -9,7 +9,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define LINKS_MAX 40 /* as many as the kernel follows */
+#define LINKS_MAX 40        /* as many as the kernel follows */
+#define LINE_BYTES_GUESS 32 /* of a file's lines: room for as many is made at once */
 
 static int fail(struct files *f, int err, const char *what, const char *name)
 {
@@ -123,7 +124,7 @@ static int lock_folders(struct files *f)
 
 static bool make_room(struct file *file)
 {
-    size_t room = file->room ? file->room * 2 : 64;
+    size_t room = file->room ? file->room * 2 : file->size / LINE_BYTES_GUESS + 64;
     struct file_line *lines;
 
     if (file->n < file->room)

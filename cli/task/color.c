@@ -75,13 +75,13 @@ static struct str color_of_word(struct task *t, const struct colors *c, struct s
     return STR("");
 }
 
-static void append_words(struct task *t, const struct colors *c, struct str shown, struct str color,
+static void append_words(struct task *t, const struct colors *c, struct str text, struct str color,
                          bool done, struct buf *to)
 {
     struct word w;
-    struct str rest = shown;
+    struct str rest = text;
 
-    for (const char *at = shown.p; line_next_word(&rest, &w); at = rest.p) {
+    for (const char *at = text.p; line_next_word(&rest, &w); at = rest.p) {
         struct str own = color_of_word(t, c, w.text, done);
 
         buf_append(to, at, (size_t)(w.text.p - at));
@@ -91,19 +91,34 @@ static void append_words(struct task *t, const struct colors *c, struct str show
             buf_append_str(to, c->end);
             buf_append_str(to, color);
         }
-        shown = rest;
+        text = rest;
     }
-    buf_append_str(to, shown); /* blanks at the end */
+    buf_append_str(to, text); /* blanks at the end */
 }
 
-static struct str after_number(struct str shown)
+static char *put(char *to, struct str s)
 {
-    return str_skip(shown, (size_t)((const char *)memchr(shown.p, ' ', shown.n) - shown.p));
+    return s.n ? mempcpy(to, s.p, s.n) : to;
 }
 
-void colors_append(struct task *t, const struct colors *c, struct str shown, struct buf *to)
+/* A line in one colour, as most are: with one look at how much room there is. */
+static void append_plain(struct str color, struct str number, struct str text, struct str end,
+                         struct buf *to)
 {
-    struct str text = str_skip(after_number(shown), 1), color = STR("");
+    char *start = buf_reserve(to, color.n + number.n + 1 + text.n + end.n), *p = start;
+
+    if (!p)
+        return;
+    p = put(put(p, color), number);
+    *p++ = ' ';
+    p = put(put(p, text), end);
+    to->n += (size_t)(p - start);
+}
+
+void colors_append(struct task *t, const struct colors *c, struct str number, struct str text,
+                   struct buf *to)
+{
+    struct str color = STR("");
     bool done = str_starts(text, STR("x "));
     bool has_priority = text.n >= 4 && text.p[0] == '(' && text.p[1] >= 'A' && text.p[1] <= 'Z' &&
                         text.p[2] == ')' && text.p[3] == ' ';
@@ -112,15 +127,16 @@ void colors_append(struct task *t, const struct colors *c, struct str shown, str
         color = c->done;
     else if (has_priority)
         color = c->priority[text.p[1] - 'A'];
-    buf_append_str(to, color);
-    if (has_priority && c->hides_priority) {
-        buf_append(to, shown.p, (size_t)(text.p - shown.p));
-        shown = str_skip(text, 4);
+    if (has_priority && c->hides_priority)
+        text = str_skip(text, 4);
+    if (!c->looks_at_words) {
+        append_plain(color, number, text, color.n ? c->end : STR(""), to);
+        return;
     }
-    if (c->looks_at_words)
-        append_words(t, c, shown, color, done, to);
-    else
-        buf_append_str(to, shown);
+    buf_append_str(to, color);
+    append_words(t, c, number, color, done, to);
+    buf_append_char(to, ' ');
+    append_words(t, c, text, color, done, to);
     if (color.n)
         buf_append_str(to, c->end);
 }

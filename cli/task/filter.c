@@ -171,6 +171,12 @@ void filter_free(struct filter *f)
 
 /* ---- matching ---- */
 
+/* Of ASCII, as literals are; tolower() looks up the locale each time. */
+static char fold(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
 static bool contains(struct str s, struct str lower)
 {
     if (!lower.n)
@@ -178,7 +184,7 @@ static bool contains(struct str s, struct str lower)
     for (size_t i = 0; i + lower.n <= s.n; i++) {
         size_t k = 0;
 
-        while (k < lower.n && tolower((unsigned char)s.p[i + k]) == lower.p[k])
+        while (k < lower.n && fold(s.p[i + k]) == lower.p[k])
             k++;
         if (k == lower.n)
             return true;

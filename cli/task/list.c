@@ -10,28 +10,24 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define STREAM_BYTES 65536 /* of output that are not held back */
+#define STREAM_BYTES 32768 /* of output that are not held back */
 #define RADIX_MIN 256      /* lines: fewer are sorted by comparisons */
-#define ZEROS_MAX 5        /* spaces in front of a number that become zeros */
-
-struct item {
-    struct str shown; /* without its number */
-    struct str text;  /* the line of the file */
-    const char *file;
-    size_t number; /* of the line */
-    size_t label;  /* the number that is shown */
-};
+#define NUMBER_MAX 24      /* bytes of a number, with what fills it up */
+#define AHEAD 16           /* lines that are fetched from memory before their turn */
 
 /* What is sorted: small, as it is moved about. */
 struct key {
-    unsigned __int128 rank; /* the first bytes of what is shown, in upper case */
-    size_t at;              /* in items */
+    uint64_t rank[2]; /* the first bytes of what is shown, in upper case; the very first in [1] */
+    uint32_t at;      /* which line: place_of() */
 };
 
+/* Lines of one file, or of two, one behind the other. There are less than 2^31 (FILE_BYTES_MAX).
+ * Memory that is never touched costs nothing: most of a list's time would else go into that. */
 struct items {
-    struct item *v;
+    const struct file *files[2];
+    struct str *shown; /* listall: what each line becomes; NULL: as it is */
     struct key *keys;
-    size_t n, room;
+    size_t n;
     size_t padding; /* columns of a number, at least */
     size_t of;      /* how many there were before the filter */
 };
@@ -42,7 +38,6 @@ struct view {
     const char *const *terms;
     size_t n_terms;
     char from, to;   /* priorities; 0: any */
-    size_t rewrite;  /* listall: lines beyond this many have the number 0; SIZE_MAX: plain list */
     bool nothing;    /* a term that cannot be read matches nothing */
     struct buf line; /* the one that is looked at */
 };
@@ -70,23 +65,41 @@ static bool is_shown(struct str text)
     return false;
 }
 
-/* "  7 text", "007 text", NUL-terminated, in place of what `to` had. */
-static struct str numbered(struct view *v, size_t number, size_t padding, char fill,
-                           struct str text)
+/* "  7", "007". */
+static struct str print_number(size_t number, size_t padding, char fill, char to[NUMBER_MAX])
 {
     size_t digits = digits_of(number), width = digits > padding ? digits : padding;
-    size_t fills = width - digits < ZEROS_MAX ? width - digits : ZEROS_MAX;
+
+    for (size_t i = width; i > width - digits; number /= 10)
+        to[--i] = (char)('0' + number % 10);
+    memset(to, fill, width - digits);
+    return (struct str){to, width};
+}
+
+/* "  7 text", NUL-terminated, in place of what v->line had. */
+static struct str numbered(struct view *v, size_t number, size_t padding, struct str text)
+{
+    size_t n;
     char *p;
 
     v->line.n = 0;
-    p = must_have(v->t, buf_reserve(&v->line, width + text.n + 2));
-    memset(p, ' ', width + 1);
-    memset(p, fill, fills);
-    for (size_t i = width; i > width - digits; number /= 10)
-        p[--i] = (char)('0' + number % 10);
-    memcpy(p + width + 1, text.p, text.n);
-    p[width + 1 + text.n] = '\0';
-    v->line.n = width + 1 + text.n;
+    p = must_have(v->t, buf_reserve(&v->line, NUMBER_MAX + text.n + 2));
+    n = print_number(number, padding, ' ', p).n;
+    p[n++] = ' ';
+    memcpy(p + n, text.p, text.n);
+    v->line.n = n + text.n;
+    p[v->line.n] = '\0';
+    return buf_str(&v->line);
+}
+
+/* The same without a number. */
+static struct str terminated(struct view *v, struct str text)
+{
+    v->line.n = 0;
+    must_have(v->t, buf_reserve(&v->line, text.n + 1));
+    memcpy(v->line.p, text.p ? text.p : "", text.n);
+    v->line.p[text.n] = '\0';
+    v->line.n = text.n;
     return buf_str(&v->line);
 }
 
@@ -124,58 +137,96 @@ static unsigned char fold(char c)
     return (unsigned char)(byte - ((unsigned)(byte - 'a') < 26) * 32);
 }
 
-static unsigned __int128 rank_of(struct str key)
+static struct key key_of(struct str shown, size_t at)
 {
     unsigned char bytes[16] = {0};
-    uint64_t high, low;
+    struct key key = {.at = (uint32_t)at};
 
-    for (size_t i = 0; i < (key.n < sizeof(bytes) ? key.n : sizeof(bytes)); i++)
-        bytes[i] = fold(key.p[i]);
-    memcpy(&high, bytes, 8);
-    memcpy(&low, bytes + 8, 8);
-    return (unsigned __int128)be64toh(high) << 64 | be64toh(low);
+    if (shown.n >= sizeof(bytes))
+        memcpy(bytes, shown.p, sizeof(bytes));
+    else
+        memcpy(bytes, shown.p ? shown.p : "", shown.n);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = fold((char)bytes[i]);
+    memcpy(&key.rank[1], bytes, 8);
+    memcpy(&key.rank[0], bytes + 8, 8);
+    key.rank[1] = be64toh(key.rank[1]);
+    key.rank[0] = be64toh(key.rank[0]);
+    return key;
 }
 
-static void make_room(struct view *v, struct items *items, size_t more)
+static bool same_rank(const struct key *a, const struct key *b)
 {
-    items->room += more;
-    items->v = must_have(v->t, reallocarray(items->v, items->room + 1, sizeof(*items->v)));
-    items->keys = must_have(v->t, reallocarray(items->keys, items->room + 1, sizeof(*items->keys)));
+    return a->rank[0] == b->rank[0] && a->rank[1] == b->rank[1];
 }
 
-static void keep(struct items *items, struct item item)
+/* Where the line at that place of both files is. */
+static const struct file *place_of(const struct items *items, size_t at, size_t *ret_line)
 {
-    items->keys[items->n] = (struct key){rank_of(item.shown), items->n};
-    items->v[items->n++] = item;
+    bool second = at >= items->files[0]->n;
+
+    *ret_line = second ? at - items->files[0]->n : at;
+    return items->files[second];
 }
 
-/* first: the number that is shown for the first line. */
-static void collect(struct view *v, const struct file *file, size_t first, struct items *items)
+static const struct str *text_at_place(const struct items *items, size_t at)
 {
-    make_room(v, items, file->n);
+    const struct file *file = place_of(items, at, &at);
+
+    return &file->lines[at].text;
+}
+
+static const struct str *shown_place(const struct items *items, size_t at)
+{
+    return items->shown ? &items->shown[at] : text_at_place(items, at);
+}
+
+static struct str shown_of(const struct items *items, size_t at)
+{
+    return *shown_place(items, at);
+}
+
+/* listall has no numbers for the second file. */
+static size_t label_of(const struct items *items, size_t at)
+{
+    return items->shown && at >= items->files[0]->n ? 0 : at + 1;
+}
+
+static bool is_wanted(struct view *v, const struct items *items, size_t at)
+{
+    struct str text = *text_at_place(items, at);
+
+    if (v->nothing || (v->from && !has_priority(v, text)))
+        return false;
+    return !v->n_terms ||
+           filter_matches(v->filter, numbered(v, at + 1, items->padding, text), text.n);
+}
+
+/* What matches of the file at that place. */
+static void collect(struct view *v, size_t which, struct items *items)
+{
+    size_t first = which ? items->files[0]->n : 0;
+    const struct file *file = items->files[which];
+
+    items->keys =
+        must_have(v->t, reallocarray(items->keys, items->n + file->n + 1, sizeof(*items->keys)));
     for (size_t i = 0; i < file->n; i++) {
-        struct str text = file->lines[i].text;
-        struct item item = {text, text, file->name, i + 1, first + i};
+        size_t at = first + i;
 
-        if (!is_shown(text))
+        if (!is_shown(file->lines[i].text))
             continue;
         items->of++;
-        if (v->nothing || (v->from && !has_priority(v, text)))
+        if (!is_wanted(v, items, at))
             continue;
-        if (v->n_terms &&
-            !filter_matches(v->filter, numbered(v, item.label, items->padding, ' ', text), text.n))
-            continue;
-        if (v->rewrite != SIZE_MAX) {
-            item.shown = squeezed(v->t, text);
-            item.label = item.label > v->rewrite ? 0 : item.label;
-        }
-        keep(items, item);
+        if (items->shown)
+            items->shown[at] = squeezed(v->t, file->lines[i].text);
+        items->keys[items->n++] = key_of(shown_of(items, at), at);
     }
 }
 
 static void items_free(struct items *items)
 {
-    free(items->v);
+    free(items->shown);
     free(items->keys);
 }
 
@@ -198,71 +249,113 @@ static int compare_folded(struct str a, struct str b)
 static int compare_items(const void *a, const void *b, void *data)
 {
     const struct key *x = a, *y = b;
-    const struct item *v = data, *i = &v[x->at], *k = &v[y->at];
-    size_t n;
+    const struct items *items = data;
+    struct str s = shown_of(items, x->at), with = shown_of(items, y->at);
+    size_t label = label_of(items, x->at), other = label_of(items, y->at);
     int order;
 
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    order = compare_folded(i->shown, k->shown);
+    for (size_t half = 2; half-- > 0;) {
+        if (x->rank[half] != y->rank[half])
+            return x->rank[half] < y->rank[half] ? -1 : 1;
+    }
+    order = compare_folded(s, with);
     if (order)
         return order;
-    if (i->label != k->label)
-        return i->label < k->label ? -1 : 1;
-    n = i->shown.n < k->shown.n ? i->shown.n : k->shown.n;
-    return memcmp(i->shown.p, k->shown.p, n);
+    if (label != other)
+        return label < other ? -1 : 1;
+    return memcmp(s.p, with.p, s.n); /* as long as the other one */
 }
 
-/* One pass of a radix sort: by one byte of the rank, stable. False: all have the same there. */
-static bool sort_by_byte(const struct key *from, struct key *to, size_t n, int shift)
+/* One pass of a radix sort: by one byte of the rank, 0 the last one; stable. */
+static void sort_by_byte(const struct key *from, struct key *to, size_t n, size_t byte)
 {
-    size_t starts[256] = {0}, sum = 0;
+    size_t half = byte / 8, shift = byte % 8 * 8;
+    uint32_t starts[256] = {0}, sum = 0;
 
     for (size_t i = 0; i < n; i++)
-        starts[(unsigned char)(from[i].rank >> shift)]++;
-    if (starts[(unsigned char)(from[0].rank >> shift)] == n)
-        return false;
+        starts[(unsigned char)(from[i].rank[half] >> shift)]++;
     for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
-        size_t count = starts[i];
+        uint32_t count = starts[i];
 
         starts[i] = sum;
         sum += count;
     }
     for (size_t i = 0; i < n; i++)
-        to[starts[(unsigned char)(from[i].rank >> shift)]++] = from[i];
-    return true;
+        to[starts[(unsigned char)(from[i].rank[half] >> shift)]++] = from[i];
 }
 
-/* By rank, which decides nearly all: three times as fast as by comparisons for thousands of lines.
- */
-static void sort_by_rank(struct view *v, struct items *items)
+/* By those bytes of the rank that are not the same everywhere: three times as fast as by
+ * comparisons for thousands of lines. */
+static void sort_by_rank(struct key *keys, struct key *other, size_t n)
 {
-    struct key *other = must_have(v->t, reallocarray(NULL, items->n, sizeof(*other)));
+    struct key *from = keys, *to = other;
+    uint64_t differ[2] = {0, 0};
 
-    for (int shift = 0; shift < 128; shift += 8) {
-        if (sort_by_byte(items->keys, other, items->n, shift)) {
-            struct key *sorted = other;
+    for (size_t i = 1; i < n; i++) {
+        differ[0] |= keys[i].rank[0] ^ keys[0].rank[0];
+        differ[1] |= keys[i].rank[1] ^ keys[0].rank[1];
+    }
+    for (size_t byte = 0; byte < 16; byte++) {
+        if (differ[byte / 8] >> byte % 8 * 8 & 0xff) {
+            struct key *sorted = to;
 
-            other = items->keys;
-            items->keys = sorted;
+            sort_by_byte(from, to, n, byte);
+            to = from;
+            from = sorted;
         }
     }
-    free(other);
+    if (from != keys)
+        memcpy(keys, from, n * sizeof(*keys));
 }
 
-static void sort_items(struct view *v, struct items *items)
+/* Has the line at that place of the order fetched, so that nobody waits for it when its turn comes:
+ * in the file it may be anywhere. */
+static void fetch(const struct items *items, size_t i)
 {
-    if (items->n >= RADIX_MIN)
-        sort_by_rank(v, items);
+    size_t soon = i + AHEAD / 2, later = i + AHEAD;
+
+    if (later < items->n)
+        __builtin_prefetch(shown_place(items, items->keys[later].at));
+    if (soon < items->n)
+        __builtin_prefetch(shown_of(items, items->keys[soon].at).p);
+}
+
+/* Those that the ranks leave open, all of them when there are no ranks yet. */
+static void sort_the_rest(struct items *items, bool ranked)
+{
     for (size_t i = 0, n; i < items->n; i += n) {
         const struct key *first = &items->keys[i];
 
-        n = items->n < RADIX_MIN ? items->n : 1;
-        while (i + n < items->n && first[n].rank == first->rank)
+        fetch(items, i);
+        n = ranked ? 1 : items->n;
+        while (i + n < items->n && same_rank(first + n, first))
             n++;
         if (n > 1)
-            qsort_r(&items->keys[i], n, sizeof(*items->keys), compare_items, items->v);
+            qsort_r(&items->keys[i], n, sizeof(*items->keys), compare_items, items);
     }
+}
+
+/* First parted by the first byte: among those with a priority, and among those with a date, most
+ * bytes are the same then. */
+static void sort_items(struct view *v, struct items *items)
+{
+    struct key *parted;
+
+    if (items->n < RADIX_MIN) {
+        sort_the_rest(items, false);
+        return;
+    }
+    parted = must_have(v->t, reallocarray(NULL, items->n, sizeof(*parted)));
+    sort_by_byte(items->keys, parted, items->n, 15);
+    for (size_t i = 0, n; i < items->n; i += n) {
+        n = 1;
+        while (i + n < items->n && parted[i + n].rank[1] >> 56 == parted[i].rank[1] >> 56)
+            n++;
+        sort_by_rank(parted + i, items->keys + i, n);
+    }
+    free(items->keys);
+    items->keys = parted;
+    sort_the_rest(items, true);
 }
 
 /* ---- hiding ---- */
@@ -324,20 +417,18 @@ static void trim_line_ends(struct buf *b, size_t from)
         b->n--;
 }
 
-static struct str shown_at(struct view *v, const struct items *items, size_t i)
-{
-    const struct item *item = &items->v[items->keys[i].at];
-
-    return numbered(v, item->label, items->padding, '0', item->shown);
-}
-
 /* The lines of the items, in the order of TODOTXT_SORT_COMMAND, which may also leave some out. */
 static int sort_by_command(struct view *v, const struct items *items, struct buf *ret)
 {
     struct buf lines CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    char number[NUMBER_MAX];
 
     for (size_t i = 0; i < items->n; i++) {
-        buf_append_str(&lines, shown_at(v, items, i));
+        size_t at = items->keys[i].at;
+
+        buf_append_str(&lines, print_number(label_of(items, at), items->padding, '0', number));
+        buf_append_char(&lines, ' ');
+        buf_append_str(&lines, shown_of(items, at));
         if (i + 1 < items->n)
             buf_append_char(&lines, '\n');
     }
@@ -345,49 +436,79 @@ static int sort_by_command(struct view *v, const struct items *items, struct buf
                              : run_shell(v->t, v->t->set.sort_command, buf_str(&lines), ret);
 }
 
-static void append_line(struct view *v, const struct colors *c, struct str shown,
-                        const regex_t *hidden, size_t n_hidden, struct buf *to)
-{
-    size_t start = to->n;
+/* How the lines look. */
+struct look {
+    struct colors colors;
+    regex_t hidden[3];
+    size_t n_hidden;
+};
 
-    if (memchr(shown.p, ' ', shown.n))
-        colors_append(v->t, c, shown, to);
+static void end_line(const struct look *look, size_t start, struct buf *to)
+{
+    for (size_t i = 0; i < look->n_hidden && !to->failed; i++)
+        hide(to, start, &look->hidden[i]);
+    buf_append_char(to, '\n');
+}
+
+/* Of other programs: a line with its number. */
+static void append_line(struct task *t, const struct look *look, struct str shown, struct buf *to)
+{
+    const char *space = memchr(shown.p, ' ', shown.n);
+    size_t start = to->n, n = space ? (size_t)(space - shown.p) : shown.n;
+
+    if (space)
+        colors_append(t, &look->colors, (struct str){shown.p, n}, str_skip(shown, n + 1), to);
     else
         buf_append_str(to, shown); /* what a sort command made up */
-    for (size_t i = 0; i < n_hidden && !to->failed; i++)
-        hide(to, start, &hidden[i]);
-    buf_append_char(to, '\n');
+    end_line(look, start, to);
+}
+
+static void append_item(struct view *v, const struct look *look, const struct items *items,
+                        size_t at, struct buf *to)
+{
+    char text[NUMBER_MAX];
+    struct str number = print_number(label_of(items, at), items->padding, '0', text);
+    size_t start = to->n;
+
+    colors_append(v->t, &look->colors, number, shown_of(items, at), to);
+    end_line(look, start, to);
+}
+
+static int render_by_command(struct view *v, const struct look *look, const struct items *items,
+                             struct buf *ret)
+{
+    struct buf sorted CLEANUP(buf_free) = {.max = OUTPUT_MAX};
+    int err = sort_by_command(v, items, &sorted);
+
+    trim_line_ends(&sorted, 0);
+    for (struct str rest = buf_str(&sorted); rest.n;) {
+        const char *lf = memchr(rest.p, '\n', rest.n);
+        size_t n = lf ? (size_t)(lf - rest.p) : rest.n;
+
+        append_line(v->t, look, (struct str){rest.p, n}, ret);
+        rest = str_skip(rest, n + 1);
+    }
+    return err;
 }
 
 /* Coloured and hidden: as they are shown, but for the final filter. */
 static int render(struct view *v, struct items *items, struct buf *ret)
 {
-    struct buf sorted CLEANUP(buf_free) = {.max = OUTPUT_MAX};
-    struct colors colors;
-    regex_t hidden[3];
-    size_t n_hidden = compile_hidden(hidden);
+    struct look look;
     int err = 0;
 
-    colors_choose(v->t, &colors);
-    if (v->t->set.sort_command) {
-        err = sort_by_command(v, items, &sorted);
-        trim_line_ends(&sorted, 0);
-        for (struct str rest = buf_str(&sorted); rest.n;) {
-            const char *lf = memchr(rest.p, '\n', rest.n);
-            size_t n = lf ? (size_t)(lf - rest.p) : rest.n;
-
-            append_line(v, &colors, (struct str){rest.p, n}, hidden, n_hidden, ret);
-            rest = str_skip(rest, n + 1);
-        }
-    } else {
-        for (size_t i = 0; i < items->n; i++) {
-            append_line(v, &colors, shown_at(v, items, i), hidden, n_hidden, ret);
-            if (ret == &v->t->out && ret->n >= STREAM_BYTES && !v->t->pages)
-                flush(v->t);
-        }
+    look.n_hidden = compile_hidden(look.hidden);
+    colors_choose(v->t, &look.colors);
+    if (v->t->set.sort_command)
+        err = render_by_command(v, &look, items, ret);
+    for (size_t i = 0; i < items->n && !v->t->set.sort_command; i++) {
+        fetch(items, i);
+        append_item(v, &look, items, items->keys[i].at, ret);
+        if (ret == &v->t->out && ret->n >= STREAM_BYTES && !v->t->pages)
+            flush(v->t);
     }
-    for (size_t i = 0; i < n_hidden; i++)
-        regfree(&hidden[i]);
+    for (size_t i = 0; i < look.n_hidden; i++)
+        regfree(&look.hidden[i]);
     return err ? err : buf_error(ret);
 }
 
@@ -405,9 +526,11 @@ static int show_json(struct view *v, const struct items *items)
     json_t *array = must_have(t, json_array());
 
     for (size_t i = 0; i < items->n; i++) {
-        const struct item *item = &items->v[items->keys[i].at];
+        size_t at = items->keys[i].at, line;
+        const struct file *file = place_of(items, at, &line);
 
-        if (json_array_append_new(array, json_task(t, item->file, item->number, item->text)))
+        if (json_array_append_new(array,
+                                  json_task(t, file->name, line + 1, file->lines[line].text)))
             must_have(t, NULL);
     }
     return json_say(t, array);
@@ -444,7 +567,7 @@ static int view_make(struct view *v, struct task *t, int from)
 {
     struct str error = STR_NULL;
 
-    *v = (struct view){.t = t, .rewrite = SIZE_MAX, .line = {.max = OUTPUT_MAX}};
+    *v = (struct view){.t = t, .line = {.max = OUTPUT_MAX}};
     v->terms = from < t->argc ? (const char *const *)t->argv + from : NULL;
     v->n_terms = from < t->argc ? (size_t)(t->argc - from) : 0;
     if (filter_make(v->terms, v->n_terms, !t->is_todo_sh, t->today, &t->arena, &v->filter, &error))
@@ -486,8 +609,9 @@ static int list_file(struct view *v, const char *name, const char *after)
     int status = look(t, &files, &name, 1);
 
     if (!status) {
-        items.padding = digits_of(files_at(&files, 0)->n);
-        collect(v, files_at(&files, 0), 1, &items);
+        items.files[0] = files_at(&files, 0);
+        items.padding = digits_of(items.files[0]->n);
+        collect(v, 0, &items);
         status = show(v, &items, &shown);
     }
     if (!status && !t->json) {
@@ -628,11 +752,13 @@ int action_listall(struct task *t)
     if (!status) {
         struct file *todo = files_at(&files, 0), *done = files_at(&files, 1);
 
-        v.rewrite = todo->n;
+        items.files[0] = todo;
+        items.files[1] = done;
+        items.shown = must_have(t, calloc(todo->n + done->n + 1, sizeof(*items.shown)));
         items.padding = todo->n ? digits_of(todo->n) : 0;
-        collect(&v, todo, 1, &items);
+        collect(&v, 0, &items);
         shown[0] = items.n;
-        collect(&v, done, todo->n + 1, &items);
+        collect(&v, 1, &items);
         shown[1] = items.n - shown[0];
         status = show(&v, &items, &all);
         if (!status && !t->json && t->set.verbose > 0)
@@ -646,9 +772,11 @@ int action_listall(struct task *t)
 
 /* ---- words ---- */
 
+/* Each once, in the order in which they come. */
 struct words {
     struct str *v;
     size_t n, room;
+    uint32_t *table; /* by their hash: place in v and 1, or 0; twice as much room */
 };
 
 static int compare_words(const void *a, const void *b)
@@ -658,6 +786,50 @@ static int compare_words(const void *a, const void *b)
     return strcoll(x->p, y->p);
 }
 
+/* FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/ */
+static uint32_t hash_of(struct str word)
+{
+    uint32_t hash = 2166136261U;
+
+    for (size_t i = 0; i < word.n; i++)
+        hash = (hash ^ (unsigned char)word.p[i]) * 16777619U;
+    return hash;
+}
+
+/* Where the word is in the table, or would be. */
+static uint32_t *find_word(const struct words *words, struct str word)
+{
+    size_t at = hash_of(word) % (words->room * 2);
+
+    while (words->table[at] && !str_eq(words->v[words->table[at] - 1], word))
+        at = (at + 1) % (words->room * 2);
+    return &words->table[at];
+}
+
+static void make_room_for_words(struct task *t, struct words *words)
+{
+    if (words->n < words->room)
+        return;
+    words->room = words->room ? words->room * 2 : 64;
+    words->v = must_have(t, reallocarray(words->v, words->room, sizeof(*words->v)));
+    free(words->table);
+    words->table = must_have(t, calloc(words->room * 2, sizeof(*words->table)));
+    for (size_t i = 0; i < words->n; i++)
+        *find_word(words, words->v[i]) = (uint32_t)(i + 1);
+}
+
+static void add_word(struct task *t, struct str word, struct words *words)
+{
+    uint32_t *place;
+
+    make_room_for_words(t, words);
+    place = find_word(words, word);
+    if (*place)
+        return;
+    words->v[words->n++] = must_copy(t, word);
+    *place = (uint32_t)words->n;
+}
+
 /* Words are parted by spaces alone. */
 static void collect_words(struct task *t, struct str text, char sigil, struct words *words)
 {
@@ -665,13 +837,8 @@ static void collect_words(struct task *t, struct str text, char sigil, struct wo
         const char *space = memchr(text.p, ' ', text.n);
         struct str word = {text.p, space ? (size_t)(space - text.p) : text.n};
 
-        if (word.n > 1 && word.p[0] == sigil) {
-            if (words->n == words->room) {
-                words->room = words->room ? words->room * 2 : 64;
-                words->v = must_have(t, reallocarray(words->v, words->room, sizeof(*words->v)));
-            }
-            words->v[words->n++] = must_copy(t, word);
-        }
+        if (word.n > 1 && word.p[0] == sigil)
+            add_word(t, word, words);
         text = str_skip(text, word.n + 1);
     }
 }
@@ -691,6 +858,7 @@ static int say_words(struct task *t, struct words *words)
             must_have(t, NULL);
     }
     free(words->v);
+    free(words->table);
     return array ? json_say(t, array) : 0;
 }
 
@@ -730,7 +898,8 @@ static int list_words(struct task *t, char sigil)
         for (size_t k = 0; k < file->n; k++) {
             struct str text = file->lines[k].text;
 
-            if (!v.nothing && filter_matches(v.filter, must_copy(t, text), text.n))
+            if (!v.nothing &&
+                (!v.n_terms || filter_matches(v.filter, terminated(&v, text), text.n)))
                 collect_words(t, text, sigil, &words);
         }
     }

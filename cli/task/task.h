@@ -156,8 +156,9 @@ struct colors {
 };
 
 void colors_choose(struct task *t, struct colors *c);
-/* Appends a line of a list, "3 (A) Call Ada @phone", with its colours; it has a space in it. */
-void colors_append(struct task *t, const struct colors *c, struct str shown, struct buf *to);
+/* Appends a line of a list, "3" and "(A) Call Ada @phone", with its colours. */
+void colors_append(struct task *t, const struct colors *c, struct str number, struct str text,
+                   struct buf *to);
 
 /* ---- json.c ---- */
 

@@ -63,6 +63,12 @@ def test_the_alias_done(both):
     assert ours["status"] == 0 and ours["todo"] == b""
 
 
+def test_a_million_tasks_have_a_number_each(both):
+    theirs, ours = both({"todo.txt": "b\na\n" + "\n" * 999_998}, "-p", "ls")
+    assert b"2 a" not in theirs["stdout"]
+    assert ours["stdout"].startswith(b"0000002 a\n0000001 b\n--\n")
+
+
 def test_options_that_are_none(both):
     theirs, ours = both({"todo.txt": "a\n"}, "-Z", "ls")
     assert theirs["status"] == 0 and ours["status"] == 2
