@@ -128,7 +128,7 @@ $(OUT)/bin/stoa-todo: $(OUT)/bin/stoa
 	ln -sf stoa $@
 $(CLI_CLIENT): $(CLI_CLIENT_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c grpc libpcre2-8 jansson md4c ncursesw) -lunistring
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c grpc openssl libpcre2-8 jansson md4c ncursesw) -lunistring
 $(OUT)/share/man/man1/stoa-task.1: $(OUT)/bin/stoa
 	@mkdir -p $(@D)
 	$< task --man >$@

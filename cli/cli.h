@@ -22,7 +22,9 @@ bool terminal_has_color(void);
 bool terminal_no_color(void);
 
 /* Columns that a text takes: two for CJK and emoji, none for combining marks and for escape codes
- * of colours; a byte that is no UTF-8 counts as one. */
+ * of colours; a byte that is no UTF-8 counts as one. A flag, a family, a skin tone, a sign that is
+ * asked to be an emoji: what is one for the reader has two columns, as in terminals that know
+ * grapheme clusters (mode 2027). Others show its parts: terminal_part(). */
 size_t terminal_width(struct str s);
 
 /* Appends s, cut to `width` columns at a character's end and filled with spaces up to it. */
@@ -37,11 +39,16 @@ void terminal_clean(struct buf *to, struct str s, bool lines);
 /* The same for JSON: what JSON itself lets through becomes \uXXXX. */
 void terminal_clean_json(struct buf *to, struct str json);
 
+/* Takes emoji apart in what was appended since `from`: without joiners, skin tones and what asks
+ * for one or another look. All terminals then agree on the columns; for where it must be known in
+ * which one something is. */
+void terminal_part(struct buf *b, size_t from);
+
 /* Columns of the terminal at standard output; 0: it is none, or does not say. */
 size_t terminal_columns(void);
 
-/* The bytes of the character at p (an escape code of colours counts as one), at least 1, and the
- * columns that it takes. */
+/* The bytes of the character at p (an escape code of colours counts as one, and so does all that
+ * combines with it or is joined to it), at least 1, and the columns that it takes. */
 size_t terminal_character(const char *p, size_t left, size_t *ret_width);
 
 /* Takes the next line of at most `width` columns off *rest: up to a line end, else parted at the

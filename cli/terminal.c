@@ -5,9 +5,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <unictype.h>
+#include <unigbrk.h>
 #include <unistd.h>
 #include <unistr.h>
 #include <uniwidth.h>
+
+#define ZWJ 0x200d  /* joins emoji to one */
+#define VS15 0xfe0e /* what is before it is text */
+#define VS16 0xfe0f /* what is before it is an emoji */
 
 bool terminal_no_color(void)
 {
@@ -55,23 +61,111 @@ static size_t escape_length(const char *p, size_t left)
     return n < left ? n + 1 : 0;
 }
 
+/* A code point of the text at p; 0: none, or bytes that are no UTF-8. */
+static size_t code_point(const char *p, size_t left, ucs4_t *ret)
+{
+    size_t n = left ? utf8_length(p, left) : 0;
+
+    *ret = 0;
+    if (n)
+        u8_mbtouc(ret, (const uint8_t *)p, n);
+    return n;
+}
+
+static size_t width_of(ucs4_t c)
+{
+    int width = uc_width(c, "UTF-8");
+
+    return width < 0 ? 1 : (size_t)width;
+}
+
+static bool is_regional(ucs4_t c)
+{
+    return uc_graphemeclusterbreak_property(c) == GBP_RI;
+}
+
+/* What a terminal puts in one place, so far (https://www.unicode.org/reports/tr29/, extended
+ * grapheme clusters). The library's own walk knows neither joined emoji nor flags. */
+struct cluster {
+    ucs4_t last;
+    ucs4_t base;     /* the emoji that the next one may be joined to, or 0 */
+    size_t regional; /* how many letters of a flag there are at its end */
+    size_t width;
+};
+
+static bool joins(const struct cluster *k, ucs4_t c)
+{
+    if (c < 0x20 || c == 0x7f || k->last < 0x20 || k->last == 0x7f)
+        return false;
+    if (k->last == ZWJ && k->base && uc_is_property_extended_pictographic(c))
+        return true;
+    if (is_regional(c) && k->regional)
+        return k->regional == 1;
+    return !uc_is_grapheme_break(k->last, c);
+}
+
+/* The width of an emoji stays two whatever is joined to it; else each has a width of its own. */
+static void join(struct cluster *k, ucs4_t c)
+{
+    bool joined = k->last == ZWJ && k->base;
+
+    if ((c == VS16 && uc_is_property_emoji(k->last)) || (is_regional(c) && k->regional) || joined ||
+        (k->base && uc_is_property_emoji_modifier(c)))
+        k->width = 2;
+    else
+        k->width += width_of(c);
+    k->regional = is_regional(c) ? k->regional + 1 : 0;
+    k->last = c;
+}
+
 size_t terminal_character(const char *p, size_t left, size_t *ret_width)
 {
-    size_t n = escape_length(p, left);
+    size_t n = escape_length(p, left), more;
+    struct cluster k;
     ucs4_t c;
-    int width;
 
     *ret_width = 0;
     if (n)
         return n;
-    n = utf8_length(p, left);
     *ret_width = 1;
+    if (p[0] >= ' ' && p[0] <= '~' && (left == 1 || (unsigned char)p[1] < 0x80))
+        return 1; /* nothing joins this one */
+    n = code_point(p, left, &c);
     if (!n)
         return 1;
-    u8_mbtouc(&c, (const uint8_t *)p, n);
-    width = uc_width(c, "UTF-8");
-    *ret_width = width < 0 ? 1 : (size_t)width;
+    k = (struct cluster){.last = c,
+                         .base = uc_is_property_extended_pictographic(c) ? c : 0,
+                         .regional = is_regional(c),
+                         .width = width_of(c)};
+    while ((more = code_point(p + n, left - n, &c)) && joins(&k, c)) {
+        join(&k, c);
+        n += more;
+    }
+    *ret_width = k.width;
     return n;
+}
+
+void terminal_part(struct buf *b, size_t from)
+{
+    ucs4_t c, before = 0, next;
+    size_t to = from;
+
+    for (size_t i = from, n; i < b->n; i += n) {
+        bool after_emoji = uc_is_property_extended_pictographic(before);
+
+        n = code_point(b->p + i, b->n - i, &c);
+        if (!n)
+            n = 1;
+        (void)code_point(b->p + i + n, b->n - i - n, &next);
+        if (((c == VS15 || c == VS16) && uc_is_property_emoji(before)) ||
+            (after_emoji && uc_is_property_emoji_modifier(c)) ||
+            (after_emoji && c == ZWJ && uc_is_property_extended_pictographic(next)))
+            continue;
+        memmove(b->p + to, b->p + i, n);
+        to += n;
+        before = c;
+    }
+    b->n = to;
 }
 
 size_t terminal_width(struct str s)

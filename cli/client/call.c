@@ -90,12 +90,15 @@ static struct str unreachable(struct client *c, enum service service, struct str
     struct str address = c->set.address[service], cause = cause_of(message);
 
     if (has(message, "certificate verify failed") || has(message, "CERTIFICATE_VERIFY_FAILED"))
+        return TEXT(c, "%s at %.*s shows a certificate %.*s", name, STR_FMT(address),
+                    STR_FMT(certificate_problem(c, service)));
+    if (has(message, "Peer name"))
         return TEXT(c,
-                    "%s at %.*s shows a certificate that is not trusted: --ca-file names the file "
-                    "of who signed it",
-                    name, STR_FMT(address));
-    if (has(message, "Ssl handshake failed") || has(message, "Peer name"))
-        return TEXT(c, "no TLS with %s at %.*s (%.*s): is it for this name, or --no-tls?", name,
+                    "%s at %.*s shows a certificate for another name: --%s-address says the one "
+                    "that it is for",
+                    name, STR_FMT(address), name);
+    if (has(message, "Ssl handshake failed"))
+        return TEXT(c, "no TLS with %s at %.*s (%.*s): does it speak it? --no-tls is without", name,
                     STR_FMT(address), STR_FMT(cause));
     return TEXT(c,
                 "cannot reach %s at %.*s (%.*s): is it running? --%s-address names another place%s",

@@ -125,6 +125,12 @@ void channel_renew(struct client *c, enum service service);
 bool is_lost(enum rpc_code code);
 const struct schema *contract(struct client *c);
 
+/* ---- certificate.c ---- */
+
+/* What is wrong with the certificate that a service shows, and the cure: "that has expired: ...".
+ * Asks it once more, for at most some seconds. */
+struct str certificate_problem(struct client *c, enum service service);
+
 /* ---- session.c: who is signed in ---- */
 
 /* The access token, renewed when it is about to expire or is `refused`. {NULL, 0} when nobody is

@@ -8,31 +8,18 @@
 /* Where the character before `at` begins, with what combines with it. */
 static size_t before(const struct input_line *l, size_t at)
 {
-    size_t width = 0;
+    size_t from = 0, width, n;
 
-    while (at && !width) {
-        do
-            at--;
-        while (at && ((unsigned char)l->text[at] & 0xc0) == 0x80);
-        terminal_character(l->text + at, l->n - at, &width);
-    }
-    return at;
+    while (from < at && from + (n = terminal_character(l->text + from, l->n - from, &width)) < at)
+        from += n;
+    return from;
 }
 
 static size_t after(const struct input_line *l, size_t at)
 {
     size_t width;
 
-    if (at < l->n)
-        at += terminal_character(l->text + at, l->n - at, &width);
-    while (at < l->n) {
-        size_t n = terminal_character(l->text + at, l->n - at, &width);
-
-        if (width)
-            break;
-        at += n;
-    }
-    return at;
+    return at < l->n ? at + terminal_character(l->text + at, l->n - at, &width) : at;
 }
 
 static void cut(struct input_line *l, size_t from, size_t to)
@@ -42,13 +29,18 @@ static void cut(struct input_line *l, size_t from, size_t to)
     l->cursor = from;
 }
 
+static bool is_gap(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t';
+}
+
 static void kill_word(struct input_line *l)
 {
     size_t from = l->cursor;
 
-    while (from && l->text[from - 1] == ' ')
+    while (from && is_gap(l->text[from - 1]))
         from--;
-    while (from && l->text[from - 1] != ' ')
+    while (from && !is_gap(l->text[from - 1]))
         from--;
     cut(l, from, l->cursor);
 }
@@ -112,7 +104,8 @@ bool input_character(struct input_line *l, uint32_t c)
     uint8_t utf8[6];
     int n = u8_uctomb(utf8, c, sizeof(utf8));
 
-    if (n <= 0 || c < 0x20 || (c >= 0x7f && c < 0xa0) || l->n + (size_t)n > INPUT_BYTES_MAX)
+    if (n <= 0 || (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7f && c < 0xa0) ||
+        l->n + (size_t)n > INPUT_BYTES_MAX)
         return false;
     memmove(l->text + l->cursor + n, l->text + l->cursor, l->n - l->cursor);
     memcpy(l->text + l->cursor, utf8, (size_t)n);
@@ -144,24 +137,40 @@ void input_free(struct input_line *l)
     *l = (struct input_line){.n = 0};
 }
 
-struct str input_shown(const struct input_line *l, size_t width, size_t *ret_column)
+/* On one line, each character as wide as every terminal has it. */
+static void print_part(struct buf *to, struct str text)
 {
-    size_t from = 0, column = terminal_width((struct str){l->text, l->cursor}), used = 0, to;
+    size_t from = to->n;
 
-    while (column >= width && from < l->cursor) {
-        size_t w, n = terminal_character(l->text + from, l->n - from, &w);
-
-        from += n;
-        column -= w;
+    for (; text.n; text = str_skip(text, 1)) {
+        if (*text.p == '\n')
+            buf_append_str(to, STR("\xe2\x86\xb5")); /* U+21B5 */
+        else
+            buf_append_char(to, *text.p == '\t' ? ' ' : *text.p);
     }
-    for (to = from; to < l->n;) {
-        size_t w, n = terminal_character(l->text + to, l->n - to, &w);
+    terminal_part(to, from);
+}
 
+struct str input_shown(const struct input_line *l, size_t width, struct buf *to, size_t *ret_column)
+{
+    size_t from = 0, used, end, w, n;
+
+    to->n = 0;
+    print_part(to, (struct str){l->text, l->cursor});
+    end = to->n;
+    print_part(to, (struct str){l->text + l->cursor, l->n - l->cursor});
+    *ret_column = 0;
+    if (buf_error(to) || !to->n)
+        return STR("");
+    for (*ret_column = terminal_width((struct str){to->p, end}); *ret_column >= width && from < end;
+         *ret_column -= w)
+        from += terminal_character(to->p + from, end - from, &w);
+    used = *ret_column;
+    for (; end < to->n; end += n) {
+        n = terminal_character(to->p + end, to->n - end, &w);
         if (used + w > width)
             break;
         used += w;
-        to += n;
     }
-    *ret_column = column;
-    return (struct str){l->text + from, to - from};
+    return (struct str){to->p + from, end - from};
 }

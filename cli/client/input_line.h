@@ -1,8 +1,9 @@
-/* The line that somebody types: editing, and what was typed before. Pure; one thread. */
+/* What somebody types: editing, and what was typed before. A line, but when what was pasted has
+ * more of them. Pure; one thread. */
 #ifndef STOA_CLI_CLIENT_INPUT_LINE_H
 #define STOA_CLI_CLIENT_INPUT_LINE_H
 
-#include "base/base.h"
+#include "base/buf.h"
 
 #define INPUT_BYTES_MAX 4096 /* as a message */
 #define INPUT_HISTORY 100
@@ -29,13 +30,16 @@ enum input_key {
 };
 
 void input_key(struct input_line *l, enum input_key key);
-/* Puts a character in. False: there is no room, or it is a control character. */
+/* Puts a character in. False: there is no room, or it is a control character other than a line end
+ * and a tab. */
 bool input_character(struct input_line *l, uint32_t c);
 /* Empties the line, and remembers what it was. */
 void input_done(struct input_line *l);
 void input_free(struct input_line *l);
 
-/* The part that is shown in `width` columns with the cursor in it; *ret_column: the cursor's. */
-struct str input_shown(const struct input_line *l, size_t width, size_t *ret_column);
+/* The part that is shown in `width` columns with the cursor in it, made in `to` in place of what it
+ * had; *ret_column: the cursor's. Line ends are shown as arrows. */
+struct str input_shown(const struct input_line *l, size_t width, struct buf *to,
+                       size_t *ret_column);
 
 #endif

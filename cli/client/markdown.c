@@ -1,6 +1,7 @@
 #include "markdown.h"
 
 #include "../cli.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <md4c.h>
@@ -176,6 +177,16 @@ static void next_line(struct renderer *r, struct line *line)
     line->width = 0;
 }
 
+/* CJK and most emoji; not what is wide only with what combines with it. */
+static bool is_wide(struct str s, size_t at)
+{
+    size_t width = 0, n = utf8_length(s.p + at, s.n - at);
+
+    if (n > 1)
+        terminal_character(s.p + at, n, &width);
+    return width > 1;
+}
+
 /* The bytes up to which nothing may be parted, and their columns. A wide character stands alone:
  * texts that have no spaces are parted between any two. */
 static size_t word_length(struct str s, size_t *ret_width)
@@ -191,11 +202,11 @@ static size_t word_length(struct str s, size_t *ret_width)
             continue;
         }
         n = terminal_character(s.p + i, s.n - i, &width);
-        if (width > 1 && *ret_width)
+        if (is_wide(s, i) && *ret_width)
             break;
         i += n;
         *ret_width += width;
-        if (width > 1)
+        if (is_wide(s, i - n))
             break;
     }
     return i < s.n ? i : s.n;

@@ -12,6 +12,7 @@ static void entry_free(struct view_entry *e)
 {
     free(e->author);
     free(e->text);
+    free(e->sent);
     free(e->problem);
 }
 
@@ -28,6 +29,7 @@ static char *clean(const char *text, bool lines)
     struct buf to = {.max = TEXT_MAX};
 
     terminal_clean(&to, str_of(text), lines);
+    terminal_part(&to, 0);
     buf_append_char(&to, '\0');
     if (buf_error(&to) == -ENOMEM)
         buf_free(&to);
@@ -140,15 +142,18 @@ void room_view_react(struct room_view *v, int64_t seq, const char *emoji, int co
 bool room_view_pend(struct room_view *v, const char *id, const char *author, const char *text,
                     int64_t at_s)
 {
-    char *copy = clean(text, true), *name = clean(author, false);
-    struct view_entry *e = copy && name ? insert(v, v->n) : NULL;
+    char *copy = clean(text, true), *name = clean(author, false), *sent = strdup(text);
+    struct view_entry *e =
+        copy && name && sent && strlen(id) <= VIEW_ID_MAX ? insert(v, v->n) : NULL;
 
-    if (!e || strlen(id) > VIEW_ID_MAX) {
+    if (!e) {
         free(copy);
         free(name);
+        free(sent);
         return false;
     }
     e->text = copy;
+    e->sent = sent;
     e->author = name;
     e->at_s = at_s;
     memcpy(e->id, id, strlen(id) + 1);

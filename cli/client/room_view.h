@@ -17,10 +17,11 @@ struct view_reaction {
 struct view_entry {
     int64_t seq;  /* 0: not yet acknowledged */
     char *author; /* NULL: something that happened; the text tells it */
-    char *text;   /* cleaned */
+    char *text;   /* for the screen: cleaned, and with emoji in parts */
     int64_t at_s; /* Unix time */
     bool edited, deleted;
-    char id[VIEW_ID_MAX + 1]; /* the client_id of what is not acknowledged */
+    char *sent;               /* what is not acknowledged, as it was typed */
+    char id[VIEW_ID_MAX + 1]; /* and its client_id */
     char *problem;            /* it was refused, and why; NULL: not */
     struct view_reaction reactions[VIEW_REACTIONS];
     size_t n_reactions;

@@ -31,7 +31,13 @@
 #define TYPING_EVERY_MS 3000
 #define TYPING_LASTS_MS 6000
 #define TICK_MS 1000
-#define ESCAPE_MS 25
+#define ESCAPE_MS 25     /* that curses waits for the rest of a key */
+#define SEQUENCE_MS 500  /* that we wait for the rest of a sequence */
+#define PASTE_BEGINS 200 /* ESC [ 200 ~ */
+#define PASTE_ENDS 201
+#define PASTE_ON \
+    "\033[?2004h" /* "bracketed paste", of xterm; what does not know it passes it over */
+#define PASTE_OFF "\033[?2004l"
 #define SCREEN_TEXT_MAX ((size_t)4 << 20)
 #define KEY_CTRL(c) ((c)&0x1f)
 
@@ -41,6 +47,9 @@ enum connection {
     CATCHING_UP, /* subscribed */
     CONNECTED,
 };
+
+/* Where in a sequence the keyboard is. */
+enum escape { NO_ESCAPE, ESCAPE, SEQUENCE, LETTER };
 
 struct screen {
     struct client *c;
@@ -60,6 +69,10 @@ struct screen {
     int64_t typing_until_ns, said_typing_ns;
     char problem[512];
     size_t scroll; /* lines up from the bottom */
+    enum escape escape;
+    int number; /* the one that the sequence has so far */
+    int64_t escape_ends_ns;
+    bool pasting, cr; /* cr: the last character that was pasted was one */
     bool stops;
     int status;
 };
@@ -77,8 +90,11 @@ static char last_words[512];
 
 static void leave_curses(void)
 {
-    if (!isendwin())
+    if (!isendwin()) {
         endwin();
+        putp(PASTE_OFF);
+        (void)!fflush(stdout);
+    }
     if (*last_words)
         fprintf(stderr, "stoa: %s\n", last_words);
     *last_words = '\0';
@@ -112,10 +128,13 @@ static int enter_curses(struct screen *s)
     atexit(leave_curses);
     s->c->notice = notice;
     s->c->notice_data = s;
-    raw(); /* Ctrl-C is a key: the terminal is put back in any case */
+    raw();  /* Ctrl-C is a key: the terminal is put back in any case */
+    nonl(); /* Enter is \r, which is not what a line of a pasted text ends with */
     noecho();
     keypad(stdscr, TRUE);
     nodelay(stdscr, TRUE);
+    putp(PASTE_ON);
+    (void)!fflush(stdout); /* curses has a buffer of its own */
     return 0;
 }
 
@@ -144,6 +163,7 @@ static void draw_title(const struct screen *s)
     size_t width = (size_t)COLS;
 
     terminal_clean(&text, str_of(s->title), false);
+    terminal_part(&text, 0);
     if (s->online >= 0)
         buf_printf(&text, "  %d online", (int)s->online);
     if (s->connection != CONNECTED)
@@ -220,6 +240,7 @@ static void draw_messages(struct screen *s, int rows)
 
 static void draw(struct screen *s)
 {
+    struct buf line CLEANUP(buf_free) = {.max = SCREEN_TEXT_MAX};
     size_t column;
     struct str shown;
     int rows = LINES - 3;
@@ -238,7 +259,7 @@ static void draw(struct screen *s)
     else if (s->typing_until_ns > clock_monotonic_ns())
         put_text(LINES - 2, 0, str_of(s->typing), (size_t)COLS);
     attroff(A_DIM);
-    shown = input_shown(&s->input, (size_t)COLS - 3, &column);
+    shown = input_shown(&s->input, (size_t)COLS - 3, &line, &column);
     mvaddnstr(LINES - 1, 0, "> ", 2);
     addnstr(shown.p, (int)shown.n);
     move(LINES - 1, (int)column + 2);
@@ -332,7 +353,7 @@ static void send_pending(struct screen *s, const struct view_entry *e)
     Stoa__Chat__V1__SendAction action = STOA__CHAT__V1__SEND_ACTION__INIT;
 
     action.room = s->room;
-    action.text = e->text;
+    action.text = e->sent;
     action.client_id = (char *)e->id;
     request.id = (char *)e->id;
     request.action_case = STOA__CHAT__V1__CONNECT_REQUEST__ACTION_SEND;
@@ -439,6 +460,7 @@ static void take_typing(struct screen *s, const Stoa__Chat__V1__Typing *typing)
         buf_append_str(&text, others++ ? STR(", ") : STR(""));
         terminal_clean(&text, str_of(name), false);
     }
+    terminal_part(&text, 0);
     snprintf(s->typing, sizeof(s->typing), "%.*s %s typing", STR_FMT(buf_str(&text)),
              others > 1 ? "are" : "is");
     s->typing_until_ns = others ? in_ms(TYPING_LASTS_MS) : 0;
@@ -571,10 +593,13 @@ static int open_room(struct screen *s, int64_t room)
 static void run_line(struct screen *s)
 {
     char line[INPUT_BYTES_MAX + 1];
+    size_t n = s->input.n;
     int64_t room;
 
-    memcpy(line, s->input.text, s->input.n);
-    line[s->input.n] = '\0';
+    memcpy(line, s->input.text, n);
+    while (n && line[n - 1] == '\n') /* which a copied line often has */
+        n--;
+    line[n] = '\0';
     input_done(&s->input);
     *s->problem = *last_words = '\0';
     if (str_is_blank(str_of(line)))
@@ -679,20 +704,51 @@ static void take_key(struct screen *s, wint_t key, bool is_function_key)
         say_typing(s);
 }
 
+/* All of it is one text, whatever keys its characters are otherwise. */
+static void take_pasted(struct screen *s, wint_t key)
+{
+    bool is_second = key == '\n' && s->cr;
+
+    s->cr = key == '\r';
+    if (is_second || (key < 0x20 && key != '\r' && key != '\n' && key != '\t'))
+        return;
+    if (input_character(&s->input, key == '\r' ? '\n' : (uint32_t)key))
+        say_typing(s);
+    else if (s->input.n + 4 > INPUT_BYTES_MAX)
+        snprintf(s->problem, sizeof(s->problem),
+                 "what was pasted is cut: a message has at most %d bytes", INPUT_BYTES_MAX);
+}
+
+static void end_sequence(struct screen *s, wint_t last)
+{
+    s->escape = NO_ESCAPE;
+    if (last == '~' && (s->number == PASTE_BEGINS || s->number == PASTE_ENDS)) {
+        s->pasting = s->number == PASTE_BEGINS;
+        s->cr = false;
+    } else if (last >= 'A' && last <= 'D' && !s->pasting) {
+        input_key(&s->input, ((const enum input_key[]){INPUT_UP, INPUT_DOWN, INPUT_RIGHT,
+                                                       INPUT_LEFT})[last - 'A']);
+    }
+}
+
 /* What follows an Escape that curses has no name for: a sequence to its end, or Alt with a key.
  * None of it is text; arrows are known in both of their forms. */
-static void take_escape(struct screen *s)
+static void take_escape(struct screen *s, wint_t key)
 {
-    wint_t key = 0;
-    bool is_sequence = get_wch(&key) == OK && (key == '[' || key == 'O');
-
-    while (is_sequence && get_wch(&key) == OK) {
-        if (key >= '@' && key <= '~')
-            break;
+    switch (s->escape) {
+    case ESCAPE:
+        s->number = 0;
+        s->escape = key == '[' ? SEQUENCE : key == 'O' ? LETTER : NO_ESCAPE;
+        break;
+    case LETTER:
+        end_sequence(s, key);
+        break;
+    default:
+        if (key >= '0' && key <= '9' && s->number < 10000)
+            s->number = s->number * 10 + (int)(key - '0');
+        else if (key >= '@' && key <= '~')
+            end_sequence(s, key);
     }
-    if (is_sequence && key >= 'A' && key <= 'D')
-        input_key(&s->input, ((const enum input_key[]){INPUT_UP, INPUT_DOWN, INPUT_RIGHT,
-                                                       INPUT_LEFT})[key - 'A']);
 }
 
 static void take_keys(struct screen *s)
@@ -700,12 +756,24 @@ static void take_keys(struct screen *s)
     wint_t key;
     int what;
 
+    if (s->escape && s->escape_ends_ns <= clock_monotonic_ns())
+        s->escape = NO_ESCAPE; /* it was the key alone */
     while (!s->stops && (what = get_wch(&key)) != ERR) {
-        if (what == OK && key == '\033')
-            take_escape(s);
-        else
-            take_key(s, key, what == KEY_CODE_YES);
+        bool is_function_key = what == KEY_CODE_YES;
+
+        if (!is_function_key && key == '\033') {
+            s->escape = ESCAPE;
+            s->escape_ends_ns = in_ms(SEQUENCE_MS);
+        } else if (s->escape && !is_function_key) {
+            take_escape(s, key);
+        } else if (!s->pasting) {
+            take_key(s, key, is_function_key);
+        } else if (!is_function_key) {
+            take_pasted(s, key);
+        }
     }
+    if (s->escape == ESCAPE) /* nothing came with it */
+        s->escape = NO_ESCAPE;
 }
 
 /* ---- the loop ---- */

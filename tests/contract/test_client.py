@@ -3,11 +3,12 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import pathlib
 import re
 import socket
-import ssl
 import stat
 import subprocess
+import tempfile
 import threading
 
 import psycopg2
@@ -288,31 +289,97 @@ def test_status(cli):
     assert b"cannot reach chat" in done.stderr
 
 
-def test_tls_is_refused(cli, tmp_path):
-    """A service without it, and a certificate that nobody trusts."""
+def openssl(*words):
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+class Certificates:
+    """Two authorities, and a certificate for localhost of the first one, in files that the services can read."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.authority, self.stranger, self.chain, self.key = (
+            folder / name for name in ("authority.pem", "stranger.pem", "chain.pem", "key.pem"))
+        self.request = folder / "request.pem"
+        for name in (self.authority, self.stranger):
+            openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                    f"/CN={name.stem}", "-keyout", name.with_suffix(".key"), "-out", name)
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-addext",
+                "subjectAltName=DNS:localhost", "-keyout", self.key, "-out", self.request)
+        self.key.chmod(0o644)
+        self.sign(2)
+
+    def sign(self, days):
+        openssl("x509", "-req", "-in", self.request, "-CA", self.authority, "-CAkey", self.authority.with_suffix(".key"),
+                "-copy_extensions", "copyall", "-days", str(days), "-out", self.chain)
+
+
+@pytest.fixture(scope="module")
+def tls_suite():
+    """A suite whose services speak TLS; not in pytest's own folder, which is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="stoa-test-") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        certificates = Certificates(folder)
+        with Suite(STOA_TLS_CERTIFICATE=certificates.chain, STOA_TLS_KEY=certificates.key) as started:
+            started.certificates = certificates
+            yield started
+
+
+@pytest.fixture
+def over_tls(tls_suite, tmp_path):
+    """A Cli that asks by the name that the certificate is for."""
+    addresses = {f"STOA_{service.upper()}_ADDRESS": tls_suite.grpc_address(service).replace("127.0.0.1", "localhost")
+                 for service in ("auth", "posts", "chat")}
+    return Cli(tmp_path, STOA_TLS="on", STOA_CA_FILE=tls_suite.certificates.authority, **addresses)
+
+
+def test_tls(over_tls, unique, tmp_path):
+    """All of it encrypted, a stream that lives as well."""
+    cli, name = over_tls, unique("tls")
+    assert [line.split("\t")[:2] for line in cli.say("status").splitlines()] == [
+        ["auth", "serving"], ["posts", "serving"], ["chat", "serving"]]
+    cli.say("register", name, f"{name}@example.com", stdin="password123\n")
+    assert name in cli.say("whoami")
+    slug = cli.json("post", "new", "-F", "-", "--publish", stdin=HELLO.format(name))["article"]["slug"]
+    assert f"Hello, {name}" in cli.say("post", "show", slug)
+    other, other_name = Cli(tmp_path / "other", **cli.settings), unique("tls")
+    other.say("register", other_name, f"{other_name}@example.com", stdin="password123\n")
+    assert cli.say("chat", "send", f"@{other_name}", "hello") == "1\n"
+    tail = Tail(cli, f"@{other_name}")
+    try:
+        tail.wait_for(1)
+        other.say("chat", "send", f"@{name}", "live")
+        assert [row[3] for row in tail.wait_for(2)] == ["hello", "live"]
+    finally:
+        tail.stop()
+    line = cli.fail(9, "post", "list", "--no-tls")
+    assert "cannot reach posts" in line and "--tls is for one with TLS" in line
+
+
+CALLS = {"auth": ("login", "ada@example.com"), "posts": ("post", "list")}
+
+
+@pytest.mark.parametrize("service, words", CALLS.items(), ids=CALLS)
+def test_certificates_that_are_refused(over_tls, tls_suite, service, words):
+    """In one line that says which cure helps, before a password is sent."""
+    certificates, tried = tls_suite.certificates, {"stdin": "password123\n"}
+    line = over_tls.fail(9, *words, "--ca-file", certificates.stranger, **tried)
+    assert "not trusted (" in line and "--ca-file" in line
+    address = tls_suite.grpc_address(service)
+    line = over_tls.fail(9, *words, f"--{service}-address", address, **tried)
+    assert f"{service} at {address} shows a certificate for another name: --{service}-address" in line
+    try:
+        certificates.sign(-1)
+        tls_suite.supervise("restart", service)
+        assert "shows a certificate that has expired" in over_tls.fail(9, *words, **tried)
+    finally:
+        certificates.sign(2)
+        tls_suite.supervise("restart", service)
+
+
+def test_tls_with_a_service_in_the_clear(cli):
     assert "no TLS" in cli.fail(9, "post", "list", "--tls")
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-                    "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out",
-                    certificate], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["h2"])
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"localhost:{server.getsockname()[1]}"
-
-        def serve():
-            for _ in range(3):
-                try:
-                    with context.wrap_socket(server.accept()[0], server_side=True) as connection:
-                        connection.recv(1)
-                except OSError:
-                    pass
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        line = cli.fail(9, "comment", "list", "x", "--tls", "--posts-address", address)
-        assert "not trusted" in line and "--ca-file" in line
     assert "cannot read /nowhere" in cli.fail(10, "post", "list", "--tls", "--ca-file", "/nowhere")
 
 
@@ -677,6 +744,37 @@ def test_screen(signed_in, room, screen, new_account, call_grpc, tmp_path, suite
     assert mine.end() == 0
     assert "\x1b[?47l" in mine.seen  # the terminal is as it was
     assert cli.say("chat", "rooms").split("\t")[3] == "0"  # read
+
+
+def test_screen_takes_what_is_pasted_as_one_message(signed_in, room, screen):
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+
+    def messages():
+        return [m["text"] for m in signed_in.json("chat", "history", room["id"]).get("messages", [])]
+
+    mine = screen(signed_in, "chat", room["id"])
+    mine.shows("^>")
+    assert "\x1b[?2004h" in mine.seen
+    mine.send(f"\x1b[200~one\ttwo\r\x03three {family}\r\r\x1b[201~")
+    lines = mine.shows("^> one two\u21b5three .*\u21b5\u21b5$")
+    assert "\u200d" not in lines[-1], "terminals do not agree where a family ends"
+    assert mine.screen.cursor.x == len("> one two|three ||") + 3 * 2
+    assert messages() == []
+    mine.send(ENTER)
+    mine.shows("one    two$", "^      three ")
+    wait_until(lambda: messages() == [f"one\ttwo\nthree {family}"], "one message")
+    # Cut in the middle of the sequence, and lines that end as on Windows; then what is typed around it.
+    mine.send("see: \x1b[20")
+    mine.shows("^> see:$")
+    mine.send("0~/a\r\nb\x1b[201~ !")
+    mine.shows("^> see: /a\u21b5b !$")
+    mine.send(ENTER)
+    wait_until(lambda: messages()[1:] == ["see: /a\nb !"], "the second message")
+    mine.send("\x1b[200~" + "x" * 5000 + "\x1b[201~")
+    mine.shows("what was pasted is cut: a message has at most 4096 bytes")
+    mine.send(CTRL_C)
+    assert mine.end() == 0
+    assert "\x1b[?2004l" in mine.seen
 
 
 def test_screen_of_hostile_text(signed_in, room, screen, hostile):

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistr.h>
 
 #include <cmocka.h>
 
@@ -72,21 +73,80 @@ static void characters(void **state UNUSED)
     input_free(&l);
 }
 
+static void expect_shown(const struct input_line *l, size_t width, const char *text, size_t column)
+{
+    struct buf line = {.max = 8192};
+    size_t at;
+
+    assert_true(str_eq(input_shown(l, width, &line, &at), str_of(text)));
+    assert_int_equal(at, column);
+    buf_free(&line);
+}
+
 static void full_line(void **state UNUSED)
 {
     static struct input_line l;
-    size_t column;
-    struct str shown;
 
     for (int i = 0; i < INPUT_BYTES_MAX; i++)
         assert_true(input_character(&l, 'a' + (uint32_t)i % 26));
     assert_false(input_character(&l, 'x'));
-    shown = input_shown(&l, 10, &column);
-    assert_true(shown.n < 10 && column < 10);
+    expect_shown(&l, 10, "fghijklmn", 9); /* 4095 % 26: n */
     input_key(&l, INPUT_HOME);
-    shown = input_shown(&l, 10, &column);
-    assert_true(str_eq(shown, STR("abcdefghij")));
-    assert_int_equal(column, 0);
+    expect_shown(&l, 10, "abcdefghij", 0);
+    input_free(&l);
+}
+
+static void type_utf8(struct input_line *l, const char *text)
+{
+    uint32_t points[64];
+    size_t n = ARRAY_SIZE(points);
+
+    assert_non_null(u8_to_u32((const uint8_t *)text, strlen(text), points, &n));
+    for (size_t i = 0; i < n; i++)
+        assert_true(input_character(l, points[i]));
+}
+
+#define FAMILY "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
+#define THUMB "\U0001f44d\U0001f3fd"
+#define FLAG "\U0001f1e9\U0001f1ea"
+
+/* One for the reader, one key to go over it; on the screen in parts. */
+static void joined_emoji(void **state UNUSED)
+{
+    static struct input_line l;
+
+    type_utf8(&l, "a" FAMILY THUMB FLAG FLAG "\u2764\ufe0f");
+    expect_shown(&l, 40, "a\U0001f468\U0001f469\U0001f467\U0001f466\U0001f44d" FLAG FLAG "\u2764",
+                 1 + 8 + 2 + 4 + 1);
+    expect_shown(&l, 5, FLAG "\u2764", 3);
+    input_key(&l, INPUT_LEFT);
+    input_key(&l, INPUT_LEFT);
+    expect_shown(&l, 40, "a\U0001f468\U0001f469\U0001f467\U0001f466\U0001f44d" FLAG FLAG "\u2764",
+                 13);
+    input_key(&l, INPUT_BACKSPACE);
+    input_key(&l, INPUT_DELETE);
+    input_key(&l, INPUT_BACKSPACE);
+    expect_input(&l, "a" FAMILY "\u2764\ufe0f", 1 + strlen(FAMILY));
+    input_key(&l, INPUT_BACKSPACE);
+    expect_input(&l, "a\u2764\ufe0f", 1);
+    input_key(&l, INPUT_RIGHT);
+    input_key(&l, INPUT_BACKSPACE);
+    expect_input(&l, "a", 1);
+    input_free(&l);
+}
+
+static void several_lines(void **state UNUSED)
+{
+    static struct input_line l;
+
+    type(&l, "one\ntwo\tthree\n\nx");
+    expect_shown(&l, 40, "one\u21b5two three\u21b5\u21b5x", 16);
+    input_key(&l, INPUT_KILL_WORD);
+    input_key(&l, INPUT_KILL_WORD);
+    expect_input(&l, "one\ntwo\t", 8);
+    input_done(&l);
+    input_key(&l, INPUT_UP);
+    expect_input(&l, "one\ntwo\t", 8);
     input_free(&l);
 }
 
@@ -209,16 +269,26 @@ static void lines_of_entries(void **state UNUSED)
     room_view_free(&v);
 }
 
+/* What goes out is what was typed, not what is shown. */
+static void as_typed(void **state UNUSED)
+{
+    struct room_view v = {.n = 0};
+    size_t at = 0;
+
+    assert_true(room_view_pend(&v, "x", "ada", "a\tb " FAMILY "\nc", 0));
+    expect_view(&v, "0:a    b \U0001f468\U0001f469\U0001f467\U0001f466\nc ");
+    assert_string_equal(room_view_pending(&v, &at)->sent, "a\tb " FAMILY "\nc");
+    room_view_free(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(editing),
-        cmocka_unit_test(characters),
-        cmocka_unit_test(full_line),
-        cmocka_unit_test(history),
-        cmocka_unit_test(order),
-        cmocka_unit_test(limits),
-        cmocka_unit_test(lines_of_entries),
+        cmocka_unit_test(editing),       cmocka_unit_test(characters),
+        cmocka_unit_test(full_line),     cmocka_unit_test(joined_emoji),
+        cmocka_unit_test(several_lines), cmocka_unit_test(as_typed),
+        cmocka_unit_test(history),       cmocka_unit_test(order),
+        cmocka_unit_test(limits),        cmocka_unit_test(lines_of_entries),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
