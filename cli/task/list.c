@@ -192,6 +192,12 @@ static size_t label_of(const struct items *items, size_t at)
     return items->shown && at >= items->files[0]->n ? 0 : at + 1;
 }
 
+/* What has only blanks: listall has none at the end of a line. */
+static bool is_number_alone(const struct items *items, size_t at)
+{
+    return items->shown && !items->shown[at].n;
+}
+
 static bool is_wanted(struct view *v, const struct items *items, size_t at)
 {
     struct str text = *text_at_place(items, at);
@@ -427,8 +433,10 @@ static int sort_by_command(struct view *v, const struct items *items, struct buf
         size_t at = items->keys[i].at;
 
         buf_append_str(&lines, print_number(label_of(items, at), items->padding, '0', number));
-        buf_append_char(&lines, ' ');
-        buf_append_str(&lines, shown_of(items, at));
+        if (!is_number_alone(items, at)) {
+            buf_append_char(&lines, ' ');
+            buf_append_str(&lines, shown_of(items, at));
+        }
         if (i + 1 < items->n)
             buf_append_char(&lines, '\n');
     }
@@ -470,7 +478,10 @@ static void append_item(struct view *v, const struct look *look, const struct it
     struct str number = print_number(label_of(items, at), items->padding, '0', text);
     size_t start = to->n;
 
-    colors_append(v->t, &look->colors, number, shown_of(items, at), to);
+    if (is_number_alone(items, at))
+        buf_append_str(to, number);
+    else
+        colors_append(v->t, &look->colors, number, shown_of(items, at), to);
     end_line(look, start, to);
 }
 

@@ -124,6 +124,8 @@ SCENARIOS = [
          files={"todo.txt": "".join(f"{'tT'[i % 2]}ask {'of a long beginning ' * (i % 3)}{i * 7919 % 130:03d} {'xX'[i % 5 // 4]}\n"
                                      for i in range(390)),
                 "done.txt": DONE}),
+    case("lsa of blanks", step("lsa"), step("-p", "lsa"), step("lsa", TODOTXT_SORT_COMMAND="sort"),
+         files={"todo.txt": "\t\nb \t\n", "done.txt": "x a\n \t \n\t\tx b\n"}),
     case("lsa", step("lsa"), step("listall", "a"), step("lsa", "-a"), step("lsa", TODOTXT_VERBOSE="0"),
          step("-p", "lsa", "@phone"), step("lsa", "none")),
     case("lsp", step("lsp"), step("listpri", "a"), step("lsp", "A-C"), step("lsp", "b-d", "home"), step("lsp", "bread"),
