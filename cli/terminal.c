@@ -11,6 +11,7 @@
 #include <unistr.h>
 #include <uniwidth.h>
 
+#define WIDTH_MAX 4 /* of one character; no writing needs more, and a line is to have an end */
 #define ZWJ 0x200d  /* joins emoji to one */
 #define VS15 0xfe0e /* what is before it is text */
 #define VS16 0xfe0f /* what is before it is an emoji */
@@ -101,7 +102,7 @@ static bool joins(const struct cluster *k, ucs4_t c)
         return true;
     if (is_regional(c) && k->regional)
         return k->regional == 1;
-    return !uc_is_grapheme_break(k->last, c);
+    return k->width + width_of(c) <= WIDTH_MAX && !uc_is_grapheme_break(k->last, c);
 }
 
 /* The width of an emoji stays two whatever is joined to it; else each has a width of its own. */
@@ -145,25 +146,32 @@ size_t terminal_character(const char *p, size_t left, size_t *ret_width)
     return n;
 }
 
+/* Whether the code point at p, in a character that began with `first`, is why terminals show it as
+ * one, or as another one. */
+static bool is_joint(ucs4_t first, ucs4_t c)
+{
+    return c == VS15 || c == VS16 ||
+           (uc_is_property_extended_pictographic(first) &&
+            (c == ZWJ || uc_is_property_emoji_modifier(c)));
+}
+
 void terminal_part(struct buf *b, size_t from)
 {
-    ucs4_t c, before = 0, next;
-    size_t to = from;
+    ucs4_t first, c;
+    size_t to = from, end, width;
 
-    for (size_t i = from, n; i < b->n; i += n) {
-        bool after_emoji = uc_is_property_extended_pictographic(before);
-
-        n = code_point(b->p + i, b->n - i, &c);
-        if (!n)
-            n = 1;
-        (void)code_point(b->p + i + n, b->n - i - n, &next);
-        if (((c == VS15 || c == VS16) && uc_is_property_emoji(before)) ||
-            (after_emoji && uc_is_property_emoji_modifier(c)) ||
-            (after_emoji && c == ZWJ && uc_is_property_extended_pictographic(next)))
-            continue;
-        memmove(b->p + to, b->p + i, n);
-        to += n;
-        before = c;
+    for (size_t i = from; i < b->n;) {
+        end = i + terminal_character(b->p + i, b->n - i, &width);
+        (void)code_point(b->p + i, b->n - i, &first);
+        for (size_t at = i, n; at < end; at += n) {
+            n = code_point(b->p + at, end - at, &c);
+            n = n ? n : 1;
+            if (at > i && is_joint(first, c))
+                continue;
+            memmove(b->p + to, b->p + at, n);
+            to += n;
+        }
+        i = end;
     }
     b->n = to;
 }

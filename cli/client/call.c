@@ -127,6 +127,24 @@ static struct str slow_down(struct client *c, const struct rpc_answer *a)
                 (long long)(a->retry_after_ms + 999) / 1000);
 }
 
+/* With what lists those that are there. */
+static struct str not_found(struct client *c, struct str message)
+{
+    static const struct {
+        const char *what, *cure;
+    } cures[] = {
+        {"article not found", "`stoa post list' and `search' tell which there are"},
+        {"draft not found", "`stoa post list --drafts' tells which there are"},
+        {"room not found", "`stoa chat rooms --all' tells which there are"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cures); i++) {
+        if (str_eq(message, str_of(cures[i].what)))
+            return TEXT(c, "%.*s: %s", STR_FMT(message), cures[i].cure);
+    }
+    return message;
+}
+
 int describe(struct client *c, enum service service, const struct rpc_answer *a, struct str *ret)
 {
     const char *name = service_names[service];
@@ -141,6 +159,7 @@ int describe(struct client *c, enum service service, const struct rpc_answer *a,
     case RPC_PERMISSION_DENIED:
         return FORBIDDEN;
     case RPC_NOT_FOUND:
+        *ret = not_found(c, *ret);
         return MISSING;
     case RPC_INVALID_ARGUMENT:
     case RPC_OUT_OF_RANGE:

@@ -118,10 +118,13 @@ static int undo_entry(struct task *t, struct journal *journal, const char **name
             err = dropped;
         }
     }
-    if (!err)
-        buf_printf(&t->out, "TODO: Undone: %.*s\n", STR_FMT(command));
-    else if (err != -ENOENT)
+    if (!err) {
+        buf_append_str(&t->out, STR("TODO: Undone: "));
+        terminal_clean(&t->out, command, false); /* addm takes several lines */
+        buf_append_char(&t->out, '\n');
+    } else if (err != -ENOENT) {
         trouble(t, files.error.p ? files.error : str_of(strerror(-err)));
+    }
     files_end(&files);
     return err;
 }

@@ -181,6 +181,11 @@ def test_undo_takes_back_each_change(home):
     assert home.run("undo").stdout == b"TODO: There is nothing to undo.\n"
 
 
+def test_undo_tells_of_several_lines_in_one(home):
+    home.say("addm", "one\ntwo")
+    assert home.say("undo") == "TODO: Undone: addm one two\n"
+
+
 def test_undo_does_not_go_over_another_s_change(home):
     home.say("add", "one")
     home.write("todo.txt", "one\nby hand\n")

@@ -398,7 +398,7 @@ def test_post_life(signed_in, unique):
     assert cli.say("post", "edit", draft, stdin=text.replace("Some", "Other")) == draft + "\n"
     slug = cli.say("post", "publish", draft).strip()
     assert cli.say("post", "show", slug) == text.replace("Some", "Other")
-    assert "not found" in cli.fail(5, "post", "show", draft)
+    assert "draft not found: `stoa post list --drafts' tells" in cli.fail(5, "post", "show", draft)
 
     # What a document says is what the article is: tags that are gone are gone.
     assert cli.say("post", "edit", slug, "-F", "-", stdin=f"title: Hello, {word}\ndescription: x\ntags:\n\nbody\n") == slug + "\n"
@@ -514,7 +514,7 @@ def test_comments(signed_in, publish, new_account):
     assert lines[1][:2] == [number, cli.account["username"]]
     assert cli.say("comment", "delete", slug, number) == f"Deleted comment {number}.\n"
     assert len(cli.json("comment", "list", slug)["comments"]) == 1
-    assert "article not found" in cli.fail(5, "comment", "add", "no-such-article", stdin="precious\n")
+    assert "article not found: `stoa post list' and `search' tell" in cli.fail(5, "comment", "add", "no-such-article", stdin="precious\n")
     kept, = cli.kept()
     assert kept.read_text() == "precious\n"
 

@@ -1,9 +1,11 @@
 /* libFuzzer target for what strangers write and a terminal shows: Markdown, plain text, documents.
  * Nothing comes out that does something to a terminal, each line keeps to its width where that is
- * possible, and a document that is read is printed and read again to the same. */
+ * possible, emoji in parts have one width for all terminals, and a document that is read is printed
+ * and read again to the same. */
 #include "../../cli/cli.h"
 #include "../../cli/client/document.h"
 #include "../../cli/client/markdown.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 
@@ -42,6 +44,20 @@ static void try_markdown(struct str text, size_t width, bool color)
     buf_free(&out);
 }
 
+/* Each code point on its own, as terminals have it that know no clusters. */
+static size_t width_apart(struct str s)
+{
+    size_t sum = 0, n, width;
+
+    for (; s.n; s = str_skip(s, n)) {
+        n = utf8_length(s.p, s.n);
+        n = n ? n : 1;
+        terminal_character(s.p, n, &width);
+        sum += width;
+    }
+    return sum;
+}
+
 static void try_text(struct str text)
 {
     struct buf out = {.max = (size_t)16 << 20};
@@ -57,6 +73,8 @@ static void try_text(struct str text)
         line = terminal_wrap(&rest, 10);
         check(terminal_width(line) <= 10 && rest.n < before);
     }
+    terminal_part(&out, 0);
+    check(terminal_width(buf_str(&out)) == width_apart(buf_str(&out)));
     buf_free(&out);
 }
 

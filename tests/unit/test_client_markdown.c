@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -139,12 +141,87 @@ static void too_much(void **state UNUSED)
     buf_free(&out);
 }
 
+/* ---- over the end ---- */
+
+static bool guards; /* the next calloc() ends where a page begins that nobody may read */
+static char *guarded;
+static size_t guarded_bytes; /* of the pages in front of that one */
+
+void *__real_calloc(size_t n, size_t size);
+void __real_free(void *p);
+void *__wrap_calloc(size_t n, size_t size);
+void __wrap_free(void *p);
+
+static size_t page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    size_t page = page_bytes();
+    char *pages;
+
+    if (!guards)
+        return __real_calloc(n, size);
+    guards = false;
+    guarded_bytes = (n * size + page - 1) / page * page;
+    pages = mmap(NULL, guarded_bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                 -1, 0);
+    if (pages == MAP_FAILED || mprotect(pages + guarded_bytes, page, PROT_NONE))
+        return NULL;
+    guarded = pages + guarded_bytes - n * size;
+    return guarded;
+}
+
+void __wrap_free(void *p)
+{
+    size_t page = page_bytes();
+
+    if (!p || p != guarded) {
+        __real_free(p);
+        return;
+    }
+    munmap((void *)((uintptr_t)p / page * page), guarded_bytes + page);
+    guarded = NULL;
+}
+
+/* md4c 0.4.8 reads, and tells, what is behind its input: for each of these, given as it is, it ends
+ * the program. */
+static void over_the_end(void **state UNUSED)
+{
+    static const struct {
+        struct str text;
+        const char *wanted;
+    } cases[] = {
+        {STR("0"), "0\n"},
+        {STR("[a](b"), "[a](b\n"},
+        {STR("![a](b"), "![a](b\n"},
+        {STR("[a]("), "[a](\n"},
+        {STR("`[a](b"), "`[a](b\n"},
+        {STR("[`](:"), "[`](:\n"},
+        {STR("\xf9[2J ptI` oiin](:"), "\ufffd[2J ptI` oiin](:\n"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct buf out = {.max = 1 << 20};
+
+        guards = true;
+        assert_int_equal(markdown_render(&out, cases[i].text, 80, false), 0);
+        assert_false(guards);
+        assert_null(guarded);
+        buf_append_char(&out, '\0');
+        assert_string_equal(out.p, cases[i].wanted);
+        buf_free(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks),  cmocka_unit_test(lists),    cmocka_unit_test(quotes),
         cmocka_unit_test(spans),   cmocka_unit_test(wrapping), cmocka_unit_test(tables),
-        cmocka_unit_test(hostile), cmocka_unit_test(too_much),
+        cmocka_unit_test(hostile), cmocka_unit_test(too_much), cmocka_unit_test(over_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,7 @@ static void clusters(void **state UNUSED)
         {"\r\n", 2, 2},
         {"\U0001f469\u200d\xff", 3, 2},
         {"\u200d\u200d", 0, 1},
+        {"\u0928\u093f\u093f\u093f\u093f", 5, 2}, /* no writing has so many */
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -97,7 +98,8 @@ static void parts(void **state UNUSED)
     expect_parts("\U0001f1e9\U0001f1ea" ENGLAND, "\U0001f1e9\U0001f1ea" ENGLAND);
     /* A joiner between letters is a matter of their writing, and a tone may stand alone. */
     expect_parts("\u0915\u094d\u200d\u0937 \U0001f3fd", "\u0915\u094d\u200d\u0937 \U0001f3fd");
-    expect_parts("\xff\U0001f469\u200d", "\xff\U0001f469\u200d");
+    expect_parts("\xff\U0001f469\u200d", "\xff\U0001f469");
+    expect_parts("\U0001f44d\u0301\U0001f3fd", "\U0001f44d\u0301");
 }
 
 static void expect_padded(struct str s, size_t width, const char *want)
