@@ -537,6 +537,13 @@ test-docs test-page: test-%:
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B -m pytest -p no:cacheprovider -q tests/contract/browser_$*.py
 
+.PHONY: compare-task
+COMPARE_SECONDS ?= 60
+compare-task: ## random actions by todo.sh and by stoa-todo, for COMPARE_SECONDS (60); SEED=... plays one again
+	@deploy/install-packages build test
+	@$(BIG_MAKE) $(CLI)
+	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/cli/random_todo_sh.py $(COMPARE_SECONDS) $(SEED)
+
 .PHONY: bench bench-chat bench-codec bench-flood bench-pages bench-surge bench-task
 bench: ## tables of requests a second, latency, CPU a request and memory (bench/README.md)
 	@deploy/install-packages build run bench
