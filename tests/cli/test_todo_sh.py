@@ -143,6 +143,22 @@ SCENARIOS = [
          config='D=${NONE_SUCH:-$HOME}/todo;export E="x"\n# comment\n\n  export TODO_DIR="${D}"  # trailing\n'
                 "export TODO_FILE=$TODO_DIR/'to'\"do\"\\.txt DONE_FILE=~/todo/finished.txt\n"
                 "REPORT_FILE=~/todo/'re port'.txt\nexport TODO_FILE\n"),
+    *(case(f"config file {name}", step("ls"), step("add", "x"), files={"todo.txt": TASKS, f"../{name}": CONFIG},
+           config=None, env=env)
+      for name, env in [("todo.cfg", {}), (".todo.cfg", {}), (".config/todo/config", {}),
+                        ("xdg/todo/config", {"XDG_CONFIG_HOME": "{home}/xdg"}), ("own.cfg", {"TODOTXT_CFG_FILE": "./own.cfg"}),
+                        ("all.cfg", {"TODOTXT_GLOBAL_CFG_FILE": "./all.cfg"})]),
+    case("config files", step("ls"), step("-d", "./none", "ls"), step("-d", "./first", "ls"),
+         step("ls", TODOTXT_CFG_FILE="./none"), step("-d", "./first", "ls", TODOTXT_CFG_FILE="./second"),
+         step("ls", TODO_DIR="/none"), files={"todo.txt": TASKS, "one.txt": "one\n", "two.txt": "two\n",
+                                              "../todo.cfg": CONFIG, "../first": CONFIG.replace("/todo.txt", "/one.txt"),
+                                              "../second": CONFIG.replace("/todo.txt", "/two.txt")}),
+    case("folder of actions", step("hello", "x"), step("listaddons"), step("hello", TODO_ACTIONS_DIR="/none"),
+         config=CONFIG + 'export TODO_ACTIONS_DIR="$HOME/.todo/own"\n',
+         actions={"../own/hello": '#!/bin/sh\necho "hello $*"\n', "other": "#!/bin/sh\necho other\n"}),
+    case("folder of actions by environment", step("hello", "x"), step("listaddons"), step("other"),
+         env={"TODO_ACTIONS_DIR": "./.todo/own"},
+         actions={"../own/hello": '#!/bin/sh\necho "hello $*"\n', "other": "#!/bin/sh\necho other\n"}),
     case("help", step("help"), step("shorthelp"), step("-h"), step("-h", "add", "x"), step("help", "ls", "add"),
          step("-V", "ls")),
     case("no such help", step("help", "ls", "nonsense")),
@@ -185,6 +201,7 @@ def seen(home, args, run):
 def play(root, program, steps, files, env, config, actions):
     home = Home(root, [program], files, config)
     put_actions(home, actions)
+    env = {name: value.replace("{home}", home.path) for name, value in env.items()}
     return [seen(home, args, home.run(*args, stdin=stdin, env={**env, **own})) for args, stdin, own in steps]
 
 
