@@ -50,7 +50,7 @@ class Home:
     def run(self, *args, stdin="", env=None, **kwargs):
         """The finished process, its output as bytes."""
         return subprocess.run([*self.program, *args], input=stdin.encode(), env=self.environment(**(env or {})),
-                              cwd=self.path, capture_output=True, timeout=60, **kwargs)
+                              cwd=self.path, capture_output=True, timeout=180, **kwargs)
 
     def say(self, *args, **kwargs):
         """Its standard output, when all went well."""
