@@ -121,6 +121,16 @@ CLI_CLIENT := $(OUT)/libexec/stoa/stoa-client
 CLI_MAN := $(addprefix $(OUT)/share/man/man1/,stoa-task.1 stoa.1 stoa-post.1 stoa-chat.1)
 CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(CLI_CLIENT) $(CLI_MAN)
 
+# The dynamic linker takes several times as long for gRPC's sixty libraries as for these few. OpenSSL stays
+# shared, so that it is mended with the system; for sanitizers all do.
+CLI_CLIENT_PKGS = libprotobuf-c grpc libpcre2-8 jansson ncursesw
+ifeq ($(SANITIZE),)
+CLI_CLIENT_LIBS = -Wl,-Bstatic $(filter-out -lssl -lcrypto,$(shell pkg-config --libs --static $(CLI_CLIENT_PKGS))) \
+                  -lunistring -lstdc++ -Wl,-Bdynamic -lmd4c -lssl -lcrypto -lm
+else
+CLI_CLIENT_LIBS = $(shell pkg-config --libs $(CLI_CLIENT_PKGS) md4c openssl) -lunistring
+endif
+
 $(OUT)/bin/stoa: $(CLI_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -Wl,-Bstatic -ljansson -lunistring -Wl,-Bdynamic
@@ -128,7 +138,7 @@ $(OUT)/bin/stoa-todo: $(OUT)/bin/stoa
 	ln -sf stoa $@
 $(CLI_CLIENT): $(CLI_CLIENT_C:%.c=$(OUT)/%.o) $(OUT)/libstoa.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libprotobuf-c grpc openssl libpcre2-8 jansson md4c ncursesw) -lunistring
+	$(CC) $(LDFLAGS) -o $@ $^ $(CLI_CLIENT_LIBS)
 $(OUT)/share/man/man1/stoa-task.1: $(OUT)/bin/stoa
 	@mkdir -p $(@D)
 	$< task --man >$@
