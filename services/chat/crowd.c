@@ -22,7 +22,8 @@ void crowd_settle(struct crowd *crowd, size_t names)
 
     if (!crowd->listed)
         return;
-    qsort(crowd->ids, crowd->n, sizeof(*crowd->ids), by_number);
+    if (crowd->n) /* else there may be no ids at all */
+        qsort(crowd->ids, crowd->n, sizeof(*crowd->ids), by_number);
     for (size_t i = 0; i < crowd->n; i++) {
         if (n == 0 || crowd->ids[n - 1] != crowd->ids[i])
             crowd->ids[n++] = crowd->ids[i];
@@ -37,7 +38,7 @@ void crowd_settle(struct crowd *crowd, size_t names)
 
 bool crowd_has(const struct crowd *crowd, int64_t id)
 {
-    return bsearch(&id, crowd->ids, crowd->n, sizeof(id), by_number);
+    return crowd->n && bsearch(&id, crowd->ids, crowd->n, sizeof(id), by_number);
 }
 
 bool crowd_equals(const struct crowd *a, const struct crowd *b)

@@ -55,6 +55,17 @@ static void many_are_a_number(void **state)
     crowd_free(&crowd);
 }
 
+static void nobody_has_answered(void **state)
+{
+    struct crowd crowd = crowd_of(NULL, 0, 100);
+
+    (void)state;
+    assert_true(crowd.listed);
+    assert_int_equal(crowd.online, 0);
+    assert_false(crowd_has(&crowd, 1));
+    crowd_free(&crowd);
+}
+
 static void what_is_no_crowd_is_nobody(void **state)
 {
     struct crowd crowd = CROWD(100, "", "x", "-3 1 2 3", "0", " 1", "99999999999999999999 1");
@@ -147,8 +158,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(instances_are_put_together), cmocka_unit_test(many_are_a_number),
-        cmocka_unit_test(what_is_no_crowd_is_nobody), cmocka_unit_test(crowds_are_compared),
-        cmocka_unit_test(typing_is_over_by_itself),   cmocka_unit_test(typists_are_bounded),
+        cmocka_unit_test(nobody_has_answered),        cmocka_unit_test(what_is_no_crowd_is_nobody),
+        cmocka_unit_test(crowds_are_compared),        cmocka_unit_test(typing_is_over_by_itself),
+        cmocka_unit_test(typists_are_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
