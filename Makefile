@@ -407,7 +407,7 @@ PARTS := $(addprefix $(OUT)/bin/,$(SERVICES) $(TOOLS)) $(CLI) $(BUILD)/api.binpb
 BIG_MAKE = $(MAKE) --silent --no-print-directory -j$(JOBS)
 SUITE = STOA_OUT=$(abspath $(OUT)) deploy/suite
 
-.PHONY: deps build run up reload down status test
+.PHONY: deps build run up reload roll down status test
 deps: ## install the Debian packages that building, running and testing need
 	@deploy/install-packages build run test
 
@@ -430,6 +430,10 @@ up: ## the same in the background; returns when it answers
 reload: ## build, and let a running suite's gateway take over the routes and new settings
 	@$(MAKE) --no-print-directory build
 	@exec env $(SUITE) reload
+
+roll: ## build, and replace a running suite by the new build, one instance after the other, without a failed request
+	@$(MAKE) --no-print-directory build
+	@exec env $(SUITE) roll
 
 down: ## stop it
 	@exec env $(SUITE) down

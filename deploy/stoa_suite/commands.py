@@ -1,19 +1,20 @@
-"""The command line: run, up, reload, down, status."""
+"""The command line: run, up, reload, roll, down, status."""
 import argparse
 import os
 import sys
 import time
 
-from . import reload, stage
+from . import reload, roll, stage
 from .control import UP, Control, http_status, stop
 from .layout import Layout, remove_alias, short_name
-from .settings import Settings, SuiteError, table_text
+from .settings import INSTANCES, PORTS, Settings, SuiteError, table_text
 from .start import Interrupted, Start, interrupt_on_signals
 
 COMMANDS = """\
   run      start a suite and show what happens until Ctrl-C
   up       start a suite in the background; returns once it answers
   reload   the gateway takes over a new build's routes and module, and new settings, without a failed request
+  roll     the same, and a new build of the services: each is replaced in turn, then nginx itself, without a failed request
   down     stop it
   status   what runs
 """
@@ -28,11 +29,17 @@ def parse(arguments):
         description="A private Stoa suite: Postgres, Redis, the services and nginx.\n\n" + COMMANDS,
         epilog=table_text(),
     )
-    parser.add_argument("command", choices=("run", "up", "reload", "down", "status"), metavar="COMMAND")
+    parser.add_argument("command", choices=("run", "up", "reload", "roll", "down", "status"), metavar="COMMAND")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="roll: what is replaced, of auth, posts, chat and gateway (all)")
     parser.add_argument("--with-parent", action="store_true", help="run: stop when the calling process is gone")
     parser.add_argument("--staged", help=argparse.SUPPRESS)
     parser.add_argument("--lock", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
+    if asked.names and asked.command != "roll":
+        parser.error(f"{asked.command} takes no names")
+    if wrong := [name for name in asked.names if name not in roll.NAMES]:
+        parser.error(f"{wrong[0]}: choose from {' '.join(roll.NAMES)}")
+    return asked
 
 
 def main(arguments):
@@ -41,13 +48,15 @@ def main(arguments):
         settings = Settings(os.environ)
         if asked.staged and asked.command == "reload":
             return reload.apply(settings, Layout(asked.staged))
+        if asked.staged and asked.command == "roll":
+            return roll.apply(settings, Layout(asked.staged), asked.names or roll.NAMES)
         if asked.staged:
             return begin(asked, settings, Layout(asked.staged))
         if asked.command in ("run", "up"):
             return prepare(asked, settings)
         layout = existing_layout(settings)
-        if asked.command == "reload":
-            return reload.prepare(settings, layout, os.environ)
+        if asked.command in ("reload", "roll"):
+            return reload.prepare(asked.command, settings, layout, os.environ, asked.names)
         return down(layout, settings) if asked.command == "down" else status(layout, settings)
     except SuiteError as error:
         print(f"suite: {error}", file=sys.stderr)
@@ -78,8 +87,7 @@ def already_running(asked, settings, layout):
     if asked.command == "run":
         raise SuiteError(f"{path}: a suite is running there; `make down` stops it, or set STOA_RUN_DIR and ports")
     ours, theirs = settings.environment(), control.record()["settings"]
-    for name in ("STOA_BIND", "STOA_HTTP_PORT", "STOA_HTTPS_PORT", "STOA_AUTH_PORT", "STOA_POSTS_PORT", "STOA_CHAT_PORT",
-                 "STOA_CHAT_INSTANCES"):
+    for name in ("STOA_BIND", *PORTS, *INSTANCES):
         if theirs.get(name) != ours[name]:
             raise SuiteError(f"{path}: a suite with {name}={theirs.get(name)} is running there; `make down` first")
     code, body = http_status(settings.reachable("STOA_HTTP_PORT"), "/readyz")

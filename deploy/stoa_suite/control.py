@@ -7,6 +7,8 @@ import socket
 import time
 import xmlrpc.client
 
+from .postgres import write_private
+
 # supervisord's process states (supervisor.states.ProcessStates).
 BACKOFF = "BACKOFF"
 FATAL = "FATAL"
@@ -63,6 +65,21 @@ class Control:
     def start(self, name):
         self._call("startProcess", name, False)
 
+    def reread(self):
+        """Programs that are put in from now on are as the configuration file says."""
+        self._call("reloadConfig")
+
+    def put_in(self, name):
+        self._call("addProcessGroup", name)
+
+    def take_out(self, name):
+        """Stops a program and forgets it; one that is not there is no error."""
+        if name not in {each["name"] for each in self.programs()}:
+            return
+        self._stop(name)
+        self._wait_stopped({name}, {name: "TERM"})
+        self._call("removeProcessGroup", name)
+
     def programs(self):
         """What supervisord knows about each program."""
         return self._call("getAllProcessInfo")
@@ -83,13 +100,16 @@ class Control:
             running = {each["name"] for each in self.programs() if each["name"] in phase and each["pid"]}
             for name in running:
                 self._stop(name)
-            again = time.monotonic() + MISSED_SECONDS
-            while running := running & {each["name"] for each in self.programs() if each["pid"]}:
-                if time.monotonic() > again:
-                    again += MISSED_SECONDS
-                    for name in running:
-                        self._signal(name, record["signals"][name])
-                time.sleep(0.02)
+            self._wait_stopped(running, record["signals"])
+
+    def _wait_stopped(self, running, signals):
+        again = time.monotonic() + MISSED_SECONDS
+        while running := running & {each["name"] for each in self.programs() if each["pid"]}:
+            if time.monotonic() > again:
+                again += MISSED_SECONDS
+                for name in running:
+                    self._signal(name, signals[name])
+            time.sleep(0.02)
 
     def _stop(self, name):
         try:
@@ -112,9 +132,12 @@ class Control:
 
     def record(self):
         """What the running suite was started with: "settings" by name, which programs "stop" together, in
-        order, and the "signals" that stop them, by name."""
+        order, the "signals" that stop them, by name, and Layout.builds."""
         with open(self._layout.record, encoding="utf-8") as file:
             return json.load(file)
+
+    def write_record(self, record):
+        write_private(self._layout.record, json.dumps(record, indent=1) + "\n")
 
 
 def is_alive(pid):

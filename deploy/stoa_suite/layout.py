@@ -38,12 +38,18 @@ class Layout:
         self.program = f"{base}/program"
         for name in OWN:
             setattr(self, name, f"{base}/{name}")
-        self.bin = f"{self.program}/bin"
+        # Folders of the build that a service runs from, where it is another one than that of the start.
+        self.builds = {}
         self.cluster = f"{self.postgres}/15"
         self.control = f"{self.sock}/supervisor.sock"
         self.record = f"{self.etc}/suite.json"
+        self.nginx_conf = f"{self.etc}/nginx.conf"
+        self.nginx_pid = f"{self.nginx}/nginx.pid"
         self.supervisor_conf = f"{self.etc}/supervisord.conf"
         self.supervisor_pid = f"{self.tmp}/supervisord.pid"
+
+    def binary(self, service):
+        return f"{self.builds.get(service, self.program)}/bin/{service}"
 
 
 def short_name(folder):

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import subprocess
 
-from .settings import SuiteError
+from .settings import INSTANCES, SuiteError
 
 DATABASE = "stoa"
 SUPERUSER = "postgres"
@@ -26,7 +26,7 @@ listen_addresses = ''
 unix_socket_directories = '{sock}'
 unix_socket_permissions = 0700
 port = {port}
-max_connections = 200
+max_connections = {connections}
 shared_buffers = 128MB
 password_encryption = scram-sha-256
 timezone = 'UTC'
@@ -97,6 +97,8 @@ class Cluster:
     def __init__(self, layout, settings):
         self._layout = layout
         self._bin = settings["STOA_POSTGRES_BIN"]
+        # Of each instance, and of the one that stands in for it while it is replaced (STOA_DATABASE_CONNECTIONS, and a few).
+        self._connections = max(200, 50 + 40 * sum(settings[name] for name in INSTANCES))
         self._environment = {**os.environ, "PGPASSFILE": f"{layout.secrets}/pgpass", "PGCONNECT_TIMEOUT": "10"}
 
     def make(self, services):
@@ -134,7 +136,7 @@ class Cluster:
 
     def _configure(self):
         layout = self._layout
-        names = {"data": layout.cluster, "etc": layout.etc, "sock": layout.sock, "port": PORT}
+        names = {"data": layout.cluster, "etc": layout.etc, "sock": layout.sock, "port": PORT, "connections": self._connections}
         write_private(f"{layout.etc}/postgresql.conf", CONFIGURATION.format(**names))
         write_private(f"{layout.etc}/pg_hba.conf", "local all all scram-sha-256\n")
         write_private(f"{layout.etc}/pg_ident.conf", "")

@@ -1,5 +1,6 @@
 """The table of programs that a suite runs, and supervisord's configuration made from it."""
 import os
+import re
 import resource
 from dataclasses import dataclass, field
 
@@ -29,62 +30,73 @@ class Service:
     """An instance of a gRPC service."""
 
     service: str
-    port_setting: str
-    environment: dict
     number: int = 1
+    # It stands in while another one is replaced: with a socket, without a port.
+    stands_in: bool = False
 
     @property
     def name(self):
-        """Of the program, its socket and its log: "chat", "chat-2", "chat-3"."""
-        return self.service if self.number == 1 else f"{self.service}-{self.number}"
+        """Of the program, its socket and its log: "chat", "chat-2", "chat-3"; "chat-next", "chat-next-2"."""
+        name = f"{self.service}-next" if self.stands_in else self.service
+        return name if self.number == 1 else f"{name}-{self.number}"
+
+    @property
+    def port_setting(self):
+        return f"STOA_{self.service.upper()}_PORT"
 
 
-def auth_environment(layout, settings):
-    own = {name: settings[name] for name in OF_AUTH}
-    return {"STOA_AUTH_KEY": f"{layout.keys}/auth.jwk", "STOA_REDIS": f"unix:{socket_of(layout, 'redis')}", **own}
+# In the order in which they migrate and start: posts and chat read views that auth makes.
+NAMES = ("auth", "posts", "chat")
 
 
-def services(layout, settings):
-    """The services that were built, an instance each row, in the order in which they migrate and start:
-    posts and chat read views that auth makes."""
-    chat = {"STOA_REDIS": f"unix:{socket_of(layout, 'redis')}", **{name: settings[name] for name in OF_CHAT}}
-    table = (
-        Service("auth", "STOA_AUTH_PORT", auth_environment(layout, settings)),
-        Service("posts", "STOA_POSTS_PORT", {}),
-        *(Service("chat", "STOA_CHAT_PORT", chat, n + 1) for n in range(settings["STOA_CHAT_INSTANCES"])),
-    )
-    return [service for service in table if os.path.exists(f"{layout.bin}/{service.service}")]
+def services(layout, settings, stand_in=False):
+    """The services that were built, an instance each row. stand_in: as many that stand in for them."""
+    built = [name for name in NAMES if os.path.exists(layout.binary(name))]
+    return [Service(name, n + 1, stand_in) for name in built for n in range(settings[f"STOA_{name.upper()}_INSTANCES"])]
 
 
 def socket_of(layout, name):
     return f"{layout.sock}/{name}.sock"
 
 
+def own_environment(layout, settings, service):
+    """What only this service has."""
+    redis = {"STOA_REDIS": f"unix:{socket_of(layout, 'redis')}"}
+    if service.service == "auth":
+        return {"STOA_AUTH_KEY": f"{layout.keys}/{service.name}.jwk", **redis, **{name: settings[name] for name in OF_AUTH}}
+    return {**redis, **{name: settings[name] for name in OF_CHAT}} if service.service == "chat" else {}
+
+
 def service_environment(layout, settings, service):
+    listen = [f"unix:{socket_of(layout, service.name)}"]
+    if not service.stands_in:
+        listen.append(settings.endpoint(service.port_setting, service.number))
     return {
-        "STOA_LISTEN": f"unix:{socket_of(layout, service.name)},{settings.endpoint(service.port_setting, service.number)}",
+        "STOA_LISTEN": ",".join(listen),
         "STOA_DATABASE": connection(layout, service.service),
         "STOA_DATABASE_PASSWORD_FILE": password_file(layout, service.service),
         "STOA_GRACE_MS": str(settings["STOA_GRACE_MS"]),
         "STOA_TRACES": "" if settings["STOA_TRACES"] == "none" else settings["STOA_TRACES"],
         "STOA_TRACE_ONE_IN": str(settings["STOA_TRACE_ONE_IN"]),
-        **service.environment,
+        **own_environment(layout, settings, service),
     }
 
 
-def programs(layout, settings, cluster):
+def programs(layout, settings, cluster, stand_in=False):
+    """The table. stand_in: with the instances that stand in for others."""
     grace = settings["STOA_GRACE_MS"] // 1000
+    instances = services(layout, settings) + (services(layout, settings, True) if stand_in else [])
     table = [
         # INT is Postgres' fast shutdown: it ends sessions, writes a checkpoint and is clean.
         Program("postgres", cluster.command(), stop_signal="INT", stop_seconds=30, orphan_signal="INT"),
         Program("redis", ["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stop_seconds=15),
     ]
-    for service in services(layout, settings):
-        command = [f"{layout.bin}/{service.service}", "serve"]
+    for service in instances:
+        command = [layout.binary(service.service), "serve"]
         environment = service_environment(layout, settings, service)
         table.append(Program(service.name, command, environment, stop_seconds=grace + 3, is_service=True))
-    nginx = ["/usr/sbin/nginx", "-e", "stderr", "-p", layout.nginx, "-c", f"{layout.etc}/nginx.conf"]
-    nginx += ["-g", "daemon off;"]
+    nginx = ["/usr/bin/python3", "-B", f"{layout.program}/deploy/stoa_suite/master.py", layout.nginx_pid]
+    nginx += ["/usr/sbin/nginx", "-e", "stderr", "-p", layout.nginx, "-c", layout.nginx_conf, "-g", "daemon off;"]
     # QUIT lets requests finish.
     table.append(Program("gateway", nginx, stop_signal="QUIT", stop_seconds=grace + 3, leaves_children=True))
     return table
@@ -99,6 +111,16 @@ def stop_phases(table):
         else:
             phases.append([program])
     return [[program.name for program in phase] for phase in phases]
+
+
+def record_of(layout, settings, table):
+    """What is to be known of a running suite (Control.record())."""
+    return {
+        "settings": settings,
+        "stop": stop_phases(table),
+        "signals": {program.name: program.stop_signal for program in table},
+        "builds": layout.builds,
+    }
 
 
 def stop_bound(table):
@@ -239,24 +261,32 @@ def tls_listener(layout, settings, program):
     return f"{listen} ssl_certificate {program}/{layout.CERTIFICATE}; ssl_certificate_key {program}/{layout.KEY};"
 
 
-def several_instances(text, settings):
-    """nginx.conf.in for more than one instance of chat: calls go to any of them that is there, and all of them
-    have to be ready."""
-    names = ["chat", *(f"chat-{n}" for n in range(2, settings["STOA_CHAT_INSTANCES"] + 1))]
-    if len(names) == 1:
-        return text
-    servers = {name: f"server unix:@RUN_DIR@/sock/{name}.sock" for name in names}
-    each = "".join(f"    upstream one-{name} {{\n        {server};\n    }}\n" for name, server in servers.items())
+def several_instances(text, name, instances):
+    """nginx.conf.in with these instances of a service: calls go to any of them that is there, and all of them have
+    to be ready."""
+    server = "server unix:@RUN_DIR@/sock/{}.sock".format
+    if len(instances) == 1:
+        return text.replace(f"{server(name)};", f"{server(instances[0])};")
+    each = "".join(f"    upstream one-{one} {{\n        {server(one)};\n    }}\n" for one in instances)
     # One that does not answer is asked again a second later.
-    every = "\n        ".join(f"{server} fail_timeout=1s;" for server in servers.values())
-    ready = " ".join(f"one-{name}" for name in names)
-    text = text.replace(f"{servers['chat']};", every)
-    text = text.replace("    upstream chat {", f"{each}    upstream chat {{")
-    return text.replace("grpc_json_ready auth posts chat;", f"grpc_json_ready auth posts {ready};")
+    every = "\n        ".join(f"{server(one)} fail_timeout=1s;" for one in instances)
+    text = text.replace(f"{server(name)};", every)
+    text = text.replace(f"    upstream {name} {{", f"{each}    upstream {name} {{")
+    asked = re.search(r"grpc_json_ready (.*);", text)
+    ready = re.sub(rf"(?<!\S){name}(?!\S)", " ".join(f"one-{one}" for one in instances), asked[1])
+    return text.replace(asked[0], f"grpc_json_ready {ready};")
 
 
-def nginx_configuration(layout, settings, program):
-    """The text of nginx.conf for the module, descriptor set and template in the folder `program`."""
+def standing_in(layout):
+    """Names of the services whose other instances the gateway calls now."""
+    with open(layout.nginx_conf, encoding="utf-8") as file:
+        text = file.read()
+    return [name for name in NAMES if f"/{Service(name, stands_in=True).name}.sock" in text]
+
+
+def nginx_configuration(layout, settings, program, called=()):
+    """The text of nginx.conf for the module, descriptor set and template in the folder `program`. called: names of
+    services of which those instances are to be called that stand in."""
     workers = settings["STOA_HTTP_WORKERS"]
     values = {
         # nginx cannot rotate its files alone: through its output they end in log/gateway.log, rotated.
@@ -276,13 +306,16 @@ def nginx_configuration(layout, settings, program):
     }
     try:
         with open(f"{program}/gateway/nginx.conf.in", encoding="utf-8") as file:
-            text = several_instances(file.read(), settings)
+            text = file.read()
     except OSError as error:
         raise SuiteError(f"gateway/nginx.conf.in: {error.strerror}; the clone is not complete") from None
+    for name in NAMES:
+        instances = range(1, settings[f"STOA_{name.upper()}_INSTANCES"] + 1)
+        text = several_instances(text, name, [Service(name, n, name in called).name for n in instances])
     for name, value in values.items():
         text = text.replace(name, value)
     return text
 
 
 def write_nginx(layout, settings):
-    write_private(f"{layout.etc}/nginx.conf", nginx_configuration(layout, settings, layout.program))
+    write_private(layout.nginx_conf, nginx_configuration(layout, settings, layout.program))

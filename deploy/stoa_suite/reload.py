@@ -4,7 +4,6 @@ Like a start it has two halves: prepare() copies, as whoever called; apply() run
 account. What is not whole never reaches nginx: the new configuration is checked by the new module first,
 and nginx itself keeps the old one when it cannot take the new one.
 """
-import json
 import os
 import signal
 import subprocess
@@ -12,8 +11,9 @@ import time
 
 from . import stage
 from .control import UP, Control
+from .master import is_master, master_of
 from .postgres import write_private
-from .programs import nginx_configuration
+from .programs import nginx_configuration, standing_in
 from .settings import RELOADED, REPOSITORY, TABLE, Settings, SuiteError
 
 NGINX = "/usr/sbin/nginx"
@@ -23,7 +23,8 @@ TAKE_OVER_SECONDS = 15
 OWN = ("STOA_OUT", "STOA_RUN_DIR", "STOA_START_TIMEOUT_S", "STOA_POSTGRES_BIN")
 
 
-def prepare(settings, layout, environment):
+def prepare(command, settings, layout, environment, arguments=()):
+    """command: reload, or roll, which takes over the services as well."""
     control = Control(layout)
     if control.state() != UP:
         raise SuiteError(f"no suite is running in {settings['STOA_RUN_DIR']}; `make up` starts one")
@@ -35,8 +36,8 @@ def prepare(settings, layout, environment):
             raise SuiteError(f"{name}={environment[name]}: the suite runs with {recorded.get(name)}; `make down` and start it anew")
     if wanted.tls != Settings(recorded).tls:
         raise SuiteError("STOA_HTTPS_CERTIFICATE: ports are opened at a start; `make down` and start the suite anew")
-    folder, who, lock = stage.stage_reload(wanted, layout)
-    return stage.continue_unprivileged("reload", [], wanted, layout, who, environment, lock, folder)
+    folder, who, lock = stage.stage_reload(wanted, layout, with_services=command == "roll")
+    return stage.continue_unprivileged(command, arguments, wanted, layout, who, environment, lock, folder)
 
 
 def complaint(text):
@@ -46,13 +47,14 @@ def complaint(text):
 
 
 def workers(master):
-    """Pids of nginx's children."""
+    """Pids of nginx's children; a master that takes over from another one is its child, and no worker."""
     found = set()
     for entry in os.listdir("/proc"):
         try:
             with open(f"/proc/{int(entry)}/stat", encoding="ascii", errors="replace") as file:
-                if int(file.read().rpartition(")")[2].split()[1]) == master:
-                    found.add(int(entry))
+                is_child = int(file.read().rpartition(")")[2].split()[1]) == master
+            if is_child and not is_master(entry):
+                found.add(int(entry))
         except (OSError, ValueError):
             continue
     return found
@@ -73,13 +75,10 @@ def is_leaving(pid):
     return not found or b"shutting down" in found
 
 
-def serving_master(control):
-    """Pid of an nginx that has workers; None while it is being started: what has its pid then is the
-    script that starts it, and a signal would end that."""
-    for program in control.programs():
-        if program["name"] == "gateway" and title(program["pid"]).startswith(b"nginx: master process"):
-            return program["pid"] if workers(program["pid"]) else None
-    return None
+def serving_master(layout):
+    """Pid of an nginx that has workers; None while it is being started."""
+    pid = master_of(layout.nginx_pid)
+    return pid if pid and is_master(pid) and workers(pid) else None
 
 
 def wait_for(found, end):
@@ -98,15 +97,13 @@ def check(layout, path):
         raise SuiteError(f"the new configuration is refused, the old one goes on: {complaint(done.stderr)}")
 
 
-def apply(settings, layout):
-    """The staged half. This very copy lies in the folder that is to be used."""
-    os.umask(0o077)
-    control = Control(layout)
-    path, fresh = f"{layout.etc}/nginx.conf", f"{layout.etc}/nginx.conf.new"
+def take_over(layout, text):
+    """nginx serves by this configuration. Returns the workers that did before; they may have requests to finish."""
+    path, fresh = layout.nginx_conf, f"{layout.nginx_conf}.new"
     try:
-        write_private(fresh, nginx_configuration(layout, settings, REPOSITORY))
+        write_private(fresh, text)
         check(layout, fresh)
-        master = wait_for(lambda: serving_master(control), time.monotonic() + TAKE_OVER_SECONDS)
+        master = wait_for(lambda: serving_master(layout), time.monotonic() + TAKE_OVER_SECONDS)
         if not master:
             raise SuiteError(f"the gateway is not running; see {layout.log}/gateway.log")
         with open(path, encoding="utf-8") as file:
@@ -122,15 +119,28 @@ def apply(settings, layout):
         pass  # it has just died, and is started again with the new configuration
 
     def taken_over():
-        now = serving_master(control)
+        now = serving_master(layout)
         return now and (now != master or (workers(now) - before and all(map(is_leaving, before))))
 
     if not wait_for(taken_over, time.monotonic() + TAKE_OVER_SECONDS):
         # A start of the gateway alone must find what works.
         write_private(path, old)
         raise SuiteError(f"nginx keeps its old configuration; see {layout.log}/gateway.log")
+    return before
+
+
+def record_settings(layout, settings):
+    """For the next reload, which starts from them."""
+    control = Control(layout)
     record = control.record()
     record["settings"].update({name: settings.environment()[name] for name in RELOADED})
-    write_private(layout.record, json.dumps(record, indent=1) + "\n")
+    control.write_record(record)
+
+
+def apply(settings, layout):
+    """The staged half. This very copy lies in the folder that is to be used."""
+    os.umask(0o077)
+    take_over(layout, nginx_configuration(layout, settings, REPOSITORY, standing_in(layout)))
+    record_settings(layout, settings)
     print("Reloaded: the gateway serves the new configuration.")
     return 0

@@ -106,10 +106,9 @@ TABLE = (
     Setting("STOA_HTTPS_PORT", "8443", port, "Port of the gateway with TLS, when there is a certificate."),
     Setting("STOA_HTTPS_CERTIFICATE", "none", file, "Certificate chain (PEM); STOA_HTTP_PORT is then for this machine only."),
     Setting("STOA_HTTPS_KEY", "none", file, "Its private key (PEM)."),
-    Setting("STOA_AUTH_PORT", "9001", port, "Port of auth: gRPC."),
-    Setting("STOA_POSTS_PORT", "9002", port, "Port of posts: gRPC."),
-    Setting("STOA_CHAT_PORT", "9003", port, "Port of chat: gRPC. A second instance has this and 10, and so on."),
-    Setting("STOA_CHAT_INSTANCES", "1", number(1, 16), "Instances of chat."),
+    *(Setting(f"STOA_{name.upper()}_PORT", str(default), port, f"Port of {name}: gRPC. A second instance has this and 10, and so on.")
+      for name, default in (("auth", 9001), ("posts", 9002), ("chat", 9003))),
+    *(Setting(f"STOA_{name.upper()}_INSTANCES", "1", number(1, 16), f"Instances of {name}.") for name in ("auth", "posts", "chat")),
     Setting("STOA_HTTP_WORKERS", "0", number(0, 256), "nginx workers; 0: one for each CPU."),
     Setting("STOA_HTTP_CONNECTIONS", "4096", number(64, 1000000), "Connections of one worker, WebSockets and those to services included."),
     Setting("STOA_ADDRESS_RATE", "10000/10s", rate, "Requests of one address (IPv6: one /64) in a time; off: no limit."),
@@ -155,6 +154,7 @@ RELOADED = (
 OF_AUTH = tuple(s.name for s in TABLE if re.fullmatch("STOA_AUTH_[A-Z_]+_(RATE|PASSWORDS)", s.name))
 OF_CHAT = tuple(s.name for s in TABLE if re.fullmatch("STOA_CHAT_[A-Z_]+_RATE", s.name))
 PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
+INSTANCES = tuple(s.name for s in TABLE if s.name.endswith("_INSTANCES"))
 
 # What the suite decides for each service; an inherited value would contradict it.
 OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY", "STOA_REDIS", "STOA_DRAIN_MS")
@@ -192,7 +192,7 @@ class Settings(dict):
         return [name for name in PORTS if self.tls or name != "STOA_HTTPS_PORT"]
 
     def instances(self, port_name):
-        return self["STOA_CHAT_INSTANCES"] if port_name == "STOA_CHAT_PORT" else 1
+        return self.get(port_name.replace("_PORT", "_INSTANCES"), 1)
 
     def port(self, port_name, instance=1):
         """Instances of a service are 10 ports apart."""

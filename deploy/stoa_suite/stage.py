@@ -254,23 +254,25 @@ def stage(settings):
     return layout, who, lock
 
 
-def stage_reload(settings, layout):
-    """The gateway's part of a build in a folder of its own inside program/: whatever becomes of it, the
+def stage_reload(settings, layout, with_services):
+    """A build, or the gateway's part of it, in a folder of its own inside program/: whatever becomes of it, the
     one in use stays whole. Returns the folder, the account and the held lock."""
     who = account()
     lock = os.open(layout.program, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise SuiteError(f"{settings['STOA_RUN_DIR']}: another reload is at work there; wait for it") from None
+        raise SuiteError(f"{settings['STOA_RUN_DIR']}: another reload or roll is at work there; wait for it") from None
     numbers = [int(name.removeprefix(RELOAD)) for name in os.listdir(layout.program) if name.startswith(RELOAD)]
-    with open(f"{layout.etc}/nginx.conf", encoding="utf-8") as file:
-        in_use = file.read()
+    in_use = ""
+    for path in (layout.nginx_conf, layout.supervisor_conf):
+        with open(path, encoding="utf-8") as file:
+            in_use += file.read()
     for number in numbers:
         if f"{layout.program}/{RELOAD}{number}/" not in in_use:
             shutil.rmtree(f"{layout.program}/{RELOAD}{number}", ignore_errors=True)
     folder = f"{layout.program}/{RELOAD}{max(numbers, default=0) + 1}"
-    outputs = [(source, name) for source, name in build_outputs(settings) if not name.startswith("bin/")]
+    outputs = [(source, name) for source, name in build_outputs(settings) if with_services or not name.startswith("bin/")]
     try:
         copy_all(settings, layout, who, folder, outputs, SOURCES)
     except (OSError, shutil.Error) as error:

@@ -1,5 +1,4 @@
 """Second half of a start, without privileges: configuration, cluster, supervisord, programs, readiness."""
-import json
 import os
 import signal
 import socket
@@ -9,7 +8,7 @@ import time
 from . import programs as table_of
 from .control import BACKOFF, FATAL, UP, Control, http_status, stop
 from .follow import Follower
-from .postgres import Cluster, run, write_private
+from .postgres import Cluster, run
 from .settings import SuiteError
 
 
@@ -104,12 +103,7 @@ class Start:
         table_of.write_redis(self.layout)
         table_of.write_nginx(self.layout, self.settings)
         table_of.write_supervisor(self.layout, self._table)
-        record = {
-            "settings": self.settings.environment(),
-            "stop": table_of.stop_phases(self._table),
-            "signals": {program.name: program.stop_signal for program in self._table},
-        }
-        write_private(self.layout.record, json.dumps(record, indent=1) + "\n")
+        self._control.write_record(table_of.record_of(self.layout, self.settings.environment(), self._table))
         self._clear_leftovers()
         if self.in_foreground:
             self.follower = Follower(self.layout, [program.name for program in self._table])
@@ -157,7 +151,7 @@ class Start:
     def _migrate(self, service):
         environment = {**os.environ, **table_of.service_environment(self.layout, self.settings, service)}
         try:
-            run([f"{self.layout.bin}/{service.service}", "migrate"], environment)
+            run([self.layout.binary(service.service), "migrate"], environment)
         except SuiteError as error:
             raise SuiteError(f"{service.name} migrate failed: {error}") from None
 

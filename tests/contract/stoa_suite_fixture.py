@@ -291,12 +291,21 @@ class Suite:
         subprocess.run(control, check=True, capture_output=True, timeout=60)
 
     def pid(self, program):
-        """Of "auth", "posts", "chat", "gateway", "postgres", "redis"; 0 while it is down."""
+        """Of "auth", "posts", "chat", "gateway" (nginx's master), "postgres", "redis"; 0 while it is down."""
+        if program == "gateway":
+            return self._nginx()
         for line in self.command("status").stdout.splitlines():
             words = line.split()
             if words and words[0] == program:
                 return int(words[2]) if len(words) > 2 else 0
         raise LookupError(program)
+
+    def _nginx(self):
+        try:
+            pid = int((self.run_dir / "nginx/nginx.pid").read_text())
+            return pid if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"nginx: master") else 0
+        except (OSError, ValueError):
+            return 0
 
     def kill(self, program, number=signal.SIGKILL):
         """Ends a program; supervision starts it again. Returns the pid that it had."""

@@ -1,0 +1,153 @@
+"""A running suite takes over a new build of everything, without a failed request: services one after the other, then nginx.
+
+For each service there are, for a while, twice as many instances: the new ones that stand in (posts-next) have to be ready
+first; then the gateway calls them and no others, once all of its workers have gone that knew others; then those are replaced,
+have to be ready, and the gateway goes back to them. So nobody is stopped who is still called, and what was does not come to
+an instance that is not there. Callers of a service's own port are told by GOAWAY, and find it closed for a moment.
+
+nginx itself is changed as its authors mean it: a second master with the same listening sockets (SIGUSR2); once that serves, the
+first one finishes what it has, and goes (SIGQUIT).
+
+Like a reload it has two halves: reload.prepare() and, in the copy of the build, apply().
+"""
+import os
+import signal
+import time
+
+from . import reload
+from .control import BACKOFF, FATAL, Control
+from .postgres import Cluster, run
+from .programs import NAMES as SERVICES
+from .programs import (
+    nginx_configuration, programs, record_of, service_environment, services, socket_of, standing_in, write_supervisor,
+)
+from .settings import REPOSITORY, SuiteError
+
+NAMES = (*SERVICES, "gateway")
+# For a worker that is leaving: worker_shutdown_timeout in nginx.conf.in, and some time.
+LEAVE_SECONDS = 30
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Roll:
+    def __init__(self, settings, layout, build):
+        """build: the folder of the new one."""
+        self._settings, self._layout, self._build = settings, layout, build
+        self._control = Control(layout)
+        self._cluster = Cluster(layout, settings)
+        layout.builds.update(self._control.record()["builds"])
+
+    def _instances(self, name, stand_in=False):
+        return [each for each in services(self._layout, self._settings, stand_in) if each.service == name]
+
+    # ---- supervision ----
+
+    def _write(self):
+        """What supervision runs, and how, from the next time that a program is put in."""
+        table = programs(self._layout, self._settings, self._cluster, stand_in=True)
+        write_supervisor(self._layout, table)
+        self._control.write_record(record_of(self._layout, self._control.record()["settings"], table))
+        self._control.reread()
+
+    def _start(self, instances):
+        for instance in instances:
+            self._control.take_out(instance.name)
+            self._control.put_in(instance.name)
+            self._control.start(instance.name)
+        for instance in instances:
+            self._wait_ready(instance)
+
+    def _remove(self, instances):
+        for instance in instances:
+            self._control.take_out(instance.name)
+            if os.path.exists(socket_of(self._layout, instance.name)):
+                os.unlink(socket_of(self._layout, instance.name))
+
+    def _run(self, instance, subcommand):
+        environment = {**os.environ, **service_environment(self._layout, self._settings, instance)}
+        run([self._layout.binary(instance.service), subcommand], environment)
+
+    def _wait_ready(self, instance):
+        end = time.monotonic() + self._settings["STOA_START_TIMEOUT_S"]
+        while True:
+            state = next(each["statename"] for each in self._control.programs() if each["name"] == instance.name)
+            try:
+                return self._run(instance, "check")
+            except SuiteError as error:
+                if state in (BACKOFF, FATAL) or time.monotonic() > end:
+                    raise SuiteError(f"{instance.name} is not ready: {error}; see {self._layout.log}/{instance.name}.log") from None
+            time.sleep(0.05)
+
+    # ---- the gateway ----
+
+    def take_over(self, called):
+        """The gateway calls the instances of these services that stand in, and of the others the usual ones: the
+        workers that called others are gone when this returns."""
+        text = nginx_configuration(self._layout, self._settings, self._build, called)
+        self._wait_gone(reload.take_over(self._layout, text))
+
+    def _wait_gone(self, processes):
+        if not reload.wait_for(lambda: not any(map(reload.title, processes)), time.monotonic() + LEAVE_SECONDS):
+            raise SuiteError(f"what nginx was before does not leave; see {self._layout.log}/gateway.log")
+
+    # ---- steps ----
+
+    def replace(self, name):
+        others = [each for each in standing_in(self._layout) if each != name]
+        stand_in = self._instances(name, True)
+        old = self._layout.builds.get(name)
+        self._layout.builds[name] = self._build
+        try:
+            self._run(stand_in[0], "migrate")
+            # Those that a roll that failed has left are called, and go on.
+            if name not in standing_in(self._layout):
+                self._write()
+                self._start(stand_in)
+        except SuiteError as error:
+            self._remove(stand_in)
+            self._layout.builds.update({name: old} if old else {})
+            if not old:
+                del self._layout.builds[name]
+            self._write()
+            raise SuiteError(f"{error}; the old {name} goes on") from None
+        self._write()
+        self.take_over([*others, name])
+        self._start(self._instances(name))
+        self.take_over(others)
+        self._remove(stand_in)
+        say(f"{name}: replaced")
+
+    def replace_nginx(self):
+        end = time.monotonic() + reload.TAKE_OVER_SECONDS
+        old = reload.wait_for(lambda: reload.serving_master(self._layout), end)
+        if not old:
+            raise SuiteError(f"the gateway is not running; see {self._layout.log}/gateway.log")
+        before = reload.workers(old)
+        os.kill(old, signal.SIGUSR2)
+
+        def taken_over():
+            now = reload.serving_master(self._layout)
+            return now if now != old else None
+
+        if not reload.wait_for(taken_over, end):
+            raise SuiteError(f"nginx keeps its old binary; see {self._layout.log}/gateway.log")
+        os.kill(old, signal.SIGQUIT)
+        self._wait_gone(before | {old})
+        say("gateway: replaced")
+
+
+def apply(settings, layout, names):
+    """The staged half. This very copy lies in the folder that is to be used."""
+    os.umask(0o077)
+    roll = Roll(settings, layout, REPOSITORY)
+    for name in SERVICES:
+        if name in names:
+            roll.replace(name)
+    if "gateway" in names:
+        roll.take_over(standing_in(layout))
+        roll.replace_nginx()
+    reload.record_settings(layout, settings)
+    return 0
