@@ -502,6 +502,12 @@ fault: ## chat while instances, Redis, Postgres and the network fail, and what c
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/fault.py
 
+.PHONY: roll-test
+roll-test: ## a suite under load while all of it is replaced (tests/live/README.md: settings)
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/roll.py
+
 .PHONY: testserver
 testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C
 	@deploy/install-packages build run

@@ -115,7 +115,10 @@ class Roll:
             raise SuiteError(f"{error}; the old {name} goes on") from None
         self._write()
         self.take_over([*others, name])
-        self._start(self._instances(name))
+        try:
+            self._start(self._instances(name))
+        except SuiteError as error:
+            raise SuiteError(f"{error}; {stand_in[0].name} goes on in its place: roll {name} again with a build that starts") from None
         self.take_over(others)
         self._remove(stand_in)
         say(f"{name}: replaced")

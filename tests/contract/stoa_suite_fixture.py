@@ -30,6 +30,17 @@ def output_folder():
     return pathlib.Path(os.environ.get("STOA_OUT") or REPOSITORY / "build/release")
 
 
+def copy_build(folder):
+    """A build of one's own, to change: release/ and what lies beside it. Returns what STOA_OUT is to be. As root the suite is
+    started by root, who may read it wherever it is."""
+    out = output_folder()
+    shutil.copytree(out / "bin", folder / out.name / "bin")
+    os.makedirs(folder / "release/gateway", exist_ok=True)
+    shutil.copy(out.parent / "release/gateway/ngx_http_grpc_json_module.so", folder / "release/gateway")
+    shutil.copy(out.parent / "api.binpb", folder)
+    return folder / out.name
+
+
 def descriptor_set():
     return (output_folder().parent / "api.binpb").read_bytes()
 
@@ -306,6 +317,10 @@ class Suite:
             return pid if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"nginx: master") else 0
         except (OSError, ValueError):
             return 0
+
+    def may_end(self, *programs):
+        """These are to fail."""
+        self._killed += programs
 
     def kill(self, program, number=signal.SIGKILL):
         """Ends a program; supervision starts it again. Returns the pid that it had."""

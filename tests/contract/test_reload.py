@@ -2,25 +2,17 @@
 import http.client
 import os
 import pathlib
-import shutil
 import subprocess
 import threading
 
 import pytest
-from stoa_suite_fixture import REPOSITORY, HttpLoad, Suite, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, HttpLoad, Suite, copy_build, output_folder, wait_until
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A build of one's own, to change: release/ and what lies beside it."""
-    folder = tmp_path_factory.mktemp("build")
-    out = output_folder()
-    shutil.copytree(out / "bin", folder / out.name / "bin")
-    os.makedirs(folder / "release/gateway", exist_ok=True)
-    shutil.copy(out.parent / "release/gateway/ngx_http_grpc_json_module.so", folder / "release/gateway")
-    shutil.copy(out.parent / "api.binpb", folder)
-    # As root the suite is started by root, who may read it wherever it is.
-    return folder / out.name
+    return copy_build(tmp_path_factory.mktemp("build"))
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,10 @@ import signal
 import sys
 import time
 
-import psycopg2
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
 
-from history import PROBLEMS, Entry, History, check  # noqa: E402
-from members import KINDS, Member, Stream, WebSocket, shown  # noqa: E402
+from history import PROBLEMS, History, check  # noqa: E402
+from members import Member, Stream, WebSocket, end, settled, stored, wholly  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from stoa_contract import Contract, GrpcClient  # noqa: E402
 from stoa_suite_fixture import Suite, descriptor_set, wait_until  # noqa: E402
@@ -41,16 +39,6 @@ EDITS, REACTIONS = 0.07, 0.05  # of what is sent
 SETTLE_S = 120  # within which all have everything, once nothing breaks any more
 PACE_S = 0.01
 SHOWN = 5  # problems of each kind that are printed
-
-
-async def wholly(function, *arguments):
-    """Calls it in a thread; who is cancelled meanwhile goes when it has returned."""
-    call = asyncio.create_task(asyncio.to_thread(function, *arguments))
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        await call
-        raise
 
 
 class World:
@@ -131,22 +119,6 @@ class World:
             return events
 
         return read
-
-    def stored(self, rooms):
-        """room -> {seq: Entry}, by SQL: what is in Postgres."""
-        found = {room: {} for room in rooms}
-        with contextlib.closing(psycopg2.connect(**self.suite.database())) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT room_id, seq, 1, m.text, NULL, NULL, p.username, client_id FROM chat.messages m "
-                "JOIN auth.profiles p ON p.id = m.author_id WHERE room_id = ANY(%(rooms)s) "
-                "UNION ALL SELECT room_id, seq, kind, '', message_seq, emoji, p.username, client_id FROM chat.events e "
-                "JOIN auth.profiles p ON p.id = e.actor_id WHERE room_id = ANY(%(rooms)s)",
-                {"rooms": [int(room) for room in rooms]},
-            )
-            for room, seq, kind, text, message_seq, emoji, account, client_id in cursor:
-                key = (account, client_id) if client_id is not None else None
-                found[str(room)][seq] = Entry(shown(KINDS[kind], text, message_seq, emoji), key)
-        return found
 
     # ---- what breaks ----
 
@@ -279,15 +251,6 @@ FAULTS = {
 # ---- a run ----
 
 
-async def end(tasks):
-    """Cancels them; what else they end with is raised."""
-    for task in tasks:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
-
-
 async def talk(world, members_of, rng):
     """RATE requests a second, until it is cancelled."""
     rooms = sorted(members_of)
@@ -307,19 +270,6 @@ async def talk(world, members_of, rng):
         asked = time.monotonic()
         await asyncio.sleep(PACE_S)
         world.late = max(world.late, time.monotonic() - asked - PACE_S)
-
-
-async def settled(world, members, rooms):
-    """Until all is acknowledged and given; False when that does not come."""
-    until = time.monotonic() + SETTLE_S
-    while time.monotonic() < until:
-        if all(member.idle for member in members):
-            stored = await asyncio.to_thread(world.stored, rooms)
-            last = {room: max(entries, default=0) for room, entries in stored.items()}
-            if all(member.positions[room] >= last[room] for member in members for room in member.rooms):
-                return True
-        await asyncio.sleep(0.5)
-    return False
 
 
 async def run(world, name):
@@ -344,11 +294,11 @@ async def run(world, name):
         for task in finished:
             task.result()  # raises what ended it
         await end([talking, breaking])
-        if not await settled(world, members, rooms):
+        if not await settled(world.suite, members, rooms, SETTLE_S):
             print(f"{name}: not settled within {SETTLE_S} s", flush=True)
     finally:
         await end(chatting)
-    counts = check(history, await asyncio.to_thread(world.stored, rooms))
+    counts = check(history, await asyncio.to_thread(stored, world.suite, rooms))
     ends = collections.Counter(why[:100] for member in members for why in member.ends)
     return history, counts, ends, sum((member.errors for member in members), collections.Counter())
 

@@ -8,8 +8,10 @@ import json
 import time
 
 import grpc
+import psycopg2
 import websockets
 from google.protobuf import json_format
+from history import Entry
 
 FIRST_ANSWER_S = 10  # for a connection to be there
 ACK_S = 3  # after which a message is sent again
@@ -148,11 +150,12 @@ class Pending:
 
 
 class Member:
-    """name: the account's; rooms: ids; connect(): makes a connection; read_log(room, after): all events after a number,
-    by the unary method."""
+    """name: the account's, or one's own where an account has several members; rooms: ids; connect(): makes a connection;
+    read_log(room, after): all events after a number, by the unary method."""
 
-    def __init__(self, name, rooms, connect, read_log, history, rng):
+    def __init__(self, name, rooms, connect, read_log, history, rng, account=None):
         self.name, self.rooms = name, rooms
+        self._account = account or name
         self._connect, self._read_log = connect, read_log
         self._history, self._rng = history, rng
         self._connection = None
@@ -189,7 +192,7 @@ class Member:
     def _begin(self, room, request, about=None):
         self._count += 1
         client_id = f"{self.name}-{self._count}"
-        self._history.send((self.name, client_id), room, time.monotonic(), about)
+        self._history.send((self._account, client_id), room, time.monotonic(), about)
         self._pending[client_id] = Pending(room, {"id": client_id, **request(client_id)})
         self._due.set()
 
@@ -275,7 +278,7 @@ class Member:
         if client_id.startswith("subscribe "):
             return
         seq = int(part["seq"])
-        self._history.acknowledge((self.name, client_id), seq, time.monotonic())
+        self._history.acknowledge((self._account, client_id), seq, time.monotonic())
         pending = self._pending.pop(client_id, None)
         if pending and "send" in pending.request:
             self.mine[pending.room].append((seq, client_id))
@@ -291,7 +294,7 @@ class Member:
             pending.tried = 0.0
             pending.not_before = time.monotonic() + max(0.3, float(part.get("retryAfterMs") or 0) / 1e3)
         else:
-            self._history.refuse((self.name, part["id"]), str(part))
+            self._history.refuse((self._account, part["id"]), str(part))
             del self._pending[part["id"]]
 
     async def _on_reset(self, part):
@@ -311,3 +314,54 @@ class Member:
 
     async def _on_gone(self, part):
         self._history.refuse((self.name, ""), f"no longer in the room: {part}")
+
+
+# ---- all of them ----
+
+
+def stored(suite, rooms):
+    """room -> {seq: Entry}, by SQL: what is in Postgres."""
+    found = {room: {} for room in rooms}
+    with contextlib.closing(psycopg2.connect(**suite.database())) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT room_id, seq, 1, m.text, NULL, NULL, p.username, client_id FROM chat.messages m "
+            "JOIN auth.profiles p ON p.id = m.author_id WHERE room_id = ANY(%(rooms)s) "
+            "UNION ALL SELECT room_id, seq, kind, '', message_seq, emoji, p.username, client_id FROM chat.events e "
+            "JOIN auth.profiles p ON p.id = e.actor_id WHERE room_id = ANY(%(rooms)s)",
+            {"rooms": [int(room) for room in rooms]},
+        )
+        for room, seq, kind, text, message_seq, emoji, account, client_id in cursor:
+            key = (account, client_id) if client_id is not None else None
+            found[str(room)][seq] = Entry(shown(KINDS[kind], text, message_seq, emoji), key)
+    return found
+
+
+async def settled(suite, members, rooms, seconds):
+    """Until all is acknowledged and given; False when that does not come."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if all(member.idle for member in members):
+            last = {room: max(entries, default=0) for room, entries in (await asyncio.to_thread(stored, suite, rooms)).items()}
+            if all(member.positions[room] >= last[room] for member in members for room in member.rooms):
+                return True
+        await asyncio.sleep(0.5)
+    return False
+
+
+async def end(tasks):
+    """Cancels them; what else they end with is raised."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+async def wholly(function, *arguments):
+    """Calls it in a thread; who is cancelled meanwhile goes when it has returned."""
+    call = asyncio.create_task(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await call
+        raise
