@@ -148,6 +148,7 @@ struct grpc_json_ctx {
 
     /* Callbacks of ngx_http_grpc_module that ours stand in front of. */
     ngx_int_t (*reinit_request)(ngx_http_request_t *r);
+    ngx_int_t (*process_header)(ngx_http_request_t *r);
     ngx_int_t (*input_filter_init)(void *data);
     ngx_int_t (*input_filter)(void *data, ssize_t bytes);
     void *input_filter_ctx;
@@ -215,6 +216,8 @@ ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ct
 ngx_int_t grpc_json_set_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* The client's request again, for answering and for the log. */
 void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+/* Whether nginx may send the gRPC request once more when it may have begun: as the RPC says. */
+void grpc_json_set_repeatable(ngx_http_request_t *r, const struct grpc_json_ctx *ctx);
 /* PRECONTENT phase: reads the body and turns r into the gRPC request, or refuses it. */
 ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
 

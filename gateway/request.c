@@ -176,8 +176,14 @@ static ngx_int_t set_body(ngx_http_request_t *r, struct str frame)
     return NGX_OK;
 }
 
-/* POST, by the RPC's path. nginx retries by r->method and writes r->method_name: PUT counts as
- * idempotent, POST as not. */
+/* nginx retries by r->method and writes r->method_name: PUT counts as idempotent, POST as not. */
+void grpc_json_set_repeatable(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
+{
+    if (ctx->line_replaced)
+        r->method = ctx->match.method->idempotent ? NGX_HTTP_PUT : NGX_HTTP_POST;
+}
+
+/* POST, by the RPC's path. */
 static void set_request_line(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     const struct schema_method *method = ctx->match.method;
@@ -187,7 +193,7 @@ static void set_request_line(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     ctx->method_name = r->method_name;
     ctx->uri = r->uri;
     ctx->args = r->args;
-    r->method = method->idempotent ? NGX_HTTP_PUT : NGX_HTTP_POST;
+    grpc_json_set_repeatable(r, ctx);
     ngx_str_set(&r->method_name, "POST");
     r->uri.data = (u_char *)(uintptr_t)method->path.p;
     r->uri.len = method->path.n;

@@ -4,6 +4,7 @@
  * The place for that is the peer.init callback of every upstream of the configuration: it is the
  * last thing that nginx calls before it connects. */
 #include "grpc_json.h"
+#include "rpc_status.h"
 
 #define FRAME_HEADER_SIZE 9
 /* ms between the deadline that the service knows and ours: its own answer is the better one. */
@@ -51,7 +52,48 @@ static ngx_int_t reinit_request(ngx_http_request_t *r)
 {
     if (r->upstream->request_bufs)
         reset_stream(r->upstream->request_bufs->buf);
+    grpc_json_set_repeatable(r, ctx_of(r));
     return ctx_of(r)->reinit_request(r);
+}
+
+/* Whether the service has refused the call in its only header block, so that another instance may
+ * have it: UNAVAILABLE from a service that says itself that nothing was done (gRFC A6), or any
+ * UNAVAILABLE when the call may be repeated. CANCELLED is what gRPC's C core says of a call that
+ * came when it was shut down: nobody here has cancelled. */
+static bool is_refused(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
+{
+    struct str status = grpc_json_upstream_header(r, STR("grpc-status"));
+    struct str pushback = grpc_json_upstream_header(r, STR("grpc-retry-pushback-ms"));
+    int code;
+
+    if (ctx->probe || !status.p || rpc_code_read(status, &code))
+        return false;
+    if (code == RPC_UNAVAILABLE && pushback.n > 0 && pushback.p[0] != '-')
+        return true;
+    return (code == RPC_UNAVAILABLE || code == RPC_CANCELLED) && ctx->match.method->idempotent;
+}
+
+/* As nginx itself asks before it goes on to the next server. */
+static bool can_go_on(const ngx_http_upstream_t *u)
+{
+    ngx_msec_t timeout = u->conf->next_upstream_timeout;
+
+    return u->peer.tries > 1 && (u->conf->next_upstream & NGX_HTTP_UPSTREAM_FT_HTTP_503) &&
+           !(timeout && ngx_current_msec - u->peer.start_time >= timeout);
+}
+
+/* A refusal is to nginx a 503, which it has another server try; the last one's goes to the client
+ * as it is. */
+static ngx_int_t process_header(ngx_http_request_t *r)
+{
+    struct grpc_json_ctx *ctx = ctx_of(r);
+    ngx_int_t rc = ctx->process_header(r);
+
+    if (rc == NGX_OK && can_go_on(r->upstream) && is_refused(r, ctx)) {
+        r->upstream->headers_in.status_n = NGX_HTTP_SERVICE_UNAVAILABLE;
+        r->method = NGX_HTTP_PUT; /* until reinit_request(): this one was not begun */
+    }
+    return rc;
 }
 
 /* ---- the deadline ---- */
@@ -144,11 +186,13 @@ void grpc_json_hook_request(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
     ctx->upstream = u;
     ctx->reinit_request = u->reinit_request;
+    ctx->process_header = u->process_header;
     ctx->input_filter_init = u->input_filter_init;
     ctx->input_filter = u->input_filter;
     ctx->input_filter_ctx = u->input_filter_ctx;
     ctx->finalize_request = u->finalize_request;
     u->reinit_request = reinit_request;
+    u->process_header = process_header;
     u->input_filter_init = input_filter_init;
     u->input_filter = input_filter;
     u->input_filter_ctx = ctx;

@@ -268,8 +268,9 @@ def several_instances(text, name, instances):
     if len(instances) == 1:
         return text.replace(f"{server(name)};", f"{server(instances[0])};")
     each = "".join(f"    upstream one-{one} {{\n        {server(one)};\n    }}\n" for one in instances)
-    # One that does not answer is asked again a second later.
-    every = "\n        ".join(f"{server(one)} fail_timeout=1s;" for one in instances)
+    # One that is not there says so at once, and the next one is tried. To leave it alone for some time would cost more: it is
+    # back soon, and when another one goes meanwhile there would be none.
+    every = "\n        ".join(f"{server(one)} max_fails=0;" for one in instances)
     text = text.replace(f"{server(name)};", every)
     text = text.replace(f"    upstream {name} {{", f"{each}    upstream {name} {{")
     asked = re.search(r"grpc_json_ready (.*);", text)

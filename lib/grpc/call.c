@@ -6,6 +6,8 @@
  * first when the call is overdue. */
 #include "grpc/internal.h"
 
+#include "base/log.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <grpc/support/alloc.h>
@@ -214,8 +216,16 @@ static void refuse_overload(struct rpc_call *call)
                  });
 }
 
+/* Without memory for it the caller decides by itself whether to ask elsewhere. */
+static void say_untouched(struct rpc_call *call)
+{
+    if (rpc_call_add_trailer(call, STR("grpc-retry-pushback-ms"), STR("0")))
+        log_warn("out of memory: a refused call is not sent elsewhere");
+}
+
 static void refuse_stopping(struct rpc_call *call)
 {
+    say_untouched(call);
     refuse(call, &(struct rpc_error){.code = RPC_UNAVAILABLE,
                                      .message = STR("the server is stopping"),
                                      .reason = "STOPPING"});
@@ -419,6 +429,13 @@ void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *fmt, ...)
     if ((size_t)n >= sizeof(message))
         n = sizeof(message) - 1;
     rpc_fail_with(call, &(struct rpc_error){.code = code, .message = {message, (size_t)n}});
+}
+
+void rpc_refuse(struct rpc_call *call, const char *reason, const char *message)
+{
+    say_untouched(call);
+    rpc_fail_with(call, &(struct rpc_error){
+                            .code = RPC_UNAVAILABLE, .message = str_of(message), .reason = reason});
 }
 
 /* ---- what a handler can ask ---- */

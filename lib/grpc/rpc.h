@@ -81,6 +81,10 @@ void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
 void rpc_reply_packed(struct rpc_call *call, struct str response);
 void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error);
+/* With UNAVAILABLE, before anything was done for the call: the trailer grpc-retry-pushback-ms: 0
+ * says so (gRFC A6), and the gateway asks another instance at once, whatever the method. reason,
+ * message: static. */
+void rpc_refuse(struct rpc_call *call, const char *reason, const char *message);
 
 /* ---- streams ---- */
 
@@ -268,9 +272,9 @@ void rpc_server_set_ready(struct rpc_server *server, bool ready);
  * SERVING or NOT_SERVING, without a say in readiness. name: static; four at most. Any thread. */
 void rpc_server_set_part(struct rpc_server *server, const char *name, bool serving);
 
-/* Graceful stop: not ready; new calls are refused with UNAVAILABLE, which means that nothing was
- * done; calls in work may end within grace_ms, then they are cancelled; GOAWAY, and the connections
- * end. Returns when no call is left and all threads have ended. */
+/* Graceful stop: not ready; new calls are refused as by rpc_refuse(); calls in work may end within
+ * grace_ms, then they are cancelled; GOAWAY, and the connections end. Returns when no call is left
+ * and all threads have ended. */
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
 void rpc_server_free(struct rpc_server *server); /* after stop, or when never started */
 

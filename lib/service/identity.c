@@ -285,7 +285,7 @@ static void finish_refresh(struct identity *identity, bool ok)
 
     for (size_t i = 0; i < calls.n; i++) {
         if (!ok)
-            rpc_fail(calls.calls[i], RPC_UNAVAILABLE, "the token can't be checked right now");
+            rpc_refuse(calls.calls[i], "KEYS_UNKNOWN", "the token can't be checked right now");
         else if (!judge(identity, calls.calls[i]))
             refuse(calls.calls[i], "TOKEN_INVALID", "is invalid");
     }
@@ -372,5 +372,5 @@ void identity_stop(struct identity *identity)
     identity->waiting.n = 0;
     pthread_mutex_unlock(&identity->lock);
     for (size_t i = 0; i < calls.n; i++)
-        rpc_fail(calls.calls[i], RPC_UNAVAILABLE, "the service is stopping");
+        rpc_refuse(calls.calls[i], "STOPPING", "the service is stopping");
 }
