@@ -508,6 +508,12 @@ roll-test: ## a suite under load while all of it is replaced (tests/live/README.
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/roll.py
 
+.PHONY: drill
+drill: ## the availability drill: ten minutes under load while instances are killed (tests/live/README.md: settings)
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/drill.py
+
 .PHONY: testserver
 testserver: ## a test server behind a gateway of its own, on STOA_HTTP_PORT and STOA_TEST_PORT, until Ctrl-C
 	@deploy/install-packages build run

@@ -97,21 +97,32 @@ def check(layout, path):
         raise SuiteError(f"the new configuration is refused, the old one goes on: {complaint(done.stderr)}")
 
 
-def take_over(layout, text):
-    """nginx serves by this configuration. Returns the workers that did before; they may have requests to finish."""
+def replace_configuration(layout, text):
+    """nginx.conf is this text from now on, if nginx accepts it. Returns what it was."""
     path, fresh = layout.nginx_conf, f"{layout.nginx_conf}.new"
     try:
         write_private(fresh, text)
         check(layout, fresh)
-        master = wait_for(lambda: serving_master(layout), time.monotonic() + TAKE_OVER_SECONDS)
-        if not master:
-            raise SuiteError(f"the gateway is not running; see {layout.log}/gateway.log")
         with open(path, encoding="utf-8") as file:
             old = file.read()
         os.replace(fresh, path)
     finally:
         if os.path.exists(fresh):
             os.unlink(fresh)
+    return old
+
+
+def wait_master(layout):
+    master = wait_for(lambda: serving_master(layout), time.monotonic() + TAKE_OVER_SECONDS)
+    if not master:
+        raise SuiteError(f"the gateway is not running; see {layout.log}/gateway.log")
+    return master
+
+
+def take_over(layout, text):
+    """nginx serves by this configuration. Returns the workers that did before; they may have requests to finish."""
+    master = wait_master(layout)
+    old = replace_configuration(layout, text)
     before = workers(master)
     try:
         os.kill(master, signal.SIGHUP)
@@ -124,7 +135,7 @@ def take_over(layout, text):
 
     if not wait_for(taken_over, time.monotonic() + TAKE_OVER_SECONDS):
         # A start of the gateway alone must find what works.
-        write_private(path, old)
+        write_private(layout.nginx_conf, old)
         raise SuiteError(f"nginx keeps its old configuration; see {layout.log}/gateway.log")
     return before
 

@@ -16,7 +16,7 @@ import time
 
 from . import reload
 from .control import BACKOFF, FATAL, Control
-from .postgres import Cluster, run
+from .postgres import Cluster, run, write_private
 from .programs import NAMES as SERVICES
 from .programs import (
     nginx_configuration, programs, record_of, service_environment, services, socket_of, standing_in, write_supervisor,
@@ -86,8 +86,10 @@ class Roll:
     def take_over(self, called):
         """The gateway calls the instances of these services that stand in, and of the others the usual ones: the
         workers that called others are gone when this returns."""
-        text = nginx_configuration(self._layout, self._settings, self._build, called)
-        self._wait_gone(reload.take_over(self._layout, text))
+        self._wait_gone(reload.take_over(self._layout, self._nginx_conf(called)))
+
+    def _nginx_conf(self, called):
+        return nginx_configuration(self._layout, self._settings, self._build, called)
 
     def _wait_gone(self, processes):
         if not reload.wait_for(lambda: not any(map(reload.title, processes)), time.monotonic() + LEAVE_SECONDS):
@@ -124,10 +126,8 @@ class Roll:
         say(f"{name}: replaced")
 
     def replace_nginx(self):
-        end = time.monotonic() + reload.TAKE_OVER_SECONDS
-        old = reload.wait_for(lambda: reload.serving_master(self._layout), end)
-        if not old:
-            raise SuiteError(f"the gateway is not running; see {self._layout.log}/gateway.log")
+        old = reload.wait_master(self._layout)
+        text = reload.replace_configuration(self._layout, self._nginx_conf(standing_in(self._layout)))
         before = reload.workers(old)
         os.kill(old, signal.SIGUSR2)
 
@@ -135,7 +135,8 @@ class Roll:
             now = reload.serving_master(self._layout)
             return now if now != old else None
 
-        if not reload.wait_for(taken_over, end):
+        if not reload.wait_for(taken_over, time.monotonic() + reload.TAKE_OVER_SECONDS):
+            write_private(self._layout.nginx_conf, text)
             raise SuiteError(f"nginx keeps its old binary; see {self._layout.log}/gateway.log")
         os.kill(old, signal.SIGQUIT)
         self._wait_gone(before | {old})
@@ -150,7 +151,6 @@ def apply(settings, layout, names):
         if name in names:
             roll.replace(name)
     if "gateway" in names:
-        roll.take_over(standing_in(layout))
         roll.replace_nginx()
     reload.record_settings(layout, settings)
     return 0

@@ -3,7 +3,6 @@ import http.client
 import os
 import pathlib
 import subprocess
-import threading
 
 import pytest
 from stoa_suite_fixture import REPOSITORY, HttpLoad, Suite, copy_build, output_folder, wait_until

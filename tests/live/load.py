@@ -252,8 +252,9 @@ def quantile(sorted_values, q):
 
 
 def longest_outage(outcomes):
-    """Seconds between two answers that were no failures with nothing but failures between; 0 without failures."""
-    longest, last, failed = 0.0, None, False
+    """Seconds between two answers that were no failures with nothing but failures between, or to the last failure; 0 without
+    failures."""
+    longest, last, failed, at = 0.0, None, False, 0.0
     for each in sorted(outcomes, key=lambda each: each.begun + each.seconds):
         at = each.begun + each.seconds
         if each.failure:
@@ -262,7 +263,7 @@ def longest_outage(outcomes):
         if failed:
             longest = max(longest, at - last)
         last, failed = at, False
-    return longest
+    return max(longest, at - last) if failed else longest
 
 
 def report(outcomes):
