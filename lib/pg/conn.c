@@ -15,6 +15,7 @@
 #define MAX_CANCELS 5                       /* unanswered ones, then the server is taken for hung */
 #define STRAY_CANCEL_NS (10 * NSEC_PER_SEC) /* how late a cancel may still come */
 #define MAX_STALE 3
+#define MAX_DEADLOCKS 3
 #define MAX_LOSSES 3
 #define LOSS_COUNTED_NS (100 * NSEC_PER_MSEC)
 
@@ -113,7 +114,7 @@ static void pop(struct db_conn *c)
     }
 }
 
-/* Whether the query failed only by what happened to somebody else, and did not run. */
+/* Whether the query failed only by what happened to somebody else, and nothing of it lasts. */
 static bool may_rerun(struct db_conn *c, struct db_query *q, const PGresult *res, int64_t now)
 {
     int64_t timeout_ns = c->engine->db->options.statement_timeout_ms * NSEC_PER_MSEC;
@@ -121,6 +122,11 @@ static bool may_rerun(struct db_conn *c, struct db_query *q, const PGresult *res
     if (error_is_stale(res) && q->stale < MAX_STALE) {
         q->stale++;
         c->retire = "its prepared statements are stale";
+        return true;
+    }
+    /* Postgres has undone it, to let another one go on; so has each that comes to meet it again. */
+    if (error_is(res, "40P01") && q->deadlocks < MAX_DEADLOCKS && q->deadline_ns > now) {
+        q->deadlocks++;
         return true;
     }
     /* A cancel of ours that was meant for a statement before this one. It may come late, and twice:

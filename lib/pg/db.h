@@ -11,6 +11,8 @@
  *   connection lost       -> reads are sent again on another or the new connection while their
  *                            deadline lasts; writes that were sent fail with DB_UNAVAILABLE, since
  *                            nobody can know whether they committed; unsent ones wait
+ *   deadlock              -> the statement that Postgres undoes for it is sent again, three times
+ *                            at most; then DB_CONFLICT
  * Each write has a sync of its own, so that it is a transaction of its own; reads may share one.
  */
 #ifndef STOA_PG_DB_H

@@ -63,8 +63,8 @@ struct db_query {
     struct db_conn *conn;
     unsigned slot; /* in conn's ring */
     int64_t sent_ns;
-    int64_t loss_ns;        /* of the last counted loss */
-    unsigned losses, stale; /* why it was sent again, counted */
+    int64_t loss_ns;                   /* of the last counted loss */
+    unsigned losses, stale, deadlocks; /* why it was sent again, counted */
 };
 TAILQ_HEAD(query_list, db_query);
 

@@ -3,13 +3,14 @@
 
 #include <stdatomic.h>
 
-enum { ADD, SUM, TOUCH, SLEEP };
+enum { ADD, SUM, TOUCH, SLEEP, MEET };
 
 static const struct db_statement statements[] = {
     [ADD] = {"add", "INSERT INTO numbers (n) VALUES ($1)", DB_WRITE, {DB_INT8}},
     [SUM] = {"sum", "SELECT count(*), coalesce(sum(n), 0)::int8 FROM numbers", DB_READ, {DB_END}},
     [TOUCH] = {"touch", "UPDATE locked SET n = n + $1 WHERE id = 1", DB_WRITE, {DB_INT8}},
     [SLEEP] = {"sleep", "SELECT pg_sleep($1 / 1000.0)", DB_READ, {DB_INT4}},
+    [MEET] = {"meet", "SELECT meet($1)", DB_WRITE, {DB_INT8}},
 };
 
 #define SLEEPERS "FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
@@ -24,7 +25,14 @@ static int start(void **state)
         return -1;
     pg_sql(
         "CREATE TABLE numbers (n bigint);"
-        "CREATE TABLE locked (id integer PRIMARY KEY, n bigint); INSERT INTO locked VALUES (1, 0)");
+        "CREATE TABLE locked (id integer PRIMARY KEY, n bigint); INSERT INTO locked VALUES (1, 0);"
+        /* Takes one of two locks, and the other one once another caller, or itself before, has come
+         * that far. Sequences count whatever is undone. */
+        "CREATE SEQUENCE arrivals;"
+        "CREATE FUNCTION meet(first bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
+        "  PERFORM pg_advisory_xact_lock(first); PERFORM nextval('arrivals');"
+        "  WHILE (SELECT last_value FROM arrivals) < 2 LOOP PERFORM pg_sleep(0.005); END LOOP;"
+        "  PERFORM pg_advisory_xact_lock(3 - first); INSERT INTO numbers VALUES (first); END $$");
     locker = PQconnectdb(pg_conninfo);
     return 0;
 }
@@ -373,6 +381,24 @@ static void *submit_many(void *arg)
     return NULL;
 }
 
+/* Two writes that wait for each other: Postgres undoes one, and neither caller hears of it. */
+static void test_deadlock(void **state)
+{
+    struct db *dbs[2] = {open_db(1), open_db(1)};
+    struct answer answers[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        answer_submit(&answers[i], with_int8(dbs[i], MEET, i + 1), SECONDS(60));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        answer_free(&answers[i]);
+        db_close(dbs[i]);
+    }
+    assert_int_equal(pg_sql("SELECT last_value FROM arrivals"), 3);
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 2);
+}
+
 static void test_many_threads(void **state)
 {
     struct db *db = open_db(3);
@@ -504,6 +530,7 @@ int main(void)
         cmocka_unit_test_teardown(test_statement_timeout, reset),
         cmocka_unit_test_teardown(test_cancelled, reset),
         cmocka_unit_test_teardown(test_reads_pass_blocked_writes, reset),
+        cmocka_unit_test_teardown(test_deadlock, reset),
         cmocka_unit_test_teardown(test_many_threads, reset),
         cmocka_unit_test_teardown(test_submit_in_completion, reset),
         cmocka_unit_test_teardown(test_close, reset),
