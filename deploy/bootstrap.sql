@@ -12,6 +12,12 @@ SELECT 'CREATE DATABASE stoa'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'stoa')
 \gexec
 
+-- Who makes backups (deploy/backup): reads the cluster's files and its WAL over the replication protocol, and can enter no
+-- database.
+SELECT 'CREATE ROLE stoa_backup LOGIN REPLICATION'
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'stoa_backup')
+\gexec
+
 -- A service's role can enter this one database and nothing else.
 REVOKE ALL ON DATABASE postgres, template1, stoa FROM PUBLIC;
 GRANT CONNECT ON DATABASE stoa TO stoa_auth, stoa_posts, stoa_chat;

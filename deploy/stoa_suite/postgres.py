@@ -15,6 +15,8 @@ from .settings import INSTANCES, SuiteError
 
 DATABASE = "stoa"
 SUPERUSER = "postgres"
+# The role that backups are made as, beside the services' (deploy/backup).
+BACKUP = "backup"
 PORT = 5432  # only a part of the socket's name: there is no TCP listener
 
 CONFIGURATION = """\
@@ -35,9 +37,13 @@ log_destination = stderr
 log_line_prefix = '%m [%p] %q%u@%d '
 log_lock_waits = on
 log_checkpoints = off
+# What the archive has not taken yet is kept for it, but not until the disk is full.
+max_slot_wal_keep_size = 4GB
 # Short queries only: compiling one never pays.
 jit = off
 """
+
+DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'stoa_archive' AND NOT active;"
 
 
 def write_private(path, text):
@@ -78,7 +84,7 @@ def scram_verifier(password):
 
 
 def password_statements(passwords):
-    """SQL that gives the services' roles their passwords, by the service's name."""
+    """SQL that gives the services' roles, and that of backups, their passwords, by the service's name."""
     # A statement that failed would be logged with its verifier.
     statements = ["SET log_min_error_statement = panic;"]
     return statements + [f"ALTER ROLE stoa_{name} PASSWORD '{scram_verifier(text)}';" for name, text in passwords.items()]
@@ -99,6 +105,7 @@ class Cluster:
         self._bin = settings["STOA_POSTGRES_BIN"]
         # Of each instance, and of the one that stands in for it while it is replaced (STOA_DATABASE_CONNECTIONS, and a few).
         self._connections = max(200, 50 + 40 * sum(settings[name] for name in INSTANCES))
+        self._archives = bool(settings["STOA_BACKUP_DIR"])
         self._environment = {**os.environ, "PGPASSFILE": f"{layout.secrets}/pgpass", "PGCONNECT_TIMEOUT": "10"}
 
     def make(self, services):
@@ -110,7 +117,7 @@ class Cluster:
                 f"{self._layout.secrets}: the passwords of the cluster in {data} are gone; "
                 "restore them from a copy, or remove the run folder with its data"
             )
-        make_passwords(self._layout, (SUPERUSER, *services))
+        make_passwords(self._layout, (SUPERUSER, *services, BACKUP))
         if not exists:
             self._initialise(data)
         self._configure()
@@ -138,7 +145,7 @@ class Cluster:
         layout = self._layout
         names = {"data": layout.cluster, "etc": layout.etc, "sock": layout.sock, "port": PORT, "connections": self._connections}
         write_private(f"{layout.etc}/postgresql.conf", CONFIGURATION.format(**names))
-        write_private(f"{layout.etc}/pg_hba.conf", "local all all scram-sha-256\n")
+        write_private(f"{layout.etc}/pg_hba.conf", f"local replication stoa_{BACKUP} scram-sha-256\nlocal all all scram-sha-256\n")
         write_private(f"{layout.etc}/pg_ident.conf", "")
 
     def command(self):
@@ -157,7 +164,10 @@ class Cluster:
         """Roles, database and schemas (deploy/bootstrap.sql, repeatable), and the roles' passwords."""
         with open(f"{self._layout.program}/deploy/bootstrap.sql", encoding="utf-8") as file:
             statements = [file.read()]
-        statements += password_statements({name: read_password(self._layout, name) for name in services})
+        statements += password_statements({name: read_password(self._layout, name) for name in (*services, BACKUP)})
+        if not self._archives:
+            # Who keeps no archive is not to keep WAL for one.
+            statements.append(DROP_SLOT)
         try:
             self.psql(SUPERUSER, "\n".join(statements))
         except SuiteError as error:

@@ -82,6 +82,18 @@ def service_environment(layout, settings, service):
     }
 
 
+def archive(layout, settings):
+    """What writes down all that Postgres writes (deploy/backup), when it is wanted."""
+    if not settings["STOA_BACKUP_DIR"]:
+        return []
+    environment = {
+        "STOA_BACKUP_DIR": settings["STOA_BACKUP_DIR"],
+        "STOA_POSTGRES_BIN": settings["STOA_POSTGRES_BIN"],
+        "STOA_RUN_DIR": layout.base,
+    }
+    return [Program("archive", ["/bin/bash", f"{layout.program}/deploy/backup", "archive"], environment, stop_signal="INT")]
+
+
 def programs(layout, settings, cluster, stand_in=False):
     """The table. stand_in: with the instances that stand in for others."""
     grace = settings["STOA_GRACE_MS"] // 1000
@@ -89,6 +101,7 @@ def programs(layout, settings, cluster, stand_in=False):
     table = [
         # INT is Postgres' fast shutdown: it ends sessions, writes a checkpoint and is clean.
         Program("postgres", cluster.command(), stop_signal="INT", stop_seconds=30, orphan_signal="INT"),
+        *archive(layout, settings),
         Program("redis", ["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stop_seconds=15),
     ]
     for service in instances:

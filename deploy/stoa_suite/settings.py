@@ -141,6 +141,7 @@ TABLE = (
     Setting("STOA_TRACE_ONE_IN", "100", number(0, 999999999), "Of requests without a traceparent one in so many is traced; 0: none."),
     Setting("STOA_GRACE_MS", "5000", number(0, 600000), "How long a stopping service lets running calls finish."),
     Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
+    Setting("STOA_BACKUP_DIR", "none", file, "Folder that everything Postgres writes is archived in, for deploy/backup; none: no archive."),
     Setting("STOA_OUT", "build/release", folder, "Build output that is started (make's $(OUT))."),
     Setting("STOA_POSTGRES_BIN", "/usr/lib/postgresql/15/bin", folder, "Folder of Postgres' programs."),
 )

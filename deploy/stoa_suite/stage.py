@@ -19,11 +19,12 @@ ACCOUNT = "stoa"
 STATE = "/var/lib/stoa"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TOOLS = ("nginx", "redis-server", "supervisord", "setpriv")
-POSTGRES_TOOLS = ("initdb", "postgres", "psql", "pg_isready")
+POSTGRES_TOOLS = ("initdb", "postgres", "psql", "pg_isready", "pg_receivewal")
 # Programs that may be in the build, by their folder under services/.
 SERVICE_NAMES = ("auth", "posts", "chat")
 # What a running suite reads of the repository itself.
-SOURCES = ("gateway/nginx.conf.in", "web", "deploy/suite", "deploy/stoa_suite", "deploy/bootstrap.sql")
+SOURCES = ("gateway/nginx.conf.in", "web", "deploy/suite", "deploy/stoa_suite", "deploy/bootstrap.sql",
+           "deploy/backup")
 
 
 # Folders inside program/, numbered.
@@ -227,6 +228,23 @@ def make_own_folders(layout, who):
             os.chown(path, who.pw_uid, who.pw_gid)
 
 
+def make_backup_folder(settings, who):
+    """Where the archive goes: the account's alone."""
+    path = settings["STOA_BACKUP_DIR"]
+    if not path:
+        return
+    try:
+        os.makedirs(path, mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(path, who.pw_uid, who.pw_gid)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise SuiteError(f"STOA_BACKUP_DIR={path}: {error.strerror}; set it to a folder that can be made") from None
+    if os.stat(path).st_uid != who.pw_uid or not can_enter(who, path):
+        raise SuiteError(f"STOA_BACKUP_DIR={path}: is not {who.pw_name}'s, or out of its reach; give it to that account, or set another")
+
+
 def has_stopped(layout):
     """Whether nothing runs there; a suite that is stopping is given time."""
     end = time.monotonic() + 30
@@ -246,6 +264,7 @@ def stage(settings):
     lock = take_lock(layout, settings["STOA_RUN_DIR"])
     if lock is None or not has_stopped(layout):
         return layout, who, None
+    make_backup_folder(settings, who)
     try:
         copy_programs(settings, layout, who)
         make_own_folders(layout, who)
