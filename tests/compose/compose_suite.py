@@ -296,6 +296,19 @@ def test_rolling_restart(stack, account):
     assert stack.ask("GET", "/api/user", token=account["token"])[0] == 200
 
 
+def test_backups(stack, account):
+    """The profile: an archive, a base backup, and a cluster out of them beside the one that runs."""
+    backup = ("--profile", "backup")
+    stack.compose(*backup, "up", "--detach", "archive")
+    try:
+        assert "Made /var/lib/postgresql/data/backups/base/" in stack.compose(*backup, "run", "--rm", "archive", "base")
+        assert "No damage in 1 base backups" in stack.compose(*backup, "run", "--rm", "archive", "verify")
+        restored = "/var/lib/postgresql/data/restored"
+        assert f"Restored {restored}" in stack.compose(*backup, "run", "--rm", "archive", "restore", restored)
+    finally:
+        stack.compose(*backup, "rm", "--stop", "--force", "archive")
+
+
 @pytest.mark.parametrize("turn", range(2))
 def test_down_and_up_again(stack, account, turn):
     """Each spelling that is there takes its turn."""

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from stoa_suite_fixture import REPOSITORY
 
-CONSUMERS = ("postgres", "roles", "redis", "auth", "posts", "chat")
+CONSUMERS = ("postgres", "roles", "redis", "auth", "posts", "chat", "backup")
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def test_everybody_gets_their_own(make, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     made = contents(tmp_path)
     assert set(made) == {"postgres/password", "roles/roles.sql", "redis/password", "redis/redis.conf", "auth/database",
-                         "auth/redis", "posts/database", "chat/database", "chat/redis"}
+                         "auth/redis", "posts/database", "chat/database", "chat/redis", "backup/database"}
     # Their folder says who may read them; whatever account that is, it can.
     assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()} == {0o444}
     passwords = {made[name].strip() for name in made if name not in ("roles/roles.sql", "redis/redis.conf")}
-    assert len(passwords) == 5 and all(re.fullmatch(r"[A-Za-z0-9_-]{43}", each) for each in passwords)
+    assert len(passwords) == 6 and all(re.fullmatch(r"[A-Za-z0-9_-]{43}", each) for each in passwords)
     assert made["redis/redis.conf"] == f"requirepass {made['redis/password']}"
     assert made["auth/redis"] == made["chat/redis"] == made["redis/password"]
     roles = made["roles/roles.sql"]
-    assert not any(each in roles for each in passwords) and roles.count("SCRAM-SHA-256$") == 3
+    assert not any(each in roles for each in passwords) and roles.count("SCRAM-SHA-256$") == 4
     assert roles.startswith((REPOSITORY / "deploy/bootstrap.sql").read_text())
 
 
