@@ -552,6 +552,10 @@ static int migrate(struct service *service)
     int r = db_migrate(service->conninfo.p, definition->name, definition->migrations,
                        definition->n_migrations, &service->arena, &applied, &error);
 
+    if (r == -EEXIST) { /* rolled back: nothing is missing, and serving says the same */
+        log_warn("the database schema is newer than this binary", LOG_S("cause", error));
+        return EXIT_SUCCESS;
+    }
     if (r < 0) {
         log_error("cannot migrate", LOG_S("cause", error), LOG_C("error", strerror(-r)));
         return EXIT_FAILURE;
