@@ -639,6 +639,11 @@ database-doc: ## write the diagram and the tables of docs/database.md, from a Po
 	@deploy/install-packages run test
 	@tools/describe-database
 
+.PHONY: settings-doc
+settings-doc: ## write the table of settings of docs/operations.md, from the programs that read them
+	@$(MAKE) --no-print-directory build
+	@env STOA_OUT=$(abspath $(OUT)) tools/describe-settings
+
 format: ## lay out C and protobuf files as lint wants them
 	@deploy/install-packages build lint
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed

@@ -1,0 +1,62 @@
+"""What docs/ says of settings and of checks is so: the table of settings is what the programs read, and each check of
+the threat model exists."""
+import re
+
+import pytest
+from stoa_suite_fixture import REPOSITORY, output_folder
+from test_migrations import load_tool
+
+describe_settings = load_tool("describe-settings")
+THREATS = REPOSITORY / "docs/threat-model.md"
+CHECK = re.compile(r"`([a-z_0-9.]+\.(?:py|c|mjs))::([^`]+)`")
+# Where a setting may be read, and what looks like one there.
+SOURCES = ("deploy/*", "deploy/stoa_suite/*.py", "lib/*/*.c", "services/*/*.c", "gateway/*.c", "gateway/*.in")
+NAME = re.compile(r"\bSTOA_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
+# Beginnings of names, in patterns.
+NO_SETTINGS = {"STOA_AUTH", "STOA_CHAT"}
+
+
+def test_the_table_of_settings_is_current():
+    """`make settings-doc` writes it."""
+    _, written, _ = describe_settings.parts(describe_settings.DOCUMENT.read_text())
+    assert written == describe_settings.render(output_folder())
+
+
+def test_each_setting_that_is_read_is_in_the_table():
+    rows = describe_settings.collect(output_folder())
+    assert all(row.about for row in rows.values())
+    found = {}
+    for pattern in SOURCES:
+        for path in REPOSITORY.glob(pattern):
+            if path.is_file():
+                for name in NAME.findall(path.read_text(errors="replace")):
+                    found.setdefault(name.removesuffix("_FILE"), path.name)
+    assert len(found) > 90
+    missing = {name: place for name, place in found.items() if name not in rows and name not in NO_SETTINGS}
+    assert not missing, missing
+
+
+def checks():
+    return sorted(set(CHECK.findall(THREATS.read_text())))
+
+
+def definition(file, name):
+    """What a test of this name looks like in a file of this kind."""
+    name = re.escape(name)
+    if file.endswith(".py"):
+        return rf"(?m)^def {name}\("
+    return rf"(?m)^test\([\"`]{name}[\"`]," if file.endswith(".mjs") else rf"(?m)^(?:static void|int) {name}\((?:void \*\*state|const uint8_t)"
+
+
+@pytest.mark.parametrize("file, name", checks())
+def test_each_check_of_the_threat_model_exists(file, name):
+    (path,) = [path for path in (REPOSITORY / "tests").rglob(file) if "build" not in path.parts]
+    assert re.search(definition(file, name), path.read_text()), f"{path.name} has no {name}"
+
+
+def test_each_threat_has_a_check():
+    rows = [line for line in THREATS.read_text().splitlines() if line.startswith("| ") and line.count("|") == 4]
+    threats = [row for row in rows if not row.startswith("| threat |")]
+    assert len(threats) > 40
+    without = [row for row in threats if not CHECK.search(row.split("|")[3])]
+    assert not without, without
