@@ -10,7 +10,8 @@ describe_settings = load_tool("describe-settings")
 THREATS = REPOSITORY / "docs/threat-model.md"
 CHECK = re.compile(r"`([a-z_0-9.]+\.(?:py|c|mjs))::([^`]+)`")
 # Where a setting may be read, and what looks like one there.
-SOURCES = ("deploy/*", "deploy/stoa_suite/*.py", "lib/*/*.c", "services/*/*.c", "gateway/*.c", "gateway/*.in")
+SOURCES = ("deploy/*", "deploy/stoa_suite/*.py", "lib/*/*.c", "services/*/*.c", "gateway/*.c", "gateway/*.in",
+           "deploy/kubernetes/**/*.yaml")
 NAME = re.compile(r"\bSTOA_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
 # Beginnings of names, in patterns.
 NO_SETTINGS = {"STOA_AUTH", "STOA_CHAT"}
