@@ -6,6 +6,7 @@
 #include "service/service.h"
 
 struct redis_settings {
+    const char *name;   /* of the setting that has the address; NULL: STOA_REDIS */
     struct str address; /* empty: there is none */
     struct str username, password;
     int64_t timeout_ms;
@@ -36,6 +37,8 @@ struct redis_settings {
             "How long an answer of Redis may take, in milliseconds; then it counts as out of " \
             "reach."                                                                           \
     }
+
+const char *redis_settings_name(const struct redis_settings *settings);
 
 /* redis_open() with these settings, which are not empty, and more options. On error one line in
  * *ret_error (the service's). For start(). */

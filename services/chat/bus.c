@@ -22,11 +22,19 @@ struct bus {
     struct service *service;
     struct bus_options options;
     void *user;
-    struct redis *out, *in;
+    struct redis *out[BUS_MAX_SERVERS], *in[BUS_MAX_SERVERS];
+    size_t n; /* servers */
     uint8_t sender[SENDER_BYTES];
-    pthread_mutex_t lock; /* guards prefix */
+    pthread_mutex_t lock; /* guards what follows */
     char prefix[MAX_PREFIX];
+    size_t n_ready; /* servers that can be told something */
 };
+
+/* Which server has a room's channel. */
+static size_t server_of(const struct bus *bus, int64_t room)
+{
+    return (uint64_t)room % bus->n;
+}
 
 /* ---- names ---- */
 
@@ -126,11 +134,13 @@ static void on_heard(void *user, bool ready)
 void bus_follow(struct bus *bus, int64_t room, bool follow)
 {
     char name[MAX_NAME];
+    struct redis *in;
     int r;
 
     if (!bus || !channel_name(bus, room, name))
         return;
-    r = follow ? redis_subscribe(bus->in, str_of(name)) : redis_unsubscribe(bus->in, str_of(name));
+    in = bus->in[server_of(bus, room)];
+    r = follow ? redis_subscribe(in, str_of(name)) : redis_unsubscribe(in, str_of(name));
     if (r < 0)
         log_error("no memory for a channel of the bus", LOG_I("room", room));
 }
@@ -151,8 +161,8 @@ static void on_published(void *user, const struct redis_result *result)
     free(publication);
 }
 
-static int publish(struct bus *bus, struct publication *publication, const char *name,
-                   enum bus_kind kind, int64_t seq, struct str bytes)
+static int publish(struct bus *bus, struct redis *out, struct publication *publication,
+                   const char *name, enum bus_kind kind, int64_t seq, struct str bytes)
 {
     size_t n = HEAD_BYTES + bytes.n;
     char *message = arena_alloc(&publication->arena, n);
@@ -167,7 +177,7 @@ static int publish(struct bus *bus, struct publication *publication, const char 
     memcpy(message + SENDER_BYTES + 1, &number, sizeof(number));
     if (bytes.n > 0)
         memcpy(message + HEAD_BYTES, bytes.p, bytes.n);
-    command = redis_command(bus->out, &publication->arena, words, ARRAY_SIZE(words));
+    command = redis_command(out, &publication->arena, words, ARRAY_SIZE(words));
     return command ? redis_submit(command, on_published, publication) : -ENOMEM;
 }
 
@@ -175,15 +185,16 @@ static int publish(struct bus *bus, struct publication *publication, const char 
 void bus_publish(struct bus *bus, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes)
 {
     struct publication *publication;
+    struct redis *out = bus ? bus->out[server_of(bus, room)] : NULL;
     char name[MAX_NAME];
 
-    if (!bus || !redis_ready(bus->out) || !channel_name(bus, room, name))
+    if (!bus || !redis_ready(out) || !channel_name(bus, room, name))
         return;
     publication = calloc(1, sizeof(*publication));
     if (!publication)
         return;
     arena_init(&publication->arena, 0);
-    if (publish(bus, publication, name, kind, seq, bytes) < 0) {
+    if (publish(bus, out, publication, name, kind, seq, bytes) < 0) {
         arena_free(&publication->arena);
         free(publication);
     }
@@ -195,17 +206,68 @@ static void on_ready(void *user, bool ready)
 {
     struct bus *bus = user;
 
-    rpc_server_set_part(service_rpc(bus->service), HEALTH, ready);
+    pthread_mutex_lock(&bus->lock);
+    bus->n_ready += ready ? 1 : -1;
+    rpc_server_set_part(service_rpc(bus->service), HEALTH, bus->n_ready == bus->n);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+static int open_server(struct bus *bus, struct redis_settings settings, size_t i,
+                       struct str *ret_error)
+{
+    int r = service_open_redis(
+        bus->service, &settings,
+        (struct redis_options){.max_queue = QUEUE, .on_ready = on_ready, .on_ready_user = bus},
+        &bus->out[i], ret_error);
+
+    if (r == 0)
+        r = service_open_redis(bus->service, &settings,
+                               (struct redis_options){.on_ready = on_heard,
+                                                      .on_ready_user = bus,
+                                                      .on_message = on_message,
+                                                      .on_message_user = bus},
+                               &bus->in[i], ret_error);
+    return r;
+}
+
+/* Cuts the list into addresses. -EINVAL: too many. */
+static int split(struct service *service, struct str list, struct str ret[BUS_MAX_SERVERS],
+                 size_t *ret_n)
+{
+    size_t n = 0;
+
+    for (;; n++) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t length = comma ? (size_t)(comma - list.p) : list.n;
+
+        if (n == BUS_MAX_SERVERS)
+            return -EINVAL;
+        ret[n] = arena_copy(service_arena(service), (struct str){list.p, length});
+        if (!ret[n].p)
+            return -ENOMEM;
+        if (!comma)
+            break;
+        list = str_skip(list, length + 1);
+    }
+    *ret_n = n + 1;
+    return 0;
 }
 
 int bus_new(struct service *service, const struct redis_settings *settings,
             const struct bus_options *options, void *user, struct bus **ret, struct str *ret_error)
 {
     struct bus *bus = calloc(1, sizeof(*bus));
-    int r = bus ? 0 : -ENOMEM;
+    struct redis_settings server = *settings;
+    struct str addresses[BUS_MAX_SERVERS];
+    int r = bus ? split(service, settings->address, addresses, &bus->n) : -ENOMEM;
 
-    if (r < 0)
+    if (r == -EINVAL)
+        *ret_error = arena_printf(service_arena(service), "%s: set %d servers at most",
+                                  redis_settings_name(settings), BUS_MAX_SERVERS);
+    if (r < 0) {
+        free(bus);
         return r;
+    }
     bus->service = service;
     bus->options = *options;
     bus->user = user;
@@ -213,18 +275,10 @@ int bus_new(struct service *service, const struct redis_settings *settings,
     rpc_server_set_part(service_rpc(service), HEALTH, false);
     if (getrandom(bus->sender, sizeof(bus->sender), 0) != sizeof(bus->sender))
         r = -EIO;
-    if (r == 0)
-        r = service_open_redis(
-            service, settings,
-            (struct redis_options){.max_queue = QUEUE, .on_ready = on_ready, .on_ready_user = bus},
-            &bus->out, ret_error);
-    if (r == 0)
-        r = service_open_redis(service, settings,
-                               (struct redis_options){.on_ready = on_heard,
-                                                      .on_ready_user = bus,
-                                                      .on_message = on_message,
-                                                      .on_message_user = bus},
-                               &bus->in, ret_error);
+    for (size_t i = 0; r == 0 && i < bus->n; i++) {
+        server.address = addresses[i];
+        r = open_server(bus, server, i, ret_error);
+    }
     if (r < 0) {
         bus_free(bus);
         return r;
@@ -237,8 +291,10 @@ void bus_free(struct bus *bus)
 {
     if (!bus)
         return;
-    redis_close(bus->in);
-    redis_close(bus->out);
+    for (size_t i = 0; i < bus->n; i++) {
+        redis_close(bus->in[i]);
+        redis_close(bus->out[i]);
+    }
     pthread_mutex_destroy(&bus->lock);
     free(bus);
 }

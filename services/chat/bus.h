@@ -1,6 +1,9 @@
 /* The bus between the instances of chat: Redis pub/sub, one channel a room. It may lose anything;
  * it tells nothing that has not committed.
  *
+ * Over several Redis servers each has the channels of its part of the rooms, by a room's number;
+ * the others know nothing of that, and one that is gone takes only its own rooms' news along.
+ *
  * Channels carry the identity of the database in their names: what comes from an instance of
  * another one is not for us. */
 #ifndef STOA_CHAT_BUS_H
@@ -11,6 +14,7 @@
 struct bus;
 
 #define BUS_KEY_SIZE 160
+#define BUS_MAX_SERVERS 16
 
 enum bus_kind {
     BUS_MESSAGE = 'M',  /* a message's event, encoded, with its seq */
@@ -21,13 +25,16 @@ enum bus_kind {
 };
 
 struct bus_options {
-    /* From another instance. On the subscriber's engine thread; bytes live during the call. */
+    /* From another instance. On the engine thread of the room's subscriber; bytes live during the
+     * call. */
     void (*on_news)(void *user, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes);
-    /* All rooms that are followed are heard from now on: before, something may have been missed. */
+    /* All rooms of a server that are followed are heard from now on: before, something may have
+     * been missed. On its subscriber's engine thread. */
     void (*on_heard)(void *user);
 };
 
-/* Settings with an address. -EINVAL, -ENOMEM, -EAGAIN, with one line in *ret_error. */
+/* settings->address: one server, or up to BUS_MAX_SERVERS parted by commas, in the order that all
+ * instances have. -EINVAL, -ENOMEM, -EAGAIN, with one line in *ret_error. */
 int bus_new(struct service *service, const struct redis_settings *settings,
             const struct bus_options *options, void *user, struct bus **ret,
             struct str *ret_error) MUST_CHECK;

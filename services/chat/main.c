@@ -17,6 +17,7 @@ struct chat_config {
     int64_t purge_interval_s;
     struct live_settings live;
     struct redis_settings redis;
+    struct str rooms_redis; /* empty: the same */
     struct retention_settings retention;
     struct limit_settings limits;
     struct presence_settings presence;
@@ -62,6 +63,10 @@ static const struct config_setting settings[] = {
     REDIS_SETTINGS(REDIS, "Where instances tell each other what has happened, and count together: "
                           "unix:/path or host:port; empty: each asks Postgres once a second, and "
                           "counts by itself."),
+    {"STOA_CHAT_ROOMS_REDIS", CONFIG_STRING, offsetof(struct chat_config, rooms_redis), "", 0, 0,
+     false,
+     "Several Redis for what instances tell each other of rooms, comma separated, in one order "
+     "everywhere: each has a part of the rooms. Empty: STOA_REDIS has all."},
     {"STOA_CHAT_RETENTION_DAYS", CONFIG_INT, RETENTION(days), "0", 0, 36500, false,
      "For how many days every room keeps what happens there, at most; its owner may say less. 0: "
      "for ever."},
@@ -111,6 +116,23 @@ static const struct purge_step purge_steps[] = {
     {.statement = SWEEP_ROOM, .batch = 1, .bind = bind_sweep},
 };
 
+/* The hub, with its bus on servers of its own where there are some. */
+static int new_hub(struct service *service, const struct chat_config *config, struct hub **ret,
+                   struct str *ret_error)
+{
+    struct redis_settings redis = config->redis;
+
+    if (config->rooms_redis.n > 0) {
+        if (redis.address.n == 0) {
+            *ret_error = STR("STOA_CHAT_ROOMS_REDIS: set STOA_REDIS as well, which has the rest");
+            return -EINVAL;
+        }
+        redis.name = "STOA_CHAT_ROOMS_REDIS";
+        redis.address = config->rooms_redis;
+    }
+    return hub_new(service, &config->live, &redis, ret, ret_error);
+}
+
 static int start(struct service *service, struct str *ret_error)
 {
     const struct rpc_handler handlers[] = {
@@ -149,7 +171,7 @@ static int start(struct service *service, struct str *ret_error)
     if (r == 0)
         r = sends_new(&chat->sends);
     if (r == 0)
-        r = hub_new(service, &config->live, &config->redis, &chat->hub, ret_error);
+        r = new_hub(service, config, &chat->hub, ret_error);
     if (r == 0)
         r = limits_new(service, &config->limits, &chat->limits, ret_error);
     if (r == 0 && config->redis.address.n > 0)
