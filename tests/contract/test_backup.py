@@ -211,6 +211,11 @@ def test_a_moment_that_cannot_be_restored(story, target, to, words):
     assert not list(target.iterdir())
 
 
+def test_what_is_whole_is_found_whole(story):
+    status, said, error = deploy(story, "backup", "verify")
+    assert status == 0 and "No damage in 1 base backups" in said, error
+
+
 def flip(path, offset):
     """Changes one byte; the same again changes it back."""
     with open(path, "r+b") as file:
@@ -238,13 +243,15 @@ def damages(story):
     """name: (a context in which the backups are damaged, what is said of it)"""
     base = pathlib.Path(story.base)
     first, second = sorted(path for path in (story.backups / "wal").iterdir() if len(path.name) == 24)[:2]
-    # A place that certainly holds a record: the one at the moment.
-    offset = int(story.place.split("/")[1], 16) % (1 << 24)
+    # A place that certainly holds a record: the last one before the moment, and not what fills it up to 8 bytes.
+    high, low = (int(part, 16) for part in story.place.split("/"))
+    at_the_moment = story.backups / "wal" / f"00000001{high:08X}{low >> 24:08X}"
+    offset = low % (1 << 24) - 16
     table = max(base.glob("base/*/*"), key=lambda path: path.stat().st_size)
     return {
         "a segment in the middle is missing": (moved_away(second), f"{second.name} is missing"),
         "the first segment is missing": (moved_away(first), f"{first.name} is missing"),
-        "a byte of WAL is another": (flipped(second, offset - 5), f"{second.name} is damaged at byte"),
+        "a byte of WAL is another": (flipped(at_the_moment, offset), f"{at_the_moment.name} is damaged at byte"),
         "a byte of a table is another": (flipped(table, 5000), table.name),
         "a file of the base backup is missing": (moved_away(base / "global/pg_control"), "global/pg_control"),
         "a byte of the manifest is another": (flipped(base / "backup_manifest", 200), "manifest"),
@@ -256,7 +263,6 @@ def damages(story):
     "a byte of a table is another", "a file of the base backup is missing", "a byte of the manifest is another"))
 def test_damage_is_found_and_told(story, target, name):
     damage, words = damages(story)[name]
-    assert deploy(story, "backup", "verify")[0] == 0
     with damage:
         for program, arguments in (("backup", ["verify"]), ("restore", [target / "15"])):
             status, said, error = deploy(story, program, *arguments)
@@ -305,3 +311,44 @@ def test_as_many_as_wanted_are_kept_and_the_wal_that_they_need(story):
     status, said, error = deploy(story, "backup", "verify")
     assert status == 0 and "No damage in 1 base backups" in said, error
     assert base.name in deploy(story, "backup", "list")[1]
+
+
+def test_a_gap_is_told_and_a_new_folder_begins_anew(story):
+    """The archive was away for longer than Postgres keeps WAL for it."""
+    supervise = ["supervisorctl", "-c", story.suite.run_dir / "etc/supervisord.conf"]
+    with contextlib.closing(psycopg2.connect(**story.suite.database())) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        story.suite.supervise("stop", "archive")
+        cursor.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        cursor.execute("SELECT pg_reload_conf()")
+
+        def is_lost():
+            cursor.execute("CREATE TABLE IF NOT EXISTS public.filler (x int); INSERT INTO public.filler VALUES (1)")
+            cursor.execute("SELECT pg_switch_wal()")
+            cursor.execute("CHECKPOINT")
+            cursor.execute("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'stoa_archive'")
+            return cursor.fetchone() == ("lost",)
+
+        wait_until(is_lost, "the slot is lost", 60)
+        subprocess.run([*supervise, "start", "archive"], capture_output=True, timeout=60)
+        wait_until(lambda: "Postgres has dropped WAL that is not in" in story.suite.log("archive"), "the log says so")
+        story.suite.supervise("stop", "archive")
+        cursor.execute("DROP TABLE public.filler")
+        cursor.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        cursor.execute("SELECT pg_reload_conf()")
+
+        other = story.backups.with_name("backups-2")
+        other.mkdir(0o700)
+        if os.geteuid() == 0:
+            os.chown(other, suite_account().pw_uid, suite_account().pw_gid)
+        environment = {**story.suite.environment(), "STOA_BACKUP_DIR": str(other)}
+        with open(story.backups.with_name("archive-2.log"), "wb") as log:
+            archive = subprocess.Popen([REPOSITORY / "deploy/backup", "archive"], env=environment, stdout=log, stderr=log)
+        try:
+            status, said, error = deploy(story, "backup", "base", STOA_BACKUP_DIR=other)
+            assert status == 0, error + story.backups.with_name("archive-2.log").read_text()
+        finally:
+            archive.send_signal(2)
+            archive.wait(60)
+    status, said, error = deploy(story, "backup", "verify", STOA_BACKUP_DIR=other)
+    assert status == 0 and "No damage in 1 base backups" in said, error
