@@ -52,10 +52,11 @@ ngx_int_t grpc_json_push_conditions(ngx_http_request_t *r, struct grpc_json_ctx 
 /* ---- the answer ---- */
 
 /* By metadata, which is about this very answer, or else by the message's field. */
-static ngx_int_t find_tag(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str message)
+static ngx_int_t find_tag(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str message,
+                          struct str value)
 {
     struct arena *arena = grpc_json_scratch();
-    struct str value = grpc_json_upstream_header(r, STR("etag")), tag;
+    struct str tag;
 
     if (!value.p)
         value = schema_entity_tag(ctx->match.method, message);
@@ -109,12 +110,12 @@ static ngx_int_t answer_not_modified(ngx_http_request_t *r, struct grpc_json_ctx
 }
 
 ngx_int_t grpc_json_apply_conditions(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
-                                     struct str message)
+                                     struct str message, struct str etag)
 {
     struct grpc_json_wishes *wishes = &ctx->wishes;
     struct str cache_control = ctx->match.method->cache_control;
 
-    if (find_tag(r, ctx, message) != NGX_OK)
+    if (find_tag(r, ctx, message, etag) != NGX_OK)
         return NGX_ERROR;
     ctx->answer.cache_control.data = (u_char *)(uintptr_t)cache_control.p;
     ctx->answer.cache_control.len = cache_control.n;

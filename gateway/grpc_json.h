@@ -58,6 +58,7 @@ struct grpc_json_main_conf {
 
 struct grpc_json_conf {
     ngx_flag_t enabled;                   /* grpc_json */
+    struct grpc_json_target pass;         /* grpc_json_pass: unary calls */
     ngx_flag_t problems;                  /* grpc_json_problems */
     ngx_flag_t refuse_unknown;            /* grpc_json_refuse_unknown */
     ngx_uint_t print;                     /* grpc_json_print */
@@ -154,6 +155,7 @@ struct grpc_json_ctx {
     void *input_filter_ctx;
     void (*finalize_request)(ngx_http_request_t *r, ngx_int_t rc);
     ngx_http_upstream_t *upstream;
+    ngx_http_upstream_srv_conf_t *called; /* of a unary call; NULL: there was none */
     ngx_msec_t timeout; /* for the whole call; 0: none */
     ngx_event_t deadline;
     bool upstream_broken;  /* a frame that ngx_http_grpc_module refused */
@@ -249,9 +251,21 @@ ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx 
 ngx_int_t grpc_json_headers_minimal(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* The client's own headers again. */
 void grpc_json_headers_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* Upstream's metadata that the configuration lets through, initial and trailing. NGX_OK, NGX_ERROR,
- * or NGX_DECLINED when it is more than the configuration allows. */
-ngx_int_t grpc_json_metadata(ngx_http_request_t *r, ngx_array_t **ret);
+/* Keeps a copy of a line of the service's metadata when the configuration lets it through. list: of
+ * ngx_table_elt_t. NGX_OK or NGX_ERROR. */
+ngx_int_t grpc_json_keep_metadata(ngx_http_request_t *r, ngx_list_t *list, struct str name,
+                                  struct str value);
+/* What the configuration lets through of the service's metadata, as headers of the answer. trailers:
+ * NULL: there are no others. NGX_OK, NGX_ERROR, or NGX_DECLINED when it is more than the
+ * configuration allows. */
+ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *headers,
+                             const ngx_list_t *trailers, ngx_array_t **ret);
+
+/* ---- call.c ---- */
+
+/* Makes the request's unary call. frame: the message behind its prefix. Returns as a phase handler:
+ * NGX_DONE, or a status of which ctx->answer is the problem. */
+ngx_int_t grpc_json_call(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str frame);
 
 /* ---- upstream.c ---- */
 

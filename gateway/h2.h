@@ -1,8 +1,8 @@
 /* gRPC streams on a connection that many share: HTTP/2 by libnghttp2, inside an nginx worker.
  *
- * ngx_http_grpc_module opens a connection for each call in flight. That is right for unary calls
- * and wrong for streams that live for hours: these share one connection for each worker and peer
- * of an upstream. Long-lived streams only; unary calls stay with grpc_pass.
+ * ngx_http_grpc_module opens a connection for each call in flight. Here all calls and streams of a
+ * worker share one for each peer of an upstream: what many of them have to say at a time is written
+ * together, and what comes for them is read together.
  *
  * Everything runs on the worker's event loop. No callback is called from inside a function of this
  * header, except where it says so: callbacks come from the event loop, so a user may call anything
@@ -23,11 +23,23 @@ struct grpc_h2_stream;
 struct grpc_h2_end {
     int status;         /* gRPC code; trouble with the connection is 14 (UNAVAILABLE) */
     bool from_upstream; /* the service said so; false: the connection was refused, lost or broken */
+    bool by_status;     /* from_upstream, and by a grpc-status */
+    int http_status;    /* of the answer; 0: there was none */
     struct str message; /* percent-decoded grpc-message; valid during the callback */
     struct str details; /* decoded grpc-status-details-bin; the same */
 };
 
+struct grpc_h2_server;
+
 struct grpc_h2_callbacks {
+    /* A server has been chosen, by turns or because the one before has failed. Also comes while
+     * grpc_h2_open() or grpc_h2_call() runs; nothing of this header may be called from it. May be
+     * NULL. */
+    void (*chosen)(void *data, const struct grpc_h2_server *server);
+    /* A line of the service's metadata, initial or trailing, gRPC's own among them. The bytes are
+     * valid during the callback, and nothing of this header may be called from it. Return false
+     * without memory: that ends the stream. May be NULL. */
+    bool (*metadata)(void *data, struct str name, struct str value, bool trailing);
     /* The service's initial metadata has come (once, before any message; may be missing when the
      * stream ends at once). */
     void (*opened)(void *data);
@@ -55,6 +67,31 @@ struct grpc_h2_header {
 struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, struct str path,
                                     const struct grpc_h2_header *headers, size_t n,
                                     ngx_msec_t timeout_ms, size_t max_message,
+                                    const struct grpc_h2_callbacks *callbacks, void *data,
+                                    ngx_log_t *log);
+
+/* A unary call. */
+struct grpc_h2_call {
+    ngx_http_upstream_srv_conf_t *upstream;
+    struct str path;
+    const struct grpc_h2_header *headers;
+    size_t n;
+    struct str frame; /* the message behind its prefix (rpc_prefix_write()); copied */
+    ngx_msec_t timeout;
+    size_t max_message;
+    bool idempotent; /* may be sent again when a connection is lost under it */
+};
+
+/* As grpc_h2_open(), with the one message and the half close. What differs:
+ *
+ * - Until the service's header has come the call is kept, and it goes elsewhere when the service
+ *   cannot have begun with it: refused, behind GOAWAY, or none of it was written. An idempotent one
+ *   does so as well when the connection is lost.
+ * - A server that has just failed to be reached is asked again at once when it is the only one.
+ * - A server under which a call is lost or runs out of time has failed (max_fails), and a
+ *   connection on which nothing was heard meanwhile gets no new calls.
+ * - It keeps the worker from exiting. */
+struct grpc_h2_stream *grpc_h2_call(const struct grpc_h2_call *call,
                                     const struct grpc_h2_callbacks *callbacks, void *data,
                                     ngx_log_t *log);
 

@@ -46,13 +46,23 @@ static struct grpc_h2_stream *pop(ngx_queue_t *queue)
     return s;
 }
 
-static void lose_streams(struct h2_connection *conn, const char *reason)
+/* Whether nothing of a stream has been written: it was submitted after the last bytes were made, or
+ * for those that have not begun to go. */
+static bool unsent(const struct h2_connection *conn, const struct grpc_h2_stream *s)
+{
+    return s->turn == conn->turn ||
+           (s->turn + 1 == conn->turn && conn->out.n > 0 && conn->out_at == 0);
+}
+
+static void lose_streams(struct h2_connection *conn)
 {
     ngx_queue_t waiting;
     struct grpc_h2_stream *s;
 
-    while (!ngx_queue_empty(&conn->open))
-        h2_stream_lost(pop(&conn->open), reason);
+    while (!ngx_queue_empty(&conn->open)) {
+        s = pop(&conn->open);
+        h2_stream_lost(s, unsent(conn, s));
+    }
     take_waiting(conn, &waiting);
     while (!ngx_queue_empty(&waiting)) {
         s = pop(&waiting);
@@ -85,7 +95,7 @@ void h2_connection_close(struct h2_connection *conn, const char *reason)
     close_socket(conn);
     nghttp2_session_del(conn->session);
     conn->session = NULL;
-    lose_streams(conn, reason);
+    lose_streams(conn);
     buf_free(&conn->out);
     ngx_free(conn);
 }
@@ -98,6 +108,7 @@ static ngx_int_t gather(struct h2_connection *conn)
     const uint8_t *p;
     ssize_t n;
 
+    conn->turn++;
     while (conn->out.n < WRITE_SIZE) {
         n = nghttp2_session_mem_send(conn->session, &p);
         if (n < 0)
@@ -202,7 +213,8 @@ static void progress(struct h2_connection *conn)
 {
     const char *reason;
 
-    if (conn->state == H2_OPEN && (conn->goaway || ngx_exiting))
+    /* A worker that exits still has requests: what they need is one connection, not one each. */
+    if (conn->state == H2_OPEN && (conn->goaway || (ngx_exiting && !busy(conn))))
         conn->state = H2_DRAINING;
     if (write_all(conn) == NGX_ERROR)
         reason = "writing failed";
@@ -325,6 +337,10 @@ static void read_some(struct h2_connection *conn)
         if (n == NGX_AGAIN)
             break;
         reason = n > 0 ? take(conn, (size_t)n) : "it has closed the connection";
+        if (n > 0 && !event->ready) {
+            n = NGX_AGAIN;
+            break;
+        }
     }
     if (!reason && n != NGX_AGAIN) {
         ngx_post_event(event, &ngx_posted_next_events);
@@ -448,6 +464,14 @@ void h2_connection_attach(struct h2_connection *conn, struct grpc_h2_stream *s)
     } else {
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
     }
+}
+
+void h2_connection_doubt(struct h2_connection *conn, ngx_msec_t sent_at)
+{
+    if ((ngx_msec_int_t)(conn->heard_at - sent_at) > 0 || conn->state < H2_OPEN)
+        return;
+    conn->goaway = true;
+    h2_connection_touch(conn);
 }
 
 void grpc_h2_configure(const struct grpc_h2_settings *settings)

@@ -73,6 +73,7 @@ struct h2_connection {
     ngx_event_t flush;   /* posted */
     struct buf out;      /* bytes that the socket has not yet taken */
     size_t out_at;
+    ngx_uint_t turn; /* how often `out` was filled */
 };
 
 /* NULL: refused at once, or without memory. */
@@ -83,6 +84,9 @@ void h2_connection_attach(struct h2_connection *conn, struct grpc_h2_stream *s);
 bool h2_connection_has_room(struct h2_connection *conn);
 /* Something is to be written, or a stream has gone: look at it from the event loop. */
 void h2_connection_touch(struct h2_connection *conn);
+/* A call ran out of time that was sent at that time (ms): when nothing was heard since, new calls get
+ * another connection. The peer may be gone without a word, and a ping is for later. */
+void h2_connection_doubt(struct h2_connection *conn, ngx_msec_t sent_at);
 /* Its streams are told, or moved if that is safe. reason: for them and for the log. */
 void h2_connection_close(struct h2_connection *conn, const char *reason);
 
@@ -109,6 +113,7 @@ struct grpc_h2_stream {
     struct h2_connection *conn;
     int32_t id; /* 0: not submitted */
 
+    ngx_http_upstream_srv_conf_t *upstream;
     struct h2_peer *peer;
     ngx_http_upstream_rr_peer_t *wanted; /* the only server that will do; NULL: any */
     ngx_http_upstream_rr_peer_data_t choice;
@@ -122,14 +127,19 @@ struct grpc_h2_stream {
 
     struct rpc_reader reader;
     size_t unconsumed; /* bytes that flow control does not yet know as read */
-    struct buf out;    /* framed messages */
+    struct buf out;    /* framed messages; of a call it stays until the service has answered */
     size_t out_at;
+    ngx_uint_t turn;    /* of the connection, when it was submitted */
+    ngx_msec_t sent_at; /* when it was submitted */
 
     struct rpc_result result;
     int code;           /* the end, when `finished` */
     const char *reason; /* instead of the service's message */
     bool from_upstream;
 
+    bool call;       /* unary: see grpc_h2_call() */
+    bool idempotent; /* a call that may be sent again */
+    bool failed;     /* its peer has */
     bool is_ready;   /* in the queue of ready streams */
     bool delivering; /* in a callback: freed when it returns */
     bool cancelled;
@@ -139,7 +149,7 @@ struct grpc_h2_stream {
     bool blocked;                           /* the user waits for `writable` */
     bool half_closed;                       /* by the user */
     bool sent;                              /* bytes of a message have gone out */
-    bool refused;                           /* the service has not seen it: may be sent again */
+    bool again;                             /* has to be sent again, elsewhere */
     bool finished;
 };
 
@@ -148,6 +158,7 @@ ngx_uint_t h2_streams_count(void);
 void h2_post_delivery(void);
 
 /* From nghttp2's callbacks; none of them tells the user at once. */
+void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str value);
 void h2_stream_headers(struct grpc_h2_stream *s, bool last);
 void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n);
 void h2_stream_finish(struct grpc_h2_stream *s); /* END_STREAM */
@@ -156,8 +167,8 @@ void h2_stream_closed(struct grpc_h2_stream *s, uint32_t error);
 size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret_end);
 /* Its connection takes no more streams. */
 void h2_stream_going(struct grpc_h2_stream *s);
-/* Its connection has gone. */
-void h2_stream_lost(struct grpc_h2_stream *s, const char *reason);
+/* Its connection has gone. unsent: nothing of it was written. */
+void h2_stream_lost(struct grpc_h2_stream *s, bool unsent);
 /* Ends it with a reason of our own; resets it when it is open. */
 void h2_stream_fail(struct grpc_h2_stream *s, int code, const char *reason);
 

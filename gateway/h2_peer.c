@@ -1,6 +1,6 @@
 /* Which server of an upstream a stream goes to, and on which connection.
  *
- * The choice is nginx's own weighted round robin, with its weights, backup servers and
+ * The choice is nginx's own weighted round robin, with its weights, backup servers, max_fails and
  * fail_timeout, on the same counters that grpc_pass uses: a server that fails there is avoided here
  * and the other way round. Balancers that choose by a request (hash, ip_hash) have none to look at
  * here, since a stream may outlive its request. */
@@ -77,11 +77,14 @@ static struct h2_connection *find_connection(struct h2_peer *peer)
     return coming;
 }
 
-static struct h2_connection *get_connection(struct h2_peer *peer)
+/* A stream is opened again and again by those who hold it: they wait. Somebody waits for a call,
+ * and asks once. */
+static struct h2_connection *get_connection(const struct grpc_h2_stream *s)
 {
+    struct h2_peer *peer = s->peer;
     struct h2_connection *conn = find_connection(peer);
 
-    if (conn || too_early(peer))
+    if (conn || (too_early(peer) && !s->call))
         return conn;
     if (peer->n_connections >= CONNECTIONS_MAX) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0, "gRPC server %V: %d connections are full",
@@ -145,6 +148,14 @@ ngx_int_t grpc_h2_choose(ngx_http_upstream_srv_conf_t *upstream,
     return rc;
 }
 
+static void tell_choice(struct grpc_h2_stream *s)
+{
+    const struct grpc_h2_server server = {s->upstream, s->peer->address};
+
+    if (s->callbacks->chosen)
+        s->callbacks->chosen(s->data, &server);
+}
+
 static struct h2_peer *choose(struct grpc_h2_stream *s)
 {
     ngx_peer_connection_t pc = {.tries = s->tries, .log = ngx_cycle->log};
@@ -156,7 +167,9 @@ static struct h2_peer *choose(struct grpc_h2_stream *s)
     if (ngx_http_upstream_get_round_robin_peer(&pc, &s->choice) != NGX_OK)
         return NULL;
     s->peer = find_peer(s->choice.current);
-    if (!s->peer)
+    if (s->peer)
+        tell_choice(s);
+    else
         ngx_http_upstream_free_round_robin_peer(&pc, &s->choice, 0);
     return s->peer;
 }
@@ -176,7 +189,7 @@ void h2_peer_release(struct grpc_h2_stream *s, ngx_uint_t state)
 void h2_dispatch(struct grpc_h2_stream *s)
 {
     while (s->tries > 0 && choose(s)) {
-        struct h2_connection *conn = get_connection(s->peer);
+        struct h2_connection *conn = get_connection(s);
 
         s->tries--;
         if (conn) {
@@ -190,7 +203,7 @@ void h2_dispatch(struct grpc_h2_stream *s)
 
 void h2_dispatch_again(struct grpc_h2_stream *s)
 {
-    struct h2_connection *conn = get_connection(s->peer);
+    struct h2_connection *conn = get_connection(s);
 
     if (conn)
         h2_connection_attach(conn, s);

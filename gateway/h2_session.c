@@ -31,6 +31,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         h2_stream_fail(s, RPC_INTERNAL, "the service's headers are broken");
     else if (rc)
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the service's headers are too large");
+    else
+        h2_stream_header(s, (struct str){(const char *)name, name_size},
+                         (struct str){(const char *)value, value_size});
     return 0;
 }
 
@@ -140,6 +143,8 @@ ngx_int_t h2_session_submit(struct h2_connection *conn, struct grpc_h2_stream *s
     if (id < 0)
         return NGX_ERROR;
     s->id = id;
+    s->turn = conn->turn;
+    s->sent_at = ngx_current_msec;
     conn->n_open++;
     return NGX_OK;
 }

@@ -10,6 +10,7 @@
 #define KEPT 4096          /* a larger queue is given back when it is empty */
 /* ms that the service's own DEADLINE_EXCEEDED has time to arrive. */
 #define DEADLINE_GRACE 500
+#define TIMEOUT_MAX 86400000 /* ms of a call without a time limit: nothing lasts for ever */
 
 static ngx_queue_t all = {&all, &all};
 static ngx_queue_t ready = {&ready, &ready};
@@ -26,7 +27,7 @@ static void free_stream(struct grpc_h2_stream *s)
     }
     if (s->deadline.timer_set)
         ngx_del_timer(&s->deadline);
-    h2_peer_release(s, 0);
+    h2_peer_release(s, s->failed ? NGX_PEER_FAILED : 0);
     ngx_queue_remove(&s->all);
     count--;
     rpc_reader_free(&s->reader);
@@ -64,16 +65,22 @@ static void deliver_messages(struct grpc_h2_stream *s)
 
 static void tell_end(struct grpc_h2_stream *s)
 {
-    struct grpc_h2_end end = {s->code, s->from_upstream, STR_NULL, STR_NULL};
+    struct grpc_h2_end end = {
+        .status = s->code,
+        .from_upstream = s->from_upstream,
+        .by_status = s->from_upstream && !s->reason,
+        .http_status = s->result.http_status,
+    };
     struct arena arena;
 
     arena_init(&arena, 0);
     if (s->reason) {
         end.message = str_of(s->reason);
     } else {
-        end.message = rpc_percent_decode(&arena, s->result.message);
         /* Damaged ones, and those that there is no memory for, are left out: the code stands. */
-        if (rpc_base64_decode(&arena, s->result.details, &end.details))
+        if (s->result.message.n)
+            end.message = rpc_percent_decode(&arena, s->result.message);
+        if (s->result.details.n && rpc_base64_decode(&arena, s->result.details, &end.details))
             end.details = STR_NULL;
     }
     s->callbacks->ended(s->data, &end);
@@ -97,9 +104,9 @@ static bool at_end(struct grpc_h2_stream *s)
 static void deliver(struct grpc_h2_stream *s)
 {
     s->delivering = true;
-    if (s->refused) {
-        s->refused = false;
-        h2_peer_release(s, 0);
+    if (s->again && !s->finished) {
+        h2_peer_release(s, s->failed ? NGX_PEER_FAILED : 0);
+        s->again = s->failed = false;
         h2_dispatch(s);
     }
     if (s->open_due && !s->cancelled) {
@@ -214,6 +221,15 @@ void h2_stream_finish(struct grpc_h2_stream *s)
     finish(s, code, true, s->result.code >= 0 ? NULL : "the service ended without a status");
 }
 
+void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str value)
+{
+    /* Before the status, and with one of 1xx, it is not about the answer. */
+    if (s->finished || s->result.http_status == 0 || !s->callbacks->metadata)
+        return;
+    if (!s->callbacks->metadata(s->data, name, value, s->headers_came))
+        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
 void h2_stream_headers(struct grpc_h2_stream *s, bool last)
 {
     if (s->result.http_status == 0)
@@ -242,12 +258,22 @@ void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n)
     make_ready(s);
 }
 
+/* It goes elsewhere, from the event loop. */
+static void send_again(struct grpc_h2_stream *s)
+{
+    detach(s);
+    s->id = 0;
+    s->out_at = 0;
+    s->sent = false;
+    s->again = true;
+    make_ready(s);
+}
+
 void h2_stream_closed(struct grpc_h2_stream *s, uint32_t error)
 {
-    if (error == NGHTTP2_REFUSED_STREAM && !s->headers_came && !s->sent && s->tries > 0) {
-        detach(s);
-        s->refused = true;
-        make_ready(s);
+    if (error == NGHTTP2_REFUSED_STREAM && !s->headers_came && (s->call || !s->sent) &&
+        s->tries > 0) {
+        send_again(s);
         return;
     }
     /* What was refused has not been seen by the service. */
@@ -262,11 +288,14 @@ void h2_stream_going(struct grpc_h2_stream *s)
     make_ready(s);
 }
 
-void h2_stream_lost(struct grpc_h2_stream *s, const char *reason)
+void h2_stream_lost(struct grpc_h2_stream *s, bool unsent)
 {
-    (void)reason; /* in the log */
     s->id = 0;
-    finish(s, RPC_UNAVAILABLE, false, "the connection to the service was lost");
+    s->failed = s->call;
+    if (s->call && (s->idempotent || unsent) && !s->headers_came && s->tries > 0)
+        send_again(s);
+    else
+        finish(s, RPC_UNAVAILABLE, false, "the connection to the service was lost");
 }
 
 size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret_end)
@@ -280,7 +309,7 @@ size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret
         s->sent = true;
         left -= n;
     }
-    if (left == 0) {
+    if (left == 0 && !s->call) {
         s->out.n = s->out_at = 0;
         if (s->out.cap > KEPT)
             buf_free(&s->out);
@@ -371,10 +400,19 @@ static struct h2_request *make_request(const ngx_http_upstream_srv_conf_t *upstr
 
 static void on_deadline(ngx_event_t *event)
 {
-    h2_stream_fail(event->data, RPC_DEADLINE_EXCEEDED, "the service did not answer in time");
+    struct grpc_h2_stream *s = event->data;
+
+    if (s->call) {
+        s->failed = true;
+        if (s->conn)
+            h2_connection_doubt(s->conn, s->sent_at);
+    }
+    h2_stream_fail(s, RPC_DEADLINE_EXCEEDED, "the service did not answer in time");
 }
 
-static struct grpc_h2_stream *new_stream(size_t max_message, ngx_log_t *log)
+static struct grpc_h2_stream *new_stream(size_t max_message,
+                                         const struct grpc_h2_callbacks *callbacks, void *data,
+                                         ngx_log_t *log)
 {
     struct grpc_h2_stream *s = ngx_calloc(sizeof(*s), log);
 
@@ -383,6 +421,8 @@ static struct grpc_h2_stream *new_stream(size_t max_message, ngx_log_t *log)
     rpc_reader_init(&s->reader, max_message, H2_STREAM_WINDOW);
     rpc_result_init(&s->result);
     buf_init(&s->out, OUT_MAX);
+    s->callbacks = callbacks;
+    s->data = data;
     s->deadline.handler = on_deadline;
     s->deadline.data = s;
     s->deadline.log = ngx_cycle->log;
@@ -392,18 +432,25 @@ static struct grpc_h2_stream *new_stream(size_t max_message, ngx_log_t *log)
     return s;
 }
 
+static void begin(struct grpc_h2_stream *s, const struct grpc_h2_header *headers, size_t n)
+{
+    if (valid(headers, n))
+        h2_dispatch(s);
+    else
+        h2_stream_fail(s, RPC_INVALID_ARGUMENT, "a header has bytes that HTTP does not allow");
+}
+
 struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, struct str path,
                                     const struct grpc_h2_header *headers, size_t n,
                                     ngx_msec_t timeout_ms, size_t max_message,
                                     const struct grpc_h2_callbacks *callbacks, void *data,
                                     ngx_log_t *log)
 {
-    struct grpc_h2_stream *s = new_stream(max_message, log);
+    struct grpc_h2_stream *s = new_stream(max_message, callbacks, data, log);
 
     if (!s)
         return NULL;
-    s->callbacks = callbacks;
-    s->data = data;
+    s->upstream = upstream;
     s->request = make_request(upstream, path, headers, n, timeout_ms, log);
     if (!s->request || !h2_choice_init(&s->choice, upstream, &s->choice_tried, &s->tries)) {
         free_stream(s);
@@ -411,10 +458,32 @@ struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, stru
     }
     if (timeout_ms)
         ngx_add_timer(&s->deadline, timeout_ms + DEADLINE_GRACE);
-    if (valid(headers, n))
-        h2_dispatch(s);
-    else
-        h2_stream_fail(s, RPC_INVALID_ARGUMENT, "a header has bytes that HTTP does not allow");
+    begin(s, headers, n);
+    return s;
+}
+
+struct grpc_h2_stream *grpc_h2_call(const struct grpc_h2_call *call,
+                                    const struct grpc_h2_callbacks *callbacks, void *data,
+                                    ngx_log_t *log)
+{
+    struct grpc_h2_stream *s = new_stream(call->max_message, callbacks, data, log);
+
+    if (!s)
+        return NULL;
+    s->upstream = call->upstream;
+    s->call = s->half_closed = true;
+    s->idempotent = call->idempotent;
+    s->request =
+        make_request(call->upstream, call->path, call->headers, call->n, call->timeout, log);
+    buf_append_str(&s->out, call->frame);
+    if (!s->request || s->out.failed ||
+        !h2_choice_init(&s->choice, call->upstream, &s->choice_tried, &s->tries)) {
+        free_stream(s);
+        return NULL;
+    }
+    s->deadline.cancelable = 0;
+    ngx_add_timer(&s->deadline, call->timeout ? call->timeout + DEADLINE_GRACE : TIMEOUT_MAX);
+    begin(s, call->headers, call->n);
     return s;
 }
 
@@ -423,12 +492,11 @@ struct grpc_h2_stream *grpc_h2_open_at(const struct grpc_h2_server *server, stru
                                        const struct grpc_h2_callbacks *callbacks, void *data,
                                        ngx_log_t *log)
 {
-    struct grpc_h2_stream *s = new_stream(max_message, log);
+    struct grpc_h2_stream *s = new_stream(max_message, callbacks, data, log);
 
     if (!s)
         return NULL;
-    s->callbacks = callbacks;
-    s->data = data;
+    s->upstream = server->upstream;
     s->wanted = server->address;
     s->tries = 1;
     s->request = make_request(server->upstream, path, NULL, 0, 0, log);

@@ -399,10 +399,23 @@ static ngx_int_t collect_metadata(ngx_http_request_t *r, const ngx_list_t *from,
     return NGX_OK;
 }
 
-ngx_int_t grpc_json_metadata(ngx_http_request_t *r, ngx_array_t **ret)
+ngx_int_t grpc_json_keep_metadata(ngx_http_request_t *r, ngx_list_t *list, struct str name,
+                                  struct str value)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    ngx_http_upstream_headers_in_t *in = &r->upstream->headers_in;
+    ngx_str_t key, text;
+
+    if (!allowed(conf->response_headers, name))
+        return NGX_OK;
+    key = grpc_json_copy(r, name);
+    text = grpc_json_copy(r, value);
+    return key.data && text.data && push(list, key, text) ? NGX_OK : NGX_ERROR;
+}
+
+ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *headers,
+                             const ngx_list_t *trailers, ngx_array_t **ret)
+{
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
     ngx_array_t *all;
     size_t size = 0;
 
@@ -410,8 +423,9 @@ ngx_int_t grpc_json_metadata(ngx_http_request_t *r, ngx_array_t **ret)
     if (!conf->response_headers)
         return NGX_OK;
     all = ngx_array_create(r->pool, 4, sizeof(ngx_table_elt_t));
-    if (!all || collect_metadata(r, &in->headers, conf->response_headers, all, &size) != NGX_OK ||
-        collect_metadata(r, &in->trailers, conf->response_headers, all, &size) != NGX_OK)
+    if (!all || collect_metadata(r, headers, conf->response_headers, all, &size) != NGX_OK)
+        return NGX_ERROR;
+    if (trailers && collect_metadata(r, trailers, conf->response_headers, all, &size) != NGX_OK)
         return NGX_ERROR;
     if (size > conf->response_header_limit)
         return NGX_DECLINED;

@@ -68,9 +68,10 @@ ngx_int_t grpc_json_read_conditions(ngx_http_request_t *r, struct grpc_json_ctx 
 ngx_int_t grpc_json_push_conditions(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
                                     ngx_list_t *to, size_t *size);
 /* Gives the success in ctx->answer its ETag and Cache-Control, and makes a 304 or 412 of it when
- * the conditions of a GET or HEAD say so. message: as the service sent it. NGX_OK or NGX_ERROR. */
+ * the conditions of a GET or HEAD say so. message: as the service sent it; etag: its metadata of
+ * that name, {NULL, 0}: none. NGX_OK or NGX_ERROR. */
 ngx_int_t grpc_json_apply_conditions(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
-                                     struct str message);
+                                     struct str message, struct str etag);
 
 /* ---- trace.c ---- */
 

@@ -371,7 +371,8 @@ static ngx_int_t begin(ngx_http_request_t *r)
 }
 
 /* One try with the upstream for each of nginx's states; the gRPC code is the last one's. */
-static void count_upstream(ngx_http_request_t *r, struct grpc_json_metrics *metrics, int code)
+static void count_upstream(ngx_http_request_t *r, struct grpc_json_metrics *metrics,
+                           const ngx_http_upstream_srv_conf_t *called, int code)
 {
     ngx_http_upstream_main_conf_t *all = ngx_http_get_module_main_conf(r, ngx_http_upstream_module);
     ngx_http_upstream_srv_conf_t **upstream = all->upstreams.elts;
@@ -379,7 +380,7 @@ static void count_upstream(ngx_http_request_t *r, struct grpc_json_metrics *metr
     struct metrics_cell *cell = NULL;
 
     for (ngx_uint_t i = 0; i < all->upstreams.nelts; i++) {
-        if (upstream[i] == r->upstream->upstream)
+        if (upstream[i] == called)
             cell = cell_of(metrics->upstreams[i]);
     }
     if (!cell)
@@ -431,8 +432,10 @@ static ngx_int_t count(ngx_http_request_t *r)
     add(&cell->total_ms, ms);
     add(&cell->received, (uint64_t)r->request_length);
     add(&cell->sent, (uint64_t)r->connection->sent);
-    if (r->upstream && r->upstream_states)
-        count_upstream(r, conf->metrics, code);
+    if (ctx && ctx->called && r->upstream_states)
+        count_upstream(r, conf->metrics, ctx->called, code);
+    else if (r->upstream && r->upstream_states)
+        count_upstream(r, conf->metrics, r->upstream->upstream, code);
     if (ctx && ctx->limited.len) {
         limit = find_series(conf->metrics->table, METRICS_LIMIT, grpc_json_str(ctx->limited));
         if (limit)

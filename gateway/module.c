@@ -214,6 +214,7 @@ static ngx_conf_bitmask_t print_options[] = {
 
 static ngx_command_t commands[] = {
     DIRECTIVE("grpc_json", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, enabled, NULL),
+    DIRECTIVE("grpc_json_pass", EVERYWHERE | NGX_CONF_TAKE1, grpc_json_target_set, pass, NULL),
     DIRECTIVE("grpc_json_descriptor_set", EVERYWHERE | NGX_CONF_TAKE1, set_descriptor_set, schema,
               NULL),
     DIRECTIVE("grpc_json_problems", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, problems,
@@ -266,8 +267,8 @@ static ngx_command_t commands[] = {
               grpc_json_cors_set_names, cors.request_headers, NULL),
     DIRECTIVE("grpc_json_cors_expose_header", EVERYWHERE | NGX_CONF_1MORE, grpc_json_cors_set_names,
               cors.expose, NULL),
-    DIRECTIVE("grpc_json_websocket", EVERYWHERE | NGX_CONF_TAKE1, grpc_json_websocket_set,
-              websocket, NULL),
+    DIRECTIVE("grpc_json_websocket", EVERYWHERE | NGX_CONF_TAKE1, grpc_json_target_set,
+              websocket.target, NULL),
     DIRECTIVE("grpc_json_websocket_protocol", EVERYWHERE | NGX_CONF_1MORE,
               grpc_json_websocket_set_protocols, websocket, NULL),
     DIRECTIVE("grpc_json_websocket_attach", EVERYWHERE | NGX_CONF_TAKE2,
@@ -337,6 +338,7 @@ static void *create_conf(ngx_conf_t *cf)
     if (!conf)
         return NULL;
     conf->enabled = conf->problems = conf->refuse_unknown = NGX_CONF_UNSET;
+    conf->pass.enabled = NGX_CONF_UNSET;
     conf->timeout = conf->stream_timeout = conf->heartbeat = NGX_CONF_UNSET_MSEC;
     conf->trace = NGX_CONF_UNSET;
     conf->response_limit = conf->request_header_limit = NGX_CONF_UNSET_SIZE;
@@ -357,6 +359,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     char *error;
 
     ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
+    grpc_json_target_merge(&prev->pass, &conf->pass);
     ngx_conf_merge_value(conf->problems, prev->problems, 0);
     ngx_conf_merge_value(conf->refuse_unknown, prev->refuse_unknown, 0);
     ngx_conf_merge_bitmask_value(conf->print, prev->print, NGX_CONF_BITMASK_SET);

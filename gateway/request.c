@@ -213,11 +213,10 @@ void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     grpc_json_headers_restore(r, ctx);
 }
 
-static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct buf *wire)
+static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str frame)
 {
     struct problem problem;
 
-    rpc_prefix_write((unsigned char *)wire->p, (uint32_t)(wire->n - RPC_PREFIX_SIZE));
     switch (grpc_json_headers_replace(r, ctx, &problem)) {
     case NGX_OK:
         break;
@@ -226,7 +225,7 @@ static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struc
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (set_body(r, buf_str(wire)) != NGX_OK)
+    if (set_body(r, frame) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     set_request_line(r, ctx);
     ctx->state = GRPC_JSON_PASSED;
@@ -291,7 +290,11 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     }
     switch (err) {
     case 0:
-        return wire->failed ? NGX_HTTP_INTERNAL_SERVER_ERROR : pass_on(r, ctx, wire);
+        if (wire->failed)
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        rpc_prefix_write((unsigned char *)wire->p, (uint32_t)(wire->n - RPC_PREFIX_SIZE));
+        return ctx->match.method->server_streaming ? pass_on(r, ctx, buf_str(wire))
+                                                   : grpc_json_call(r, ctx, buf_str(wire));
     case -EBADMSG:
         return grpc_json_refuse_fault(r, ctx, arena, part, &fault);
     case -EMSGSIZE:

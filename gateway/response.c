@@ -10,10 +10,6 @@
 
 #include <errno.h>
 
-/* JSON can be larger than its wire: names, and "false," for one byte of a packed list. */
-#define JSON_GROWTH 16
-#define JSON_BASE 65536
-
 ngx_http_output_header_filter_pt grpc_json_next_header;
 ngx_http_output_body_filter_pt grpc_json_next_body;
 
@@ -87,55 +83,6 @@ ngx_int_t grpc_json_collect(ngx_http_request_t *r, struct grpc_json_message *mes
 
 /* ---- making the answer ---- */
 
-/* A google.api.HttpBody: its bytes are the answer's. */
-static ngx_int_t answer_raw(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    struct str wire = {(char *)ctx->message.bytes, ctx->message.size}, body, type, data;
-
-    if (schema_raw_response(&ctx->match, wire, &body) ||
-        schema_read_http_body(body, &type, &data)) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "grpc_json: answer of %*s is no HttpBody",
-                      ctx->match.method->path.n, ctx->match.method->path.p);
-        return grpc_json_set_status(r, ctx, NGX_HTTP_BAD_GATEWAY);
-    }
-    ctx->answer.content_type = grpc_json_raw_type(r, type);
-    ctx->answer.body = (ngx_str_t){data.n, (u_char *)(uintptr_t)data.p}; /* in r->pool */
-    return ctx->answer.content_type.data ? NGX_OK : NGX_ERROR;
-}
-
-static ngx_int_t answer_json(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct schema_json_options options = {
-        .print_unset = (conf->print & GRPC_JSON_PRINT_UNSET) != 0,
-        .long_fractions = (conf->print & GRPC_JSON_PRINT_LONG_FRACTIONS) != 0,
-    };
-    struct grpc_json_message *m = &ctx->message;
-    struct buf *json = grpc_json_scratch_buf(JSON_BASE + JSON_GROWTH * m->size);
-    struct schema_fault fault = {STR_NULL, STR_NULL};
-    int err;
-
-    ctx->answer.status = (ngx_uint_t)ctx->match.method->http_status;
-    if (ctx->answer.status == NGX_HTTP_NO_CONTENT)
-        return NGX_OK;
-    if (schema_match_raw_response(&ctx->match))
-        return answer_raw(r, ctx);
-    err = schema_response(conf->schema, &ctx->match, (struct str){(char *)m->bytes, m->size},
-                          &options, json, grpc_json_scratch(), &fault);
-    if (err == -ENOMEM)
-        return grpc_json_set_status(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
-    if (err) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "grpc_json: answer of %*s is no such message: %*s: %*s",
-                      ctx->match.method->path.n, ctx->match.method->path.p, fault.path.n,
-                      fault.path.p, fault.message.n, fault.message.p);
-        return grpc_json_set_status(r, ctx, NGX_HTTP_BAD_GATEWAY);
-    }
-    ngx_str_set(&ctx->answer.content_type, "application/json");
-    ctx->answer.body = grpc_json_copy(r, buf_str(json));
-    return ctx->answer.body.data ? NGX_OK : NGX_ERROR;
-}
-
 /* An upstream that speaks HTTP, not gRPC: its status says at most how it failed. */
 static int status_of_http(ngx_uint_t status)
 {
@@ -186,30 +133,17 @@ ngx_int_t grpc_json_judge(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     }
 }
 
-/* The upstream's answer is complete, as far as nginx could tell. */
+/* What should have been a stream was none. */
 static ngx_int_t make_answer(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
-    struct grpc_json_message *m = &ctx->message;
-    ngx_int_t rc;
-
-    switch (grpc_json_metadata(r, &ctx->answer.metadata)) {
+    switch (grpc_json_judge(r, ctx)) {
     case NGX_OK:
-        break;
+        return answer_broken(r, ctx, "no stream");
     case NGX_DECLINED:
-        return answer_broken(r, ctx, "more metadata than grpc_json_response_header_limit");
+        return NGX_OK;
     default:
         return NGX_ERROR;
     }
-    rc = grpc_json_judge(r, ctx);
-    if (rc != NGX_OK)
-        return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
-    if (r->upstream->headers_in.status_n != NGX_HTTP_OK || !m->bytes || m->have != m->size)
-        return answer_broken(r, ctx, "no whole message");
-    if (answer_json(r, ctx) != NGX_OK)
-        return NGX_ERROR;
-    if (ctx->answer.status >= NGX_HTTP_BAD_REQUEST)
-        return NGX_OK;
-    return grpc_json_apply_conditions(r, ctx, (struct str){(char *)m->bytes, m->size});
 }
 
 static ngx_int_t finish(ngx_http_request_t *r, struct grpc_json_ctx *ctx)

@@ -120,7 +120,8 @@ static ngx_int_t start(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct 
     struct grpc_json_stream *s = ctx->stream;
     ngx_int_t rc;
 
-    switch (grpc_json_metadata(r, &ctx->answer.metadata)) {
+    switch (grpc_json_metadata(r, &r->upstream->headers_in.headers,
+                               &r->upstream->headers_in.trailers, &ctx->answer.metadata)) {
     case NGX_OK:
         break;
     case NGX_DECLINED:

@@ -172,7 +172,7 @@ void upgrade_opened(struct upgrade *u)
     be_ready(u);
 }
 
-/* As for a call by grpc_pass: the service's own failures by their code, those to reach it as 502 or
+/* As for a unary call: the service's own failures by their code, those to reach it as 502 or
  * 504. */
 static ngx_int_t set_problem(struct upgrade *u, const struct grpc_h2_end *end)
 {
@@ -204,47 +204,6 @@ void upgrade_ended(struct upgrade *u, const struct grpc_h2_end *end)
     }
     ngx_http_set_log_request(u->r->connection->log, u->r);
     finalize(u, grpc_json_refuse(u->ctx, set_problem(u, end)));
-}
-
-static ngx_http_upstream_srv_conf_t *find_upstream(ngx_http_request_t *r)
-{
-    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    ngx_http_upstream_main_conf_t *all = ngx_http_get_module_main_conf(r, ngx_http_upstream_module);
-    ngx_http_upstream_srv_conf_t **upstream = all->upstreams.elts;
-    ngx_str_t name;
-
-    if (conf->websocket.upstream)
-        return conf->websocket.upstream;
-    if (ngx_http_complex_value(r, conf->websocket.name, &name) != NGX_OK)
-        return NULL;
-    for (ngx_uint_t i = 0; i < all->upstreams.nelts; i++) {
-        if (str_eq_nocase(grpc_json_str(upstream[i]->host), grpc_json_str(name)) &&
-            upstream[i]->peer.data)
-            return upstream[i];
-    }
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "grpc_json_websocket: there is no upstream \"%V\"", &name);
-    return NULL;
-}
-
-/* Metadata as h2.h wants it; n of them in the request's pool. */
-static struct grpc_h2_header *flatten(ngx_http_request_t *r, const ngx_list_t *list, size_t *ret_n)
-{
-    struct grpc_h2_header *headers;
-    size_t n = 0;
-
-    for (const ngx_list_part_t *part = &list->part; part; part = part->next)
-        n += part->nelts;
-    headers = ngx_palloc(r->pool, (n + 1) * sizeof(*headers));
-    *ret_n = 0;
-    for (const ngx_list_part_t *part = &list->part; headers && part; part = part->next) {
-        const ngx_table_elt_t *h = part->elts;
-
-        for (ngx_uint_t i = 0; i < part->nelts; i++)
-            headers[(*ret_n)++] = (struct grpc_h2_header){{(char *)h[i].lowcase_key, h[i].key.len},
-                                                          grpc_json_str(h[i].value)};
-    }
-    return headers;
 }
 
 /* What path and query say, checked now that there can be an answer about it. */
@@ -285,11 +244,12 @@ static int open_call(struct session *s, const struct session_opening *opening)
 static ngx_int_t open_stream(ngx_http_request_t *r, struct upgrade *u, const ngx_list_t *metadata)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct session_opening opening = {.upstream = find_upstream(r), .timeout = u->ctx->timeout};
+    struct session_opening opening = {.upstream = grpc_json_target_find(r, &conf->websocket.target),
+                                      .timeout = u->ctx->timeout};
 
     if (!opening.upstream)
         return grpc_json_refuse_status(r, u->ctx, NGX_HTTP_BAD_GATEWAY);
-    opening.headers = flatten(r, metadata, &opening.n);
+    opening.headers = grpc_json_flatten(r, metadata, &opening.n);
     if (!opening.headers || open_call(u->session, &opening))
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ngx_add_timer(&u->timer, conf->websocket.open_timeout);

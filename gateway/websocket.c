@@ -37,7 +37,7 @@ static char is_too_large[] = "grpc_json_websocket_message_limit: 32m is the most
 
 void grpc_json_websocket_init(struct grpc_json_websocket *conf)
 {
-    conf->enabled = conf->deflate = NGX_CONF_UNSET;
+    conf->target.enabled = conf->deflate = NGX_CONF_UNSET;
     conf->protocols = conf->attach = NGX_CONF_UNSET_PTR;
     conf->queue_messages = NGX_CONF_UNSET_UINT;
     conf->queue_bytes = NGX_CONF_UNSET_SIZE;
@@ -45,30 +45,6 @@ void grpc_json_websocket_init(struct grpc_json_websocket *conf)
     conf->message_limit = conf->memory = NGX_CONF_UNSET_SIZE;
     conf->open_timeout = conf->close_timeout = conf->idle_timeout = NGX_CONF_UNSET_MSEC;
     conf->ping_interval = conf->ping_timeout = NGX_CONF_UNSET_MSEC;
-}
-
-/* UPSTREAM or off. A name without variables may be an address as well, as in grpc_pass. */
-char *grpc_json_websocket_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
-{
-    struct grpc_json_websocket *conf = &((struct grpc_json_conf *)data)->websocket;
-    ngx_str_t *args = cf->args->elts;
-    ngx_http_compile_complex_value_t compile = {.cf = cf, .value = &args[1]};
-    ngx_url_t url = {.url = args[1], .uri_part = 1, .no_resolve = 1};
-
-    (void)command;
-    if (conf->enabled != NGX_CONF_UNSET)
-        return is_duplicate;
-    conf->enabled = !str_eq(grpc_json_str(args[1]), STR("off"));
-    if (!conf->enabled)
-        return NGX_CONF_OK;
-    if (ngx_http_script_variables_count(&args[1])) {
-        conf->name = ngx_palloc(cf->pool, sizeof(*conf->name));
-        compile.complex_value = conf->name;
-        return conf->name && ngx_http_compile_complex_value(&compile) == NGX_OK ? NGX_CONF_OK
-                                                                                : NGX_CONF_ERROR;
-    }
-    conf->upstream = ngx_http_upstream_add(cf, &url, 0);
-    return conf->upstream ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 /* "/package.Service/Method" */
@@ -148,11 +124,7 @@ char *grpc_json_websocket_set_queue(ngx_conf_t *cf, ngx_command_t *command, void
 char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
                                 struct grpc_json_websocket *conf)
 {
-    if (conf->enabled == NGX_CONF_UNSET) {
-        conf->upstream = prev->upstream;
-        conf->name = prev->name;
-    }
-    ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
+    grpc_json_target_merge(&prev->target, &conf->target);
     ngx_conf_merge_value(conf->deflate, prev->deflate, 0);
     ngx_conf_merge_ptr_value(conf->protocols, prev->protocols, NULL);
     ngx_conf_merge_size_value(conf->message_limit, prev->message_limit, DEFAULT_MESSAGE_LIMIT);
@@ -232,7 +204,7 @@ static ngx_int_t rewrite(ngx_http_request_t *r)
     struct str protocols;
     unsigned lines;
 
-    if (!conf->enabled || !conf->websocket.enabled || r != r->main || r->internal ||
+    if (!conf->enabled || !conf->websocket.target.enabled || r != r->main || r->internal ||
         !r->headers_in.upgrade || !wants_websocket(r))
         return NGX_DECLINED;
     if (grpc_json_client_header(r, STR("sec-websocket-protocol"), &protocols, &lines) != NGX_OK)
@@ -420,7 +392,7 @@ ngx_int_t grpc_json_websocket(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
         ctx->keepalive_known = true;
         ctx->keepalive = r->keepalive != 0;
     }
-    if (!conf->websocket.enabled || !is_served(&ctx->match))
+    if (!conf->websocket.target.enabled || !is_served(&ctx->match))
         return grpc_json_refuse_status(r, ctx, NGX_HTTP_NOT_IMPLEMENTED);
     switch (check(r, &handshake, &problem)) {
     case NGX_OK:

@@ -11,13 +11,11 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "base/base.h"
+#include "target.h"
 
 /* Part of struct grpc_json_conf. */
 struct grpc_json_websocket {
-    ngx_flag_t enabled;                     /* grpc_json_websocket */
-    ngx_http_upstream_srv_conf_t *upstream; /* its argument; NULL: it has variables */
-    ngx_http_complex_value_t *name;         /* the name of an upstream then */
+    struct grpc_json_target target; /* grpc_json_websocket */
     ngx_array_t *protocols;                 /* struct str: grpc_json_websocket_protocol */
     size_t message_limit;                   /* grpc_json_websocket_message_limit */
     size_t memory;                          /* grpc_json_websocket_memory; of a worker */
@@ -33,7 +31,6 @@ struct grpc_json_websocket {
 struct grpc_json_ctx;
 
 void grpc_json_websocket_init(struct grpc_json_websocket *conf);
-char *grpc_json_websocket_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 char *grpc_json_websocket_set_protocols(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 char *grpc_json_websocket_set_attach(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 char *grpc_json_websocket_set_queue(ngx_conf_t *cf, ngx_command_t *command, void *conf);

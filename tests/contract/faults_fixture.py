@@ -213,7 +213,7 @@ class FaultGateway(TestGateway):
         super().__init__()
 
     def write_config(self, changes):
-        kept = "grpc_json on; grpc_pass grpc://kept;"
+        kept = "grpc_json on; grpc_json_pass kept; grpc_pass grpc://kept;"
         super().write_config({
             "keepalive 64;": "",
             " default_server;": f" default_server; listen 127.0.0.1:{self.h2_port} http2;" + (f"""
@@ -235,7 +235,7 @@ class FaultGateway(TestGateway):
             "location / {": f"""
                 location = /test/echo-unary/kept {{ {kept} }}
                 location = /test/echo-unary/limited {{ {LIMITED} {kept} }}
-                location = /test/echo-unary/dead {{ grpc_json on; grpc_pass grpc://unix:{self.dir}/sock/none.sock; }}
+                location = /test/echo-unary/dead {{ grpc_json on; grpc_json_pass unix:{self.dir}/sock/none.sock; }}
                 location = /openapi.json {{ grpc_json_openapi Test 1.0.0; }}
                 location = /metrics {{ grpc_json_metrics; }}
                 location = /readyz {{ grpc_json_ready test kept; }}

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
@@ -286,6 +287,15 @@ class RawUpstream:
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def send_until_reset(connection, data=b""):
+    """Sends this again and again until the gateway resets a stream."""
+    kind = None
+    while kind != RST_STREAM:
+        connection.sendall(data)
+        if not data or select.select([connection], [], [], 0)[0]:
+            kind, _flags, _stream, _payload = RawUpstream.read_frame(connection)
 
 
 def wait_for_close(connection):

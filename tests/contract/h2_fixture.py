@@ -127,13 +127,14 @@ def crc(data):
 
 class H2Service:
     """RPCs by path: a method of the same name gets (connection, stream) with each event. connections lists
-    what was accepted; requests the headers of each stream."""
+    what was accepted; requests the headers of each stream; reads how many of them came with one read, where any did."""
 
     def __init__(self, address, settings=None, rpcs=None):
         self.settings = settings or {}
         self.rpcs = rpcs or {}
         self.connections = []
         self.requests = []
+        self.reads = []
         if isinstance(address, str):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address)
@@ -221,7 +222,11 @@ class Connection:
                             data = self.peer.recv(65536)
                             if not data:
                                 return
-                            for event in self.h2.receive_data(data):
+                            events = self.h2.receive_data(data)
+                            began = sum(isinstance(e, h2.events.RequestReceived) for e in events)
+                            if began:
+                                self.service.reads.append(began)
+                            for event in events:
                                 self._on(event)
                         self._flush()
         except (OSError, h2.exceptions.ProtocolError):
