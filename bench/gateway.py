@@ -47,7 +47,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /static {{ return 200 "{message}"; }}
-        location / {{ grpc_json on; grpc_json_problems on; grpc_json_websocket test; grpc_json_pass test; grpc_pass grpc://test; }}
+        location / {{ grpc_json on; grpc_json_problems on; grpc_json_websocket test; grpc_json_pass test; }}
     }}
     server {{ listen 127.0.0.1:{plain} http2; location / {{ grpc_pass grpc://test; }} }}
 }}

@@ -204,7 +204,6 @@ static ngx_int_t set_headers(ngx_http_request_t *r, const struct grpc_json_ctx *
 
 ngx_int_t grpc_json_send_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
-    grpc_json_restore(r, ctx);
     if (ctx->keepalive_known)
         r->keepalive = ctx->keepalive;
     if (set_headers(r, ctx) != NGX_OK)

@@ -6,11 +6,9 @@
 
 #include <errno.h>
 
-static bool is_read(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
+static bool is_read(const ngx_http_request_t *r)
 {
-    ngx_uint_t method = ctx->line_replaced ? ctx->method : r->method;
-
-    return method == NGX_HTTP_GET || method == NGX_HTTP_HEAD;
+    return r->method == NGX_HTTP_GET || r->method == NGX_HTTP_HEAD;
 }
 
 ngx_int_t grpc_json_read_conditions(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
@@ -26,7 +24,7 @@ ngx_int_t grpc_json_read_conditions(ngx_http_request_t *r, struct grpc_json_ctx 
     if (wishes->if_match.p && !entity_tags_valid(wishes->if_match))
         problem_add(ret_problem, STR("ifMatch"), STR("must be * or a list of entity tags"));
     /* Of a read it only saves bytes: without it the answer is the whole one. */
-    if (wishes->if_none_match.p && !entity_tags_valid(wishes->if_none_match) && !is_read(r, ctx))
+    if (wishes->if_none_match.p && !entity_tags_valid(wishes->if_none_match) && !is_read(r))
         problem_add(ret_problem, STR("ifNoneMatch"), STR("must be * or a list of entity tags"));
     return ret_problem->n_errors ? NGX_DECLINED : NGX_OK;
 }
@@ -42,7 +40,7 @@ static ngx_int_t push(ngx_list_t *to, struct str name, struct str value, size_t 
 ngx_int_t grpc_json_push_conditions(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
                                     ngx_list_t *to, size_t *size)
 {
-    if (is_read(r, ctx))
+    if (is_read(r))
         return NGX_OK;
     if (push(to, STR("if-match"), ctx->wishes.if_match, size) != NGX_OK)
         return NGX_ERROR;
@@ -119,7 +117,7 @@ ngx_int_t grpc_json_apply_conditions(ngx_http_request_t *r, struct grpc_json_ctx
         return NGX_ERROR;
     ctx->answer.cache_control.data = (u_char *)(uintptr_t)cache_control.p;
     ctx->answer.cache_control.len = cache_control.n;
-    if (!is_read(r, ctx))
+    if (!is_read(r))
         return NGX_OK;
     switch (entity_tag_judge(wishes->if_match, wishes->if_none_match,
                              grpc_json_str(ctx->answer.etag))) {

@@ -48,7 +48,6 @@ struct grpc_json_schema {
 
 struct grpc_json_main_conf {
     ngx_array_t schemas;                         /* module.c: those loaded */
-    ngx_array_t upstreams;                       /* upstream.c: those of the configuration */
     struct grpc_json_metrics *metrics;           /* metrics.c; NULL: nothing is counted */
     ngx_cycle_t *cycle;                          /* metrics.c: that this configuration makes */
     ngx_array_t limit_zones;                     /* limit.c */
@@ -58,7 +57,7 @@ struct grpc_json_main_conf {
 
 struct grpc_json_conf {
     ngx_flag_t enabled;                   /* grpc_json */
-    struct grpc_json_target pass;         /* grpc_json_pass: unary calls */
+    struct grpc_json_target pass;         /* grpc_json_pass: calls, but for WebSockets */
     ngx_flag_t problems;                  /* grpc_json_problems */
     ngx_flag_t refuse_unknown;            /* grpc_json_refuse_unknown */
     ngx_uint_t print;                     /* grpc_json_print */
@@ -101,29 +100,15 @@ struct grpc_json_answer {
     ngx_str_t accept, accept_encoding; /* of a 415: what would have been taken */
 };
 
-/* A gRPC message as it arrives. */
-struct grpc_json_message {
-    unsigned char prefix[8];
-    size_t prefix_have;
-    unsigned char *bytes; /* NULL until the prefix is complete */
-    size_t have, size;
-    bool broken; /* compressed, too large, or more than one message */
-};
-
 enum grpc_json_state {
     GRPC_JSON_NEW,
-    GRPC_JSON_READING,     /* the body is being read */
-    GRPC_JSON_REFUSED,     /* the request is not passed on; answer says why */
-    GRPC_JSON_PASSED,      /* r is now the gRPC request, for ngx_http_grpc_module */
-    GRPC_JSON_HELD,        /* upstream's header has come; the client's waits for the whole answer */
-    GRPC_JSON_STREAM,      /* messages go to the client as they come (stream.c) */
-    GRPC_JSON_SENT_STREAM, /* all of them, and the end; what is not through yet is being sent */
-    GRPC_JSON_SENT,        /* answer is with the client; whatever else nginx produces is dropped */
+    GRPC_JSON_READING, /* the body is being read, or there is a call */
+    GRPC_JSON_REFUSED, /* the request is not passed on; answer says why */
+    GRPC_JSON_SENT,    /* answer is with the client; whatever else nginx produces is dropped */
 };
 
+struct grpc_json_call;
 struct grpc_json_stream;
-struct grpc_json_ready;
-struct grpc_json_probe;
 struct upgrade;
 
 struct grpc_json_ctx {
@@ -134,34 +119,16 @@ struct grpc_json_ctx {
     int route_error; /* of schema_route() */
     struct schema_match match;
 
-    /* The client's request, while r holds the gRPC request. */
-    bool line_replaced, headers_replaced;
-    ngx_uint_t method;
-    ngx_str_t method_name, uri, args;
-    ngx_list_t headers;
-    ngx_table_elt_t *content_length, *te;
-
     /* nginx closes the connection after some errors by number; ours leave it usable. */
     bool keepalive_known, keepalive;
 
     struct grpc_json_wishes wishes;
     struct grpc_json_trace trace;
 
-    /* Callbacks of ngx_http_grpc_module that ours stand in front of. */
-    ngx_int_t (*reinit_request)(ngx_http_request_t *r);
-    ngx_int_t (*process_header)(ngx_http_request_t *r);
-    ngx_int_t (*input_filter_init)(void *data);
-    ngx_int_t (*input_filter)(void *data, ssize_t bytes);
-    void *input_filter_ctx;
-    void (*finalize_request)(ngx_http_request_t *r, ngx_int_t rc);
-    ngx_http_upstream_t *upstream;
-    ngx_http_upstream_srv_conf_t *called; /* of a unary call; NULL: there was none */
-    ngx_msec_t timeout; /* for the whole call; 0: none */
-    ngx_event_t deadline;
-    bool upstream_broken;  /* a frame that ngx_http_grpc_module refused */
-    ngx_int_t upstream_rc; /* how nginx ended the upstream: 0, or the status it would have sent */
-
-    struct grpc_json_message message;
+    ngx_msec_t timeout;                   /* for the whole call; 0: none */
+    struct grpc_json_call *call;          /* call.c; NULL: none yet */
+    ngx_http_upstream_srv_conf_t *called; /* its upstream; NULL: it was not made */
+    struct str message;                   /* of a unary call; {NULL, 0}: none has come */
     unsigned form;                   /* enum grpc_json_form of a server stream */
     struct grpc_json_stream *stream; /* NULL: not begun, or none */
     struct upgrade *upgrade;         /* NULL: the request becomes no WebSocket */
@@ -171,9 +138,6 @@ struct grpc_json_ctx {
     ngx_array_t *limits;          /* limit.c: what each zone said; NULL: not asked yet */
     ngx_str_t limited;            /* the zone that refused the request; empty: none did */
     struct grpc_json_hold **hold; /* limit.c: what counts it as a stream; NULL: nothing does */
-
-    struct grpc_json_ready *ready; /* of a readiness request */
-    struct grpc_json_probe *probe; /* of its subrequests */
 };
 
 /* The request's state, made when there is none; NULL without memory. */
@@ -216,11 +180,7 @@ ngx_int_t grpc_json_refuse_fault(ngx_http_request_t *r, struct grpc_json_ctx *ct
 /* Makes ctx->answer.allow, if it is not made yet: the methods of the routes that the path has, or
  * of a file (RFC 9110 section 10.2.1). NGX_OK or NGX_ERROR. */
 ngx_int_t grpc_json_set_allow(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* The client's request again, for answering and for the log. */
-void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* Whether nginx may send the gRPC request once more when it may have begun: as the RPC says. */
-void grpc_json_set_repeatable(ngx_http_request_t *r, const struct grpc_json_ctx *ctx);
-/* PRECONTENT phase: reads the body and turns r into the gRPC request, or refuses it. */
+/* PRECONTENT phase: reads the body and makes the call, or refuses it. */
 ngx_int_t grpc_json_precontent(ngx_http_request_t *r);
 
 /* ---- negotiate.c ---- */
@@ -244,35 +204,19 @@ ngx_int_t grpc_json_check_body_type(ngx_http_request_t *r, struct grpc_json_ctx 
  * that it must be, or all are more than services accept. */
 ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_list_t *to,
                                   struct problem *ret_problem);
-/* Puts them, and what gRPC wants, in place of the client's headers. Returns the same. */
-ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
-                                    struct problem *ret_problem);
-/* A header list of its own for r, with what every gRPC request needs. */
-ngx_int_t grpc_json_headers_minimal(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* The client's own headers again. */
-void grpc_json_headers_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
 /* Keeps a copy of a line of the service's metadata when the configuration lets it through. list: of
  * ngx_table_elt_t. NGX_OK or NGX_ERROR. */
 ngx_int_t grpc_json_keep_metadata(ngx_http_request_t *r, ngx_list_t *list, struct str name,
                                   struct str value);
-/* What the configuration lets through of the service's metadata, as headers of the answer. trailers:
- * NULL: there are no others. NGX_OK, NGX_ERROR, or NGX_DECLINED when it is more than the
- * configuration allows. */
-ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *headers,
-                             const ngx_list_t *trailers, ngx_array_t **ret);
+/* What was kept, as headers of the answer. NGX_OK, NGX_ERROR, or NGX_DECLINED when it is more than
+ * the configuration allows. */
+ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *kept, ngx_array_t **ret);
 
-/* ---- call.c ---- */
+/* ---- unary.c ---- */
 
 /* Makes the request's unary call. frame: the message behind its prefix. Returns as a phase handler:
  * NGX_DONE, or a status of which ctx->answer is the problem. */
-ngx_int_t grpc_json_call(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str frame);
-
-/* ---- upstream.c ---- */
-
-/* At the end of configuration, when nginx knows all upstreams. */
-ngx_int_t grpc_json_hook_upstreams(ngx_conf_t *cf);
-/* Puts our callbacks in front of ngx_http_grpc_module's in r->upstream. */
-void grpc_json_hook_request(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
+ngx_int_t grpc_json_unary(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str frame);
 
 /* ---- answer.c: what the client gets ---- */
 
@@ -297,18 +241,6 @@ bool grpc_json_begin_document(ngx_http_request_t *r, ngx_int_t *ret_rc);
 extern ngx_http_output_header_filter_pt grpc_json_next_header;
 extern ngx_http_output_body_filter_pt grpc_json_next_body;
 ngx_int_t grpc_json_install_filters(ngx_conf_t *cf);
-/* Takes up message bytes from a chain and marks them read. NGX_OK or NGX_ERROR. */
-ngx_int_t grpc_json_collect(ngx_http_request_t *r, struct grpc_json_message *message, size_t limit,
-                            ngx_chain_t *in);
-/* A header or trailer that the upstream sent; {NULL, 0} if it did not. */
-struct str grpc_json_upstream_header(ngx_http_request_t *r, struct str name);
-
-/* How the call ended, as far as the upstream says: NGX_OK, well; NGX_DECLINED: ctx->answer is the
- * problem; NGX_ERROR. */
-ngx_int_t grpc_json_judge(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* The HTTP status for an upstream that failed after its header. */
-int grpc_json_cut_off_status(const struct grpc_json_ctx *ctx);
-
 /* ---- exit.c ---- */
 
 /* Something that ends with the worker: handler(data) is called once when that is to end. */
@@ -347,10 +279,4 @@ ngx_int_t grpc_json_add_variables(ngx_conf_t *cf);
 /* ---- readiness.c ---- */
 
 ngx_int_t grpc_json_ready_handler(ngx_http_request_t *r);
-/* The upstream that a probe asks; NULL when r is no probe. */
-const ngx_str_t *grpc_json_probe_upstream(ngx_http_request_t *r);
-/* Body filter of a probe. */
-ngx_int_t grpc_json_probe_body(ngx_http_request_t *r, struct grpc_json_probe *probe,
-                               ngx_chain_t *in);
-
 #endif

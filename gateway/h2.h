@@ -70,7 +70,7 @@ struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, stru
                                     const struct grpc_h2_callbacks *callbacks, void *data,
                                     ngx_log_t *log);
 
-/* A unary call. */
+/* A call with one message to the service. */
 struct grpc_h2_call {
     ngx_http_upstream_srv_conf_t *upstream;
     struct str path;
@@ -79,7 +79,8 @@ struct grpc_h2_call {
     struct str frame; /* the message behind its prefix (rpc_prefix_write()); copied */
     ngx_msec_t timeout;
     size_t max_message;
-    bool idempotent; /* may be sent again when a connection is lost under it */
+    bool idempotent;   /* may be sent again when a connection is lost under it */
+    bool keeps_worker; /* from exiting, until it has ended: a day at most */
 };
 
 /* As grpc_h2_open(), with the one message and the half close. What differs:
@@ -90,7 +91,7 @@ struct grpc_h2_call {
  * - A server that has just failed to be reached is asked again at once when it is the only one.
  * - A server under which a call is lost or runs out of time has failed (max_fails), and a
  *   connection on which nothing was heard meanwhile gets no new calls.
- * - It keeps the worker from exiting. */
+ */
 struct grpc_h2_stream *grpc_h2_call(const struct grpc_h2_call *call,
                                     const struct grpc_h2_callbacks *callbacks, void *data,
                                     ngx_log_t *log);

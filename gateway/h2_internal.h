@@ -137,7 +137,7 @@ struct grpc_h2_stream {
     const char *reason; /* instead of the service's message */
     bool from_upstream;
 
-    bool call;       /* unary: see grpc_h2_call() */
+    bool call;       /* by grpc_h2_call() */
     bool idempotent; /* a call that may be sent again */
     bool failed;     /* its peer has */
     bool is_ready;   /* in the queue of ready streams */

@@ -402,7 +402,7 @@ static void on_deadline(ngx_event_t *event)
 {
     struct grpc_h2_stream *s = event->data;
 
-    if (s->call) {
+    if (s->call && !s->headers_came) {
         s->failed = true;
         if (s->conn)
             h2_connection_doubt(s->conn, s->sent_at);
@@ -481,8 +481,9 @@ struct grpc_h2_stream *grpc_h2_call(const struct grpc_h2_call *call,
         free_stream(s);
         return NULL;
     }
-    s->deadline.cancelable = 0;
-    ngx_add_timer(&s->deadline, call->timeout ? call->timeout + DEADLINE_GRACE : TIMEOUT_MAX);
+    s->deadline.cancelable = !call->keeps_worker;
+    if (call->timeout || call->keeps_worker)
+        ngx_add_timer(&s->deadline, call->timeout ? call->timeout + DEADLINE_GRACE : TIMEOUT_MAX);
     begin(s, call->headers, call->n);
     return s;
 }

@@ -8,9 +8,7 @@ struct grpc_json_lines grpc_json_lines(const ngx_list_t *list)
 
 struct grpc_json_lines grpc_json_client_lines(ngx_http_request_t *r)
 {
-    const struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
-
-    return grpc_json_lines(ctx && ctx->headers_replaced ? &ctx->headers : &r->headers_in.headers);
+    return grpc_json_lines(&r->headers_in.headers);
 }
 
 const ngx_table_elt_t *grpc_json_next_header_line(struct grpc_json_lines *at)

@@ -62,29 +62,6 @@ ngx_int_t grpc_json_read_wishes(ngx_http_request_t *r, struct grpc_json_ctx *ctx
 
 /* ---- to the upstream ---- */
 
-static ngx_int_t push_grpc_headers(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    ngx_list_t *list = &r->headers_in.headers;
-    ngx_str_t key = ngx_string("content-type"), value = ngx_string("application/grpc");
-    ngx_table_elt_t *te = ngx_pcalloc(r->pool, sizeof(*te));
-
-    if (!te || !push(list, key, value))
-        return NGX_ERROR;
-    /* ngx_http_grpc_module asks this pointer whether trailers are wanted. */
-    ngx_str_set(&te->key, "te");
-    ngx_str_set(&te->value, "trailers");
-    r->headers_in.te = te;
-    r->headers_in.content_length = NULL;
-    if (ctx->timeout == 0)
-        return NGX_OK;
-    ngx_str_set(&key, "grpc-timeout");
-    value.data = ngx_pnalloc(r->pool, GRPC_TIMEOUT_SIZE);
-    if (!value.data)
-        return NGX_ERROR;
-    value.len = grpc_timeout_print((char *)value.data, ctx->timeout);
-    return push(list, key, value) ? NGX_OK : NGX_ERROR;
-}
-
 /* gRPC metadata is printable ASCII. */
 static bool is_printable(struct str s)
 {
@@ -269,19 +246,6 @@ static ngx_int_t push_values(ngx_http_request_t *r, const ngx_array_t *headers, 
     return NGX_OK;
 }
 
-static ngx_int_t init_list(ngx_http_request_t *r, ngx_list_t *list)
-{
-    return ngx_list_init(list, r->pool, 8, sizeof(ngx_table_elt_t));
-}
-
-/* An ngx_list_t that has not outgrown its first part points into itself: copied with care. */
-static void move_list(ngx_list_t *to, const ngx_list_t *from)
-{
-    *to = *from;
-    if (from->last == &from->part)
-        to->last = &to->part;
-}
-
 /* The shorter one of what the configuration sets and what the client asks for. */
 static ngx_msec_t timeout_of(const struct grpc_json_conf *conf, const struct grpc_json_ctx *ctx)
 {
@@ -314,42 +278,6 @@ ngx_int_t grpc_json_make_metadata(ngx_http_request_t *r, struct grpc_json_ctx *c
         rc = NGX_DECLINED;
     }
     return rc;
-}
-
-ngx_int_t grpc_json_headers_replace(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
-                                    struct problem *ret_problem)
-{
-    ngx_list_t list;
-    ngx_int_t rc;
-
-    if (init_list(r, &list) != NGX_OK)
-        return NGX_ERROR;
-    rc = grpc_json_make_metadata(r, ctx, &list, ret_problem);
-    if (rc != NGX_OK)
-        return rc;
-    move_list(&ctx->headers, &r->headers_in.headers);
-    move_list(&r->headers_in.headers, &list);
-    ctx->content_length = r->headers_in.content_length;
-    ctx->te = r->headers_in.te;
-    ctx->headers_replaced = true;
-    return push_grpc_headers(r, ctx);
-}
-
-ngx_int_t grpc_json_headers_minimal(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    if (init_list(r, &r->headers_in.headers) != NGX_OK)
-        return NGX_ERROR;
-    return push_grpc_headers(r, ctx);
-}
-
-void grpc_json_headers_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    if (!ctx->headers_replaced)
-        return;
-    ctx->headers_replaced = false;
-    move_list(&r->headers_in.headers, &ctx->headers);
-    r->headers_in.content_length = ctx->content_length;
-    r->headers_in.te = ctx->te;
 }
 
 /* ---- from the upstream ---- */
@@ -412,8 +340,7 @@ ngx_int_t grpc_json_keep_metadata(ngx_http_request_t *r, ngx_list_t *list, struc
     return key.data && text.data && push(list, key, text) ? NGX_OK : NGX_ERROR;
 }
 
-ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *headers,
-                             const ngx_list_t *trailers, ngx_array_t **ret)
+ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *kept, ngx_array_t **ret)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
     ngx_array_t *all;
@@ -423,9 +350,7 @@ ngx_int_t grpc_json_metadata(ngx_http_request_t *r, const ngx_list_t *headers,
     if (!conf->response_headers)
         return NGX_OK;
     all = ngx_array_create(r->pool, 4, sizeof(ngx_table_elt_t));
-    if (!all || collect_metadata(r, headers, conf->response_headers, all, &size) != NGX_OK)
-        return NGX_ERROR;
-    if (trailers && collect_metadata(r, trailers, conf->response_headers, all, &size) != NGX_OK)
+    if (!all || collect_metadata(r, kept, conf->response_headers, all, &size) != NGX_OK)
         return NGX_ERROR;
     if (size > conf->response_header_limit)
         return NGX_DECLINED;

@@ -32,7 +32,7 @@ struct grpc_json_lines {
 };
 
 struct grpc_json_lines grpc_json_lines(const ngx_list_t *list);
-/* Over those that the client sent, also while the request has the upstream's in their place. */
+/* Over those that the client sent. */
 struct grpc_json_lines grpc_json_client_lines(ngx_http_request_t *r);
 /* The next header; NULL at the end. */
 const ngx_table_elt_t *grpc_json_next_header_line(struct grpc_json_lines *at);

@@ -432,10 +432,8 @@ static ngx_int_t count(ngx_http_request_t *r)
     add(&cell->total_ms, ms);
     add(&cell->received, (uint64_t)r->request_length);
     add(&cell->sent, (uint64_t)r->connection->sent);
-    if (ctx && ctx->called && r->upstream_states)
+    if (ctx && ctx->called)
         count_upstream(r, conf->metrics, ctx->called, code);
-    else if (r->upstream && r->upstream_states)
-        count_upstream(r, conf->metrics, r->upstream->upstream, code);
     if (ctx && ctx->limited.len) {
         limit = find_series(conf->metrics->table, METRICS_LIMIT, grpc_json_str(ctx->limited));
         if (limit)

@@ -5,7 +5,7 @@
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
 #define DEFAULT_ARRAY_LIMIT 65536
 #define DEFAULT_HEARTBEAT 15000 /* ms; HTML's server-sent events, section 9.2.7 */
-/* gRPC C core refuses more than 8 KB of metadata; some of it is added by ngx_http_grpc_module. */
+/* gRPC C core refuses more than 8 KB of metadata; some of it is gRPC's own. */
 #define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
 /* HTTP clients take 8 KB of headers at least, and 16 KB seldom. */
 #define DEFAULT_RESPONSE_HEADER_LIMIT (8 << 10)
@@ -402,8 +402,6 @@ static ngx_int_t install(ngx_conf_t *cf)
     if (!handler)
         return NGX_ERROR;
     *handler = grpc_json_precontent;
-    if (grpc_json_hook_upstreams(cf) != NGX_OK)
-        return NGX_ERROR;
     if (grpc_json_metrics_install(cf) != NGX_OK || grpc_json_leave_install(cf) != NGX_OK ||
         grpc_json_websocket_install(cf) != NGX_OK || grpc_json_trace_export_install(cf) != NGX_OK)
         return NGX_ERROR;

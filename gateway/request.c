@@ -1,7 +1,6 @@
-/* The request's side: finds the route, reads the body, and turns the client's request into the gRPC
- * request that ngx_http_grpc_module then sends. A request that cannot be passed on is refused here:
- * its problem is made at once and nginx is told the status; the filters (response.c) put the two
- * together. */
+/* The request's side: finds the route, reads the body, and makes the client's request a call. One
+ * that cannot be is refused here: its problem is made at once and nginx is told the status; the
+ * filters (response.c) put the two together. */
 #include "grpc_json.h"
 #include "rpc_status.h"
 #include "stream.h"
@@ -160,78 +159,6 @@ static ngx_int_t whole_body(ngx_http_request_t *r, struct str *ret)
 
 /* ---- the gRPC request ---- */
 
-static ngx_int_t set_body(ngx_http_request_t *r, struct str frame)
-{
-    ngx_buf_t *b = ngx_create_temp_buf(r->pool, frame.n);
-    ngx_chain_t *chain = ngx_alloc_chain_link(r->pool);
-
-    if (!b || !chain)
-        return NGX_ERROR;
-    b->last = ngx_cpymem(b->last, frame.p, frame.n);
-    chain->buf = b;
-    chain->next = NULL;
-    r->request_body->bufs = chain;
-    r->request_body->buf = NULL;
-    r->headers_in.content_length_n = (off_t)frame.n;
-    return NGX_OK;
-}
-
-/* nginx retries by r->method and writes r->method_name: PUT counts as idempotent, POST as not. */
-void grpc_json_set_repeatable(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
-{
-    if (ctx->line_replaced)
-        r->method = ctx->match.method->idempotent ? NGX_HTTP_PUT : NGX_HTTP_POST;
-}
-
-/* POST, by the RPC's path. */
-static void set_request_line(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    const struct schema_method *method = ctx->match.method;
-
-    ctx->line_replaced = true;
-    ctx->method = r->method;
-    ctx->method_name = r->method_name;
-    ctx->uri = r->uri;
-    ctx->args = r->args;
-    grpc_json_set_repeatable(r, ctx);
-    ngx_str_set(&r->method_name, "POST");
-    r->uri.data = (u_char *)(uintptr_t)method->path.p;
-    r->uri.len = method->path.n;
-    r->args.len = 0;
-    r->valid_unparsed_uri = 0;
-}
-
-void grpc_json_restore(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
-{
-    if (ctx->line_replaced) {
-        ctx->line_replaced = false;
-        r->method = ctx->method;
-        r->method_name = ctx->method_name;
-        r->uri = ctx->uri;
-        r->args = ctx->args;
-    }
-    grpc_json_headers_restore(r, ctx);
-}
-
-static ngx_int_t pass_on(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str frame)
-{
-    struct problem problem;
-
-    switch (grpc_json_headers_replace(r, ctx, &problem)) {
-    case NGX_OK:
-        break;
-    case NGX_DECLINED:
-        return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
-    default:
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    if (set_body(r, frame) != NGX_OK)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    set_request_line(r, ctx);
-    ctx->state = GRPC_JSON_PASSED;
-    return NGX_DECLINED;
-}
-
 /* The last event that the client has seen stands above what the request says itself. */
 static int put_last_event_id(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct buf *wire,
                              struct arena *arena, struct schema_fault *fault)
@@ -254,7 +181,7 @@ static ngx_int_t refuse_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
     return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
 }
 
-/* With the body at hand. NGX_DECLINED: go on to the content phase; else a status. */
+/* With the body at hand: makes the call. Returns as a phase handler. */
 static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
@@ -293,8 +220,8 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
         if (wire->failed)
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         rpc_prefix_write((unsigned char *)wire->p, (uint32_t)(wire->n - RPC_PREFIX_SIZE));
-        return ctx->match.method->server_streaming ? pass_on(r, ctx, buf_str(wire))
-                                                   : grpc_json_call(r, ctx, buf_str(wire));
+        return ctx->match.method->server_streaming ? grpc_json_stream(r, ctx, buf_str(wire))
+                                                   : grpc_json_unary(r, ctx, buf_str(wire));
     case -EBADMSG:
         return grpc_json_refuse_fault(r, ctx, arena, part, &fault);
     case -EMSGSIZE:

@@ -11,23 +11,27 @@ enum grpc_json_form {
     GRPC_JSON_RAW,    /* what google.api.HttpBody says */
 };
 
-/* A stream's answer. Input that can't go on yet is held where it is, so that nginx stops reading
- * from the upstream: one piece of text is on its way to the client at a time. */
+/* A stream's answer. One piece of text is on its way to the client at a time, and one is being made
+ * meanwhile; when that is large enough no more messages are taken, and flow control stops the
+ * service. */
 struct grpc_json_stream {
     enum grpc_json_form form;
     ngx_http_request_t *r;
     struct grpc_json_ctx *ctx;
     bool flush;   /* the header goes out though there is no text */
     bool started; /* the header is with the client */
-    bool ended;   /* whatever else the upstream sends is dropped */
-    bool sending; /* text is with the next filters, and they have not taken all of it */
+    bool paused;  /* no more messages are taken for now */
+    bool ended;   /* there are no more */
     bool last;    /* text ends the answer */
+    bool sending; /* `going` is with the next filters, and they have not taken all of it */
+    bool done;    /* all of the answer is with them: the request may end */
+    bool failed;  /* the request has to end with its connection */
 
-    ngx_chain_t *in, **last_in;       /* input that is held */
-    struct grpc_json_message message; /* that has come in part; bytes are malloc's */
-    struct buf text;
-    ngx_buf_t out; /* text, as the next filters see it */
+    struct buf text;  /* being made */
+    struct buf going; /* being sent */
+    ngx_buf_t out;    /* `going`, as the next filters see it */
 
+    ngx_event_t go;    /* posted: sends what there is, or ends the request */
     ngx_event_t timer; /* until started: for the header without a message; then the heartbeat */
     struct grpc_json_exit_hook exit_hook;
 };
@@ -35,10 +39,9 @@ struct grpc_json_stream {
 /* The form that the client's Accept asks for; GRPC_JSON_NO_FORM: none that there is. */
 enum grpc_json_form grpc_json_stream_form(ngx_http_request_t *r, const struct schema_match *match);
 
-/* The upstream's header has come. NGX_OK or NGX_ERROR. */
-ngx_int_t grpc_json_stream_header(ngx_http_request_t *r, struct grpc_json_ctx *ctx);
-/* A body filter. */
-ngx_int_t grpc_json_stream_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx, ngx_chain_t *in);
+/* Begins the request's server stream. frame: its message behind the prefix. Returns as a phase
+ * handler: NGX_DONE, or a status of which ctx->answer is the problem. */
+ngx_int_t grpc_json_stream(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct str frame);
 
 /* ---- stream_text.c: what of a message the client sees ---- */
 

@@ -36,17 +36,11 @@ void grpc_json_target_merge(const struct grpc_json_target *prev, struct grpc_jso
     ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
 }
 
-ngx_http_upstream_srv_conf_t *grpc_json_target_find(ngx_http_request_t *r,
-                                                    const struct grpc_json_target *target)
+ngx_http_upstream_srv_conf_t *grpc_json_upstream_named(ngx_http_request_t *r, ngx_str_t name)
 {
     ngx_http_upstream_main_conf_t *all = ngx_http_get_module_main_conf(r, ngx_http_upstream_module);
     ngx_http_upstream_srv_conf_t **upstream = all->upstreams.elts;
-    ngx_str_t name;
 
-    if (target->upstream)
-        return target->upstream;
-    if (ngx_http_complex_value(r, target->name, &name) != NGX_OK)
-        return NULL;
     for (ngx_uint_t i = 0; i < all->upstreams.nelts; i++) {
         if (str_eq_nocase(grpc_json_str(upstream[i]->host), grpc_json_str(name)) &&
             upstream[i]->peer.data)
@@ -55,6 +49,18 @@ ngx_http_upstream_srv_conf_t *grpc_json_target_find(ngx_http_request_t *r,
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "grpc_json: there is no upstream \"%V\"",
                   &name);
     return NULL;
+}
+
+ngx_http_upstream_srv_conf_t *grpc_json_target_find(ngx_http_request_t *r,
+                                                    const struct grpc_json_target *target)
+{
+    ngx_str_t name;
+
+    if (target->upstream)
+        return target->upstream;
+    if (ngx_http_complex_value(r, target->name, &name) != NGX_OK)
+        return NULL;
+    return grpc_json_upstream_named(r, name);
 }
 
 struct grpc_h2_header *grpc_json_flatten(ngx_http_request_t *r, const ngx_list_t *list,

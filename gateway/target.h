@@ -21,6 +21,9 @@ void grpc_json_target_merge(const struct grpc_json_target *prev, struct grpc_jso
 ngx_http_upstream_srv_conf_t *grpc_json_target_find(ngx_http_request_t *r,
                                                     const struct grpc_json_target *target);
 
+/* The upstream of the configuration that has this name; NULL: none, as the log says then. */
+ngx_http_upstream_srv_conf_t *grpc_json_upstream_named(ngx_http_request_t *r, ngx_str_t name);
+
 /* A list of ngx_table_elt_t, with names in lower case, as h2.h wants metadata: *ret_n of them in the
  * request's pool, nothing else copied. NULL without memory. */
 struct grpc_h2_header *grpc_json_flatten(ngx_http_request_t *r, const ngx_list_t *list,

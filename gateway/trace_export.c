@@ -153,15 +153,14 @@ static void on_timer(ngx_event_t *event)
 static struct str name_of(ngx_http_request_t *r, const struct grpc_json_ctx *ctx, u_char *room,
                           size_t size, struct str *ret_method)
 {
-    ngx_str_t method = ctx->line_replaced ? ctx->method_name : r->method_name;
     struct schema_binding_description binding = {.path = STR_NULL};
     u_char *end;
 
     if (ctx->routed && !ctx->route_error)
         schema_binding_describe(ctx->match.binding, &binding);
-    end = ngx_snprintf(room, size, "%V %*s", &method, binding.path.n,
+    end = ngx_snprintf(room, size, "%V %*s", &r->method_name, binding.path.n,
                        binding.path.n ? binding.path.p : "");
-    *ret_method = (struct str){(char *)room, ngx_min(method.len, size)};
+    *ret_method = (struct str){(char *)room, ngx_min(r->method_name.len, size)};
     return (struct str){(char *)room, (size_t)(end - room)};
 }
 
@@ -206,7 +205,7 @@ bool grpc_json_trace_sampled(ngx_http_request_t *r, const struct trace_context *
 static char is_duplicate[] = "is duplicate";
 static char wants[] = "wants a collector's address and one_in=NUMBER";
 
-/* COLLECTOR one_in=NUMBER: an address, or the name of an upstream, as in grpc_pass. */
+/* COLLECTOR one_in=NUMBER: an address, or the name of an upstream. */
 char *grpc_json_trace_export_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
 {
     struct grpc_json_main_conf *conf = data;

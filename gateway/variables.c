@@ -97,20 +97,6 @@ static ngx_int_t get_trace(ngx_http_request_t *r, ngx_http_variable_value_t *v, 
     return NGX_OK;
 }
 
-static ngx_int_t get_ready_upstream(ngx_http_request_t *r, ngx_http_variable_value_t *v,
-                                    uintptr_t data)
-{
-    const ngx_str_t *name = grpc_json_probe_upstream(r);
-
-    (void)data;
-    if (!name)
-        return not_found(v);
-    set_value(v, name->data, name->len);
-    /* Subrequests share their parent's variables, and each asks another upstream. */
-    v->no_cacheable = 1;
-    return NGX_OK;
-}
-
 /* Whom to hold responsible: an IPv4 address, or the /64 network of an IPv6 address, which is what
  * one subscriber has. */
 static ngx_int_t get_client(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
@@ -162,8 +148,6 @@ static ngx_http_variable_t variables[] = {
     {ngx_string("grpc_json_request_id"), NULL, get_request_id, 0, 0, 0},
     {ngx_string("grpc_json_trace_id"), NULL, get_trace, TRACE_PART_ID, 0, 0},
     {ngx_string("grpc_json_span_id"), NULL, get_trace, TRACE_PART_SPAN, 0, 0},
-    {ngx_string("grpc_json_ready_upstream"), NULL, get_ready_upstream, 0, NGX_HTTP_VAR_NOCACHEABLE,
-     0},
 };
 
 ngx_int_t grpc_json_add_variables(ngx_conf_t *cf)

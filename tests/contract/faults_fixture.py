@@ -213,9 +213,8 @@ class FaultGateway(TestGateway):
         super().__init__()
 
     def write_config(self, changes):
-        kept = "grpc_json on; grpc_json_pass kept; grpc_pass grpc://kept;"
+        kept = "grpc_json on; grpc_json_pass kept;"
         super().write_config({
-            "keepalive 64;": "",
             " default_server;": f" default_server; listen 127.0.0.1:{self.h2_port} http2;" + (f"""
                 listen 127.0.0.1:{self.tls_port} ssl http2;
                 ssl_certificate {self.certificate}/certificate.pem;
@@ -223,7 +222,7 @@ class FaultGateway(TestGateway):
                 ssl_session_tickets off;
                 ssl_session_cache off;""" if self.certificate else ""),
             "    grpc_json_timeout 10s;": f"""
-                upstream kept {{ server unix:{self.dir}/sock/test.sock; keepalive 4; }}
+                upstream kept {{ server unix:{self.dir}/sock/test.sock; }}
                 # For what a client may yet send nobody waits.
                 lingering_close off;
                 lingering_timeout 10ms;
@@ -239,10 +238,6 @@ class FaultGateway(TestGateway):
                 location = /openapi.json {{ grpc_json_openapi Test 1.0.0; }}
                 location = /metrics {{ grpc_json_metrics; }}
                 location = /readyz {{ grpc_json_ready test kept; }}
-                location = /grpc.health.v1.Health/Check {{
-                    internal;
-                    grpc_pass grpc://$grpc_json_ready_upstream;
-                }}
                 location / {{""",
             **changes,
         })

@@ -289,12 +289,12 @@ class RawUpstream:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def send_until_reset(connection, data=b""):
+def send_until_reset(connection, data=b"", pause=0):
     """Sends this again and again until the gateway resets a stream."""
     kind = None
     while kind != RST_STREAM:
         connection.sendall(data)
-        if not data or select.select([connection], [], [], 0)[0]:
+        if not data or select.select([connection], [], [], pause)[0]:
             kind, _flags, _stream, _payload = RawUpstream.read_frame(connection)
 
 

@@ -198,7 +198,7 @@ def test_compressed_for_those_who_want_it(gateway, room):
 def test_locations_print_as_they_are_told(room):
     """One broadcast, and a form for each location."""
     location = "location / {\n            grpc_json on;"
-    other = f"location /test/ {{ grpc_json on; grpc_json_print unset; grpc_json_pass test; grpc_pass grpc://test; }} {location}"
+    other = f"location /test/ {{ grpc_json on; grpc_json_print unset; grpc_json_pass test; }} {location}"
     number = room()
     with serving(changes={location: other}) as gateway, Client(gateway) as client:
         client.join(number).ask(say={"room": number, "text": ""})

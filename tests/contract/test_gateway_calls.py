@@ -1,4 +1,4 @@
-"""Unary calls on shared connections: what they share, and what happens to those in flight when a connection, a
+"""Calls on shared connections: what they share, and what happens to those in flight when a connection, a
 server, a client or a worker goes."""
 import contextlib
 import os
@@ -15,7 +15,7 @@ import pytest
 from gateway_fixture import SERVICE, Gateway, Messages, compile_demo, grpc_message, wait_until
 from h2_fixture import H2Service
 
-GET, CREATE = SERVICE + "GetItem", SERVICE + "CreateItem"
+GET, CREATE, WATCH = SERVICE + "GetItem", SERVICE + "CreateItem", SERVICE + "WatchItems"
 REFUSED_STREAM = 7
 CALLS = 20
 
@@ -48,7 +48,7 @@ def serve(shared, messages):
     """serve(rpc) starts a service: rpc(connection, stream) gets each call, once it is complete."""
     made = []
 
-    def start(rpc, path=None, **kwargs):
+    def start(rpc, address=None, **kwargs):
         def on_event(connection, stream, event):
             if isinstance(event, h2.events.DataReceived):
                 connection.consume(event)
@@ -56,7 +56,7 @@ def serve(shared, messages):
             if event.__class__ is h2.events.StreamEnded:
                 rpc(connection, stream)
 
-        made.append(H2Service(path or shared.socket_path("chat"), rpcs={GET: on_event, CREATE: on_event}, **kwargs))
+        made.append(H2Service(address or shared.socket_path("chat"), rpcs={path: on_event for path in (GET, CREATE, WATCH)}, **kwargs))
         return made[-1]
 
     yield start
@@ -136,13 +136,16 @@ def state_of(pid):
         return f.read().rpartition(")")[2].split()[0]
 
 
-def unread(connections):
-    """Whether each client's request is where the worker will read it, or beyond."""
-    ports = {c.sock.getsockname()[1] for c in connections}
+def all_wait(clients):
+    """Whether each client's request is where the worker will read it."""
+    waiting = set()
     with open("/proc/net/tcp", encoding="ascii") as table:
-        rows = [line.split() for line in table.readlines()[1:]]
-    # Of the worker's sockets, whose peers are the clients: bytes to be read.
-    return all(int(row[4].partition(":")[2], 16) > 0 for row in rows if int(row[2].partition(":")[2], 16) in ports)
+        for line in table.readlines()[1:]:
+            _, here, there, state, queues = line.split()[:5]
+            port, peer = (int(address.partition(":")[2], 16) for address in (here, there))
+            if port == clients.gateway.port and state == "01" and int(queues.partition(":")[2], 16) > 0:
+                waiting.add(peer)
+    return {c.sock.getsockname()[1] for c in clients.connections} <= waiting
 
 
 # ---- sharing ----
@@ -155,7 +158,7 @@ def test_calls_share_a_connection_and_its_writes(shared, serve, answer):
         before = len(service.reads)
         with stopped(shared):
             asked = clients.ask()
-            wait_until(lambda: unread(clients.connections))
+            wait_until(lambda: all_wait(clients))
         all_well(asked)
     assert len(service.connections) == 1
     assert service.reads[before:] == [CALLS], "requests of one turn of the loop are one write"
@@ -207,6 +210,28 @@ def test_one_that_stalls_stops_no_other(shared, serve, answer):
     wait_until(lambda: stream.reset == 8)
     assert shared.get("/demo/items/a").status == 200
     assert len(service.connections) == 1
+
+
+def test_a_client_that_leaves_ends_its_stream(shared, serve, messages):
+    """And no other one, nor a call."""
+
+    def rpc(connection, stream):
+        connection.respond(stream)
+        stream.waiting = grpc_message(messages.new("demo.v1.WatchItemsResponse").SerializeToString())
+
+    service = serve(rpc)
+    sockets = []
+    for _ in range(CALLS):
+        sockets.append(socket.create_connection(("127.0.0.1", shared.port), timeout=30))
+        sockets[-1].sendall(b"GET /demo/watch HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
+        assert sockets[-1].recv(1000).startswith(b"HTTP/1.1 200 ")
+    streams = service.connections[0].streams.values()
+    for s in sockets[1:]:
+        s.close()
+    wait_until(lambda: sum(stream.reset == 8 for stream in streams) == CALLS - 1)
+    assert len(service.connections) == 1 and len(streams) == CALLS
+    sockets[0].close()
+    wait_until(lambda: all(stream.reset == 8 for stream in streams))
 
 
 # ---- connections that go ----
@@ -277,7 +302,7 @@ def test_not_written_is_sent_elsewhere(shared, serve, answer):
         all_well(clients.ask())
         with stopped(shared):
             asked = clients.create()
-            wait_until(lambda: unread(clients.connections))
+            wait_until(lambda: all_wait(clients))
             service.connections[0].close()
             wait_until(lambda: service.connections[0].ended)
         all_well(asked, 201)

@@ -233,15 +233,10 @@ def test_tls_http2(gateway, certificate):
 
 # ---- when the configuration is loaded ----
 
-# An upstream whose name is a variable makes nginx set up OpenSSL, which can wait for itself for ever when memory
-# runs out.
-WITHOUT_OPENSSL = {"grpc://$grpc_json_ready_upstream": "grpc://kept"}
-
-
 @contextlib.contextmanager
 def configured(**changes):
     gateway = FaultGateway()
-    gateway.write_config({**WITHOUT_OPENSSL, **changes})
+    gateway.write_config(changes)
     try:
         yield gateway
     finally:

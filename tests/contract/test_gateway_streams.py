@@ -226,11 +226,10 @@ def test_deadline():
 
 @pytest.fixture(scope="module")
 def quiet_gateway():
-    """Heartbeats, and an upstream that may be silent for longer than nginx waits for others."""
+    """Heartbeats, and a service that may be silent for longer than a call without a stream may take."""
     gateway = TestGateway(
         {
-            "grpc_read_timeout 15s;": "grpc_read_timeout 1s;",
-            "grpc_json_timeout 10s;": "grpc_json_timeout 10s; grpc_json_heartbeat 200ms;",
+            "grpc_json_timeout 10s;": "grpc_json_timeout 1s; grpc_json_heartbeat 200ms;",
             "gzip_types application/json": "gzip_types text/event-stream application/json",
             "listen ": "http2_max_concurrent_streams 64; listen ",
         }
@@ -248,7 +247,7 @@ def test_header_comes_without_a_message(client):
 
 
 def test_heartbeats_of_a_quiet_stream(quiet_gateway):
-    """Ten heartbeats take longer than grpc_read_timeout; then the client leaves."""
+    """Ten heartbeats take longer than grpc_json_timeout; then the client leaves."""
     with socket.create_connection(("127.0.0.1", quiet_gateway.port), timeout=30) as s:
         s.sendall(b"GET /test/count?interval=60s HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
         seen = b""
@@ -284,12 +283,6 @@ def test_each_message_comes_at_once(client):
 
 
 # ---- back-pressure, leaving, ending ----
-
-
-def open_upstream(gateway):
-    """Streams that the server has in work, by its open connections: one each."""
-    with open("/proc/net/unix") as f:
-        return sum(line.rstrip().endswith(gateway.socket_path("test")) and line.split()[5] == "03" for line in f)
 
 
 def test_a_client_that_does_not_read_costs_little(test_gateway):
@@ -329,20 +322,6 @@ def _unread(s):
     n = array.array("i", [0])
     fcntl.ioctl(s, termios.FIONREAD, n)
     return n[0]
-
-
-def test_a_client_that_leaves_ends_the_call(quiet_gateway):
-    before = open_upstream(quiet_gateway)
-    sockets = []
-    for _ in range(20):
-        s = socket.create_connection(("127.0.0.1", quiet_gateway.port), timeout=30)
-        s.sendall(b"GET /test/count?interval=60s HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
-        assert s.recv(1000)
-        sockets.append(s)
-    wait_until(lambda: open_upstream(quiet_gateway) >= 20)
-    for s in sockets:
-        s.close()
-    wait_until(lambda: open_upstream(quiet_gateway) <= max(before, 1))
 
 
 def test_a_long_stream_leaves_no_memory_behind(client, test_gateway):

@@ -46,7 +46,6 @@ def messages(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gateway(messages):
     changes = {
-        "grpc_read_timeout 15s": "grpc_read_timeout 400ms",
         "grpc_json_timeout 10s": "grpc_json_timeout 700ms",
         "grpc_json_response_limit 8m": f"grpc_json_response_limit {LIMIT}",
     }
