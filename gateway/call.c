@@ -65,7 +65,7 @@ ngx_int_t grpc_json_call_problem(struct grpc_json_call *call, const struct grpc_
                       path.n, path.p, end->message.n, end->message.p);
         return grpc_json_set_status(call->r, call->ctx, failure_status(end));
     }
-    if (rpc_problem_decoded(&problem, end->status, end->message, end->details, grpc_json_scratch()))
+    if (rpc_problem(&problem, end->status, end->message, end->details, grpc_json_scratch()))
         return grpc_json_set_status(call->r, call->ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
     grpc_json_overload_heard(call->r, call->ctx, &problem);
     return grpc_json_set_problem(call->r, call->ctx, &problem);

@@ -129,10 +129,10 @@ struct grpc_json_ctx {
     struct grpc_json_call *call;          /* call.c; NULL: none yet */
     ngx_http_upstream_srv_conf_t *called; /* its upstream; NULL: it was not made */
     struct str message;                   /* of a unary call; {NULL, 0}: none has come */
-    unsigned form;                   /* enum grpc_json_form of a server stream */
-    struct grpc_json_stream *stream; /* NULL: not begun, or none */
-    struct upgrade *upgrade;         /* NULL: the request becomes no WebSocket */
-    int grpc_status;                 /* -1: not known */
+    unsigned form;                        /* enum grpc_json_form of a server stream */
+    struct grpc_json_stream *stream;      /* NULL: not begun, or none */
+    struct upgrade *upgrade;              /* NULL: the request becomes no WebSocket */
+    int grpc_status;                      /* -1: not known */
     struct grpc_json_answer answer;
 
     ngx_array_t *limits;          /* limit.c: what each zone said; NULL: not asked yet */

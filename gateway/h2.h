@@ -60,8 +60,8 @@ struct grpc_h2_header {
     struct str name, value; /* name in lower case; copied */
 };
 
-/* Opens a stream to a peer of the upstream (an `upstream {}` block or a plain address as in
- * grpc_pass), connecting when there is no connection yet. path: "/package.Service/Method".
+/* Opens a stream to a peer of the upstream (an `upstream {}` block or a plain address),
+ * connecting when there is no connection yet. path: "/package.Service/Method".
  * timeout_ms: told to the service as grpc-timeout, 0: none. NULL: out of memory, or too many
  * streams. Failures to connect are told by `ended`. */
 struct grpc_h2_stream *grpc_h2_open(ngx_http_upstream_srv_conf_t *upstream, struct str path,

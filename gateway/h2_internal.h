@@ -84,8 +84,8 @@ void h2_connection_attach(struct h2_connection *conn, struct grpc_h2_stream *s);
 bool h2_connection_has_room(struct h2_connection *conn);
 /* Something is to be written, or a stream has gone: look at it from the event loop. */
 void h2_connection_touch(struct h2_connection *conn);
-/* A call ran out of time that was sent at that time (ms): when nothing was heard since, new calls get
- * another connection. The peer may be gone without a word, and a ping is for later. */
+/* A call ran out of time that was sent at that time (ms): when nothing was heard since, new calls
+ * get another connection. The peer may be gone without a word, and a ping is for later. */
 void h2_connection_doubt(struct h2_connection *conn, ngx_msec_t sent_at);
 /* Its streams are told, or moved if that is safe. reason: for them and for the log. */
 void h2_connection_close(struct h2_connection *conn, const char *reason);

@@ -1,9 +1,8 @@
 /* Which server of an upstream a stream goes to, and on which connection.
  *
  * The choice is nginx's own weighted round robin, with its weights, backup servers, max_fails and
- * fail_timeout, on the same counters that grpc_pass uses: a server that fails there is avoided here
- * and the other way round. Balancers that choose by a request (hash, ip_hash) have none to look at
- * here, since a stream may outlive its request. */
+ * fail_timeout, on nginx's own counters. Balancers that choose by a request (hash, ip_hash) have
+ * none to look at here, since a stream may outlive its request. */
 #include "h2_internal.h"
 
 #define CONNECTIONS_MAX 64 /* of a worker to one peer */

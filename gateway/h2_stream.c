@@ -238,6 +238,10 @@ void h2_stream_headers(struct grpc_h2_stream *s, bool last)
         s->headers_came = true;
         ngx_free(s->request);
         s->request = NULL;
+        if (s->call && s->out_at == s->out.n) {
+            buf_free(&s->out);
+            s->out_at = 0;
+        }
         if (s->result.code < 0 && (s->result.http_status != 200 || !s->result.is_grpc)) {
             reset(s, NGHTTP2_CANCEL);
             finish(s, rpc_code_of_http(s->result.http_status), true, "not an answer of gRPC");
@@ -358,7 +362,7 @@ static bool valid(const struct grpc_h2_header *headers, size_t n)
     return true;
 }
 
-/* Host as grpc_pass has it; a socket's path is no name. */
+/* A socket's path is no name. */
 static struct str authority(const ngx_http_upstream_srv_conf_t *upstream)
 {
     struct str host = {(const char *)upstream->host.data, upstream->host.len};

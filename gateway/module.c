@@ -4,6 +4,7 @@
 
 #define DEFAULT_RESPONSE_LIMIT (4 << 20)
 #define DEFAULT_ARRAY_LIMIT 65536
+#define DEFAULT_TIMEOUT 60000   /* ms */
 #define DEFAULT_HEARTBEAT 15000 /* ms; HTML's server-sent events, section 9.2.7 */
 /* gRPC C core refuses more than 8 KB of metadata; some of it is gRPC's own. */
 #define DEFAULT_REQUEST_HEADER_LIMIT (7 << 10)
@@ -363,7 +364,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->problems, prev->problems, 0);
     ngx_conf_merge_value(conf->refuse_unknown, prev->refuse_unknown, 0);
     ngx_conf_merge_bitmask_value(conf->print, prev->print, NGX_CONF_BITMASK_SET);
-    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 0);
+    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, DEFAULT_TIMEOUT);
     ngx_conf_merge_msec_value(conf->stream_timeout, prev->stream_timeout, 0);
     ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, DEFAULT_HEARTBEAT);
     ngx_conf_merge_size_value(conf->response_limit, prev->response_limit, DEFAULT_RESPONSE_LIMIT);

@@ -241,8 +241,8 @@ static bool is_etag_mismatch(int code, struct str reason)
            str_eq(reason, STR(RPC_REASON_ETAG_MISMATCH));
 }
 
-int rpc_problem_decoded(struct problem *p, int code, struct str message, struct str details,
-                        struct arena *arena)
+int rpc_problem(struct problem *p, int code, struct str message, struct str details,
+                struct arena *arena)
 {
     struct room room = {arena, false};
     struct schema_reader r = schema_reader_of(details);
@@ -257,15 +257,4 @@ int rpc_problem_decoded(struct problem *p, int code, struct str message, struct 
     }
     p->status = is_etag_mismatch(code, p->reason) ? 412 : rpc_http_status(code, p->n_errors > 0);
     return room.full ? -ENOMEM : 0;
-}
-
-int rpc_problem(struct problem *p, int code, struct str message, struct str details,
-                struct arena *arena)
-{
-    struct str status;
-
-    if (rpc_base64_decode(arena, details, &status) == -ENOMEM)
-        return -ENOMEM;
-    return rpc_problem_decoded(p, code, message.n ? rpc_percent_decode(arena, message) : STR_NULL,
-                               status, arena);
 }

@@ -38,15 +38,11 @@ bool rpc_health_serving(struct str wire);
  * reason of a FAILED_PRECONDITION or ABORTED it makes the answer a 412. */
 #define RPC_REASON_ETAG_MISMATCH "ETAG_MISMATCH"
 
-/* rpc_details.c: fills *p from a failed call. message: grpc-message as sent (percent-encoded);
- * details: grpc-status-details-bin as sent (base64 of a google.rpc.Status), or {NULL, 0}. What a
- * service says about its own failures (5xx) stays inside, but for when to try again; so does
- * DebugInfo always. Strings are in the arena. 0 or -ENOMEM: what is left of the problem would say
- * something else. */
+/* rpc_details.c: fills *p from a failed call. message: grpc-message, decoded; details: the bytes of
+ * grpc-status-details-bin, a google.rpc.Status, or {NULL, 0}. What a service says about its own
+ * failures (5xx) stays inside, but for when to try again; so does DebugInfo always. Strings are in
+ * the arena. 0 or -ENOMEM: what is left of the problem would say something else. */
 int rpc_problem(struct problem *p, int code, struct str message, struct str details,
                 struct arena *arena) MUST_CHECK;
-/* The same of what is decoded already: the message, and the bytes of the google.rpc.Status. */
-int rpc_problem_decoded(struct problem *p, int code, struct str message, struct str details,
-                        struct arena *arena) MUST_CHECK;
 
 #endif

@@ -223,8 +223,7 @@ static struct str reason_of(const struct grpc_h2_end *end)
 
     if (!end->from_upstream)
         return end->message;
-    err =
-        rpc_problem_decoded(&problem, end->status, end->message, end->details, grpc_json_scratch());
+    err = rpc_problem(&problem, end->status, end->message, end->details, grpc_json_scratch());
     return !err && problem.detail.n ? problem.detail : problem_title(problem.status);
 }
 

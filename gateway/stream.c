@@ -295,8 +295,12 @@ static ngx_int_t watch_client(struct grpc_json_stream *s, bool alive)
 
 static void advance(struct grpc_json_stream *s, bool alive)
 {
-    ngx_int_t rc = s->failed ? NGX_ERROR : pump(s);
+    ngx_int_t rc;
 
+    if (s->go.posted) { /* several statements */
+        ngx_delete_posted_event(&s->go);
+    }
+    rc = s->failed ? NGX_ERROR : pump(s);
     if (rc == NGX_ERROR)
         ngx_http_finalize_request(s->r, NGX_ERROR);
     else if (s->done)

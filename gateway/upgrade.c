@@ -186,7 +186,7 @@ static ngx_int_t set_problem(struct upgrade *u, const struct grpc_h2_end *end)
                                     end->status == RPC_DEADLINE_EXCEEDED ? NGX_HTTP_GATEWAY_TIME_OUT
                                                                          : NGX_HTTP_BAD_GATEWAY);
     }
-    if (rpc_problem_decoded(&problem, end->status, end->message, end->details, grpc_json_scratch()))
+    if (rpc_problem(&problem, end->status, end->message, end->details, grpc_json_scratch()))
         return grpc_json_set_status(u->r, u->ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
     return grpc_json_set_problem(u->r, u->ctx, &problem);
 }

@@ -16,12 +16,12 @@
 /* Part of struct grpc_json_conf. */
 struct grpc_json_websocket {
     struct grpc_json_target target; /* grpc_json_websocket */
-    ngx_array_t *protocols;                 /* struct str: grpc_json_websocket_protocol */
-    size_t message_limit;                   /* grpc_json_websocket_message_limit */
-    size_t memory;                          /* grpc_json_websocket_memory; of a worker */
-    ngx_flag_t deflate;                     /* grpc_json_websocket_deflate */
-    ngx_array_t *attach;                    /* struct str: grpc_json_websocket_attach, in pairs */
-    ngx_uint_t queue_messages;              /* grpc_json_websocket_attach_queue */
+    ngx_array_t *protocols;         /* struct str: grpc_json_websocket_protocol */
+    size_t message_limit;           /* grpc_json_websocket_message_limit */
+    size_t memory;                  /* grpc_json_websocket_memory; of a worker */
+    ngx_flag_t deflate;             /* grpc_json_websocket_deflate */
+    ngx_array_t *attach;            /* struct str: grpc_json_websocket_attach, in pairs */
+    ngx_uint_t queue_messages;      /* grpc_json_websocket_attach_queue */
     size_t queue_bytes;
     /* ms: grpc_json_websocket_..._timeout, grpc_json_websocket_ping_interval */
     ngx_msec_t open_timeout, close_timeout, ping_interval, ping_timeout, idle_timeout,

@@ -1,10 +1,8 @@
 #include "http/timeout.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #define MAX_DIGITS 9
-#define MAX_GRPC_VALUE 99999999
 
 /* The digits at the start of s as a number; false when there are none or too many. */
 static bool take_digits(struct str *s, uint64_t *ret, size_t *ret_n)
@@ -40,21 +38,4 @@ int request_timeout_read(struct str header, uint32_t *ret_ms)
         return -EINVAL;
     *ret_ms = ms < REQUEST_TIMEOUT_MAX_MS ? (uint32_t)ms : REQUEST_TIMEOUT_MAX_MS;
     return 0;
-}
-
-size_t grpc_timeout_print(char to[GRPC_TIMEOUT_SIZE], uint64_t ms)
-{
-    static const struct {
-        uint64_t ms;
-        char unit;
-    } units[] = {{1, 'm'}, {1000, 'S'}, {60000, 'M'}, {3600000, 'H'}};
-    size_t i = 0;
-    uint64_t value;
-
-    while (i + 1 < ARRAY_SIZE(units) && ms / units[i].ms > MAX_GRPC_VALUE)
-        i++;
-    value = ms / units[i].ms;
-    if (value > MAX_GRPC_VALUE)
-        value = MAX_GRPC_VALUE;
-    return (size_t)snprintf(to, GRPC_TIMEOUT_SIZE, "%u%c", (unsigned)value, units[i].unit);
 }

@@ -1,4 +1,4 @@
-/* How long a caller is ready to wait: the header Request-Timeout, and gRPC's grpc-timeout.
+/* How long a caller is ready to wait: the header Request-Timeout.
  *
  * Pure functions; any thread.
  */
@@ -14,11 +14,5 @@
  * 9 digits on either side of the point; fractions of a millisecond count as a whole one. Returns 0,
  * or -EINVAL. */
 int request_timeout_read(struct str header, uint32_t *ret_ms) MUST_CHECK;
-
-#define GRPC_TIMEOUT_SIZE 16
-/* Prints a grpc-timeout, NUL-terminated: at most 8 digits and a unit
- * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), rounded down to what the unit
- * can say. Returns the length. */
-size_t grpc_timeout_print(char to[GRPC_TIMEOUT_SIZE], uint64_t ms);
 
 #endif

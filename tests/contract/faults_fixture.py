@@ -200,8 +200,7 @@ NO_MEMORY = re.compile("Cannot allocate memory|malloc failure|[Nn]o memory|out o
 
 
 class FaultGateway(TestGateway):
-    """The test server behind everything that the module can do. No upstream connection is kept, except to the
-    upstream `kept`, so that what the worker holds after a request is what it held before."""
+    """The test server behind everything that the module can do."""
 
     module = FAULT_MODULE
 

@@ -223,8 +223,10 @@ def test_request_timeout_ends_a_call(world):
     assert answer.errors() == {"service": ["took too long"]}
 
 
-def test_without_a_configured_timeout_the_callers_counts(world):
-    gateway = Gateway(world.descriptor_set, {"    grpc_json_timeout 10s;\n": ""})
+@pytest.mark.parametrize("configured, least, most", (("", 0, 60), ("    grpc_json_timeout 0;\n", 86400, None)))
+def test_without_a_configured_timeout(world, configured, least, most):
+    """A call has a minute by default; where there is no limit, a caller's counts up to a day."""
+    gateway = Gateway(world.descriptor_set, {"    grpc_json_timeout 10s;\n": configured})
     service = FakeService(world.messages, gateway.socket_path("chat"))
     seen = []
 
@@ -240,8 +242,11 @@ def test_without_a_configured_timeout_the_callers_counts(world):
     finally:
         service.stop()
         gateway.stop()
-    assert seen[0] is None or seen[0] > 86400 * 365
-    assert 0 < seen[1] <= 86400
+    if most:
+        assert least < seen[0] <= most and least < seen[1] <= most
+    else:
+        assert seen[0] is None or seen[0] > 86400 * 365
+        assert 0 < seen[1] <= least
 
 
 # ---- traces ----

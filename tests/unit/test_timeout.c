@@ -1,4 +1,4 @@
-/* lib/http/timeout.c: Request-Timeout and grpc-timeout. */
+/* lib/http/timeout.c: Request-Timeout. */
 #include "http/timeout.h"
 
 #include <errno.h>
@@ -34,33 +34,10 @@ static void reads_seconds(void **state)
         assert_int_equal(request_timeout_read(str_of(bad[i]), &ms), -EINVAL);
 }
 
-static void prints_at_most_eight_digits(void **state)
-{
-    static const struct {
-        uint64_t ms;
-        const char *text;
-    } cases[] = {
-        {1, "1m"},
-        {99999999, "99999999m"},
-        {100000000, "100000S"},
-        {UINT64_C(99999999999), "99999999S"},
-        {UINT64_C(100000000000), "1666666M"},
-        {UINT64_MAX, "99999999H"},
-    };
-    char text[GRPC_TIMEOUT_SIZE];
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        assert_int_equal(grpc_timeout_print(text, cases[i].ms), strlen(cases[i].text));
-        assert_string_equal(text, cases[i].text);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_seconds),
-        cmocka_unit_test(prints_at_most_eight_digits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
