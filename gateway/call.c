@@ -31,6 +31,11 @@ static void on_chosen(void *data, const struct grpc_h2_server *server)
     ngx_http_upstream_state_t *state;
 
     close_state(call, NGX_HTTP_BAD_GATEWAY);
+    /* What the one before has said is no part of the answer. */
+    call->metadata.last = &call->metadata.part;
+    call->metadata.part.nelts = 0;
+    call->metadata.part.next = NULL;
+    call->etag = STR_NULL;
     call->began = ngx_current_msec;
     state = ngx_array_push(call->r->upstream_states);
     if (!state)

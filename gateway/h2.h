@@ -86,8 +86,10 @@ struct grpc_h2_call {
 /* As grpc_h2_open(), with the one message and the half close. What differs:
  *
  * - Until the service's header has come the call is kept, and it goes elsewhere when the service
- *   cannot have begun with it: refused, behind GOAWAY, or none of it was written. An idempotent one
- *   does so as well when the connection is lost.
+ *   cannot have begun with it: refused, behind GOAWAY, or none of it was written; or when the
+ *   service says UNAVAILABLE and that nothing was done (grpc-retry-pushback-ms, gRFC A6). An
+ *   idempotent one does so as well when the connection is lost, or after any UNAVAILABLE or
+ *   CANCELLED that comes instead of an answer.
  * - A server that has just failed to be reached is asked again at once when it is the only one.
  * - A server under which a call is lost or runs out of time has failed (max_fails), and a
  *   connection on which nothing was heard meanwhile gets no new calls.

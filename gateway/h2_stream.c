@@ -230,10 +230,42 @@ void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str valu
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
+/* It goes elsewhere, from the event loop. */
+static void send_again(struct grpc_h2_stream *s)
+{
+    detach(s);
+    s->id = 0;
+    s->out_at = 0;
+    s->sent = false;
+    s->again = true;
+    make_ready(s);
+}
+
+/* Whether the service has refused a call, in its only headers, so that another one may have it: it
+ * says that nothing was done, or the call may be repeated. CANCELLED is what gRPC's C core says of
+ * a call that comes while it is shut down: nobody here has cancelled. */
+static bool is_refused(const struct grpc_h2_stream *s)
+{
+    int code = s->result.code;
+
+    if (!s->call || s->tries == 0)
+        return false;
+    if (code == RPC_UNAVAILABLE && s->result.untouched)
+        return true;
+    return s->idempotent && (code == RPC_UNAVAILABLE || code == RPC_CANCELLED);
+}
+
 void h2_stream_headers(struct grpc_h2_stream *s, bool last)
 {
     if (s->result.http_status == 0)
         return; /* 1xx: the real ones follow */
+    if (!s->headers_came && last && is_refused(s)) {
+        reset(s, NGHTTP2_NO_ERROR);
+        rpc_result_free(&s->result);
+        rpc_result_init(&s->result);
+        send_again(s);
+        return;
+    }
     if (!s->headers_came) {
         s->headers_came = true;
         ngx_free(s->request);
@@ -259,17 +291,6 @@ void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n)
     s->unconsumed += n;
     if (rpc_reader_add(&s->reader, p, n))
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
-    make_ready(s);
-}
-
-/* It goes elsewhere, from the event loop. */
-static void send_again(struct grpc_h2_stream *s)
-{
-    detach(s);
-    s->id = 0;
-    s->out_at = 0;
-    s->sent = false;
-    s->again = true;
     make_ready(s);
 }
 

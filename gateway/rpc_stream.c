@@ -131,6 +131,9 @@ int rpc_result_add(struct rpc_result *result, struct str name, struct str value)
         return keep(&result->message, value);
     if (str_eq(name, STR("grpc-status-details-bin")))
         return keep(&result->details, value);
+    /* gRFC A6: when to try again; what is no number says never. */
+    if (str_eq(name, STR("grpc-retry-pushback-ms")))
+        result->untouched = value.n > 0 && value.p[0] >= '0' && value.p[0] <= '9';
     if (str_eq(name, STR("content-type")))
         result->is_grpc = is_grpc(value);
     return 0;

@@ -35,6 +35,7 @@ struct rpc_result {
     int http_status;             /* 0: not known */
     int code;                    /* of grpc-status; -1: there was none */
     bool is_grpc;                /* by content-type */
+    bool untouched;              /* nothing was done for the call (grpc-retry-pushback-ms) */
     struct str message, details; /* as sent; malloc */
     size_t size;
 };
