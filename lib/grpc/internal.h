@@ -105,6 +105,7 @@ struct rpc_server {
     grpc_completion_queue *cq;
     struct ev on_drained;
     struct rpc_health *health;
+    grpc_call *doorbell; /* leads nowhere: its empty batches are events for the pollers */
 
     struct rpc_method *methods;
     size_t n_methods, cap_methods;
@@ -124,6 +125,7 @@ struct rpc_server {
     size_t n_pool, n_alive;             /* calls in the pool; calls outside of it */
     size_t n_missing;                   /* requests that could not be posted for want of memory */
     bool drained;                       /* the core has let go of all calls */
+    bool rings;                         /* the doorbell may be used */
     unsigned n_paused;                  /* pollers that wait */
     struct rpc_call *oldest, *youngest; /* unary calls without a deadline, by age */
 

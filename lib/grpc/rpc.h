@@ -272,6 +272,11 @@ void rpc_server_set_ready(struct rpc_server *server, bool ready);
  * SERVING or NOT_SERVING, without a say in readiness. name: static; four at most. Any thread. */
 void rpc_server_set_part(struct rpc_server *server, const char *name, bool serving);
 
+/* Runs fn(arg) once, soon, on a poller thread; must not block. What is answered there needs no
+ * second thread: each answer from elsewhere wakes a poller. Any thread. -EAGAIN: the server is not
+ * started, or has stopped; -ENOMEM. */
+int rpc_server_run(struct rpc_server *server, void (*fn)(void *arg), void *arg) MUST_CHECK;
+
 /* Graceful stop: not ready; new calls are refused as by rpc_refuse(); calls in work may end within
  * grace_ms, then they are cancelled; GOAWAY, and the connections end. Returns when no call is left
  * and all threads have ended. */

@@ -436,6 +436,75 @@ static int start_pollers(struct rpc_server *server)
     return server->n_threads > 0 ? 0 : -r;
 }
 
+/* ---- errands ---- */
+
+/* An event of our own for the pollers. */
+struct errand {
+    struct ev ev;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void on_errand(struct ev *ev, bool ok UNUSED)
+{
+    struct errand *errand = CONTAINER_OF(ev, struct errand, ev);
+
+    errand->fn(errand->arg);
+    free(errand);
+}
+
+static void hang_doorbell(struct rpc_server *server)
+{
+    grpc_channel *channel = grpc_lame_client_channel_create("", GRPC_STATUS_UNAVAILABLE, "");
+
+    server->doorbell = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, server->cq,
+                                                grpc_slice_from_static_string("/"), NULL,
+                                                gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    grpc_channel_destroy(channel); /* the call holds it */
+    server->rings = true;
+}
+
+/* An empty batch ends at once. */
+static void ring(struct rpc_server *server, struct ev *ev)
+{
+    grpc_call_error error;
+
+    TAG_RELEASE(ev);
+    error = grpc_call_start_batch(server->doorbell, NULL, 0, ev, NULL);
+    assert(error == GRPC_CALL_OK);
+    (void)error;
+}
+
+int rpc_server_run(struct rpc_server *server, void (*fn)(void *arg), void *arg)
+{
+    struct errand *errand = malloc(sizeof(*errand));
+    bool rings;
+
+    if (!errand)
+        return -ENOMEM;
+    *errand = (struct errand){{on_errand}, fn, arg};
+    pthread_mutex_lock(&server->lock); /* nothing may follow the end of the queue */
+    rings = server->rings;
+    if (rings)
+        ring(server, &errand->ev);
+    pthread_mutex_unlock(&server->lock);
+    if (rings)
+        return 0;
+    free(errand);
+    return -EAGAIN;
+}
+
+/* What has been rung still runs. */
+static void unhang_doorbell(struct rpc_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->rings = false;
+    pthread_mutex_unlock(&server->lock);
+    if (server->doorbell)
+        grpc_call_unref(server->doorbell);
+    server->doorbell = NULL;
+}
+
 int rpc_server_start(struct rpc_server *server)
 {
     int r = build_table(server);
@@ -445,6 +514,7 @@ int rpc_server_start(struct rpc_server *server)
         return r;
     grpc_server_start(server->core);
     server->started = true;
+    hang_doorbell(server);
     pool_post(server, POSTED_REQUESTS);
     return start_pollers(server);
 }
@@ -489,30 +559,19 @@ static bool are_paused(const struct rpc_server *server)
     return server->n_paused == server->n_threads;
 }
 
-static void on_doorbell(struct ev *ev UNUSED, bool ok UNUSED)
+static void on_wake(struct ev *ev UNUSED, bool ok UNUSED)
 {
 }
 
-/* Nobody polls when this returns. Each poller pauses after its next event, so each gets one: an
- * empty batch on a call that leads nowhere. */
+/* Nobody polls when this returns. Each poller pauses after its next event, so each gets one. */
 static void pause_pollers(struct rpc_server *server)
 {
-    static struct ev doorbell = {on_doorbell};
-    grpc_channel *channel = grpc_lame_client_channel_create("", GRPC_STATUS_UNAVAILABLE, "");
-    grpc_call *call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, server->cq,
-                                               grpc_slice_from_static_string("/"), NULL,
-                                               gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    static struct ev wake = {on_wake};
 
     atomic_store(&server->paused, true);
-    TAG_RELEASE(&doorbell);
-    for (unsigned i = 0; i < server->n_threads; i++) {
-        grpc_call_error error = grpc_call_start_batch(call, NULL, 0, &doorbell, NULL);
-        assert(error == GRPC_CALL_OK);
-        (void)error;
-    }
+    for (unsigned i = 0; i < server->n_threads; i++)
+        ring(server, &wake);
     wait_until(server, are_paused, INT64_MAX);
-    grpc_call_unref(call);
-    grpc_channel_destroy(channel);
 }
 
 static void resume_pollers(struct rpc_server *server)
@@ -532,6 +591,7 @@ static void shut_down_core(struct rpc_server *server)
 
 static void drain_queue(struct rpc_server *server)
 {
+    unhang_doorbell(server);
     grpc_completion_queue_shutdown(server->cq);
     for (unsigned i = 0; i < server->n_threads; i++)
         pthread_join(server->threads[i], NULL);

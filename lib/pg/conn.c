@@ -136,7 +136,8 @@ static bool may_rerun(struct db_conn *c, struct db_query *q, const PGresult *res
            q->deadline_ns > now && now - q->sent_ns < timeout_ns;
 }
 
-/* Completes the query, or lets it wait again. False: the connection is lost, the ring untouched. */
+/* Ends the query, or lets it wait again, and takes over the result. False: the connection is lost,
+ * ring and result untouched. */
 static bool finish(struct db_conn *c, struct db_query *q, PGresult *res)
 {
     ExecStatusType status = PQresultStatus(res);
@@ -144,11 +145,12 @@ static bool finish(struct db_conn *c, struct db_query *q, PGresult *res)
 
     assert(q); /* a write stays in its slot until it is answered */
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
-        engine_complete(c->engine, q, &result);
+        engine_end(c->engine, q, &result, res);
         return true;
     }
     if (status == PGRES_PIPELINE_ABORTED) {
         engine_wait_again(c->engine, q);
+        PQclear(res);
         return true;
     }
     error_read(res, &result);
@@ -156,11 +158,12 @@ static bool finish(struct db_conn *c, struct db_query *q, PGresult *res)
         return false;
     if (may_rerun(c, q, res, clock_monotonic_ns())) {
         engine_wait_again(c->engine, q);
+        PQclear(res);
         return true;
     }
     if (error_is(res, "25006"))
         c->retire = "it leads to a standby"; /* after a fail-over; the next may find the primary */
-    engine_complete(c->engine, q, &result);
+    engine_end(c->engine, q, &result, res);
     return true;
 }
 
@@ -185,7 +188,8 @@ static void on_read_result(struct db_conn *c, struct slot *s, PGresult *res)
         s->query = NULL;
         c->got_result = true;
     }
-    PQclear(res);
+    if (lost || !q)
+        PQclear(res);
 }
 
 static void on_write_result(struct db_conn *c, struct slot *s, PGresult *res)
@@ -201,12 +205,12 @@ static void on_write_result(struct db_conn *c, struct slot *s, PGresult *res)
     PQclear(res);
     res = c->held;
     c->held = NULL;
-    if (!res || PQresultStatus(res) == PGRES_PIPELINE_ABORTED || !finish(c, s->query, res)) {
-        conn_lost(c, "an answer out of order");
-    } else {
+    if (res && PQresultStatus(res) != PGRES_PIPELINE_ABORTED && finish(c, s->query, res)) {
         pop(c);
+    } else {
+        conn_lost(c, "an answer out of order");
+        PQclear(res);
     }
-    PQclear(res);
 }
 
 static void on_result(struct db_conn *c, PGresult *res)

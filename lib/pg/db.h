@@ -1,8 +1,9 @@
 /* Postgres: a pipelined engine for single statements, a small blocking pool for transactions.
  *
  * The engine is one thread that drives K libpq connections in pipeline mode. A query is one
- * prepared statement with typed binary parameters; its completion runs on the engine thread, which
- * may finish the RPC there and then. Completions must not block.
+ * prepared statement with typed binary parameters; its completion runs on the engine thread, or on
+ * one that the engine hands it over to, and may finish the RPC there and then. Completions must not
+ * block.
  *
  * What happens to a query when things go wrong:
  *   queue full            -> db_submit() returns -ENOBUFS at once: RESOURCE_EXHAUSTED
@@ -25,6 +26,7 @@
 #include <stdatomic.h>
 
 struct db;
+struct db_query;
 
 enum db_kind { DB_READ, DB_WRITE };
 
@@ -75,7 +77,6 @@ struct db_result {
     const PGresult *rows;  /* NULL on error */
 };
 
-struct db_query;
 typedef void db_done_fn(void *user, const struct db_result *result);
 
 struct db_options {
@@ -91,6 +92,11 @@ struct db_options {
     void (*on_ready)(void *user, bool ready);
     void *on_ready_user;
     struct trace_recorder *recorder; /* of the spans of traced statements; NULL: none */
+    /* Called on the engine thread with the queries that have ended since the last time. 0:
+     * db_complete(ended) will be called, once and soon, on a thread that must not wait for
+     * db_close(). Another value, or NULL: the engine completes them itself. */
+    int (*hand_over)(void *user, struct db_query *ended);
+    void *hand_over_user;
 };
 
 /* Starts the engine thread and the pool; connects in the background and again after every loss.
@@ -98,7 +104,7 @@ struct db_options {
 int db_open(const struct db_options *options, const struct db_statement *statements, size_t n,
             struct db **ret) MUST_CHECK;
 
-/* Fails what is queued with DB_UNAVAILABLE, ends the threads. */
+/* Fails what is queued with DB_UNAVAILABLE, waits for what was handed over, ends the threads. */
 void db_close(struct db *db);
 bool db_ready(const struct db *db);
 
@@ -124,7 +130,11 @@ void db_bind_int8_array(struct db_query *q, const int64_t *v, size_t n);
 /* The query is a part of this span, which lives until it is done; NULL: of none. */
 void db_trace(struct db_query *q, const struct trace_context *parent);
 
-/* Queues the query. done runs exactly once, on the engine thread, unless an error is returned:
+/* Runs the completions of queries that were handed over, in the order in which they ended. */
+void db_complete(struct db_query *ended);
+
+/* Queues the query. done runs exactly once, on the engine thread or within db_complete(), unless an
+ * error is returned:
  * -ENOBUFS (queue full), -ENOMEM (binding failed), -ESHUTDOWN.
  * deadline_ns: clock_monotonic_ns() terms. cancelled: may be NULL; valid until done. */
 int db_submit(struct db_query *q, int64_t deadline_ns, const atomic_bool *cancelled,

@@ -49,24 +49,93 @@ void engine_wait_again(struct engine *e, struct db_query *q)
     enlist(e, q);
 }
 
-void engine_complete(struct engine *e, struct db_query *q, const struct db_result *result)
+void engine_end(struct engine *e, struct db_query *q, const struct db_result *result, PGresult *res)
 {
-    const struct db_statement *statement = q->statement;
-
     if (q->state == QUERY_WAITING)
         TAILQ_REMOVE(list_of(e, q), q, next);
     heap_remove(&e->deadlines, q);
-    atomic_fetch_sub(&e->db->n_queries, 1);
     if (result->error == DB_INTERNAL)
-        error_log(statement, result);
-    trace_statement_end(e->db->options.recorder, &q->trace, statement->name, result->sqlstate,
+        error_log(q->statement, result);
+    trace_statement_end(e->db->options.recorder, &q->trace, q->statement->name, result->sqlstate,
                         result->error != DB_OK, 1);
-    q->done(q->user, result); /* q may be gone now */
+    q->state = QUERY_ENDED;
+    q->result = *result;
+    q->owned = res;
+    TAILQ_INSERT_TAIL(&e->ended, q, next);
 }
 
 void engine_fail(struct engine *e, struct db_query *q, enum db_error error)
 {
-    engine_complete(e, q, &(struct db_result){.error = error});
+    engine_end(e, q, &(struct db_result){.error = error}, NULL);
+}
+
+/* ---- completions ---- */
+
+static void complete(struct db_query *q)
+{
+    PGresult *owned = q->owned;
+
+    assert(q->state == QUERY_ENDED);
+    atomic_fetch_sub(&q->db->n_queries, 1);
+    q->done(q->user, &q->result); /* q may be gone now */
+    PQclear(owned);
+}
+
+/* One that is completed may be gone, so the next is known before. */
+static void complete_list(struct db_query *first)
+{
+    for (struct db_query *q = first, *next; q; q = next) {
+        next = q->next_ended;
+        complete(q);
+    }
+}
+
+void db_complete(struct db_query *ended)
+{
+    struct db *db = ended->db;
+
+    complete_list(ended);
+    pthread_mutex_lock(&db->lock);
+    db->n_handed_over--;
+    pthread_cond_signal(&db->returned);
+    pthread_mutex_unlock(&db->lock);
+}
+
+static void count_handed_over(struct db *db, int change)
+{
+    pthread_mutex_lock(&db->lock);
+    db->n_handed_over += (size_t)change;
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* What has ended, as a list without the engine's head. */
+static struct db_query *take_ended(struct engine *e)
+{
+    struct db_query *first = TAILQ_FIRST(&e->ended), *q;
+
+    TAILQ_FOREACH(q, &e->ended, next)
+    {
+        q->next_ended = TAILQ_NEXT(q, next);
+    }
+    TAILQ_INIT(&e->ended);
+    return first;
+}
+
+/* All of a wake-up go together: the other thread is woken once. */
+static void complete_ended(struct engine *e)
+{
+    const struct db_options *options = &e->db->options;
+    struct db_query *ended = take_ended(e);
+
+    if (!ended)
+        return;
+    if (options->hand_over) {
+        count_handed_over(e->db, 1);
+        if (options->hand_over(options->hand_over_user, ended) == 0)
+            return;
+        count_handed_over(e->db, -1);
+    }
+    complete_list(ended);
 }
 
 /* ---- routing ---- */
@@ -337,6 +406,7 @@ static void fail_all(struct engine *e)
     }
     while ((q = TAILQ_FIRST(&e->reads)) != NULL || (q = TAILQ_FIRST(&e->writes)) != NULL)
         engine_fail(e, q, DB_UNAVAILABLE);
+    complete_ended(e);
     announce(e);
 }
 
@@ -354,6 +424,7 @@ static void *engine_main(void *arg)
         dispatch_list(e, &e->reads, now, pick_for_read);
         for (unsigned i = 0; i < e->n_conns; i++)
             conn_flush(&e->conns[i]);
+        complete_ended(e); /* Postgres works meanwhile on what was sent */
         announce(e);
         wait_for_events(e);
     }
@@ -437,6 +508,7 @@ static int engine_init(struct db *db)
     e->db = db;
     TAILQ_INIT(&e->reads);
     TAILQ_INIT(&e->writes);
+    TAILQ_INIT(&e->ended);
     e->n_conns = db->options.connections;
     e->conns = calloc(e->n_conns, sizeof(*e->conns));
     e->deadlines.max = db->options.max_queue;
@@ -474,6 +546,7 @@ static void release(struct db *db)
         close(db->stop_fd);
     if (db->engine.epoll_fd >= 0)
         close(db->engine.epoll_fd);
+    pthread_cond_destroy(&db->returned);
     pthread_mutex_destroy(&db->lock);
     free(db->engine.conns);
     free(db->engine.deadlines.items);
@@ -524,6 +597,7 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
     db->n_statements = n;
     db->doorbell_fd = db->stop_fd = db->engine.epoll_fd = -1;
     pthread_mutex_init(&db->lock, NULL);
+    pthread_cond_init(&db->returned, NULL);
     TAILQ_INIT(&db->incoming);
     error = prepare(db, options);
     if (error == 0)
@@ -534,6 +608,14 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
     }
     *ret = db;
     return 0;
+}
+
+static void await_handed_over(struct db *db)
+{
+    pthread_mutex_lock(&db->lock);
+    while (db->n_handed_over > 0)
+        pthread_cond_wait(&db->returned, &db->lock);
+    pthread_mutex_unlock(&db->lock);
 }
 
 void db_close(struct db *db)
@@ -547,5 +629,6 @@ void db_close(struct db *db)
     pthread_join(db->engine.thread, NULL);
     connector_stop(db);
     canceller_stop(db->canceller);
+    await_handed_over(db);
     release(db);
 }

@@ -17,6 +17,7 @@ struct db_group {
     struct item_list waiting;
     size_t n_waiting;
     unsigned n_statements;
+    int64_t last_ns; /* when the last one went */
 };
 
 /* A statement on its way. */
@@ -54,9 +55,11 @@ static void fail(struct db_group *group, struct db_group_item *item, enum db_err
     group->options.done(item, &(struct db_result){.error = error}, -1);
 }
 
-/* Whether Postgres has certainly taken the statement back for a reason that may be one item's. */
-static bool may_be_of_one(enum db_error error)
+/* Whether the statement has certainly changed nothing, for a reason that may be one item's. */
+static bool may_be_of_one(const struct batch *batch, enum db_error error)
 {
+    if (error == DB_UNAVAILABLE) /* of a read: it has taken several connections with it */
+        return batch->db->statements[batch->group->options.many].kind == DB_READ;
     return error == DB_UNIQUE || error == DB_FOREIGN_KEY || error == DB_CHECK ||
            error == DB_CONFLICT || error == DB_INTERNAL;
 }
@@ -154,6 +157,23 @@ static void count(struct db_group *group, int statements)
     pthread_mutex_unlock(&group->lock);
 }
 
+/* Whether one more statement may go. Called under the lock. */
+static bool may_go(struct db_group *group)
+{
+    const struct db_group_options *options = &group->options;
+    int64_t now;
+
+    if (group->n_statements >= options->max_statements)
+        return false;
+    if (!options->patience_ns)
+        return true;
+    now = clock_monotonic_ns();
+    if (group->n_statements > 0 && now - group->last_ns < options->patience_ns)
+        return false;
+    group->last_ns = now;
+    return true;
+}
+
 /* Takes what may go as one statement; NULL: there is nothing, or enough is on its way. Called under
  * the lock. Without memory the first of those that wait is left in *ret_failed. */
 static struct batch *take(struct db_group *group, struct db *db, struct db_group_item **ret_failed)
@@ -164,7 +184,7 @@ static struct batch *take(struct db_group *group, struct db *db, struct db_group
     struct batch *batch;
 
     *ret_failed = NULL;
-    if (!item || group->n_statements >= options->max_statements)
+    if (!item || !may_go(group))
         return NULL;
     batch = batch_new(group, db, group->n_waiting < max ? group->n_waiting : max);
     if (!batch) {
@@ -227,7 +247,7 @@ static void on_done(void *user, const struct db_result *result)
 
     count(batch->group, -1);
     pump(batch->group, batch->db); /* first: Postgres works while these are answered */
-    if (batch->n > 1 && may_be_of_one(result->error))
+    if (batch->n > 1 && may_be_of_one(batch, result->error))
         send_each(batch);
     else
         deliver(batch, result);

@@ -1,9 +1,11 @@
-/* Writes that go together: while some statements of a kind are on their way, what comes next waits,
- * and goes as one statement when one of them is back. One commit, one execution and one round trip
- * serve all of it, and a write that comes alone waits for nobody.
+/* Statements that go together: while some of a kind are on their way, what comes next waits, and
+ * goes as one when one of them is back. One execution, one round trip and, of writes, one commit
+ * serve all of it, and what comes alone waits for nobody. A read never gets what was read before it
+ * came: who waits is in no statement yet.
  *
  * A statement of several that Postgres has taken back (a key that was taken, a deadlock) did
- * nothing, so each of its writes is sent once more by itself: nobody gets somebody else's error. */
+ * nothing, so each of them is sent once more by itself: nobody gets somebody else's error. Nor does
+ * a read whose statement was given up because it may be what kills the server. */
 #ifndef STOA_PG_GROUP_H
 #define STOA_PG_GROUP_H
 
@@ -11,7 +13,7 @@
 
 #include <sys/queue.h>
 
-/* A write, in its owner's memory until done() is called for it. */
+/* One of them, in its owner's memory until done() is called for it. */
 struct db_group_item {
     int64_t deadline_ns;          /* clock_monotonic_ns() terms. A statement has the latest of its
                                      items' deadlines */
@@ -27,16 +29,19 @@ struct db_group_item {
 struct db_group_options {
     size_t one, many;        /* statements, indices in the db's table */
     unsigned max_statements; /* on their way before others wait, but for those sent once more */
-    unsigned max_items;      /* in one statement */
-    size_t max_bytes;        /* in one statement of several */
-    int number_column;       /* of a row of `many`: which item it belongs to, 1 … n; int8 */
+    int64_t patience_ns; /* 0, or others wait behind one already, and the next goes beside it when
+                            something comes so long after it. For what is best done all
+                            together, and may now and then be slow (a read from a disk) */
+    unsigned max_items;  /* in one statement */
+    size_t max_bytes;    /* in one statement of several */
+    int number_column;   /* of a row of `many`: which item it belongs to, 1 … n; int8 */
 
     /* Bind all parameters of `one`, of `many`. Any thread. */
     void (*bind_one)(struct db_query *query, const struct db_group_item *item);
     void (*bind_many)(struct db_query *query, struct db_group_item *const *items, size_t n);
 
-    /* The write's end, as a db_done_fn; row: its own in the result, -1: there is none. On the
-     * engine thread, or within db_group_submit(). */
+    /* Its end, as a db_done_fn; row: its own in the result, -1: there is none. Where completions
+     * run, or within db_group_submit(). */
     void (*done)(struct db_group_item *item, const struct db_result *result, int row);
 };
 

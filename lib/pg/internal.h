@@ -16,7 +16,7 @@
  *
  * States of a query (enum query_state):
  *
- *   BOUND --db_submit--> WAITING --sent--> IN_FLIGHT --result, deadline, loss--> completed
+ *   BOUND --db_submit--> WAITING --sent--> IN_FLIGHT --result, deadline, loss--> ENDED, completed
  *                           ^                  |
  *                           `------------------'  a read that was lost or aborted, or any
  *                                                 statement that certainly did not run
@@ -39,7 +39,7 @@
 
 /* ---- a query ---- */
 
-enum query_state { QUERY_BOUND, QUERY_WAITING, QUERY_IN_FLIGHT };
+enum query_state { QUERY_BOUND, QUERY_WAITING, QUERY_IN_FLIGHT, QUERY_ENDED };
 
 struct db_query {
     struct db *db;
@@ -65,6 +65,11 @@ struct db_query {
     int64_t sent_ns;
     int64_t loss_ns;                   /* of the last counted loss */
     unsigned losses, stale, deadlocks; /* why it was sent again, counted */
+
+    /* ENDED: the engine's, then of the thread that completes it. */
+    struct db_result result;
+    PGresult *owned;             /* what result points into; NULL: nothing */
+    struct db_query *next_ended; /* in the list that is handed over; NULL: the last */
 };
 TAILQ_HEAD(query_list, db_query);
 
@@ -188,14 +193,17 @@ struct engine {
     struct db_conn *conns;
     unsigned n_conns;
     struct query_list reads, writes; /* WAITING */
+    struct query_list ended;         /* since the last hand-over, in order */
     struct heap deadlines;
     int64_t lost_logged_ns, failed_logged_ns;
     bool announced; /* what on_ready was last told */
 };
 
 void engine_wait_again(struct engine *e, struct db_query *q);
-/* Runs the completion. rows: NULL but for DB_OK. */
-void engine_complete(struct engine *e, struct db_query *q, const struct db_result *result);
+/* The query has ended; its completion runs soon. res: what result points into, or NULL; taken over.
+ */
+void engine_end(struct engine *e, struct db_query *q, const struct db_result *result,
+                PGresult *res);
 void engine_fail(struct engine *e, struct db_query *q, enum db_error error);
 void engine_ring(struct db *db);
 
@@ -234,6 +242,8 @@ struct db {
     struct query_list incoming;
     bool asleep; /* the engine waits for its doorbell */
     bool closing;
+    size_t n_handed_over;    /* lists that are being completed elsewhere */
+    pthread_cond_t returned; /* one less is */
 
     struct engine engine;
     struct connector connector;

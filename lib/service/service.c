@@ -270,6 +270,18 @@ static int read_settings(struct service *service, struct str *ret_error)
                        &service->arena, ret_error);
 }
 
+static void complete(void *ended)
+{
+    db_complete(ended);
+}
+
+static int hand_over(void *user, struct db_query *ended)
+{
+    struct service *service = user;
+
+    return rpc_server_run(service->rpc, complete, ended);
+}
+
 static int open_database(struct service *service)
 {
     const struct service_definition *definition = service->definition;
@@ -290,6 +302,8 @@ static int open_database(struct service *service)
                              .max_queue = (size_t)service->settings.database_queue,
                              .on_ready = on_database,
                              .on_ready_user = service,
+                             .hand_over = definition->completes_on_pollers ? hand_over : NULL,
+                             .hand_over_user = service,
                              .recorder = tracing_recorder(service->tracing)},
         statements, n + 2, &service->db);
     pthread_mutex_unlock(&service->lock);

@@ -30,6 +30,10 @@ struct service_definition {
     void *config;
     const struct db_statement *statements;
     size_t n_statements;
+    /* Completions run on the poller threads, not on the database's engine thread: the answers of a
+     * wake-up then cost one hand-over, and not a wake-up of a poller each. One thread does all the
+     * answering, so this is for services that do little else. */
+    bool completes_on_pollers;
     const struct db_migration *migrations;
     size_t n_migrations;
     /* Before the server starts: makes the service's state and adds its RPC services. service_db()

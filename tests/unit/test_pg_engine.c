@@ -290,18 +290,17 @@ static void test_cancelled(void **state)
 
 /* A db is ready with its first connection. Here the others count as well: reads and writes are sent
  * until each connection has had one. (One that was only opened shows what was prepared last.) */
+#define USED                                               \
+    "FROM pg_stat_activity WHERE pid <> pg_backend_pid()"  \
+    " AND (left(query, 26) = 'SELECT count(*), coalesce('" \
+    "      OR left(query, 25) = 'UPDATE locked SET n = n +')"
 static void use_all_connections(struct db *db, unsigned n)
 {
     static struct answer answers[100];
     char sql[250];
     int64_t until = clock_monotonic_ns() + SECONDS(20);
 
-    snprintf(
-        sql, sizeof(sql),
-        "SELECT (count(*) = %u)::int FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-        " AND (query LIKE 'SELECT count(*), coalesce%%' OR query LIKE 'UPDATE locked SET n = n "
-        "+%%')",
-        n);
+    snprintf(sql, sizeof(sql), "SELECT (count(*) = %u)::int " USED, n);
     while (!pg_sql(sql)) {
         assert_true(clock_monotonic_ns() < until);
         for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
@@ -347,6 +346,7 @@ static void test_reads_pass_blocked_writes(void **state)
             answer_free(&writes[i]);
         }
         db_close(db);
+        pg_await_sql("SELECT (count(*) = 0)::int " USED); /* or they count as the next one's */
     }
     assert_int_equal(pg_sql("SELECT n FROM locked"), 500);
 }
@@ -474,6 +474,149 @@ static void test_close(void **state)
     release_lock();
 }
 
+/* ---- completions on another thread ---- */
+
+/* Takes what is handed over, as a thread would that is busy with something else. */
+struct taker {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct db_query *ended[200]; /* n of them, of which n_done have been completed */
+    size_t n, n_done;
+    bool stop, refuse;
+    atomic_int completed_here, completed_elsewhere;
+};
+
+static struct taker taker;
+
+static void *take(void *arg UNUSED)
+{
+    pthread_mutex_lock(&taker.lock);
+    for (;;) {
+        struct db_query *ended;
+
+        while (taker.n_done == taker.n && !taker.stop)
+            pthread_cond_wait(&taker.changed, &taker.lock);
+        if (taker.n_done == taker.n)
+            break;
+        ended = taker.ended[taker.n_done++];
+        pthread_mutex_unlock(&taker.lock);
+        db_complete(ended);
+        pthread_mutex_lock(&taker.lock);
+    }
+    pthread_mutex_unlock(&taker.lock);
+    return NULL;
+}
+
+static int hand_over(void *user UNUSED, struct db_query *ended)
+{
+    int r = -EAGAIN;
+
+    pthread_mutex_lock(&taker.lock);
+    if (!taker.refuse && taker.n < ARRAY_SIZE(taker.ended)) {
+        taker.ended[taker.n++] = ended;
+        pthread_cond_signal(&taker.changed);
+        r = 0;
+    }
+    pthread_mutex_unlock(&taker.lock);
+    return r;
+}
+
+static void count_thread(void *user, const struct db_result *result)
+{
+    if (pthread_equal(pthread_self(), taker.thread))
+        atomic_fetch_add(&taker.completed_here, 1);
+    else
+        atomic_fetch_add(&taker.completed_elsewhere, 1);
+    answer_done(user, result);
+}
+
+static void submit_counted(struct db *db, struct answer *answers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        answer_init(&answers[i]);
+        assert_int_equal(db_submit(i % 2 ? db_query(db, &arena, SUM) : with_int8(db, ADD, 1),
+                                   INT64_MAX, NULL, count_thread, &answers[i]),
+                         0);
+    }
+}
+
+static struct db *open_with_taker(void)
+{
+    taker = (struct taker){.n = 0};
+    pthread_mutex_init(&taker.lock, NULL);
+    pthread_cond_init(&taker.changed, NULL);
+    assert_int_equal(pthread_create(&taker.thread, NULL, take, NULL), 0);
+    return pg_open_db(&(struct db_options){.connections = 4, .hand_over = hand_over}, statements,
+                      ARRAY_SIZE(statements));
+}
+
+static void end_taker(void)
+{
+    pthread_mutex_lock(&taker.lock);
+    taker.stop = true;
+    pthread_cond_signal(&taker.changed);
+    pthread_mutex_unlock(&taker.lock);
+    assert_int_equal(pthread_join(taker.thread, NULL), 0);
+}
+
+/* Rows, errors and what was never sent; all of it there, and the engine's own when nobody takes it.
+ */
+static void test_handed_over(void **state UNUSED)
+{
+    static struct answer answers[100];
+    struct db *db = open_with_taker();
+    struct answer late;
+
+    submit_counted(db, answers, ARRAY_SIZE(answers));
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        if (i % 2)
+            assert_int_equal(db_rows(&answers[i].result), 1);
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(atomic_load(&taker.completed_here), 100);
+    answer_submit(&late, with_int8(db, ADD, 1), 0);
+    assert_int_equal(answer_wait(&late), DB_DEADLINE);
+    answer_free(&late);
+    pthread_mutex_lock(&taker.lock);
+    taker.refuse = true;
+    pthread_mutex_unlock(&taker.lock);
+    submit_counted(db, answers, 10);
+    for (size_t i = 0; i < 10; i++) {
+        assert_int_equal(answer_wait(&answers[i]), DB_OK);
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(atomic_load(&taker.completed_elsewhere), 10);
+    db_close(db);
+    end_taker();
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 55);
+}
+
+/* db_close() returns when everything has been completed, there as well. */
+static void test_close_waits_for_what_was_handed_over(void **state UNUSED)
+{
+    static struct answer answers[100];
+    struct db *db = open_with_taker();
+
+    hold_lock();
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        answer_init(&answers[i]);
+        assert_int_equal(
+            db_submit(with_int8(db, TOUCH, 1), INT64_MAX, NULL, count_thread, &answers[i]), 0);
+    }
+    db_close(db);
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        assert_true(answers[i].done);
+        assert_int_equal(answers[i].result.error, DB_UNAVAILABLE);
+        answer_free(&answers[i]);
+    }
+    assert_int_equal(atomic_load(&taker.completed_here) + atomic_load(&taker.completed_elsewhere),
+                     100);
+    release_lock();
+    end_taker();
+}
+
 /* ---- connecting ---- */
 
 /* While a statement cannot be prepared the db is not ready; it becomes so by itself. */
@@ -534,6 +677,8 @@ int main(void)
         cmocka_unit_test_teardown(test_many_threads, reset),
         cmocka_unit_test_teardown(test_submit_in_completion, reset),
         cmocka_unit_test_teardown(test_close, reset),
+        cmocka_unit_test_teardown(test_handed_over, reset),
+        cmocka_unit_test_teardown(test_close_waits_for_what_was_handed_over, reset),
         cmocka_unit_test_teardown(test_missing_table, reset),
         cmocka_unit_test_teardown(test_unreachable, reset),
     };

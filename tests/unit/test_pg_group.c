@@ -1,4 +1,4 @@
-/* lib/pg/group: writes that wait go together, and each has an end of its own. */
+/* lib/pg/group: what waits goes together, and each has an end of its own. */
 #include "pg_fixture.h"
 
 #include "pg/group.h"
@@ -9,7 +9,7 @@
 #define MAX_BYTES 1000
 #define N_WRITES 400
 
-enum { ONE, MANY };
+enum { ONE, MANY, READ_ONE, READ_MANY };
 
 /* A row says which transaction wrote it. A number below zero is refused without an error. */
 static const struct db_statement statements[] = {
@@ -23,9 +23,20 @@ static const struct db_statement statements[] = {
               " SELECT n, place FROM written JOIN given USING (n) ORDER BY place DESC",
               DB_WRITE,
               {DB_INT8_ARRAY}},
+    /* A row says which statement read it. */
+    [READ_ONE] = {"read_one",
+                  "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::int8"
+                  " FROM numbers WHERE n = $1",
+                  DB_READ,
+                  {DB_INT8}},
+    [READ_MANY] = {"read_many",
+                   "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::int8, place"
+                   " FROM unnest($1) WITH ORDINALITY g (n, place) JOIN numbers USING (n)",
+                   DB_READ,
+                   {DB_INT8_ARRAY}},
 };
 
-/* What came of a write. */
+/* What came of a write, or of a read. */
 struct write {
     int64_t n;
     struct db_group_item item;
@@ -71,21 +82,42 @@ static void done(struct db_group_item *item, const struct db_result *result, int
     atomic_fetch_add(&write->ended, 1);
 }
 
+static void open_group(const struct db_options *options, const struct db_group_options *with)
+{
+    struct db_group_options group_options = *with;
+
+    group_options.max_items = MAX_ITEMS;
+    group_options.max_bytes = MAX_BYTES;
+    group_options.number_column = 1;
+    group_options.bind_one = bind_one;
+    group_options.bind_many = bind_many;
+    group_options.done = done;
+    db = pg_open_db(options, statements, ARRAY_SIZE(statements));
+    assert_int_equal(db_group_new(&group_options, &group), 0);
+}
+
 static void open_with(unsigned max_statements, size_t max_queue)
 {
-    db = pg_open_db(&(struct db_options){.connections = 4, .max_queue = max_queue}, statements,
-                    ARRAY_SIZE(statements));
-    assert_int_equal(db_group_new(&(struct db_group_options){.one = ONE,
-                                                             .many = MANY,
-                                                             .max_statements = max_statements,
-                                                             .max_items = MAX_ITEMS,
-                                                             .max_bytes = MAX_BYTES,
-                                                             .number_column = 1,
-                                                             .bind_one = bind_one,
-                                                             .bind_many = bind_many,
-                                                             .done = done},
-                                  &group),
-                     0);
+    open_group(
+        &(struct db_options){.connections = 4, .max_queue = max_queue},
+        &(struct db_group_options){.one = ONE, .many = MANY, .max_statements = max_statements});
+}
+
+/* A connection that was only opened shows what was prepared last. */
+#define OPENED "FROM pg_stat_activity WHERE query LIKE 'SELECT (extract%unnest%' AND state = 'idle'"
+
+/* Reads, on four of 16 connections. These and the pool's two are all there: to prepare a statement
+ * takes a lock too. */
+static void open_reads(int64_t patience_ns)
+{
+    /* Nobody but the locker is left over. */
+    pg_await_sql("SELECT (count(*) = 1)::int FROM pg_stat_activity"
+                 " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
+    open_group(
+        &(struct db_options){.connections = 16},
+        &(struct db_group_options){
+            .one = READ_ONE, .many = READ_MANY, .max_statements = 4, .patience_ns = patience_ns});
+    pg_await_sql("SELECT (count(*) = 18)::int " OPENED);
 }
 
 static int submit(struct write *write, int64_t n, size_t bytes, const atomic_bool *cancelled)
@@ -375,6 +407,115 @@ static void test_many_threads(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), N_WRITES);
 }
 
+/* ---- reads ---- */
+
+/* Nobody reads until release(). */
+static void hold_reads(void)
+{
+    PQclear(PQexec(locker, "BEGIN; LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"));
+    assert_int_equal(PQtransactionStatus(locker), PQTRANS_INTRANS);
+}
+
+static void await_waiting_reads(unsigned n)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT (count(*) = %u)::int FROM pg_stat_activity WHERE wait_event_type = 'Lock'", n);
+    pg_await_sql(sql);
+}
+
+/* What came while one was on its way goes as one when that is back. */
+static void test_reads_together(void **state UNUSED)
+{
+    pg_sql("INSERT INTO numbers SELECT generate_series(0, 11)");
+    end(NULL);
+    open_reads(SECONDS(3600));
+    hold_reads();
+    for (size_t i = 0; i < 12; i++)
+        assert_int_equal(submit(&writes[i], i < 11 ? (int64_t)i : 99, 1, NULL), 0);
+    await_waiting_reads(1);
+    release();
+    await_all(12);
+    for (size_t i = 0; i < 12; i++) {
+        assert_int_equal(writes[i].error, DB_OK);
+        assert_int_equal(writes[i].has_row, i < 11);
+        if (i > 1 && i < 11)
+            assert_int_equal(writes[i].answer, writes[1].answer);
+    }
+    assert_true(writes[0].answer < writes[1].answer);
+}
+
+/* When the one is slow, others go beside it. */
+static void test_reads_beside_a_slow_one(void **state UNUSED)
+{
+    pg_sql("INSERT INTO numbers SELECT generate_series(0, 11)");
+    end(NULL);
+    open_reads(1);
+    hold_reads();
+    for (unsigned i = 0; i < 12; i++) {
+        assert_int_equal(submit(&writes[i], i, 1, NULL), 0);
+        await_waiting_reads(i < 4 ? i + 1 : 4); /* each on a connection of its own */
+    }
+    release();
+    await_all(12);
+    for (size_t i = 0; i < 12; i++)
+        assert_true(writes[i].error == DB_OK && writes[i].has_row);
+}
+
+static void *keep_reading(void *stop)
+{
+    struct write *read = &writes[1];
+
+    while (!atomic_load((atomic_bool *)stop)) {
+        for (size_t i = 0; i < 8; i++)
+            assert_int_equal(submit(&read[i], 0, 1, NULL), 0);
+        for (size_t i = 0; i < 8; i++)
+            await(&read[i]);
+    }
+    return NULL;
+}
+
+/* What was there before a read came is seen by it, however busy the group is. */
+static void test_reads_are_fresh(void **state UNUSED)
+{
+    atomic_bool stop = false;
+    pthread_t reader;
+
+    end(NULL);
+    open_reads(SECONDS(3600));
+    assert_int_equal(pthread_create(&reader, NULL, keep_reading, &stop), 0);
+    for (int64_t n = 1; n <= 100; n++) {
+        char sql[64];
+
+        snprintf(sql, sizeof(sql), "INSERT INTO numbers (n) VALUES (%d)", (int)n);
+        pg_sql(sql);
+        assert_int_equal(submit(&writes[0], n, 1, NULL), 0);
+        await(&writes[0]);
+        assert_int_equal(writes[0].error, DB_OK);
+        assert_true(writes[0].has_row);
+    }
+    atomic_store(&stop, true);
+    assert_int_equal(pthread_join(reader, NULL), 0);
+}
+
+/* Reads go again when their server comes back. */
+static void test_reads_of_a_lost_server(void **state UNUSED)
+{
+    pg_sql("INSERT INTO numbers SELECT generate_series(0, 399)");
+    end(NULL);
+    open_reads(SECONDS(3600));
+    for (size_t i = 0; i < N_WRITES; i++) {
+        assert_int_equal(submit(&writes[i], (int64_t)i, 1, NULL), 0);
+        if (i == N_WRITES / 2)
+            pg_script("restart", NULL, 0);
+    }
+    await_all(N_WRITES);
+    PQreset(locker);
+    for (size_t i = 0; i < N_WRITES; i++)
+        assert_true(writes[i].error == DB_OK && writes[i].has_row);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, reset, end)
 
 int main(void)
@@ -392,6 +533,10 @@ int main(void)
         TEST(test_lost_server),
         TEST(test_close),
         TEST(test_many_threads),
+        TEST(test_reads_together),
+        TEST(test_reads_beside_a_slow_one),
+        TEST(test_reads_are_fresh),
+        TEST(test_reads_of_a_lost_server),
     };
 
     return cmocka_run_group_tests_name("pg_group", tests, start, stop);

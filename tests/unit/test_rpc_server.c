@@ -490,6 +490,93 @@ static void test_stop_cancels_streams(void **state UNUSED)
     fixture_stop(&f);
 }
 
+/* ---- errands on the pollers ---- */
+
+enum { ERRAND_THREADS = 4 };
+
+static atomic_size_t errands_run;
+
+static void run_errand(void *arg)
+{
+    assert_ptr_equal(arg, &errands_run);
+    atomic_fetch_add(&errands_run, 1);
+}
+
+/* Gives errands until none are taken any more; how many were. */
+static void *give_errands(void *server)
+{
+    size_t taken = 0;
+    int r;
+
+    while ((r = rpc_server_run(server, run_errand, &errands_run)) == 0) {
+        taken++;
+        usleep(50);
+    }
+    assert_int_equal(r, -EAGAIN);
+    return (void *)taken;
+}
+
+/* Each that was taken has run when the server has stopped, whenever that is. */
+static void test_errands(void **state UNUSED)
+{
+    struct fixture f;
+    pthread_t threads[ERRAND_THREADS];
+    size_t taken = 0;
+
+    fixture_start(&f, (struct rpc_server_options){.pollers = 2}, plain_handlers, NULL);
+    atomic_store(&errands_run, 0);
+    for (size_t i = 0; i < ERRAND_THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, give_errands, f.server), 0);
+    WAIT_UNTIL(atomic_load(&errands_run) > 1000);
+    rpc_server_stop(f.server, 1000);
+    for (size_t i = 0; i < ERRAND_THREADS; i++) {
+        void *each;
+
+        pthread_join(threads[i], &each);
+        taken += (size_t)each;
+    }
+    assert_int_equal(atomic_load(&errands_run), taken);
+    assert_int_equal(rpc_server_run(f.server, run_errand, &errands_run), -EAGAIN);
+    fixture_stop(&f);
+}
+
+static void test_no_errands_before_the_start(void **state UNUSED)
+{
+    struct rpc_server_options options = {.schema = load_echo_schema()};
+    struct rpc_server *server;
+
+    assert_int_equal(rpc_server_new(&options, &server), 0);
+    assert_int_equal(rpc_server_run(server, run_errand, &errands_run), -EAGAIN);
+    rpc_server_free(server);
+    schema_free((struct schema *)options.schema);
+}
+
+static void answer_parked(void *arg UNUSED)
+{
+    end_parked();
+}
+
+/* A call that ends in an errand, when the server already stops. */
+static void test_an_errand_ends_a_call(void **state UNUSED)
+{
+    struct fixture f;
+    struct stop stop;
+    struct client_call call;
+    pthread_t thread;
+
+    fixture_start(&f, (struct rpc_server_options){0}, parking_handlers, NULL);
+    begin_call(&f, &call);
+    stop = (struct stop){.server = f.server, .grace_ms = 60000};
+    assert_int_equal(pthread_create(&thread, NULL, stop_server, &stop), 0);
+    WAIT_UNTIL(refuses_calls(f.target));
+    assert_int_equal(rpc_server_run(f.server, answer_parked, NULL), 0);
+    client_skip(&call);
+    assert_int_equal(client_status(&call), 0);
+    client_end(&call);
+    pthread_join(thread, NULL);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,6 +594,9 @@ int main(void)
         cmocka_unit_test(test_stop_lets_calls_finish),
         cmocka_unit_test(test_stop_cancels_beyond_grace),
         cmocka_unit_test(test_stop_cancels_streams),
+        cmocka_unit_test(test_errands),
+        cmocka_unit_test(test_no_errands_before_the_start),
+        cmocka_unit_test(test_an_errand_ends_a_call),
     };
 
     return cmocka_run_group_tests_name("rpc server", tests, NULL, NULL);
