@@ -1,6 +1,5 @@
-/* CreateArticle, GetArticle: each is one statement, submitted on a poller thread and answered on
- * the database's engine thread. Creates without an idempotency key go together when there are many.
- */
+/* CreateArticle, GetArticle: each is one statement, submitted and answered on a poller thread.
+ * Creates without an idempotency key go together when there are many, and so do reads. */
 #include "etag.h"
 #include "idempotency.h"
 #include "input.h"
@@ -264,22 +263,55 @@ RPC_UNARY(create_article, struct service, Stoa__Posts__V1__CreateArticleRequest)
 
 /* ---- GetArticle ---- */
 
+/* One statement at a time, unless it is slow: then as many as there are connections for reads. */
+#define MAX_LOOKUP_STATEMENTS 4
+#define LOOKUP_PATIENCE_NS (5 * NSEC_PER_MSEC)
+#define MAX_LOOKUPS 32               /* in one statement */
+#define MAX_LOOKUP_BYTES (64 * 1024) /* of slugs */
+
+/* A read on its way, in its call's arena. */
 struct lookup {
     struct rpc_call *call;
     struct str slug;
+    struct db_group_item item;
 };
 
-static void on_article(void *user, const struct db_result *result)
+static const struct lookup *lookup_of(const struct db_group_item *item)
 {
-    const struct lookup *lookup = user;
+    return CONTAINER_OF(item, struct lookup, item);
+}
+
+static void bind_lookup(struct db_query *query, const struct db_group_item *item)
+{
+    db_bind_int8(query, service_caller_id(lookup_of(item)->call));
+    db_bind_text(query, lookup_of(item)->slug);
+}
+
+static void bind_lookups(struct db_query *query, struct db_group_item *const *items, size_t n)
+{
+    int64_t callers[MAX_LOOKUPS];
+    struct str slugs[MAX_LOOKUPS];
+
+    for (size_t i = 0; i < n; i++) {
+        callers[i] = service_caller_id(lookup_of(items[i])->call);
+        slugs[i] = lookup_of(items[i])->slug;
+    }
+    db_bind_int8_array(query, callers, n);
+    db_bind_text_array(query, slugs, n);
+}
+
+/* number: its own row, -1: there is none. */
+static void on_article(struct db_group_item *item, const struct db_result *result, int number)
+{
+    const struct lookup *lookup = lookup_of(item);
     struct rpc_call *call = lookup->call;
-    const struct row row = {.result = result, .arena = rpc_call_arena(call)};
+    const struct row row = {.result = result, .number = number, .arena = rpc_call_arena(call)};
     Stoa__Posts__V1__GetArticleResponse response = STOA__POSTS__V1__GET_ARTICLE_RESPONSE__INIT;
     struct article article;
 
     if (service_query_failed(call, result))
         return;
-    if (db_rows(result) == 0) {
+    if (number < 0) {
         service_fail_not_found(call, "article", lookup->slug);
         return;
     }
@@ -292,21 +324,35 @@ static void on_article(void *user, const struct db_result *result)
         rpc_reply(call, &response.base);
 }
 
+int lookups_new(struct db_group **ret)
+{
+    return db_group_new(&(struct db_group_options){.one = GET_ARTICLE,
+                                                   .many = GET_ARTICLES,
+                                                   .max_statements = MAX_LOOKUP_STATEMENTS,
+                                                   .patience_ns = LOOKUP_PATIENCE_NS,
+                                                   .max_items = MAX_LOOKUPS,
+                                                   .max_bytes = MAX_LOOKUP_BYTES,
+                                                   .number_column = GOT_NUMBER,
+                                                   .bind_one = bind_lookup,
+                                                   .bind_many = bind_lookups,
+                                                   .done = on_article},
+                        ret);
+}
+
 static void get_article(struct service *service, struct rpc_call *call,
                         const Stoa__Posts__V1__GetArticleRequest *request)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct lookup *lookup = arena_alloc(arena, sizeof(*lookup));
-    struct db_query *query = db_query(service_db(service), arena, GET_ARTICLE);
+    const struct posts *posts = service_state(service);
+    struct lookup *lookup = arena_calloc(rpc_call_arena(call), 1, sizeof(*lookup));
 
-    if (!lookup || !query) {
+    if (!lookup) {
         service_fail_memory(call);
         return;
     }
-    *lookup = (struct lookup){call, str_of(request->slug)};
-    db_bind_int8(query, service_caller_id(call));
-    db_bind_text(query, lookup->slug);
-    (void)service_query_with(call, query, on_article, lookup);
+    lookup->call = call;
+    lookup->slug = str_of(request->slug);
+    lookup->item.bytes = lookup->slug.n;
+    (void)service_group(call, posts->lookups, service_db(service), &lookup->item);
 }
 RPC_UNARY(get_article, struct service, Stoa__Posts__V1__GetArticleRequest)
 

@@ -1,5 +1,5 @@
 /* CreateComment, ListComments, DeleteComment: each binds one statement on a poller thread and
- * answers from its outcome on the database's engine thread. (A create that is a replay is one more
+ * answers from its outcome on a poller thread again. (A create that is a replay is one more
  * statement.) */
 #include "etag.h"
 #include "idempotency.h"

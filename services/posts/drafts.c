@@ -1,5 +1,5 @@
 /* CreateDraft, GetDraft, ListDrafts: each binds one statement on a poller thread and answers from
- * its outcome on the database's engine thread. (A create that is a replay is one more statement.)
+ * its outcome on a poller thread again. (A create that is a replay is one more statement.)
  * UpdateDraft, DeleteDraft: a transaction each, on a thread of the database's pool, as in edits.c.
  */
 #include "drafts.h"

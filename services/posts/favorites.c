@@ -1,5 +1,5 @@
 /* FavoriteArticle, UnfavoriteArticle: each binds one statement on a poller thread and answers from
- * its outcome on the database's engine thread. */
+ * its outcome on a poller thread again. */
 #include "etag.h"
 #include "posts.h"
 #include "rows.h"

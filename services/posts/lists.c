@@ -1,5 +1,5 @@
 /* ListArticles, ListFeed, ListTags: each binds one statement on a poller thread and answers from
- * its outcome on the database's engine thread; a search on a thread of the database's pool. */
+ * its outcome on a poller thread again; a search on a thread of the database's pool. */
 #include "etag.h"
 #include "page.h"
 #include "posts.h"

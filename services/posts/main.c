@@ -38,7 +38,9 @@ static int start_chores(struct service *service)
                   &posts.purge);
     if (r == 0)
         r = indexer_new(service, config->index_interval_ms, &posts.indexer);
-    return r == 0 ? creations_new(&posts.creations) : r;
+    if (r == 0)
+        r = creations_new(&posts.creations);
+    return r == 0 ? lookups_new(&posts.lookups) : r;
 }
 
 static int start(struct service *service, struct str *ret_error)
@@ -90,6 +92,7 @@ static void stop(struct service *service)
     const struct posts *posts = service_state(service);
 
     db_group_free(posts->creations);
+    db_group_free(posts->lookups);
     purge_free(posts->purge);
     indexer_free(posts->indexer);
 }
@@ -102,6 +105,7 @@ int main(int argc, char **argv)
         .about = "articles and what belongs to them",
         .statements = posts_statements,
         .n_statements = POSTS_STATEMENTS,
+        .completes_on_pollers = true,
         .migrations = migrations,
         .n_migrations = n_migrations,
         .start = start,

@@ -11,13 +11,15 @@
 struct posts {
     struct purge *purge;
     struct indexer *indexer;
-    struct db_group *creations;
+    struct db_group *creations, *lookups;
 };
 
 /* articles.c */
 extern const struct rpc_handler create_article_handler, get_article_handler;
 /* Creates that go together, for struct posts. -ENOMEM. */
 int creations_new(struct db_group **ret) MUST_CHECK;
+/* Reads of one article that go together, for struct posts. -ENOMEM. */
+int lookups_new(struct db_group **ret) MUST_CHECK;
 /* lists.c */
 extern const struct rpc_handler list_articles_handler, list_feed_handler, list_tags_handler;
 /* edits.c */

@@ -1,5 +1,5 @@
 /* ListRevisions, GetRevision: each binds one statement on a poller thread and answers from its
- * outcome on the database's engine thread. */
+ * outcome on a poller thread again. */
 #include "etag.h"
 #include "posts.h"
 #include "rows.h"

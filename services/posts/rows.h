@@ -1,4 +1,4 @@
-/* Rows as messages. On the database's engine thread within a completion, or on a thread of its pool
+/* Rows as messages. On a poller thread within a completion, or on a thread of the database's pool
  * within a transaction. */
 #ifndef STOA_POSTS_ROWS_H
 #define STOA_POSTS_ROWS_H

@@ -33,22 +33,27 @@
 
 /* ---- parts ---- */
 
-/* Whether the caller, $1, follows an account; 0 is nobody. follows_pkey. */
-#define FOLLOWED(account)                           \
-    "$1 <> 0 AND (SELECT true FROM posts.follows f" \
-    "             WHERE f.follower_id = $1 AND f.followee_id = " account ") IS NOT NULL"
+/* Whether a caller follows an account; 0 is nobody. follows_pkey. */
+#define FOLLOWED_BY(caller, account)                            \
+    caller " <> 0 AND (SELECT true FROM posts.follows f"        \
+    "                  WHERE f.follower_id = " caller           \
+    "                  AND f.followee_id = " account ") IS NOT NULL"
+#define FOLLOWED(account) FOLLOWED_BY("$1", account)
 
-/* In the order of enum article_column. a: an article, p: its author's profile, $1: the caller.
- * favorites_pkey. */
+/* Whether the article a is among a caller's favourites. favorites_pkey. */
+#define FAVORITED_BY(caller)                                             \
+    caller " <> 0 AND (SELECT true FROM posts.favorites f"               \
+    "                  WHERE f.account_id = " caller                     \
+    "                  AND f.article_id = a.id) IS NOT NULL"
+
+/* In the order of enum article_column. a: an article, p: its author's profile, $1: the caller. */
 #define ARTICLE_COLUMNS_WITH(favorites_count, followed, favorited)                    \
     " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at, " \
     favorites_count ", p.username, p.bio, p.image, " followed ", " favorited
 
 /* followed: whether the caller follows the author. */
-#define ARTICLE_COLUMNS_OF(followed)                                           \
-    ARTICLE_COLUMNS_WITH("a.favorites_count", followed,                        \
-                         "$1 <> 0 AND (SELECT true FROM posts.favorites f"     \
-                         "             WHERE f.account_id = $1 AND f.article_id = a.id) IS NOT NULL")
+#define ARTICLE_COLUMNS_OF(followed) \
+    ARTICLE_COLUMNS_WITH("a.favorites_count", followed, FAVORITED_BY("$1"))
 #define ARTICLE_COLUMNS ARTICLE_COLUMNS_OF(FOLLOWED("a.author_id"))
 
 /* The profile of an account: the primary key behind auth.profiles. */
@@ -206,6 +211,15 @@ static const char replay_article[] =
 static const char get_article[] =
     "SELECT" ARTICLE_COLUMNS ", a.body"
     " FROM posts.articles a JOIN auth.profiles p ON p.id = a.author_id WHERE a.slug = $2";
+
+/* Several at once; arrays, an element for each: $1: callers, $2: slugs. A row for each that there
+ * is, with its place, from 1. articles_slug_key, the primary key behind auth.profiles. */
+static const char get_articles[] =
+    "SELECT" ARTICLE_COLUMNS_WITH("a.favorites_count", FOLLOWED_BY("i.caller", "a.author_id"),
+                                  FAVORITED_BY("i.caller")) ", a.body, i.n"
+    " FROM unnest($1, $2) WITH ORDINALITY i (caller, slug, n)"
+    " CROSS JOIN LATERAL (SELECT * FROM posts.articles WHERE slug = i.slug OFFSET 0) a"
+    PROFILE_OF("a.author_id");
 
 /* articles_slug_key. $1: slug. */
 static const char lock_article[] =
@@ -646,6 +660,7 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         DB_WRITE,
                         {DB_INT8, DB_TEXT, DB_BYTEA, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
     [GET_ARTICLE] = {"get_article", get_article, DB_READ, {DB_INT8, DB_TEXT}},
+    [GET_ARTICLES] = {"get_articles", get_articles, DB_READ, {DB_INT8_ARRAY, DB_TEXT_ARRAY}},
     [LOCK_ARTICLE] = {"lock_article", lock_article, DB_WRITE, {DB_TEXT}},
     [UPDATE_ARTICLE] = {"update_article",
                         update_article,

@@ -9,6 +9,7 @@ enum posts_statement {
     CREATE_ARTICLES,
     REPLAY_ARTICLE,
     GET_ARTICLE,
+    GET_ARTICLES,
     LOCK_ARTICLE,
     UPDATE_ARTICLE,
     DELETE_ARTICLE,
@@ -68,7 +69,8 @@ enum article_column {
     LIST_TOTAL = ARTICLE_BODY,             /* of lists; int8, in every row */
     REPLAY_ARTICLE_IS_SAME = ARTICLE_BODY, /* whether it was this request */
     CREATED_NUMBER = ARTICLE_BODY,         /* CREATE_ARTICLES: which of them, from 1 */
-    FOUND_SCORE,                           /* of SEARCH_ARTICLES, behind the total; int8 */
+    GOT_NUMBER = ARTICLE_BODY + 1,         /* GET_ARTICLES: which of them, from 1 */
+    FOUND_SCORE = ARTICLE_BODY + 1,        /* of SEARCH_ARTICLES, behind the total; int8 */
     FOUND_TITLE,                           /* these with HIGHLIGHT_START and _STOP around hits */
     FOUND_DESCRIPTION,
     FOUND_EXCERPT,

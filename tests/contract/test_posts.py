@@ -108,6 +108,39 @@ def test_many_at_once_are_each_their_own(new_account, publish, unique, call_http
         assert call_http("GET", f"/api/articles?limit=1&{filter}").json["articlesCount"] == count
 
 
+def test_reads_at_once_are_each_their_own(new_account, publish, unique, call_http, call_grpc):
+    """Reads that come while another is on its way go together: nobody gets somebody else's article, or what is somebody
+    else's of it, and everybody sees what they have just done."""
+    author, fan, other = (new_account() for _ in range(3))
+    slugs = [publish(author, title=unique("Shared "), body=f"Body {i}")["slug"] for i in range(8)]
+    call_http("POST", f"/api/profiles/{author['username']}/follow", token=fan["token"])
+    call_http("POST", f"/api/articles/{slugs[3]}/favorite", token=fan["token"])
+    own = [publish(other, title=unique("Mine "))["slug"] for _ in range(8)]
+
+    def read(i):
+        reader = (None, fan, other)[i % 3]
+        slug = unique("nothing-") if i % 9 == 8 else slugs[i % 8]
+        code, answer = call_grpc("posts", "GetArticle", {"slug": slug}, reader and reader["token"])
+        if i % 9 == 8:
+            assert code == "NOT_FOUND"
+            return
+        assert code == "OK" and answer["article"]["slug"] == slug and answer["article"]["body"] == f"Body {i % 8}"
+        assert answer["article"].get("favorited", False) == (reader is fan and i % 8 == 3)
+        assert answer["article"]["author"].get("following", False) == (reader is fan)
+
+    def change(i):
+        for n in range(5):
+            body = f"Changed {i} {n}"
+            call_http("PUT", f"/api/articles/{own[i]}", {"article": {"body": body}}, other["token"])
+            assert call_http("GET", f"/api/articles/{own[i]}").json["article"]["body"] == body
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        changes = [pool.submit(change, i) for i in range(8)]
+        list(pool.map(read, range(600)))
+        for each in changes:
+            each.result()
+
+
 def test_text_is_kept_to_the_byte(both, new_account, publish, unique):
     body = "  Ünï\u202ecode 🙂\r\n\ttabs, \"quotes\", \\backslashes\\ and </script>\u2028 \x7f "
     made = publish(new_account(), body=body)

@@ -174,6 +174,43 @@ static void several_at_once_are_as_one_by_one(void **state UNUSED)
     expect_exact_counts();
 }
 
+/* What is mine differs by caller; one is asked for twice, one is not there. */
+static void several_reads_are_as_one_by_one(void **state UNUSED)
+{
+    enum { N = 6 };
+    static const int64_t callers[N] = {0, BOB, ADA, BOB, 0, 999};
+    struct str slugs[N] = {STR("a"), STR("a"), STR("a"), STR("b"), STR("nothing"), STR("b")};
+    bool seen[N] = {false};
+    struct db_query *q = db_query(db, &arena, GET_ARTICLES);
+    struct answer a;
+
+    create(ADA, "a", "x", NULL);
+    create(CYD, "b", NULL, NULL);
+    pg_sql("INSERT INTO posts.follows VALUES (2, 1)");
+    pg_sql("INSERT INTO posts.favorites (account_id, article_id, article_created_at)"
+           " SELECT 2, id, created_at FROM posts.articles WHERE slug = 'b'");
+    assert_non_null(q);
+    db_bind_int8_array(q, callers, N);
+    db_bind_text_array(q, slugs, N);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    assert_int_equal(db_rows(&a.result), N - 1);
+    for (int row = 0; row < N - 1; row++) {
+        int64_t i = db_get_int8(&a.result, row, GOT_NUMBER) - 1;
+
+        assert_in_range(i, 0, N - 1);
+        assert_false(seen[i]);
+        seen[i] = true;
+        assert_true(str_eq(db_get_text(&a.result, row, ARTICLE_SLUG), slugs[i]));
+        assert_true(str_eq(db_get_text(&a.result, row, ARTICLE_AUTHOR_USERNAME),
+                           slugs[i].p[0] == 'a' ? STR("Ada") : STR("Cyd")));
+        assert_true(str_eq(db_get_text(&a.result, row, ARTICLE_BODY), STR(" body\r\n")));
+        assert_int_equal(db_get_bool(&a.result, row, ARTICLE_AUTHOR_FOLLOWED), i == 1);
+        assert_int_equal(db_get_bool(&a.result, row, ARTICLE_FAVORITED), i == 3);
+    }
+    assert_false(seen[4]);
+    answer_free(&a);
+}
+
 static void without_an_account_nothing_is_stored(void **state UNUSED)
 {
     struct str tag = STR("tag");
@@ -974,6 +1011,7 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
     } cases[] = {
         {GET_ARTICLE, "0, 'article-777'", 10},
         {GET_ARTICLE, "9, 'article-777'", 20},
+        {GET_ARTICLES, "'{0,9,9,0}', '{article-777,article-50000,nothing,article-777}'", 60},
         {LOCK_ARTICLE, "'article-777'", 20},
         {UPDATE_ARTICLE, "1, 777, NULL, NULL, NULL, NULL, 'B', NULL", 60},
         {UPDATE_ARTICLE, "1, 777, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
@@ -1051,6 +1089,7 @@ int main(void)
         cmocka_unit_test_setup(a_create_answers_with_what_it_stored, empty_tables),
         cmocka_unit_test_setup(a_taken_slug_gives_the_other, empty_tables),
         cmocka_unit_test_setup(several_at_once_are_as_one_by_one, empty_tables),
+        cmocka_unit_test_setup(several_reads_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
         cmocka_unit_test_setup(keys_go_after_a_day_in_batches, empty_tables),
