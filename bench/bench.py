@@ -364,6 +364,7 @@ LOADS = [
     ("list of 20", "get.lua", "/api/articles?limit=20"),
     ("list by tag", "get.lua", "/api/articles?tag=tag042&limit=20"),
     ("list by author", "get.lua", "/api/articles?author=AUTHOR42&limit=20"),
+    ("list by any author", "any.lua", "/api/articles?author=AUTHORANY&limit=20"),
     ("feed", "feed.lua", "/api/articles/feed?limit=20"),
     ("POST article", "create.lua", ""),
 ]

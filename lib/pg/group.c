@@ -15,7 +15,7 @@ struct db_group {
     struct db_group_options options;
     pthread_mutex_t lock; /* guards what follows */
     struct item_list waiting;
-    size_t n_waiting;
+    size_t n_waiting, n_items; /* that wait; all that have not ended */
     unsigned n_statements;
     int64_t last_ns; /* when the last one went */
 };
@@ -50,8 +50,17 @@ static void finish(const struct batch *batch, struct db_group_item *item,
     options->done(item, result, row);
 }
 
+/* Before its end is told, so that who hears of it finds room. */
+static void leave(struct db_group *group, size_t n)
+{
+    pthread_mutex_lock(&group->lock);
+    group->n_items -= n;
+    pthread_mutex_unlock(&group->lock);
+}
+
 static void fail(struct db_group *group, struct db_group_item *item, enum db_error error)
 {
+    leave(group, 1);
     group->options.done(item, &(struct db_result){.error = error}, -1);
 }
 
@@ -76,6 +85,7 @@ static void deliver(const struct batch *batch, const struct db_result *result)
         assert(number >= 1 && (uint64_t)number <= batch->n);
         batch->items[number - 1]->row = row;
     }
+    leave(batch->group, batch->n);
     for (size_t i = 0; i < batch->n; i++)
         finish(batch, batch->items[i], result, batch->items[i]->row);
 }
@@ -262,10 +272,11 @@ int db_group_submit(struct db_group *group, struct db *db, struct db_group_item 
 
     item->statement = trace_statement_begin(item->trace);
     pthread_mutex_lock(&group->lock);
-    full = group->n_waiting >= db->options.max_queue;
+    full = group->n_items >= db->options.max_queue;
     if (!full) {
         TAILQ_INSERT_TAIL(&group->waiting, item, next);
         group->n_waiting++;
+        group->n_items++;
     }
     pthread_mutex_unlock(&group->lock);
     if (full)

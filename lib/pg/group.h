@@ -53,7 +53,7 @@ int db_group_new(const struct db_group_options *options, struct db_group **ret) 
 void db_group_free(struct db_group *group);
 
 /* Any thread. db: the same each time. Returns 0 (done() is called once, perhaps before this
- * returns) or -ENOBUFS (as many wait as the db's queue may hold). */
+ * returns) or -ENOBUFS (as many have not ended as the db's queue may hold). */
 int db_group_submit(struct db_group *group, struct db *db, struct db_group_item *item) MUST_CHECK;
 
 #endif

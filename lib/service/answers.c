@@ -74,6 +74,14 @@ bool service_group(struct rpc_call *call, struct db_group *group, struct db *db,
     return is_queued(call, db_group_submit(group, db, item));
 }
 
+bool service_share(struct rpc_call *call, struct db_share *share, struct db_share_item *item)
+{
+    item->deadline_ns = rpc_call_deadline_ns(call);
+    item->cancelled = rpc_call_cancelled(call);
+    item->trace = rpc_call_trace(call);
+    return is_queued(call, db_share_submit(share, item));
+}
+
 bool service_transaction(struct rpc_call *call, struct db *db, db_tx_fn *body,
                          void (*done)(void *user, const struct db_result *outcome, int body_result),
                          void *user)

@@ -8,8 +8,8 @@
  * read, and judged then. Refreshes for unknown keys are at least UNKNOWN_KEY_INTERVAL apart and
  * parked calls are few, so that made-up key ids cost Postgres next to nothing.
  *
- * Threads: identity_authenticate() on the pollers, identity_tick() on the main thread, on_keys() on
- * the database's engine thread.
+ * Threads: identity_authenticate() on the pollers, identity_tick() on the main thread, on_keys()
+ * where the database's completions run.
  */
 #include "base/log.h"
 #include "service/internal.h"

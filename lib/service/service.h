@@ -16,6 +16,7 @@
 #include "grpc/rpc.h"
 #include "jwt/jwt.h"
 #include "pg/group.h"
+#include "pg/share.h"
 
 #include "google/protobuf/timestamp.pb-c.h"
 
@@ -134,6 +135,10 @@ bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_f
  * been failed, and the group's done() will not run. */
 bool service_group(struct rpc_call *call, struct db_group *group, struct db *db,
                    struct db_group_item *item);
+
+/* db_share_submit() for a call; fills in the item's deadline and cancelled. False: the call has
+ * been failed, and the share's done() will not run. */
+bool service_share(struct rpc_call *call, struct db_share *share, struct db_share_item *item);
 
 /* db_transaction() for a call: done gets user. False: the call has been failed, and done will not
  * run. */

@@ -3,6 +3,7 @@
 #include "base/hex.h"
 #include "http/entity_tag.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -101,13 +102,27 @@ bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile)
 }
 
 /* Packed once: a list is as long as all else that is done for it. */
+int tagged_make(struct arena *arena, const ProtobufCMessage *response, struct tagged *ret)
+{
+    ret->bytes = packed(arena, response);
+    ret->view = view_of_packed(arena, ret->bytes, 0);
+    return ret->view.p ? 0 : -ENOMEM;
+}
+
+void reply_made(struct rpc_call *call, const struct tagged *tagged)
+{
+    if (add_tag(call, STR("\""), tagged->view))
+        rpc_reply_packed(call, tagged->bytes);
+}
+
 void reply_tagged(struct rpc_call *call, const ProtobufCMessage *response)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct str bytes = packed(arena, response);
+    struct tagged tagged;
 
-    if (add_tag(call, STR("\""), view_of_packed(arena, bytes, 0)))
-        rpc_reply_packed(call, bytes);
+    if (tagged_make(rpc_call_arena(call), response, &tagged) < 0)
+        service_fail_memory(call);
+    else
+        reply_made(call, &tagged);
 }
 
 /* ---- conditions of a change ---- */

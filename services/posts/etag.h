@@ -23,6 +23,15 @@ bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile)
 /* Ends the call with a list, or with what never changes; its tag is of all that the answer says. */
 void reply_tagged(struct rpc_call *call, const ProtobufCMessage *response);
 
+/* The same for several calls: packed and hashed once, in the arena of one of them, which ends last.
+ */
+struct tagged {
+    struct str bytes, view;
+};
+int tagged_make(struct arena *arena, const ProtobufCMessage *response,
+                struct tagged *ret) MUST_CHECK; /* -ENOMEM */
+void reply_made(struct rpc_call *call, const struct tagged *tagged);
+
 /* ---- conditions of a change ---- */
 
 /* Ends the call and returns false when its conditions are damaged. */

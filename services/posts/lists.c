@@ -1,5 +1,6 @@
 /* ListArticles, ListFeed, ListTags: each binds one statement on a poller thread and answers from
- * its outcome on a poller thread again; a search on a thread of the database's pool. */
+ * its outcome on a poller thread again; a search on a thread of the database's pool. Equal lists,
+ * of the same caller or of nobody, that come while one is on its way are read and packed once. */
 #include "etag.h"
 #include "page.h"
 #include "posts.h"
@@ -9,8 +10,10 @@
 #include "turns.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #define DEFAULT_PAGE 20
+#define LIST_PATIENCE_NS (20 * NSEC_PER_MSEC)
 
 /* ---- pages ---- */
 
@@ -19,9 +22,9 @@ struct list {
     Stoa__Posts__V1__Article **articles;
     size_t n;
     int64_t total;
-    int rows;           /* that there were: one more than asked for, when pages are by token */
-    struct cursor last; /* of the page, when there are any */
-    struct str next;    /* token of the next page; {NULL, 0}: not to be told */
+    int rows;              /* that there were: one more than asked for, when pages are by token */
+    struct cursor last;    /* of the page, when there are any */
+    struct page_next next; /* {NULL, 0}: there is none. The token is told when pages are by token */
 };
 
 /* A list on its way, in its call's arena. */
@@ -29,6 +32,9 @@ struct listing {
     struct rpc_call *call;
     struct page page;
     struct db_query *query;
+    struct db_share_item item; /* shared with equal ones */
+    /* Ends its call and those of others with the list that it has. */
+    void (*reply)(struct listing *listing);
     struct list list;
     bool search; /* ordered by score, with highlights; then also: */
     struct db_query *limit;
@@ -96,31 +102,99 @@ static int read_list(struct listing *listing, const struct db_result *result, bo
     return r;
 }
 
-/* What the answer says of the next page. False: the call has been failed. */
-static bool add_next(struct listing *listing)
+/* Of a page that has been read. -ENOMEM. */
+static int make_next(struct listing *listing)
 {
     const struct page *page = &listing->page;
-    struct str token;
+    struct list *list = &listing->list;
 
-    if (!has_next(page, &listing->list))
-        return true;
-    if (!page_has_next(listing->call, page, listing->list.last, &token))
-        return false;
-    if (page->by_token)
-        listing->list.next = token;
-    return true;
+    return has_next(page, list)
+               ? page_next(rpc_call_arena(listing->call), page, list->last, &list->next)
+               : 0;
 }
 
-/* False: the call has been failed. */
-static bool list_from_result(struct listing *listing, const struct db_result *result)
+/* Calls fn for all calls that are served together, the one of listing last: everything is in its
+ * arena. */
+static void for_each_call(struct listing *listing,
+                          void (*fn)(struct rpc_call *call, const void *with), const void *with)
 {
-    if (service_query_failed(listing->call, result))
-        return false;
-    if (read_list(listing, result, false) < 0) {
-        service_fail_memory(listing->call);
-        return false;
+    struct db_share_item *other;
+
+    while ((other = STAILQ_FIRST(&listing->item.others)) != NULL) {
+        STAILQ_REMOVE_HEAD(&listing->item.others, next);
+        fn(CONTAINER_OF(other, struct listing, item)->call, with);
     }
-    return add_next(listing);
+    fn(listing->call, with);
+}
+
+static void fail_memory(struct rpc_call *call, const void *with UNUSED)
+{
+    service_fail_memory(call);
+}
+
+static void fail_query(struct rpc_call *call, const void *result)
+{
+    (void)service_query_failed(call, result);
+}
+
+/* What all of them are answered. */
+struct list_answer {
+    struct tagged tagged;
+    struct str link; /* {NULL, 0}: there is no next page */
+};
+
+static void give_answer(struct rpc_call *call, const void *with)
+{
+    const struct list_answer *answer = with;
+
+    if (!answer->link.p || page_add_link(call, answer->link))
+        reply_made(call, &answer->tagged);
+}
+
+static void reply_list(struct listing *listing, const ProtobufCMessage *response)
+{
+    struct list_answer answer = {.link = listing->list.next.link};
+
+    if (tagged_make(rpc_call_arena(listing->call), response, &answer.tagged) < 0)
+        for_each_call(listing, fail_memory, NULL);
+    else
+        for_each_call(listing, give_answer, &answer);
+}
+
+/* Of listings that share a statement. */
+static void on_list(struct db_share_item *item, const struct db_result *result)
+{
+    struct listing *listing = CONTAINER_OF(item, struct listing, item);
+
+    if (result->error != DB_OK)
+        for_each_call(listing, fail_query, result);
+    else if (read_list(listing, result, false) < 0 || make_next(listing) < 0)
+        for_each_call(listing, fail_memory, NULL);
+    else
+        listing->reply(listing);
+}
+
+int listings_new(struct db_share **ret)
+{
+    return db_share_new(on_list, LIST_PATIENCE_NS, ret);
+}
+
+/* Equal keys have equal answers: the caller, the list, and what page of it in which form. */
+static void submit(struct service *service, struct listing *listing)
+{
+    const struct posts *posts = service_state(service);
+    const struct page *page = &listing->page;
+    struct rpc_call *call = listing->call;
+
+    listing->item.query = listing->query;
+    listing->item.key = arena_printf(
+        rpc_call_arena(call), "%" PRId64 " %d %" PRId32 " %" PRId32 " %" PRId64 " %" PRId64 " %.*s",
+        service_caller_id(call), page->by_token, page->size, page->offset, page->after.order,
+        page->after.id, STR_FMT(page->list));
+    if (listing->item.key.p)
+        (void)service_share(call, posts->listings, &listing->item);
+    else
+        service_fail_memory(call);
 }
 
 /* The count as answers have it. */
@@ -133,10 +207,12 @@ static struct listing *begin(struct rpc_call *call)
 {
     struct listing *listing = arena_calloc(rpc_call_arena(call), 1, sizeof(*listing));
 
-    if (listing)
-        listing->call = call;
-    else
+    if (!listing) {
         service_fail_memory(call);
+        return NULL;
+    }
+    listing->call = call;
+    STAILQ_INIT(&listing->item.others); /* a search has none */
     return listing;
 }
 
@@ -149,7 +225,7 @@ struct filters {
     struct str q;
 };
 
-static void reply_articles(const struct listing *listing)
+static void reply_articles(struct listing *listing)
 {
     Stoa__Posts__V1__ListArticlesResponse response = STOA__POSTS__V1__LIST_ARTICLES_RESPONSE__INIT;
     const struct list *list = &listing->list;
@@ -157,20 +233,12 @@ static void reply_articles(const struct listing *listing)
     response.articles = list->articles;
     response.n_articles = list->n;
     response.articles_count = count_of(list);
-    if (list->next.p) {
+    if (list->next.token.p && listing->page.by_token) {
         response._next_page_token_case =
             STOA__POSTS__V1__LIST_ARTICLES_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
-        response.next_page_token = (char *)list->next.p;
+        response.next_page_token = (char *)list->next.token.p;
     }
-    reply_tagged(listing->call, &response.base);
-}
-
-static void on_articles(void *user, const struct db_result *result)
-{
-    struct listing *listing = user;
-
-    if (list_from_result(listing, result))
-        reply_articles(listing);
+    reply_list(listing, &response.base);
 }
 
 static int read_filters(const Stoa__Posts__V1__ListArticlesRequest *request, struct arena *arena,
@@ -272,7 +340,9 @@ static void on_found(void *user, const struct db_result *outcome, int failed)
     else if (listing->list.total == NO_WORDS)
         service_fail_field(listing->call, RPC_INVALID_ARGUMENT, "NO_WORDS", "q",
                            "has no word to search for");
-    else if (add_next(listing))
+    else if (make_next(listing) < 0)
+        service_fail_memory(listing->call);
+    else
         reply_articles(listing);
 }
 
@@ -323,6 +393,7 @@ static void list_articles(struct service *service, struct rpc_call *call,
         return;
     statement = list_statement(&filters);
     listing->search = statement == SEARCH_ARTICLES;
+    listing->reply = reply_articles;
     listing->query = db_query(service_db(service), arena, statement);
     if (!listing->query) {
         service_fail_memory(call);
@@ -333,29 +404,26 @@ static void list_articles(struct service *service, struct rpc_call *call,
     if (listing->search)
         search(service, listing);
     else
-        (void)service_query_with(call, listing->query, on_articles, listing);
+        submit(service, listing);
 }
 RPC_UNARY(list_articles, struct service, Stoa__Posts__V1__ListArticlesRequest)
 
 /* ---- ListFeed ---- */
 
-static void on_feed(void *user, const struct db_result *result)
+static void reply_feed(struct listing *listing)
 {
-    struct listing *listing = user;
     const struct list *list = &listing->list;
     Stoa__Posts__V1__ListFeedResponse response = STOA__POSTS__V1__LIST_FEED_RESPONSE__INIT;
 
-    if (!list_from_result(listing, result))
-        return;
     response.articles = list->articles;
     response.n_articles = list->n;
     response.articles_count = count_of(list);
-    if (list->next.p) {
+    if (list->next.token.p && listing->page.by_token) {
         response._next_page_token_case =
             STOA__POSTS__V1__LIST_FEED_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
-        response.next_page_token = (char *)list->next.p;
+        response.next_page_token = (char *)list->next.token.p;
     }
-    reply_tagged(listing->call, &response.base);
+    reply_list(listing, &response.base);
 }
 
 static void list_feed(struct service *service, struct rpc_call *call,
@@ -369,21 +437,22 @@ static void list_feed(struct service *service, struct rpc_call *call,
         .page_token = request->page_token,
         .default_size = DEFAULT_PAGE,
     };
-    struct db_query *query = db_query(service_db(service), rpc_call_arena(call), LIST_FEED);
     struct listing *listing = begin(call);
 
     if (!listing)
         return;
+    listing->query = db_query(service_db(service), rpc_call_arena(call), LIST_FEED);
+    listing->reply = reply_feed;
     listing->page.list = STR("feed");
     listing->page.query = STR("");
     if (!page_read(call, &page, &listing->page))
         return;
-    if (!query) {
+    if (!listing->query) {
         service_fail_memory(call);
         return;
     }
-    bind_page(query, listing);
-    (void)service_query_with(call, query, on_feed, listing);
+    bind_page(listing->query, listing);
+    submit(service, listing);
 }
 RPC_UNARY(list_feed, struct service, Stoa__Posts__V1__ListFeedRequest)
 

@@ -40,7 +40,9 @@ static int start_chores(struct service *service)
         r = indexer_new(service, config->index_interval_ms, &posts.indexer);
     if (r == 0)
         r = creations_new(&posts.creations);
-    return r == 0 ? lookups_new(&posts.lookups) : r;
+    if (r == 0)
+        r = lookups_new(&posts.lookups);
+    return r == 0 ? listings_new(&posts.listings) : r;
 }
 
 static int start(struct service *service, struct str *ret_error)
@@ -93,6 +95,7 @@ static void stop(struct service *service)
 
     db_group_free(posts->creations);
     db_group_free(posts->lookups);
+    db_share_free(posts->listings);
     purge_free(posts->purge);
     indexer_free(posts->indexer);
 }

@@ -48,23 +48,37 @@ bool page_read(struct rpc_call *call, const struct page_request *request, struct
 
 /* ---- where the next one is ---- */
 
+int page_next(struct arena *arena, const struct page *page, struct cursor last,
+              struct page_next *ret)
+{
+    ret->token = page_token_make(arena, page->list, last);
+    if (!ret->token.p)
+        return -ENOMEM;
+    /* Without a path the reference means the one of the request (RFC 3986 section 5.2.2). */
+    ret->link = arena_printf(arena, "<?%.*spage_size=%" PRId32 "&page_token=%.*s>; rel=\"next\"",
+                             STR_FMT(page->query), page->size, STR_FMT(ret->token));
+    return ret->link.p ? 0 : -ENOMEM;
+}
+
+bool page_add_link(struct rpc_call *call, struct str link)
+{
+    if (rpc_call_add_header(call, STR("link"), link) == 0)
+        return true;
+    service_fail_memory(call);
+    return false;
+}
+
 bool page_has_next(struct rpc_call *call, const struct page *page, struct cursor last,
                    struct str *ret_token)
 {
-    struct arena *arena = rpc_call_arena(call);
-    struct str token = page_token_make(arena, page->list, last), link;
+    struct page_next next;
 
-    /* Without a path the reference means the one of the request (RFC 3986 section 5.2.2). */
-    link = token.p
-               ? arena_printf(arena, "<?%.*spage_size=%" PRId32 "&page_token=%.*s>; rel=\"next\"",
-                              STR_FMT(page->query), page->size, STR_FMT(token))
-               : STR_NULL;
-    if (!link.p || rpc_call_add_header(call, STR("link"), link) < 0) {
+    if (page_next(rpc_call_arena(call), page, last, &next) < 0) {
         service_fail_memory(call);
         return false;
     }
-    *ret_token = token;
-    return true;
+    *ret_token = next.token;
+    return page_add_link(call, next.link);
 }
 
 static bool is_unreserved(char c)

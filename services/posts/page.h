@@ -33,6 +33,15 @@ bool page_read(struct rpc_call *call, const struct page_request *request,
 bool page_has_next(struct rpc_call *call, const struct page *page, struct cursor last,
                    struct str *ret_token) MUST_CHECK;
 
+/* The same for several calls: page_next() makes both, in an arena (-ENOMEM), and page_add_link()
+ * says it to each, or ends the call and returns false. */
+struct page_next {
+    struct str token, link;
+};
+int page_next(struct arena *arena, const struct page *page, struct cursor last,
+              struct page_next *ret) MUST_CHECK;
+bool page_add_link(struct rpc_call *call, struct str link) MUST_CHECK;
+
 /* NAME=VALUE& with the value percent-encoded, behind what query has. {NULL, 0} without memory. */
 struct str page_query_add(struct arena *arena, struct str query, const char *name,
                           struct str value) MUST_CHECK;

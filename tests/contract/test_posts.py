@@ -141,6 +141,39 @@ def test_reads_at_once_are_each_their_own(new_account, publish, unique, call_htt
             each.result()
 
 
+def test_equal_lists_at_once_are_each_their_own(new_account, publish, unique, call_http, call_grpc):
+    """Equal lists that come while one is on its way are read once: only for the same caller, list, page and form of it,
+    and never from before the call."""
+    author, fan, tag = new_account(), new_account(), unique("t")
+    slugs = [publish(author, title=unique("Listed "), tagList=[tag])["slug"] for _ in range(12)]
+    call_http("POST", f"/api/articles/{slugs[0]}/favorite", token=fan["token"])
+    call_http("POST", f"/api/profiles/{author['username']}/follow", token=fan["token"])
+    lists = [("ListArticles", request, who) for who in (None, fan) for request in (
+        {"tag": tag, "limit": 5}, {"author": author["username"], "limit": 5}, {"tag": tag, "limit": 5, "offset": 5},
+        {"tag": tag, "pageSize": 4}, {"author": author["username"], "pageSize": 5})]
+    lists += [("ListFeed", {"limit": 5}, fan), ("ListFeed", {"pageSize": 4}, fan)]
+    expected = [call_grpc("posts", method, request, who and who["token"]) for method, request, who in lists]
+    assert [each[0] for each in expected] == ["OK"] * len(lists)
+    assert sum("nextPageToken" in answer for _, answer in expected) == 5
+    mine = unique("mine")
+
+    def read(i):
+        method, request, who = lists[i % len(lists)]
+        return call_grpc("posts", method, request, who and who["token"]) == expected[i % len(lists)]
+
+    def write(_):
+        for _ in range(10):
+            made = publish(fan, title=unique("Mine "), tagList=[mine])["slug"]
+            found = call_grpc("posts", "ListArticles", {"tag": mine, "limit": 20}, None)[1]["articles"]
+            assert made in [article["slug"] for article in found]
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        written = [pool.submit(write, i) for i in range(2)]
+        assert all(pool.map(read, range(50 * len(lists))))
+        for each in written:
+            each.result()
+
+
 def test_text_is_kept_to_the_byte(both, new_account, publish, unique):
     body = "  Ünï\u202ecode 🙂\r\n\ttabs, \"quotes\", \\backslashes\\ and </script>\u2028 \x7f "
     made = publish(new_account(), body=body)

@@ -1,0 +1,50 @@
+/* Reads that are equal, such as a page that many look at: while one is on its way, others with the
+ * same key wait, and are all served by one statement when it is back. Nobody gets what was read
+ * before they came: who waits is served by a statement that is sent later. What comes alone waits
+ * for nobody, and neither does anything for a read with another key. */
+#ifndef STOA_PG_SHARE_H
+#define STOA_PG_SHARE_H
+
+#include "pg/db.h"
+
+#include <sys/queue.h>
+
+STAILQ_HEAD(db_share_list, db_share_item);
+
+/* A read, in its owner's memory until done() is called for it. */
+struct db_share_item {
+    struct str key;               /* equal for reads that have the same answer; not empty */
+    struct db_query *query;       /* bound; sent for one of those that are served together */
+    int64_t deadline_ns;          /* clock_monotonic_ns() terms. A statement has the latest of
+                                     those that it serves */
+    const atomic_bool *cancelled; /* looked at before it is sent for this one alone; may be NULL */
+    const struct trace_context *trace; /* as for db_trace(): of this read, with its wait */
+
+    /* In done(): those that are served with it, linked by `next`, without itself. */
+    struct db_share_list others;
+
+    STAILQ_ENTRY(db_share_item) next;
+    struct trace_statement statement; /* the share's, as is what follows */
+    struct db_share *share;
+    struct db_share_list waiting; /* for the statement after it */
+    LIST_ENTRY(db_share_item) flight;
+    bool listed; /* in the share's table: the next one with its key waits for it */
+    int64_t sent_ns;
+};
+
+struct db_share;
+
+/* done: the end of item and of item->others, as a db_done_fn, called once for all of them; where
+ * completions run, or within db_share_submit(). patience_ns: one that comes so long after the one
+ * on its way has been sent goes beside it. -ENOMEM. */
+int db_share_new(void (*done)(struct db_share_item *item, const struct db_result *result),
+                 int64_t patience_ns, struct db_share **ret) MUST_CHECK;
+
+/* After db_close(). NULL is nothing. */
+void db_share_free(struct db_share *share);
+
+/* Any thread. Returns 0 (done() is called once, perhaps before this returns), or as db_submit().
+ * How many wait is bounded by the owner, as its calls are. */
+int db_share_submit(struct db_share *share, struct db_share_item *item) MUST_CHECK;
+
+#endif
