@@ -127,7 +127,8 @@ static void create_user(struct auth *auth, struct rpc_call *call,
         service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", "user.password", fault);
         return;
     }
-    admission_ask(auth->admission, call, THROTTLE_REGISTER, s->names.email_key, on_admitted, s);
+    if (auth_has_room(auth, call, s->password))
+        admission_ask(auth->admission, call, THROTTLE_REGISTER, s->names.email_key, on_admitted, s);
 }
 
 void auth_create_user_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)

@@ -122,8 +122,8 @@ const char *auth_password_fault(const struct auth *auth, const char *password);
 void auth_forget_password(char *password); /* may be NULL */
 
 /* Whether the pool would take a password now. False: the call has been failed, and the password
- * wiped. Asked before anything is looked up, so that what is too much in a flood costs next to
- * nothing. */
+ * wiped. Asked before Redis is, and again before anything is looked up, so that what is too much in
+ * a flood costs next to nothing; such a try counts for no limit, since nothing was tried. */
 bool auth_has_room(const struct auth *auth, struct rpc_call *call, char *password) MUST_CHECK;
 
 /* The pool's queue is full. */

@@ -119,7 +119,8 @@ static void login(struct auth *auth, struct rpc_call *call,
                           .call = call,
                           .password = request->user->password,
                           .email_key = names.email_key};
-    admission_ask(auth->admission, call, THROTTLE_LOGIN, names.email_key, on_admitted, s);
+    if (auth_has_room(auth, call, s->password))
+        admission_ask(auth->admission, call, THROTTLE_LOGIN, names.email_key, on_admitted, s);
 }
 
 void auth_login_rpc(void *service, struct rpc_call *call, const ProtobufCMessage *request)
