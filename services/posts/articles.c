@@ -265,7 +265,7 @@ RPC_UNARY(create_article, struct service, Stoa__Posts__V1__CreateArticleRequest)
 
 /* One statement at a time, unless it is slow: then as many as there are connections for reads. */
 #define MAX_LOOKUP_STATEMENTS 4
-#define LOOKUP_PATIENCE_NS (5 * NSEC_PER_MSEC)
+#define LOOKUP_PATIENCE_NS (20 * NSEC_PER_MSEC)
 #define MAX_LOOKUPS 32               /* in one statement */
 #define MAX_LOOKUP_BYTES (64 * 1024) /* of slugs */
 
