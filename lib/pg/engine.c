@@ -5,7 +5,9 @@
  *
  * Routing. A connection answers in order, so a read behind a write that waits for a lock waits for
  * that lock too. Hence a quarter of the connections is the reads', and they go elsewhere only when
- * those take no more. They are few so that many reads share a sync. The writes share the others
+ * those take no more. They are few so that many reads share a sync, and for the same reason one
+ * that works on a run of reads gets the next when it is done: behind those they would not be served
+ * sooner, and each would wake its backend. The writes share the others
  * evenly, and those are many, because each connection can take part in one group commit: as many
  * writes are made durable by one fsync as there are connections.
  */
@@ -174,9 +176,9 @@ static struct db_conn *pick_for_write(struct engine *e)
 static struct db_conn *pick_for_read(struct engine *e)
 {
     struct db_conn *best = NULL, *behind_writes = NULL;
-    unsigned ready, readers = count_readers(e, &ready);
+    unsigned ready, readers = count_readers(e, &ready), n = 0;
 
-    for (unsigned i = 0, n = 0; i < e->n_conns && n < readers; i++) {
+    for (unsigned i = 0; i < e->n_conns && n < readers; i++) {
         struct db_conn *c = &e->conns[i];
 
         if (!conn_can_take(c))
@@ -188,11 +190,13 @@ static struct db_conn *pick_for_read(struct engine *e)
         }
         if (c->unsynced > 0 && c->unsynced < READ_RUN)
             return c;
+        n++;
+        if (c->in_flight > 0 && !c->unsynced)
+            continue; /* it works on an earlier run */
         if (!best || c->in_flight < best->in_flight)
             best = c;
-        n++;
     }
-    return best ? best : behind_writes;
+    return n > 0 ? best : behind_writes;
 }
 
 static void dispatch_list(struct engine *e, struct query_list *list, int64_t now,
