@@ -329,7 +329,7 @@ static void expire(struct engine *e, int64_t now)
 static int wait_ms(const struct engine *e, int64_t now)
 {
     const struct db_query *q = heap_first(&e->deadlines);
-    int64_t due = q ? q->deadline_ns : NEVER;
+    int64_t due = q && q->deadline_ns < e->held_ns ? q->deadline_ns : e->held_ns;
 
     for (unsigned i = 0; i < e->n_conns; i++) {
         const struct db_conn *c = &e->conns[i];
@@ -354,7 +354,7 @@ static bool fall_asleep(struct engine *e)
     bool idle;
 
     pthread_mutex_lock(&db->lock);
-    idle = TAILQ_EMPTY(&db->incoming) && !db->closing;
+    idle = TAILQ_EMPTY(&db->incoming) && STAILQ_EMPTY(&db->groups) && !db->closing;
     db->asleep = idle;
     pthread_mutex_unlock(&db->lock);
     return idle;
@@ -418,9 +418,13 @@ static void *engine_main(void *arg)
 {
     struct engine *e = arg;
 
-    while (take_incoming(e)) {
-        int64_t now = clock_monotonic_ns();
+    for (;;) {
+        int64_t now;
 
+        e->held_ns = group_pump_asked(e);
+        if (!take_incoming(e))
+            break;
+        now = clock_monotonic_ns();
         expire(e, now);
         for (unsigned i = 0; i < e->n_conns; i++)
             tend_connection(e, &e->conns[i], now);
@@ -433,6 +437,7 @@ static void *engine_main(void *arg)
         wait_for_events(e);
     }
     fail_all(e);
+    group_end(e);
     return NULL;
 }
 
@@ -513,6 +518,7 @@ static int engine_init(struct db *db)
     TAILQ_INIT(&e->reads);
     TAILQ_INIT(&e->writes);
     TAILQ_INIT(&e->ended);
+    STAILQ_INIT(&e->held);
     e->n_conns = db->options.connections;
     e->conns = calloc(e->n_conns, sizeof(*e->conns));
     e->deadlines.max = db->options.max_queue;
@@ -603,6 +609,7 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->returned, NULL);
     TAILQ_INIT(&db->incoming);
+    STAILQ_INIT(&db->groups);
     error = prepare(db, options);
     if (error == 0)
         error = start_threads(db);

@@ -1,5 +1,5 @@
-/* Items wait in one list. pump() makes statements of them as long as there may be another one; it
- * is called when an item comes and when a statement is back. */
+/* Items wait in one list. pump() makes statements of them as long as there may be another one, on
+ * the engine thread: when it has woken after an item came, and when a statement is back. */
 #include "pg/group.h"
 
 #include "pg/internal.h"
@@ -9,15 +9,26 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+/* How long the first that waits is held at most, and how long after a statement of several. */
+#define HOLD_NS (1 * NSEC_PER_MSEC)
+#define RECENT_NS (20 * NSEC_PER_MSEC)
+
 TAILQ_HEAD(item_list, db_group_item);
 
 struct db_group {
     struct db_group_options options;
+    STAILQ_ENTRY(db_group) next;      /* in db->groups, and */
+    bool asked;                       /* that it is there: under the db's lock */
+    STAILQ_ENTRY(db_group) next_held; /* in engine->held; engine thread */
+    bool is_held;
     pthread_mutex_t lock; /* guards what follows */
     struct item_list waiting;
     size_t n_waiting, n_items; /* that wait; all that have not ended */
     unsigned n_statements;
-    int64_t last_ns; /* when the last one went */
+    int64_t last_ns;     /* when the last one went */
+    size_t n_last;       /* items of the last statement */
+    int64_t returned_ns; /* when the last one came back */
+    int64_t held_ns;     /* what waits is held until then; 0: it is not */
 };
 
 /* A statement on its way. */
@@ -167,25 +178,43 @@ static void count(struct db_group *group, int statements)
     pthread_mutex_unlock(&group->lock);
 }
 
-/* Whether one more statement may go. Called under the lock. */
-static bool may_go(struct db_group *group)
+static bool is_enough(const struct db_group *group)
+{
+    return group->n_waiting >= (group->n_last + 1) / 2;
+}
+
+/* Whether what waits is to wait for more: writes, each of which wants a commit. Under the lock. */
+static bool hold(struct db_group *group, const struct db *db)
+{
+    int64_t now;
+
+    if (group->n_statements > 0 || is_enough(group) ||
+        db->statements[group->options.many].kind == DB_READ) {
+        group->held_ns = 0;
+        return false;
+    }
+    now = clock_monotonic_ns();
+    if (group->held_ns == 0 && now - group->returned_ns < RECENT_NS)
+        group->held_ns = now + HOLD_NS;
+    if (group->held_ns > now)
+        return true;
+    group->held_ns = 0;
+    return false;
+}
+
+/* Whether one more statement may go. Under the lock. */
+static bool may_go(const struct db_group *group)
 {
     const struct db_group_options *options = &group->options;
-    int64_t now;
 
     if (group->n_statements >= options->max_statements)
         return false;
-    if (!options->patience_ns)
-        return true;
-    now = clock_monotonic_ns();
-    if (group->n_statements > 0 && now - group->last_ns < options->patience_ns)
-        return false;
-    group->last_ns = now;
-    return true;
+    return group->n_statements == 0 || !options->patience_ns ||
+           clock_monotonic_ns() - group->last_ns >= options->patience_ns;
 }
 
-/* Takes what may go as one statement; NULL: there is nothing, or enough is on its way. Called under
- * the lock. Without memory the first of those that wait is left in *ret_failed. */
+/* Takes what may go as one statement; NULL: there is nothing, or it has to wait. Called under the
+ * lock. Without memory the first of those that wait is left in *ret_failed. */
 static struct batch *take(struct db_group *group, struct db *db, struct db_group_item **ret_failed)
 {
     const struct db_group_options *options = &group->options;
@@ -194,7 +223,7 @@ static struct batch *take(struct db_group *group, struct db *db, struct db_group
     struct batch *batch;
 
     *ret_failed = NULL;
-    if (!item || !may_go(group))
+    if (!item || !may_go(group) || hold(group, db))
         return NULL;
     batch = batch_new(group, db, group->n_waiting < max ? group->n_waiting : max);
     if (!batch) {
@@ -212,6 +241,9 @@ static struct batch *take(struct db_group *group, struct db *db, struct db_group
         batch->items[batch->n++] = item;
     }
     group->n_statements++;
+    group->n_last = batch->n;
+    if (options->patience_ns)
+        group->last_ns = clock_monotonic_ns();
     return batch;
 }
 
@@ -231,6 +263,103 @@ static void pump(struct db_group *group, struct db *db)
         else if (!send_batch(batch))
             count(group, -1);
     }
+}
+
+/* ---- the engine's part ---- */
+
+static int64_t held_until(struct db_group *group)
+{
+    int64_t ns;
+
+    pthread_mutex_lock(&group->lock);
+    ns = group->held_ns;
+    pthread_mutex_unlock(&group->lock);
+    return ns;
+}
+
+int64_t group_pump_asked(struct engine *e)
+{
+    struct group_list asked = STAILQ_HEAD_INITIALIZER(asked), held;
+    struct db *db = e->db;
+    struct db_group *group;
+    int64_t next_ns = NEVER;
+
+    pthread_mutex_lock(&db->lock);
+    STAILQ_CONCAT(&asked, &db->groups);
+    STAILQ_FOREACH(group, &asked, next)
+    {
+        group->asked = false;
+    }
+    db->asleep = false; /* what is submitted here is taken next */
+    pthread_mutex_unlock(&db->lock);
+    while ((group = STAILQ_FIRST(&asked)) != NULL) {
+        STAILQ_REMOVE_HEAD(&asked, next);
+        if (!group->is_held)
+            STAILQ_INSERT_TAIL(&e->held, group, next_held);
+        group->is_held = true;
+    }
+    STAILQ_INIT(&held);
+    STAILQ_CONCAT(&held, &e->held);
+    while ((group = STAILQ_FIRST(&held)) != NULL) {
+        int64_t ns;
+
+        STAILQ_REMOVE_HEAD(&held, next_held);
+        pump(group, db);
+        ns = held_until(group);
+        group->is_held = ns > 0;
+        if (!group->is_held)
+            continue;
+        STAILQ_INSERT_TAIL(&e->held, group, next_held);
+        next_ns = ns < next_ns ? ns : next_ns;
+    }
+    return next_ns;
+}
+
+/* The db closes: db_submit() refuses all of it. */
+static void give_up(struct db_group *group, struct db *db)
+{
+    pthread_mutex_lock(&group->lock);
+    group->n_last = 0; /* nothing is held */
+    pthread_mutex_unlock(&group->lock);
+    pump(group, db);
+}
+
+void group_end(struct engine *e)
+{
+    struct db_group *group;
+
+    pthread_mutex_lock(&e->db->lock);
+    STAILQ_FOREACH(group, &e->db->groups, next)
+    {
+        if (!group->is_held)
+            STAILQ_INSERT_TAIL(&e->held, group, next_held);
+    }
+    STAILQ_INIT(&e->db->groups);
+    pthread_mutex_unlock(&e->db->lock);
+    while ((group = STAILQ_FIRST(&e->held)) != NULL) {
+        STAILQ_REMOVE_HEAD(&e->held, next_held);
+        give_up(group, e->db);
+    }
+}
+
+/* False: the engine has ended, or does so without looking again. */
+static bool ask_engine(struct db *db, struct db_group *group)
+{
+    bool asleep, closing;
+
+    pthread_mutex_lock(&db->lock);
+    closing = db->closing;
+    asleep = db->asleep && !closing;
+    if (!closing) {
+        if (!group->asked)
+            STAILQ_INSERT_TAIL(&db->groups, group, next);
+        group->asked = true;
+        db->asleep = false; /* one ring is enough */
+    }
+    pthread_mutex_unlock(&db->lock);
+    if (asleep)
+        engine_ring(db);
+    return !closing;
 }
 
 /* ---- the end of a statement ---- */
@@ -254,13 +383,22 @@ static void send_each(struct batch *batch)
 static void on_done(void *user, const struct db_result *result)
 {
     struct batch *batch = user;
+    struct db_group *group = batch->group;
+    const struct db_group_options *options = &group->options;
 
-    count(batch->group, -1);
-    pump(batch->group, batch->db); /* first: Postgres works while these are answered */
+    pthread_mutex_lock(&group->lock);
+    group->n_statements--;
+    group->returned_ns = clock_monotonic_ns();
+    pthread_mutex_unlock(&group->lock);
+    pump(group, batch->db); /* first: Postgres works while these are answered */
+    if (held_until(group) > 0 && !ask_engine(batch->db, group))
+        give_up(group, batch->db);
     if (batch->n > 1 && may_be_of_one(batch, result->error))
         send_each(batch);
     else
         deliver(batch, result);
+    if (options->all_done)
+        options->all_done(options->user);
     batch_free(batch);
 }
 
@@ -268,7 +406,7 @@ static void on_done(void *user, const struct db_result *result)
 
 int db_group_submit(struct db_group *group, struct db *db, struct db_group_item *item)
 {
-    bool full;
+    bool full, waits = false;
 
     item->statement = trace_statement_begin(item->trace);
     pthread_mutex_lock(&group->lock);
@@ -277,11 +415,13 @@ int db_group_submit(struct db_group *group, struct db *db, struct db_group_item 
         TAILQ_INSERT_TAIL(&group->waiting, item, next);
         group->n_waiting++;
         group->n_items++;
+        waits = !may_go(group) || (group->held_ns > 0 && !is_enough(group));
     }
     pthread_mutex_unlock(&group->lock);
     if (full)
         return -ENOBUFS;
-    pump(group, db);
+    if (!waits && !ask_engine(db, group))
+        give_up(group, db);
     return 0;
 }
 

@@ -3,6 +3,12 @@
  * serve all of it, and what comes alone waits for nobody. A read never gets what was read before it
  * came: who waits is in no statement yet.
  *
+ * Who has been answered writes again, and many of them at about the same time; the first of them
+ * would go alone, and make all others wait for it. So after a write of several the next one
+ * waits until half as many are there, or for a millisecond or two.
+ *
+ * The db's engine thread makes the statements.
+ *
  * A statement of several that Postgres has taken back (a key that was taken, a deadlock) did
  * nothing, so each of them is sent once more by itself: nobody gets somebody else's error. Nor does
  * a read whose statement was given up because it may be what kills the server. */
@@ -41,8 +47,12 @@ struct db_group_options {
     void (*bind_many)(struct db_query *query, struct db_group_item *const *items, size_t n);
 
     /* Its end, as a db_done_fn; row: its own in the result, -1: there is none. Where completions
-     * run, or within db_group_submit(). */
+     * run; within db_group_submit() only when the db closes, with DB_UNAVAILABLE. */
     void (*done)(struct db_group_item *item, const struct db_result *result, int row);
+    /* All of a statement have had their done(): what can wait for that. On the same thread. NULL:
+     * nothing can. */
+    void (*all_done)(void *user);
+    void *user;
 };
 
 struct db_group;

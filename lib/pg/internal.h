@@ -186,6 +186,8 @@ void canceller_ask(struct canceller *canceller, PGconn *pg);
 
 /* ---- engine.c ---- */
 
+STAILQ_HEAD(group_list, db_group);
+
 struct engine {
     struct db *db;
     pthread_t thread;
@@ -195,6 +197,8 @@ struct engine {
     struct query_list reads, writes; /* WAITING */
     struct query_list ended;         /* since the last hand-over, in order */
     struct heap deadlines;
+    struct group_list held; /* groups whose next statement waits for more */
+    int64_t held_ns;        /* until then; NEVER */
     int64_t lost_logged_ns, failed_logged_ns;
     bool announced; /* what on_ready was last told */
 };
@@ -226,6 +230,14 @@ bool error_is(const PGresult *res, const char *sqlstate);
 /* One log line for an error that is a bug. */
 void error_log(const struct db_statement *statement, const struct db_result *result);
 
+/* ---- group.c ---- */
+
+/* Engine thread: makes statements of what has come for db->groups. Returns when to do so again
+ * though nothing comes; NEVER. */
+int64_t group_pump_asked(struct engine *e);
+/* Engine thread, db->closing: nothing stays without an answer. */
+void group_end(struct engine *e);
+
 /* ---- the whole ---- */
 
 struct db {
@@ -240,7 +252,8 @@ struct db {
 
     pthread_mutex_t lock; /* guards what follows */
     struct query_list incoming;
-    bool asleep; /* the engine waits for its doorbell */
+    struct group_list groups; /* where something has come */
+    bool asleep;              /* the engine waits for its doorbell */
     bool closing;
     size_t n_handed_over;    /* lists that are being completed elsewhere */
     pthread_cond_t returned; /* one less is */

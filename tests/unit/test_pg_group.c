@@ -44,12 +44,14 @@ struct write {
     enum db_error error;
     bool has_row;
     int64_t answer;
+    int all_done; /* how many statements were over then */
 };
 
 static struct write writes[N_WRITES];
 static struct db *db;
 static struct db_group *group;
 static PGconn *locker;
+static atomic_int n_all_done;
 
 static int64_t number_of(const struct db_group_item *item)
 {
@@ -79,7 +81,13 @@ static void done(struct db_group_item *item, const struct db_result *result, int
     write->has_row = row >= 0;
     if (row >= 0)
         write->answer = db_get_int8(result, row, 0);
+    write->all_done = atomic_load(&n_all_done);
     atomic_fetch_add(&write->ended, 1);
+}
+
+static void all_done(void *user)
+{
+    atomic_fetch_add((atomic_int *)user, 1);
 }
 
 static void open_group(const struct db_options *options, const struct db_group_options *with)
@@ -92,6 +100,8 @@ static void open_group(const struct db_options *options, const struct db_group_o
     group_options.bind_one = bind_one;
     group_options.bind_many = bind_many;
     group_options.done = done;
+    group_options.all_done = all_done;
+    group_options.user = &n_all_done;
     db = pg_open_db(options, statements, ARRAY_SIZE(statements));
     assert_int_equal(db_group_new(&group_options, &group), 0);
 }
@@ -234,6 +244,47 @@ static void test_together(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(DISTINCT by) FROM numbers"), 8);
     assert_int_equal(pg_sql("SELECT max(n) FROM (SELECT count(*) n FROM numbers GROUP BY by) t"),
                      MAX_ITEMS);
+}
+
+/* What can wait is done once for a statement, when all of it have been told. */
+static void test_all_done(void **state UNUSED)
+{
+    int64_t until = clock_monotonic_ns() + SECONDS(60);
+    int before = atomic_load(&n_all_done);
+
+    submit_behind_a_lock(1 + MAX_ITEMS, 1);
+    release();
+    await_all(1 + MAX_ITEMS);
+    while (atomic_load(&n_all_done) < before + 2) {
+        assert_true(clock_monotonic_ns() < until);
+        usleep(200);
+    }
+    for (size_t i = 0; i < 1 + MAX_ITEMS; i++)
+        assert_int_equal(writes[i].all_done, before + (i > 0));
+}
+
+/* After a statement of several one waits for more, but not for ever; nor does it when the db
+ * closes.
+ */
+static void test_after_several(void **state UNUSED)
+{
+    submit_behind_a_lock(1 + MAX_ITEMS, 1);
+    release();
+    await_all(1 + MAX_ITEMS);
+    assert_int_equal(submit(&writes[0], 100, 1, NULL), 0);
+    await_all(1);
+    assert_int_equal(writes[0].error, DB_OK);
+    for (int i = 0; i < 5; i++) {
+        submit_behind_a_lock(1 + MAX_ITEMS, 1);
+        release();
+        await_all(1 + MAX_ITEMS);
+        assert_int_equal(submit(&writes[0], 100, 1, NULL), 0);
+        db_close(db);
+        db = NULL;
+        assert_int_equal(atomic_load(&writes[0].ended), 1);
+        end(NULL);
+        reset(NULL);
+    }
 }
 
 static void test_no_more_bytes_than(void **state UNUSED)
@@ -432,9 +483,10 @@ static void test_reads_together(void **state UNUSED)
     end(NULL);
     open_reads(SECONDS(3600));
     hold_reads();
-    for (size_t i = 0; i < 12; i++)
-        assert_int_equal(submit(&writes[i], i < 11 ? (int64_t)i : 99, 1, NULL), 0);
+    assert_int_equal(submit(&writes[0], 0, 1, NULL), 0);
     await_waiting_reads(1);
+    for (size_t i = 1; i < 12; i++)
+        assert_int_equal(submit(&writes[i], i < 11 ? (int64_t)i : 99, 1, NULL), 0);
     release();
     await_all(12);
     for (size_t i = 0; i < 12; i++) {
@@ -523,6 +575,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_alone),
         TEST(test_together),
+        TEST(test_all_done),
+        TEST(test_after_several),
         TEST(test_no_more_bytes_than),
         TEST(test_without_a_row),
         TEST(test_the_error_of_one),
