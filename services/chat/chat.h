@@ -108,7 +108,7 @@ static inline void bind_client_id(struct db_query *query, const char *client_id)
 /* ---- messages on their way (messages.c) ---- */
 
 /* -ENOMEM. */
-int sends_new(struct sends **ret) MUST_CHECK;
+int sends_new(struct hub *hub, struct sends **ret) MUST_CHECK;
 void sends_free(struct sends *sends); /* after db_close(); NULL is nothing */
 
 /* ---- pages ---- */

@@ -165,8 +165,17 @@ int hub_database_ready(struct hub *hub) MUST_CHECK;
 void hub_stop(struct hub *hub);
 void hub_free(struct hub *hub); /* after the last call and the database; NULL is nothing */
 
-/* A message has been sent, which has committed. */
-void hub_message_sent(struct hub *hub, int64_t room, const Stoa__Chat__V1__Message *message);
+/* A message that has been sent, which has committed. */
+struct sent_message {
+    int64_t room, seq;
+    struct rpc_packed *event; /* live_parts.h; NULL, for want of memory: the clock finds it */
+    STAILQ_ENTRY(sent_message) next;
+};
+STAILQ_HEAD(sent_messages, sent_message);
+
+/* Tells this instance's sessions and the others: those of a room in their order. The events are
+ * taken over. */
+void hub_messages_sent(struct hub *hub, const struct sent_messages *messages);
 
 /* Something has been changed in a room, which has committed. */
 void hub_room_changed(struct hub *hub, int64_t room);

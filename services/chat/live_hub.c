@@ -16,26 +16,39 @@
 
 /* ---- what has happened ---- */
 
-void hub_message_sent(struct hub *hub, int64_t room_id, const Stoa__Chat__V1__Message *message)
+static void take_message(struct hub *hub, const struct sent_message *message)
 {
-    struct window_entry entry = {
-        .bytes = part_message(room_id, message),
-        .kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE,
-        .message = message->seq,
-    };
-    struct room *room;
+    struct room *room = room_find(hub, message->room);
 
-    if (!entry.bytes) {
-        log_error("no memory for a message's event", LOG_I("room", room_id));
-        return; /* the clock finds it */
-    }
-    bus_publish(hub->bus, room_id, BUS_MESSAGE, message->seq, rpc_packed_bytes(entry.bytes));
-    hub_lock(hub);
-    room = room_find(hub, room_id);
     if (room)
-        room_event(room, message->seq, entry);
+        room_event(room, message->seq,
+                   (struct window_entry){
+                       .bytes = message->event,
+                       .kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE,
+                       .message = message->seq,
+                   });
     else
-        rpc_packed_unref(entry.bytes);
+        rpc_packed_unref(message->event);
+}
+
+void hub_messages_sent(struct hub *hub, const struct sent_messages *messages)
+{
+    const struct sent_message *message;
+
+    STAILQ_FOREACH(message, messages, next)
+    {
+        if (message->event)
+            bus_publish(hub->bus, message->room, BUS_MESSAGE, message->seq,
+                        rpc_packed_bytes(message->event));
+        else
+            log_error("no memory for a message's event", LOG_I("room", message->room));
+    }
+    hub_lock(hub);
+    STAILQ_FOREACH(message, messages, next)
+    {
+        if (message->event)
+            take_message(hub, message);
+    }
     hub_unlock(hub);
 }
 

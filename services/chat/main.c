@@ -169,9 +169,9 @@ static int start(struct service *service, struct str *ret_error)
     r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), config->purge_interval_s,
                   &chat->purge);
     if (r == 0)
-        r = sends_new(&chat->sends);
-    if (r == 0)
         r = new_hub(service, config, &chat->hub, ret_error);
+    if (r == 0)
+        r = sends_new(chat->hub, &chat->sends);
     if (r == 0)
         r = limits_new(service, &config->limits, &chat->limits, ret_error);
     if (r == 0 && config->redis.address.n > 0)

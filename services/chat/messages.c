@@ -1,6 +1,7 @@
 /* SendMessage, EditMessage, DeleteMessage: statements are bound on a poller thread and answered
  * from their outcome, which has committed, on the database's engine thread. */
 #include "live.h"
+#include "live_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,18 +26,21 @@ static bool message_from_result(const struct request *request, const struct db_r
  * that they keep the order in which they came; rooms are spread over a few groups, so that one that
  * is locked for long holds only some others up. */
 
-#define GROUPS 4
+#define GROUPS 2
 #define MAX_SENDS 64
 #define MAX_SEND_BYTES ((size_t)256 << 10)
 
 struct sends {
+    struct hub *hub;
     struct db_group *groups[GROUPS];
+    struct sent_messages sent; /* acknowledged, not yet told; the database's engine thread */
 };
 
 struct sending {
     struct request request;
     const Stoa__Chat__V1__SendMessageRequest__NewMessage *message;
     struct db_group_item item;
+    struct sent_message sent; /* in sends->sent, with a reference to the call */
 };
 
 static const struct sending *sending_of(const struct db_group_item *item)
@@ -86,19 +90,42 @@ static void bind_many(struct db_query *query, struct db_group_item *const *items
 
 static void on_sent(struct db_group_item *item, const struct db_result *result, int row)
 {
-    const struct request *request = &sending_of(item)->request;
+    struct sending *sending = CONTAINER_OF(item, struct sending, item);
+    const struct request *request = &sending->request;
     Stoa__Chat__V1__SendMessageResponse response = STOA__CHAT__V1__SEND_MESSAGE_RESPONSE__INIT;
     struct message_row message;
 
     if (!message_from_result(request, result, row, &message))
         return;
     response.message = &message.message;
-    hub_message_sent(chat_hub(request->service), request->room, &message.message);
+    sending->sent = (struct sent_message){
+        .room = request->room,
+        .seq = message.message.seq,
+        .event = part_message(request->room, &message.message),
+    };
+    rpc_call_ref(request->call);
+    STAILQ_INSERT_TAIL(&chat_sends(request->service)->sent, &sending->sent, next);
     rpc_reply(request->call, &response.base);
 }
 
-int sends_new(struct sends **ret)
+/* Who has sent is answered before anybody is told: a room may be large. */
+static void on_all_sent(void *user)
 {
+    struct sends *sends = user;
+    struct sent_message *sent;
+
+    if (STAILQ_EMPTY(&sends->sent))
+        return;
+    hub_messages_sent(sends->hub, &sends->sent);
+    while ((sent = STAILQ_FIRST(&sends->sent)) != NULL) {
+        STAILQ_REMOVE_HEAD(&sends->sent, next);
+        rpc_call_unref(CONTAINER_OF(sent, struct sending, sent)->request.call);
+    }
+}
+
+int sends_new(struct hub *hub, struct sends **ret)
+{
+    struct sends *sends = calloc(1, sizeof(*sends));
     const struct db_group_options options = {.one = SEND_MESSAGE,
                                              .many = SEND_MESSAGES,
                                              .max_statements = 1,
@@ -107,10 +134,15 @@ int sends_new(struct sends **ret)
                                              .number_column = SENT_NUMBER,
                                              .bind_one = bind_one,
                                              .bind_many = bind_many,
-                                             .done = on_sent};
-    struct sends *sends = calloc(1, sizeof(*sends));
+                                             .done = on_sent,
+                                             .all_done = on_all_sent,
+                                             .user = sends};
     int r = sends ? 0 : -ENOMEM;
 
+    if (sends) {
+        sends->hub = hub;
+        STAILQ_INIT(&sends->sent);
+    }
     for (size_t i = 0; r == 0 && i < GROUPS; i++)
         r = db_group_new(&options, &sends->groups[i]);
     if (r < 0)
