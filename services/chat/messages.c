@@ -88,6 +88,22 @@ static void bind_many(struct db_query *query, struct db_group_item *const *items
     db_bind_text_array(query, client_ids, n);
 }
 
+/* What has been stored is what was given; the row has the rest. */
+static void complete_message(const struct sending *sending, Stoa__Chat__V1__Message *message)
+{
+    const Stoa__Chat__V1__SendMessageRequest__NewMessage *given = sending->message;
+
+    message->text = given->text;
+    if (*given->client_id) {
+        message->_client_id_case = STOA__CHAT__V1__MESSAGE___CLIENT_ID_CLIENT_ID;
+        message->client_id = given->client_id;
+    }
+    if (given->_reply_to_case) {
+        message->_reply_to_case = STOA__CHAT__V1__MESSAGE___REPLY_TO_REPLY_TO;
+        message->reply_to = given->reply_to;
+    }
+}
+
 static void on_sent(struct db_group_item *item, const struct db_result *result, int row)
 {
     struct sending *sending = CONTAINER_OF(item, struct sending, item);
@@ -97,6 +113,8 @@ static void on_sent(struct db_group_item *item, const struct db_result *result, 
 
     if (!message_from_result(request, result, row, &message))
         return;
+    if (db_is_null(result, row, MESSAGE_TEXT))
+        complete_message(sending, &message.message);
     response.message = &message.message;
     sending->sent = (struct sent_message){
         .room = request->room,

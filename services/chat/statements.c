@@ -1,8 +1,8 @@
 /* The SQL of chat, one named statement a query, with the index that serves it named beside it.
  *
  * A change is one call of a function, which locks the room, looks, decides and writes: the
- * functions are in migrations/0003_members.sql and 0005_retention.sql, and README.md says why they
- * are functions.
+ * functions are in migrations/0003_members.sql, 0005_retention.sql and 0006_store_messages.sql, and
+ * README.md says why they are functions.
  *
  * Statements are planned once for all parameters: a page is cut by the caller's limit and again by
  * a constant that the planner can see, and what belongs to a row of it is looked up LATERAL ...
@@ -106,17 +106,23 @@ static const char set_member_role[] = MEMBER_CHANGE("chat.set_member_role($2, $1
 
 /* ---- changes of messages ---- */
 
+/* What chat.store_message() answers as f, in the order of enum message_column: of a message that was
+ * stored only what was not given. reaction_counts_pkey, reactions_pkey. */
+#define STORED_MESSAGE(caller, call)                                                          \
+    "SELECT f.outcome, f.seq, (f.message).text, (f.message).client_id, f.created_at,"         \
+    " (f.message).reply_to, (f.message).edited_at, (f.message).deleted_at,"                   \
+    " CASE WHEN (f.message).reaction_kinds > 0"                                               \
+    "      THEN chat.reaction_list((f.message).room_id, f.seq, " caller ") END,"              \
+    " p.username, p.image" call PROFILE_OF(caller, "p")
+
 /* messages_pkey, messages_client_id_key. $3: text, $4: reply_to or NULL, $5: client_id or NULL. */
 static const char send_message[] =
-    "SELECT m.outcome," MESSAGE_COLUMNS
-    " FROM (SELECT f.outcome, (f.message).* FROM chat.send_message($2, $1, $3, $4, $5) f) m" AUTHOR;
+    STORED_MESSAGE("$1", " FROM chat.store_message($1, $2, $3, $4, $5) f");
 
-/* Several (migrations/0004_send_messages.sql). rooms_pkey, members_pkey, messages_client_id_key,
+/* Several (migrations/0006_store_messages.sql). rooms_pkey, members_pkey, messages_client_id_key,
  * messages_pkey. $1: callers, $2: rooms, $3: texts, $4: reply_to or 0, $5: client_id or empty. */
 static const char send_messages[] =
-    "SELECT m.outcome," MESSAGE_COLUMNS_FOR("m.caller", REACTIONS_FOR("m.caller")) ", m.number"
-    " FROM (SELECT f.number, ($1)[f.number] AS caller, f.outcome, (f.message).*"
-    "       FROM chat.send_messages($1, $2, $3, $4, $5) f) m" AUTHOR;
+    STORED_MESSAGE("($1)[f.number]", ", f.number FROM chat.store_messages($1, $2, $3, $4, $5) f");
 
 /* messages_pkey, events_client_id_key, as all that follow. $3: seq, $4: text, $5: client_id or
  * NULL. */

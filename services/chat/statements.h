@@ -81,7 +81,9 @@ enum member_column {
     MEMBER_IMAGE,
 };
 
-/* A message, all NULL when there is none. */
+/* A message, all NULL when there is none. SEND_MESSAGE, SEND_MESSAGES: of one that they have stored
+ * MESSAGE_TEXT to MESSAGE_REACTIONS are NULL but for MESSAGE_CREATED_AT, as they are what was
+ * given. */
 enum message_column {
     MESSAGE_SEQ = 1,
     MESSAGE_TEXT,

@@ -138,6 +138,25 @@ static int64_t create_with_members(int kind)
     return room;
 }
 
+/* Of a message that has been stored the answer leaves out what was given. */
+static const char *answered_text(const struct answer *a, int row, const char *given)
+{
+    return db_is_null(&a->result, row, MESSAGE_TEXT) ? given
+                                                     : db_get_text(&a->result, row, MESSAGE_TEXT).p;
+}
+
+/* How many messages there are with this number and text. */
+static int64_t stored_as(int64_t room, int64_t seq, const char *text)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT count(*) FROM chat.messages WHERE room_id = %lld AND seq = %lld"
+             " AND text = $t$%s$t$",
+             (long long)room, (long long)seq, text);
+    return pg_sql(sql);
+}
+
 static void expect_sent(int64_t room, int64_t author, const char *text, const char *client_id,
                         int64_t seq, const char *stored)
 {
@@ -146,8 +165,9 @@ static void expect_sent(int64_t room, int64_t author, const char *text, const ch
     run(&a, SEND_MESSAGE, author, room, text, NO_NUMBER, client_id);
     assert_string_equal(db_get_text(&a.result, 0, OUTCOME).p, "ok");
     assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), seq);
-    assert_true(str_eq(db_get_text(&a.result, 0, MESSAGE_TEXT), str_of(stored)));
+    assert_string_equal(answered_text(&a, 0, text), stored);
     answer_free(&a);
+    assert_int_equal(stored_as(room, seq, stored), 1);
 }
 
 static void send(int64_t room, int64_t author, const char *text)
@@ -262,7 +282,11 @@ static void replies_are_to_messages_of_the_room(void **state UNUSED)
 
     send(room, ADA, "question"); /* 4 */
     send(other, ADA, "elsewhere");
-    run(&a, SEND_MESSAGE, I(CLEO), room, "answer", I(4), NONE);
+    run(&a, SEND_MESSAGE, I(CLEO), room, "answer", I(4), "c1");
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), 5);
+    answer_free(&a);
+    run(&a, SEND_MESSAGE, I(CLEO), room, "answer", I(4), "c1");
+    assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), 5);
     assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_REPLY_TO), 4);
     answer_free(&a);
     change("no_reply", SEND_MESSAGE, I(CLEO), room, "to an event", I(3), NONE);
@@ -385,50 +409,105 @@ static void numbers_have_no_holes_after_a_race(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), N / DOUBLES);
 }
 
-/* As one statement, in the order in which they are given in each room; whoever may not write, and
- * who writes twice, is told so and holds nobody up. */
-static void messages_go_together(void **state UNUSED)
+/* One of several that are sent as one statement, and what comes of it. */
+struct together {
+    int64_t caller, room, reply;
+    const char *text, *client_id;
+    const char *outcome;
+    int64_t seq; /* 0: it is refused */
+    const char *stored;
+};
+
+/* In a room 1 of Ada's with Bob, which has number 3, and a room 2 of hers. */
+static void send_together(const struct together *all, size_t n)
 {
-    const int64_t callers[] = {ADA, BOB, CLEO, ADA, ADA, BOB};
-    const int64_t rooms[] = {2, 1, 1, 1, 2, 1}, replies[] = {0, 0, 0, 0, 1, 77};
-    const struct str texts[] = {STR("two"),   STR("one"),  STR("stranger"),
-                                STR("three"), STR("four"), STR("lost")};
-    const struct str client_ids[] = {STR("same"), STR(""), STR(""), STR(""), STR("same"), STR("")};
-    static const struct {
-        const char *outcome;
-        int64_t seq;
-        const char *text;
-    } want[] = {{"ok", 1, "two"},   {"ok", 4, "one"}, {"not_member", 0, NULL},
-                {"ok", 5, "three"}, {"ok", 1, "two"}, {"no_reply", 0, NULL}};
     struct db_query *query = db_query(db, &arena, SEND_MESSAGES);
+    int64_t callers[8], rooms[8], replies[8];
+    struct str texts[8], client_ids[8];
     struct answer a;
 
+    assert_true(n <= ARRAY_SIZE(callers));
     create(ADA, PUBLIC);
     create(ADA, PUBLIC);
     change("ok", INVITE_MEMBER, I(ADA), I(1), "bob");
     change("ok", JOIN_ROOM, I(CLEO), I(1));
     change("ok", LEAVE_ROOM, I(CLEO), I(1));
-    db_bind_int8_array(query, callers, 6);
-    db_bind_int8_array(query, rooms, 6);
-    db_bind_text_array(query, texts, 6);
-    db_bind_int8_array(query, replies, 6);
-    db_bind_text_array(query, client_ids, 6);
+    for (size_t i = 0; i < n; i++) {
+        callers[i] = all[i].caller;
+        rooms[i] = all[i].room;
+        replies[i] = all[i].reply;
+        texts[i] = str_of(all[i].text);
+        client_ids[i] = str_of(all[i].client_id);
+    }
+    db_bind_int8_array(query, callers, n);
+    db_bind_int8_array(query, rooms, n);
+    db_bind_text_array(query, texts, n);
+    db_bind_int8_array(query, replies, n);
+    db_bind_text_array(query, client_ids, n);
     assert_int_equal(answer_run(&a, query), DB_OK);
-    assert_int_equal(db_rows(&a.result), 6);
-    for (int row = 0; row < 6; row++) {
-        int64_t number = db_get_int8(&a.result, row, SENT_NUMBER);
+    assert_int_equal(db_rows(&a.result), n);
+    for (int row = 0; row < (int)n; row++) {
+        const struct together *one = &all[db_get_int8(&a.result, row, SENT_NUMBER) - 1];
 
-        assert_string_equal(db_get_text(&a.result, row, OUTCOME).p, want[number - 1].outcome);
-        if (!want[number - 1].text) {
-            assert_true(db_is_null(&a.result, row, MESSAGE_SEQ));
+        assert_string_equal(db_get_text(&a.result, row, OUTCOME).p, one->outcome);
+        assert_int_equal(db_is_null(&a.result, row, MESSAGE_SEQ), one->seq == 0);
+        if (one->seq == 0)
             continue;
-        }
-        assert_int_equal(db_get_int8(&a.result, row, MESSAGE_SEQ), want[number - 1].seq);
-        assert_string_equal(db_get_text(&a.result, row, MESSAGE_TEXT).p, want[number - 1].text);
-        assert_true(number != 1 ||
-                    str_eq(db_get_text(&a.result, row, MESSAGE_CLIENT_ID), STR("same")));
+        assert_int_equal(db_get_int8(&a.result, row, MESSAGE_SEQ), one->seq);
+        assert_string_equal(answered_text(&a, row, one->text), one->stored);
+        assert_false(db_is_null(&a.result, row, MESSAGE_CREATED_AT));
+        assert_false(db_is_null(&a.result, row, MESSAGE_AUTHOR_USERNAME));
+        assert_int_equal(stored_as(one->room, one->seq, one->stored), 1);
     }
     answer_free(&a);
+}
+
+/* As one statement, in the order in which they are given in each room. */
+static void messages_go_together(void **state UNUSED)
+{
+    static const struct together all[] = {
+        {ADA, 2, 0, "two", "same", "ok", 1, "two"},
+        {BOB, 1, 0, "one", "", "ok", 4, "one"},
+        {ADA, 1, 0, "three", "same", "ok", 5, "three"},
+        {BOB, 1, 0, "four", "other", "ok", 6, "four"},
+        {ADA, 2, 0, "five", "", "ok", 2, "five"},
+    };
+
+    send_together(all, ARRAY_SIZE(all));
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), ARRAY_SIZE(all));
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 6);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 2"), 2);
+}
+
+/* Whoever may not write, and who writes twice, is told so and holds nobody up. */
+static void messages_go_together_with_some_that_do_not(void **state UNUSED)
+{
+    static const struct together all[] = {
+        {ADA, 2, 0, "two", "same", "ok", 1, "two"},
+        {BOB, 1, 0, "one", "", "ok", 4, "one"},
+        {CLEO, 1, 0, "stranger", "", "not_member", 0, NULL},
+        {ADA, 1, 0, "three", "", "ok", 5, "three"},
+        {ADA, 2, 1, "four", "same", "ok", 1, "two"},
+        {BOB, 1, 77, "lost", "", "no_reply", 0, NULL},
+    };
+
+    send_together(all, ARRAY_SIZE(all));
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 3);
+}
+
+/* All of them may be stored, but that one is there twice: the numbers have no hole. */
+static void messages_go_together_with_a_double(void **state UNUSED)
+{
+    static const struct together all[] = {
+        {ADA, 1, 0, "one", "same", "ok", 4, "one"},
+        {BOB, 1, 0, "two", "same", "ok", 5, "two"},
+        {ADA, 1, 0, "again", "same", "ok", 4, "one"},
+        {ADA, 1, 0, "three", "", "ok", 6, "three"},
+    };
+
+    send_together(all, ARRAY_SIZE(all));
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages"), 3);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 6);
 }
 
 /* Two hundred changes of every kind at once, each twice. */
@@ -1483,6 +1562,8 @@ int main(void)
         TEST(without_room_or_account_nothing_is_stored),
         TEST(replies_are_to_messages_of_the_room),
         TEST(messages_go_together),
+        TEST(messages_go_together_with_some_that_do_not),
+        TEST(messages_go_together_with_a_double),
         TEST(edits_and_deletions_have_their_place),
         TEST(reactions_are_counted),
         TEST(numbers_have_no_holes_after_a_race),
