@@ -169,8 +169,8 @@ NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SOURCE)/src/,core event event/mod
                   http/modules http/v2) -isystem $(NGINX_BUILD)
 GATEWAY_C := $(sort $(wildcard gateway/*.c))
 # The module carries its own copies of what it needs, out of sight of nginx (module.map).
-GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/% trace/% edge/attach_wire.o),\
-                 $(LIB_O)) $(GEN_O)
+GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/% trace/% edge/attach_wire.o \
+                 metrics/process.o metrics/text.o),$(LIB_O)) $(GEN_O)
 
 # nginx's configure, with the flags of Debian's nginx, finds out the types that the module must share.
 $(NGINX_BUILD)/.configured: gateway/config $(NGINX_SOURCE)/conf_flags

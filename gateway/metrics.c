@@ -46,15 +46,6 @@ unsigned metrics_status_at(unsigned index)
     return index < METRICS_N_STATUS - 1 ? statuses[index] : 0;
 }
 
-unsigned metrics_bucket_index(uint64_t ms)
-{
-    unsigned i = 0;
-
-    while (i < METRICS_N_BUCKETS - 1 && ms > metrics_bounds_ms[i])
-        i++;
-    return i;
-}
-
 bool metrics_slot_alive(const struct metrics_slot *s)
 {
     ngx_atomic_uint_t pid = __atomic_load_n(&s->pid, __ATOMIC_RELAXED);
@@ -391,7 +382,9 @@ static void count_upstream(ngx_http_request_t *r, struct grpc_json_metrics *metr
         add(&cell->status[metrics_status_index(state[i].status)], 1);
         /* -1: not known, because it was cut off. */
         if (state[i].response_time != (ngx_msec_t)-1) {
-            add(&cell->bucket[metrics_bucket_index(state[i].response_time)], 1);
+            add(&cell->bucket[metrics_bucket_of(&metrics_gateway_durations,
+                                                state[i].response_time)],
+                1);
             add(&cell->total_ms, state[i].response_time);
         }
         add(&cell->received, (uint64_t)state[i].bytes_received);
@@ -428,7 +421,7 @@ static ngx_int_t count(ngx_http_request_t *r)
         1);
     if (code >= 0 && code < METRICS_NO_CODE)
         add(&cell->code[code], 1);
-    add(&cell->bucket[metrics_bucket_index(ms)], 1);
+    add(&cell->bucket[metrics_bucket_of(&metrics_gateway_durations, ms)], 1);
     add(&cell->total_ms, ms);
     add(&cell->received, (uint64_t)r->request_length);
     add(&cell->sent, (uint64_t)r->connection->sent);
@@ -483,7 +476,7 @@ static ngx_int_t answer(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
     if (text->failed)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ctx->answer.status = NGX_HTTP_OK;
-    ngx_str_set(&ctx->answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    ngx_str_set(&ctx->answer.content_type, METRICS_CONTENT_TYPE);
     ctx->answer.body = grpc_json_copy(r, buf_str(text));
     return ctx->answer.body.data ? grpc_json_send(r, ctx) : NGX_ERROR;
 }

@@ -14,11 +14,12 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include "base/buf.h"
+#include "metrics/text.h"
 
 #define METRICS_N_STATUS 40 /* HTTP statuses told apart; the last is for all others */
 #define METRICS_N_CODES 18  /* gRPC codes 0 to 16, and none */
 #define METRICS_N_BUCKETS 14
+#define METRICS_MAX_SLOTS 4096 /* workers that are told of */
 #define METRICS_NO_CODE (METRICS_N_CODES - 1)
 
 enum metrics_kind { METRICS_RPC, METRICS_UPSTREAM, METRICS_LIMIT };
@@ -67,12 +68,10 @@ bool metrics_slot_alive(const struct metrics_slot *slot);
 /* Which member of `status` counts an HTTP status, and back; 0: all others. */
 unsigned metrics_status_index(ngx_uint_t status);
 unsigned metrics_status_at(unsigned index);
-/* Which bucket counts a duration. */
-unsigned metrics_bucket_index(uint64_t ms);
 
 /* metrics_text.c: appends all of it in Prometheus' text format, version 0.0.4. */
 void metrics_print(const struct metrics_table *table, time_t configured, struct buf *text);
-/* Upper bound of a bucket, ms. */
-extern const uint64_t metrics_bounds_ms[METRICS_N_BUCKETS - 1];
+/* In milliseconds; metrics_bucket_of() says which bucket counts a duration. */
+extern const struct metrics_bounds metrics_gateway_durations;
 
 #endif

@@ -2,13 +2,17 @@
 #include "metrics.h"
 
 #include "grpc/code.h"
+#include "metrics/process.h"
 
 #include <ngx_event.h>
 
 #define MEMBER(name) offsetof(struct metrics_cell, name)
 
-const uint64_t metrics_bounds_ms[METRICS_N_BUCKETS - 1] = {1,   2,   5,    10,   25,   50,   100,
-                                                           250, 500, 1000, 2500, 5000, 10000};
+static const uint64_t bounds_ms[METRICS_N_BUCKETS - 1] = {1,   2,   5,    10,   25,   50,   100,
+                                                          250, 500, 1000, 2500, 5000, 10000};
+
+/* nginx counts time in milliseconds, so there is nothing below the first. */
+const struct metrics_bounds metrics_gateway_durations = {bounds_ms, METRICS_N_BUCKETS - 1, 1e-3};
 
 _Static_assert(METRICS_NO_CODE == RPC_UNAUTHENTICATED + 1, "each code of gRPC has a count");
 
@@ -23,49 +27,16 @@ static const struct naming namings[] = {
     [METRICS_LIMIT] = {"grpc_json_limit", "limit"},
 };
 
-/* ---- lines ---- */
-
-static void head(struct buf *text, enum metrics_kind kind, const char *name, const char *type,
-                 const char *help)
+static struct metrics_family family_of(enum metrics_kind kind, const char *name,
+                                       enum metrics_type type, const char *help)
 {
-    const char *prefix = namings[kind].prefix;
-
-    buf_printf(text, "# HELP %s_%s %s\n# TYPE %s_%s %s\n", prefix, name, help, prefix, name, type);
+    return (struct metrics_family){namings[kind].prefix, name, type, help};
 }
 
-static void label_value(struct buf *text, ngx_str_t value)
+static struct metrics_label label_of(const struct metrics_series *series)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        char c = (char)value.data[i];
-
-        if (c == '"' || c == '\\')
-            buf_append_char(text, '\\');
-        if (c == '\n')
-            buf_append_str(text, STR("\\n"));
-        else
-            buf_append_char(text, c);
-    }
-}
-
-/* `prefix_name{label="series"`, for more labels to follow. */
-static void begin(struct buf *text, const struct metrics_series *series, const char *name)
-{
-    const struct naming *naming = &namings[series->kind];
-
-    buf_printf(text, "%s_%s{%s=\"", naming->prefix, name, naming->label);
-    label_value(text, series->name);
-    buf_append_char(text, '"');
-}
-
-static void end(struct buf *text, uint64_t value)
-{
-    buf_printf(text, "} %llu\n", (unsigned long long)value);
-}
-
-static void end_seconds(struct buf *text, uint64_t ms)
-{
-    buf_printf(text, "} %llu.%03llu\n", (unsigned long long)(ms / 1000),
-               (unsigned long long)(ms % 1000));
+    return METRICS_LABEL(namings[series->kind].label,
+                         ((struct str){(const char *)series->name.data, series->name.len}));
 }
 
 /* ---- families ---- */
@@ -86,7 +57,10 @@ static const struct metrics_series *first(const struct metrics_table *table, enu
 static void statuses(const struct metrics_table *table, enum metrics_kind kind, const char *name,
                      const char *help, struct buf *text)
 {
-    head(text, kind, name, "counter", help);
+    const struct metrics_family family = family_of(kind, name, METRICS_COUNTER, help);
+    char status[8];
+
+    metrics_begin(text, &family);
     for (const struct metrics_series *series = first(table, kind); series;
          series = of_kind(series->next, kind)) {
         for (unsigned i = 0; i < METRICS_N_STATUS; i++) {
@@ -94,74 +68,54 @@ static void statuses(const struct metrics_table *table, enum metrics_kind kind, 
 
             if (value == 0)
                 continue;
-            begin(text, series, name);
-            if (metrics_status_at(i))
-                buf_printf(text, ",status=\"%u\"", metrics_status_at(i));
-            else
-                buf_append_str(text, STR(",status=\"other\""));
-            end(text, value);
+            snprintf(status, sizeof(status), "%u", metrics_status_at(i));
+            metrics_sample(
+                text, &family,
+                METRICS_LABELS(
+                    label_of(series),
+                    METRICS_LABEL("status", metrics_status_at(i) ? str_of(status) : STR("other"))),
+                value);
         }
     }
 }
 
 static void codes(const struct metrics_table *table, enum metrics_kind kind, struct buf *text)
 {
-    const char *name = "grpc_results_total";
+    const struct metrics_family family = family_of(kind, "grpc_results_total", METRICS_COUNTER,
+                                                   "Calls that a service answered, by gRPC code.");
 
-    head(text, kind, name, "counter", "Calls that a service answered, by gRPC code.");
+    metrics_begin(text, &family);
     for (const struct metrics_series *series = first(table, kind); series;
          series = of_kind(series->next, kind)) {
         for (unsigned i = 0; i < METRICS_NO_CODE; i++) {
             uint64_t value = metrics_sum(table, series, MEMBER(code) + i * sizeof(uint64_t));
 
-            if (value == 0)
-                continue;
-            begin(text, series, name);
-            buf_printf(text, ",code=\"%s\"", rpc_code_name((int)i));
-            end(text, value);
+            if (value > 0)
+                metrics_sample(text, &family,
+                               METRICS_LABELS(label_of(series),
+                                              METRICS_LABEL("code", str_of(rpc_code_name((int)i)))),
+                               value);
         }
     }
-}
-
-/* The buckets are summed up here, so _count is what they hold, whatever else a worker adds
- * meanwhile. */
-static void histogram(const struct metrics_table *table, const struct metrics_series *series,
-                      const char *name, struct buf *text)
-{
-    uint64_t value[METRICS_N_BUCKETS], total = 0;
-
-    for (unsigned i = 0; i < METRICS_N_BUCKETS; i++)
-        value[i] = total += metrics_sum(table, series, MEMBER(bucket) + i * sizeof(uint64_t));
-    if (total == 0)
-        return;
-    for (unsigned i = 0; i < METRICS_N_BUCKETS - 1; i++) {
-        uint64_t ms = metrics_bounds_ms[i];
-
-        buf_printf(text, "%s_", namings[series->kind].prefix);
-        buf_printf(text, "%s_bucket{%s=\"", name, namings[series->kind].label);
-        label_value(text, series->name);
-        /* As other exporters write it, 0.01 and not 0.010: labels are compared as text. */
-        buf_printf(text, "\",le=\"%g\"", (double)ms / 1000);
-        end(text, value[i]);
-    }
-    buf_printf(text, "%s_%s_bucket{%s=\"", namings[series->kind].prefix, name,
-               namings[series->kind].label);
-    label_value(text, series->name);
-    buf_append_str(text, STR("\",le=\"+Inf\""));
-    end(text, total);
-    begin(text, series, "duration_seconds_count");
-    end(text, total);
-    begin(text, series, "duration_seconds_sum");
-    end_seconds(text, metrics_sum(table, series, MEMBER(total_ms)));
 }
 
 static void durations(const struct metrics_table *table, enum metrics_kind kind, const char *help,
                       struct buf *text)
 {
-    head(text, kind, "duration_seconds", "histogram", help);
+    const struct metrics_family family =
+        family_of(kind, "duration_seconds", METRICS_HISTOGRAM, help);
+
+    metrics_begin(text, &family);
     for (const struct metrics_series *series = first(table, kind); series;
          series = of_kind(series->next, kind)) {
-        histogram(table, series, "duration_seconds", text);
+        uint64_t counts[METRICS_N_BUCKETS], total = 0;
+
+        for (unsigned i = 0; i < METRICS_N_BUCKETS; i++)
+            total += counts[i] = metrics_sum(table, series, MEMBER(bucket) + i * sizeof(uint64_t));
+        if (total > 0)
+            metrics_sample_histogram(text, &family, METRICS_LABELS(label_of(series)),
+                                     &metrics_gateway_durations, counts,
+                                     metrics_sum(table, series, MEMBER(total_ms)));
     }
 }
 
@@ -169,32 +123,35 @@ static void durations(const struct metrics_table *table, enum metrics_kind kind,
 static void counter(const struct metrics_table *table, enum metrics_kind kind, const char *name,
                     size_t member, const char *help, struct buf *text)
 {
-    head(text, kind, name, "counter", help);
+    const struct metrics_family family = family_of(kind, name, METRICS_COUNTER, help);
+
+    metrics_begin(text, &family);
     for (const struct metrics_series *series = first(table, kind); series;
-         series = of_kind(series->next, kind)) {
-        begin(text, series, name);
-        end(text, metrics_sum(table, series, member));
-    }
+         series = of_kind(series->next, kind))
+        metrics_sample(text, &family, METRICS_LABELS(label_of(series)),
+                       metrics_sum(table, series, member));
 }
 
 static void gauge(const struct metrics_table *table, const char *name, size_t begun, size_t ended,
                   const char *help, struct buf *text)
 {
-    head(text, METRICS_RPC, name, "gauge", help);
+    const struct metrics_family family = family_of(METRICS_RPC, name, METRICS_GAUGE, help);
+
+    metrics_begin(text, &family);
     for (const struct metrics_series *series = first(table, METRICS_RPC); series;
-         series = of_kind(series->next, METRICS_RPC)) {
-        begin(text, series, name);
-        end(text, metrics_open(table, series, begun, ended));
-    }
+         series = of_kind(series->next, METRICS_RPC))
+        metrics_sample(text, &family, METRICS_LABELS(label_of(series)),
+                       metrics_open(table, series, begun, ended));
 }
 
-/* ---- of the process as a whole ---- */
+/* ---- of nginx as a whole ---- */
 
-static void single(struct buf *text, const char *name, const char *type, const char *help,
+static void single(struct buf *text, const char *name, enum metrics_type type, const char *help,
                    uint64_t value)
 {
-    head(text, METRICS_RPC, name, type, help);
-    buf_printf(text, "grpc_json_%s %llu\n", name, (unsigned long long)value);
+    const struct metrics_family family = family_of(METRICS_RPC, name, type, help);
+
+    metrics_single(text, &family, value);
 }
 
 static void connections(struct buf *text)
@@ -203,26 +160,37 @@ static void connections(struct buf *text)
     static const char *const states[] = {"active", "reading", "writing", "waiting"};
     ngx_atomic_t *const counts[] = {ngx_stat_active, ngx_stat_reading, ngx_stat_writing,
                                     ngx_stat_waiting};
+    const struct metrics_family family =
+        family_of(METRICS_RPC, "connections", METRICS_GAUGE,
+                  "Connections of clients now: all, and those in each state.");
 
-    single(text, "connections_accepted_total", "counter", "Connections of clients.",
+    single(text, "connections_accepted_total", METRICS_COUNTER, "Connections of clients.",
            *ngx_stat_accepted);
-    head(text, METRICS_RPC, "connections", "gauge",
-         "Connections of clients now: all, and those in each state.");
+    metrics_begin(text, &family);
     for (size_t i = 0; i < ARRAY_SIZE(states); i++)
-        buf_printf(text, "grpc_json_connections{state=\"%s\"} %llu\n", states[i],
-                   (unsigned long long)*counts[i]);
+        metrics_sample(text, &family, METRICS_LABELS(METRICS_LABEL("state", str_of(states[i]))),
+                       *counts[i]);
 #else
     (void)text;
 #endif
 }
 
-static uint64_t living_workers(const struct metrics_table *table)
+/* Workers that live: their number, and what they use. */
+static void workers(const struct metrics_table *table, struct buf *text)
 {
-    uint64_t n = 0;
+    pid_t pids[METRICS_MAX_SLOTS];
+    size_t n = 0;
 
-    for (uint32_t i = 0; i < table->n_slots; i++)
-        n += metrics_slot_alive(&table->slots[i]);
-    return n;
+    for (uint32_t i = 0; i < table->n_slots && n < METRICS_MAX_SLOTS; i++) {
+        if (metrics_slot_alive(&table->slots[i]))
+            pids[n++] = (pid_t)table->slots[i].pid;
+    }
+    single(
+        text, "workers", METRICS_GAUGE,
+        "Worker processes, those that are leaving included; the figures of the process are their "
+        "sums.",
+        n);
+    metrics_write_processes(text, pids, n);
 }
 
 void metrics_print(const struct metrics_table *table, time_t configured, struct buf *text)
@@ -247,9 +215,9 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
     counter(table, METRICS_LIMIT, "refused_total", MEMBER(ended), "Requests that a limit refused.",
             text);
     connections(text);
-    single(text, "workers", "gauge", "Worker processes, those that are leaving included.",
-           living_workers(table));
-    single(text, "configuration_loaded_timestamp_seconds", "gauge",
+    workers(table, text);
+    metrics_write_build(text, "gateway");
+    single(text, "configuration_loaded_timestamp_seconds", METRICS_GAUGE,
            "When the configuration in use was loaded, in seconds since 1970.",
            (uint64_t)configured);
 }

@@ -78,6 +78,7 @@ def service_environment(layout, settings, service):
         "STOA_GRACE_MS": str(settings["STOA_GRACE_MS"]),
         "STOA_TRACES": "" if settings["STOA_TRACES"] == "none" else settings["STOA_TRACES"],
         "STOA_TRACE_ONE_IN": str(settings["STOA_TRACE_ONE_IN"]),
+        "STOA_METRICS_LISTEN": f"unix:{socket_of(layout, f'{service.name}.metrics')}",
         **own_environment(layout, settings, service),
     }
 
@@ -240,6 +241,20 @@ def write_redis(layout):
     write_private(f"{layout.etc}/redis.conf", REDIS.format(sock=layout.sock, redis=layout.redis))
 
 
+def metrics_allowed(settings):
+    return " ".join(f"allow {network};" for network in settings["STOA_METRICS_ALLOW"].split())
+
+
+def service_metrics(layout, settings):
+    """Where Prometheus finds the metrics of each instance, which listen on sockets of their own."""
+    proxied = "access_log off; proxy_connect_timeout 2s; proxy_read_timeout 10s; proxy_pass http://unix:"
+    return " ".join(
+        f"location = /metrics/{service.name} {{ {metrics_allowed(settings)} deny all; {proxied}"
+        f"{socket_of(layout, f'{service.name}.metrics')}:/metrics; }}"
+        for service in services(layout, settings)
+    )
+
+
 def callers(settings):
     """Values of nginx.conf.in about who may do how much. A zone that nobody asks still needs some limit."""
     limits = {
@@ -256,7 +271,7 @@ def callers(settings):
         "@ADDRESS_STREAMS@": limits["address_streams"] if "address_streams" in used else "1",
         "@ACCOUNT_STREAMS@": limits["account_streams"] if "account_streams" in used else "1",
         "@LIMITS@": " ".join(used) or "off",
-        "@METRICS_ALLOW@": " ".join(f"allow {network};" for network in settings["STOA_METRICS_ALLOW"].split()),
+        "@METRICS_ALLOW@": metrics_allowed(settings),
         "@TRUSTED_PROXIES@": " ".join(f"set_real_ip_from {proxy};" for proxy in proxies),
     }
 
@@ -311,6 +326,7 @@ def nginx_configuration(layout, settings, program, called=()):
         "@TLS_LISTEN@": tls_listener(layout, settings, program),
         "@MODULE@": f"{program}/{layout.MODULE}",
         "@DESCRIPTOR_SET@": f"{program}/{layout.DESCRIPTOR_SET}",
+        "@SERVICE_METRICS@": service_metrics(layout, settings),
         "@WEB_DIR@": f"{program}/web",
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CONNECTIONS@": str(settings["STOA_HTTP_CONNECTIONS"]),

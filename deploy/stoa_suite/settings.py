@@ -134,7 +134,7 @@ TABLE = (
     Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),
     Setting("STOA_ADDRESS_STREAMS", "1000", streams, "Streams and WebSockets that one address has open at once; off: no limit."),
     Setting("STOA_ACCOUNT_STREAMS", "100", streams, "Streams and WebSockets open with one access token; off: no limit."),
-    Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics; none: nobody."),
+    Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics and /metrics/SERVICE; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
     Setting("STOA_TRACES", "none", collector, "Where traces go: an OpenTelemetry collector's address for OTLP/gRPC; none: nowhere."),
@@ -158,7 +158,7 @@ PORTS = tuple(s.name for s in TABLE if s.name.endswith("_PORT"))
 INSTANCES = tuple(s.name for s in TABLE if s.name.endswith("_INSTANCES"))
 
 # What the suite decides for each service; an inherited value would contradict it.
-OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY", "STOA_REDIS", "STOA_DRAIN_MS")
+OWNED = ("STOA_LISTEN", "STOA_DATABASE", "STOA_DATABASE_PASSWORD", "STOA_AUTH_KEY", "STOA_REDIS", "STOA_DRAIN_MS", "STOA_METRICS_LISTEN")
 
 
 class Settings(dict):

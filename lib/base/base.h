@@ -23,6 +23,7 @@
 #define NSEC_PER_SEC INT64_C(1000000000)
 #define NSEC_PER_MSEC INT64_C(1000000)
 #define NSEC_PER_USEC INT64_C(1000)
+#define USEC_PER_SEC INT64_C(1000000)
 
 /* Bytes that somebody else owns; not NUL-terminated unless said so. {NULL, 0} is "absent". */
 struct str {

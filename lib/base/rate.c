@@ -2,7 +2,6 @@
 
 #include <errno.h>
 
-#define USEC_PER_SEC UINT64_C(1000000)
 #define MAX_SKEW_US USEC_PER_SEC
 /* Two cache lines. */
 #define WAYS 8

@@ -188,6 +188,8 @@ static void refuse(struct rpc_call *call, const struct rpc_error *error)
     struct batch batch = {.n = 0};
     struct rpc_status status;
 
+    if (call->method)
+        count_end(call, error->code);
     status_make(&status, error);
     batch_headers(&batch, call);
     batch_status(&batch, call, &status);
@@ -199,6 +201,7 @@ static void refuse(struct rpc_call *call, const struct rpc_error *error)
 
 static void refuse_unknown(struct rpc_call *call, struct str path)
 {
+    metrics_add(&call->server->unknown_calls, 1);
     refuse(call, &(struct rpc_error){
                      .code = RPC_UNIMPLEMENTED,
                      .message = arena_printf(&call->arena, "unknown method %.*s", STR_FMT(path)),
@@ -243,6 +246,7 @@ int call_admit(struct rpc_call *call)
     if (call->method->vital || (before < server->options.max_calls && !stopping)) {
         call->admitted = true;
         atomic_fetch_add_explicit(&server->started_calls, 1, memory_order_relaxed);
+        count_begin(call);
         return 0;
     }
     pool_dismiss(server);
@@ -265,8 +269,7 @@ static void set_deadline(struct rpc_call *call)
 {
     call->deadline_ns = monotonic_ns(call->details.deadline);
     if (call->deadline_ns == INT64_MAX && !call->stream) {
-        call->deadline_ns =
-            clock_monotonic_ns() + call->server->options.max_call_ms * NSEC_PER_MSEC;
+        call->deadline_ns = call->begun_ns + call->server->options.max_call_ms * NSEC_PER_MSEC;
         bound_call(call);
     }
 }
@@ -330,10 +333,11 @@ void rpc_call_proceed(struct rpc_call *call)
 
 /* ---- the end of a unary call ---- */
 
-bool call_claim(struct rpc_call *call)
+bool call_claim(struct rpc_call *call, enum rpc_code code)
 {
     if (atomic_exchange(&call->answered, true))
         return false;
+    count_end(call, atomic_load(&call->cancelled) ? RPC_CANCELLED : code);
     if (call->bounded)
         unbound_call(call);
     return true;
@@ -367,7 +371,7 @@ static void reply_unary(struct rpc_call *call, grpc_slice response)
     struct rpc_status status;
 
     begin_end(call);
-    if (call_claim(call) && !atomic_load(&call->cancelled)) {
+    if (call_claim(call, RPC_OK) && !atomic_load(&call->cancelled)) {
         status_make(&status, NULL);
         batch_headers(&batch, call);
         batch_message(&batch, call, response, 0);
@@ -410,7 +414,7 @@ void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error)
         local_end(call, NULL, error);
         return;
     }
-    if (call_claim(call) && !atomic_load(&call->cancelled))
+    if (call_claim(call, error->code) && !atomic_load(&call->cancelled))
         call_answer(call, error);
     rpc_call_unref(call);
 }

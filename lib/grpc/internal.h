@@ -8,6 +8,7 @@
 #define STOA_GRPC_INTERNAL_H
 
 #include "grpc/rpc.h"
+#include "metrics/metrics.h"
 
 #include <grpc/grpc.h>
 #include <pthread.h>
@@ -30,6 +31,13 @@ struct ev {
     void (*fn)(struct ev *ev, bool ok);
 };
 
+/* What /metrics tells of a method. */
+struct rpc_counts {
+    metrics_number open;                           /* admitted and not ended */
+    metrics_number codes[RPC_UNAUTHENTICATED + 1]; /* ended, refused ones included */
+    struct metrics_histogram duration;             /* of unary ones, by metrics_durations */
+};
+
 struct rpc_method {
     struct str path;
     const struct schema_method *schema; /* types, rules, kind, policy */
@@ -37,6 +45,7 @@ struct rpc_method {
     rpc_unary_fn *unary;
     const struct rpc_stream_handler *stream;
     void *service;
+    struct rpc_counts *counts;
     bool built_in; /* health and reflection: no authentication */
     bool vital;    /* Health.Check: answered also when max_calls are in work */
 };
@@ -85,6 +94,7 @@ struct rpc_call {
     bool admitted;                /* counts in server->active */
     bool bounded;                 /* in the server's list of unary calls without a deadline */
     struct rpc_call *prev, *next; /* that list; next also links the pool */
+    int64_t begun_ns;             /* when it was admitted */
     int64_t deadline_ns;
     void *context;
     struct str peer;
@@ -104,6 +114,10 @@ struct rpc_server {
     grpc_server *core;
     grpc_completion_queue *cq;
     struct ev on_drained;
+    struct ev on_probe;                   /* poller 0 sets it; one at a time */
+    int64_t probed_ns;                    /* poller 0: when it last did */
+    atomic_int_fast64_t probe_ns;         /* the same while it is in the queue; 0: it is not */
+    struct metrics_histogram queue_waits; /* how long it waited there */
     struct rpc_health *health;
     grpc_call *doorbell; /* leads nowhere: its empty batches are events for the pollers */
 
@@ -133,6 +147,7 @@ struct rpc_server {
     atomic_bool paused;   /* pollers wait */
     atomic_size_t active;
     atomic_uint_fast64_t started_calls, finished_calls, refused_calls;
+    metrics_number unknown_calls; /* of methods that are not there */
 };
 
 static inline struct str slice_str(const grpc_slice *slice)
@@ -151,6 +166,22 @@ bool server_has_service(const struct rpc_server *server, const char *name);
 int server_add_built_in(struct rpc_server *server, const ProtobufCServiceDescriptor *descriptor,
                         const ProtobufCServiceDescriptor *types, const struct rpc_handler *handlers,
                         size_t n, void *service) MUST_CHECK;
+
+/* Puts an event into the queue, behind what is there; it runs ev->fn on a poller. Before the
+ * pollers are paused for stopping, or under the lock while server->rings. */
+void server_ring(struct rpc_server *server, struct ev *ev);
+
+/* ---- count.c: what is told in /metrics ---- */
+
+/* The call has been admitted. */
+void count_begin(struct rpc_call *call);
+/* The call has ended with a code; RPC_OK to RPC_UNAUTHENTICATED. Once for each call, admitted or
+ * not. */
+void count_end(struct rpc_call *call, enum rpc_code code);
+/* It has ended, and was not asked for anything. */
+void count_nothing(struct rpc_call *call);
+/* Poller 0, every tick: tries how long the queue is. */
+void count_queue_wait(struct rpc_server *server);
 
 /* ---- pool.c: call objects, posted requests, overdue calls ---- */
 
@@ -176,8 +207,8 @@ void pool_tick(struct rpc_server *server);
 void call_init(struct rpc_call *call, struct rpc_server *server);
 /* A request was accepted: looks it up, admits it and starts it. */
 void call_accept(struct rpc_call *call);
-/* True for the one who may send the status of a unary call. */
-bool call_claim(struct rpc_call *call) MUST_CHECK;
+/* True for the one who may send the status of a unary call, which is counted as this code. */
+bool call_claim(struct rpc_call *call, enum rpc_code code) MUST_CHECK;
 /* Counts the call as active. 0, -EAGAIN (the server stops) or -ENOBUFS (there are enough). */
 int call_admit(struct rpc_call *call) MUST_CHECK;
 /* Answers a unary call in the handler's stead; the handler's own answer is then dropped. */

@@ -2,20 +2,16 @@
  *
  * The core says only that a port could not be bound, so what can go wrong is looked at first, and
  * told in one line. */
+#include "base/listen.h"
 #include "grpc/internal.h"
 
 #include <errno.h>
 #include <grpc/grpc_security.h>
-#include <netdb.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#define DEFAULT_SOCKET_MODE 0660
 #define MAX_PEM_BYTES ((size_t)1 << 20)
 
 struct listener {
@@ -29,120 +25,6 @@ static int refuse(const struct listener *listener, int error, const char *subjec
 {
     *listener->ret_error = arena_printf(&listener->server->arena, "%s: %s", subject, cause);
     return error;
-}
-
-/* ---- unix sockets ---- */
-
-static int connect_error(const struct sockaddr_un *name)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), r;
-
-    if (fd < 0)
-        return -errno;
-    r = connect(fd, (const struct sockaddr *)name, sizeof(*name)) < 0 ? -errno : 0;
-    close(fd);
-    return r;
-}
-
-static int check_folder(const struct listener *listener, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    struct str folder = {path, slash ? (size_t)(slash - path) : 0};
-    const char *name = slash == path ? "/"
-                       : slash       ? arena_copy(&listener->server->arena, folder).p
-                                     : ".";
-
-    if (!name)
-        return -ENOMEM;
-    return access(name, W_OK | X_OK) < 0 ? refuse(listener, -errno, path, strerror(errno)) : 0;
-}
-
-/* Clears the way for bind(): a socket file that nobody listens on goes, anything else stays. */
-static int remove_stale(const struct listener *listener, const char *path)
-{
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    struct stat st;
-    size_t n = strlen(path);
-    int r;
-
-    if (n == 0 || n >= sizeof(name.sun_path))
-        return refuse(listener, -EINVAL, listener->address,
-                      "the path of a unix socket has 1 to 107 bytes");
-    memcpy(name.sun_path, path, n + 1);
-    if (lstat(path, &st) < 0)
-        return errno == ENOENT ? check_folder(listener, path)
-                               : refuse(listener, -errno, path, strerror(errno));
-    if (!S_ISSOCK(st.st_mode))
-        return refuse(listener, -EADDRINUSE, path,
-                      "a file that is no socket is in the way: remove it or set another path");
-    r = connect_error(&name);
-    if (r != -ECONNREFUSED)
-        return refuse(listener, -EADDRINUSE, path,
-                      r == 0 || r == -EAGAIN
-                          ? "another server listens here: stop it or set another path"
-                          : strerror(-r));
-    if (unlink(path) < 0 && errno != ENOENT)
-        return refuse(listener, -errno, path, strerror(errno));
-    return 0;
-}
-
-/* ---- TCP ---- */
-
-static int bind_error(const struct addrinfo *info)
-{
-    int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC, info->ai_protocol);
-    int on = 1, r;
-
-    if (fd < 0)
-        return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (info->ai_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    r = bind(fd, info->ai_addr, info->ai_addrlen) < 0 ? -errno : 0;
-    close(fd);
-    return r;
-}
-
-/* Cuts "host:port" or "[host]:port" in two; host gets no brackets. */
-static bool split_address(struct arena *arena, const char *address, const char **host,
-                          const char **port)
-{
-    const char *colon = strrchr(address, ':');
-    size_t n = colon ? (size_t)(colon - address) : 0;
-    bool brackets = n >= 2 && address[0] == '[' && address[n - 1] == ']';
-    int64_t number;
-
-    if (n == 0 || str_to_int64(str_of(colon + 1), &number) < 0 || number < 0 || number > 65535 ||
-        (!brackets && memchr(address, ':', n)))
-        return false;
-    *port = colon + 1;
-    *host = brackets ? arena_copy(arena, (struct str){address + 1, n - 2}).p
-                     : arena_copy(arena, (struct str){address, n}).p;
-    return *host != NULL;
-}
-
-static int check_tcp(const struct listener *listener)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    const char *host, *port;
-    struct addrinfo *infos;
-    int r;
-
-    if (!split_address(&listener->server->arena, listener->address, &host, &port))
-        return refuse(listener, -EINVAL, listener->address,
-                      "not an address: unix:/path, host:port or [ipv6]:port");
-    r = getaddrinfo(host, port, &hints, &infos);
-    if (r != 0)
-        return refuse(listener, -EINVAL, listener->address, gai_strerror(r));
-    r = 0;
-    for (const struct addrinfo *info = infos; info && r == 0; info = info->ai_next)
-        r = bind_error(info);
-    freeaddrinfo(infos);
-    if (r == -EADDRINUSE)
-        return refuse(listener, r, listener->address,
-                      "the port is taken: stop the other server or set another port");
-    return r < 0 ? refuse(listener, r, listener->address, strerror(-r)) : 0;
 }
 
 /* ---- TLS ---- */
@@ -262,13 +144,13 @@ int rpc_server_listen(struct rpc_server *server, const char *address, const stru
     int r, port;
 
     *ret_error = STR("out of memory");
-    r = is_unix ? remove_stale(&listener, address + 5) : check_tcp(&listener);
+    r = listen_check(address, &server->arena, ret_error);
     if (r == 0)
         r = credentials(&listener, tls, &creds);
     if (r < 0)
         return r;
     if (is_unix) /* the file has its mode from the first moment */
-        old = umask(0777 & ~(mode ? mode : DEFAULT_SOCKET_MODE));
+        old = umask(0777 & ~(mode ? mode : LISTEN_SOCKET_MODE));
     port = grpc_server_add_http2_port(server->core, address, creds);
     if (is_unix)
         umask(old);

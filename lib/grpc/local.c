@@ -19,6 +19,10 @@ int rpc_local_new(struct rpc_server *server, const struct rpc_local *local, stru
     if (r == 0) {
         call->local = arena_calloc(&call->arena, 1, sizeof(*call->local));
         r = call->local ? 0 : -ENOMEM;
+        if (r < 0)
+            count_end(call, RPC_RESOURCE_EXHAUSTED);
+    } else {
+        count_end(call, r == -EAGAIN ? RPC_UNAVAILABLE : RPC_RESOURCE_EXHAUSTED);
     }
     if (r < 0) {
         pool_put(call);
@@ -27,7 +31,7 @@ int rpc_local_new(struct rpc_server *server, const struct rpc_local *local, stru
     call->local->options = *local;
     atomic_store_explicit(&call->refs, 1, memory_order_relaxed);
     atomic_store_explicit(&call->finished, false, memory_order_relaxed);
-    call->deadline_ns = clock_monotonic_ns() + server->options.max_call_ms * NSEC_PER_MSEC;
+    call->deadline_ns = call->begun_ns + server->options.max_call_ms * NSEC_PER_MSEC;
     call_begin_trace(call);
     *ret = call;
     return 0;
@@ -87,6 +91,7 @@ void local_end(struct rpc_call *call, const ProtobufCMessage *response,
     const struct local_call *local = call->local;
 
     call->code = error ? error->code : RPC_OK;
+    count_end(call, call->code);
     if (error)
         local->options.failed(local->user, call, error);
     else
@@ -100,5 +105,6 @@ void rpc_local_end(struct rpc_call *call)
 
     assert(call->local && !twice);
     (void)twice;
+    count_nothing(call);
     rpc_call_unref(call);
 }

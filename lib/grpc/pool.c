@@ -226,6 +226,7 @@ static void end_overdue(struct rpc_server *server)
 
     while ((call = take_overdue(server, now))) {
         atomic_store(&call->cancelled, true);
+        count_end(call, RPC_DEADLINE_EXCEEDED);
         call_answer(call, &(struct rpc_error){.code = RPC_DEADLINE_EXCEEDED,
                                               .message = STR("the call took too long")});
         rpc_call_unref(call);
@@ -236,4 +237,5 @@ void pool_tick(struct rpc_server *server)
 {
     end_overdue(server);
     post_missing(server);
+    count_queue_wait(server);
 }

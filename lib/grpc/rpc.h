@@ -18,6 +18,7 @@
 #define STOA_GRPC_RPC_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "grpc/code.h"
 #include "schema/schema.h"
 #include "trace/trace.h"
@@ -296,5 +297,8 @@ struct rpc_server_stats {
     uint64_t active;
 };
 void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *ret);
+
+/* Appends the families stoa_grpc_... (metrics/server.h). Any thread, after start. */
+void rpc_server_write_metrics(const struct rpc_server *server, struct buf *text);
 
 #endif

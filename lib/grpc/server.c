@@ -237,7 +237,9 @@ static int add_method(struct rpc_server *server, const ProtobufCServiceDescripto
     struct rpc_method *methods =
         grow(server, server->methods, server->n_methods, &server->cap_methods, sizeof(*methods));
 
-    if (!path.p || !type_path.p || !methods)
+    struct rpc_counts *counts = arena_calloc(&server->arena, 1, sizeof(*counts));
+
+    if (!path.p || !type_path.p || !methods || !counts)
         return -ENOMEM;
     server->methods = methods;
     schema = schema_method(server->options.schema, type_path);
@@ -258,6 +260,7 @@ static int add_method(struct rpc_server *server, const ProtobufCServiceDescripto
         .unary = handler->unary,
         .stream = handler->stream,
         .service = service,
+        .counts = counts,
     };
     return 0;
 }
@@ -465,7 +468,7 @@ static void hang_doorbell(struct rpc_server *server)
 }
 
 /* An empty batch ends at once. */
-static void ring(struct rpc_server *server, struct ev *ev)
+void server_ring(struct rpc_server *server, struct ev *ev)
 {
     grpc_call_error error;
 
@@ -486,7 +489,7 @@ int rpc_server_run(struct rpc_server *server, void (*fn)(void *arg), void *arg)
     pthread_mutex_lock(&server->lock); /* nothing may follow the end of the queue */
     rings = server->rings;
     if (rings)
-        ring(server, &errand->ev);
+        server_ring(server, &errand->ev);
     pthread_mutex_unlock(&server->lock);
     if (rings)
         return 0;
@@ -570,7 +573,7 @@ static void pause_pollers(struct rpc_server *server)
 
     atomic_store(&server->paused, true);
     for (unsigned i = 0; i < server->n_threads; i++)
-        ring(server, &wake);
+        server_ring(server, &wake);
     wait_until(server, are_paused, INT64_MAX);
 }
 

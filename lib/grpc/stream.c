@@ -109,6 +109,15 @@ static void drop_queue(struct rpc_stream *stream)
         grpc_slice_unref(pop(stream));
 }
 
+/* Nobody is there to be sent anything, or all has been sent. */
+static void abandon(struct rpc_stream *stream)
+{
+    drop_queue(stream);
+    if (!stream->ended)
+        stream->code = RPC_CANCELLED;
+    stream->ended = stream->status_sent = true;
+}
+
 void stream_free(struct rpc_call *call)
 {
     struct rpc_stream *stream = call->stream;
@@ -193,10 +202,8 @@ void stream_sent(struct rpc_call *call, bool ok)
     grpc_byte_buffer_destroy(call->outgoing);
     call->outgoing = NULL;
     stream->sending = false;
-    if (!ok) { /* the caller has gone; RECV_CLOSE tells */
-        drop_queue(stream);
-        stream->ended = stream->status_sent = true;
-    }
+    if (!ok) /* the caller has gone; RECV_CLOSE tells */
+        abandon(stream);
     resumed = stream->held && stream->count == 0;
     if (resumed)
         stream->held = false;
@@ -269,6 +276,7 @@ static void one_end_came(struct rpc_call *call)
 
     if (atomic_fetch_sub(&call->stream->pending, 1) > 1)
         return;
+    count_end(call, call->stream->code);
     if (call->stream->opened && handler->closed)
         handler->closed(call->method->service, call);
     rpc_call_unref(call);
@@ -363,9 +371,8 @@ void stream_closed(struct rpc_call *call)
     struct rpc_stream *stream = call->stream;
 
     pthread_mutex_lock(&stream->lock);
-    call->code = stream->ended ? stream->code : RPC_CANCELLED;
-    stream->ended = stream->status_sent = true;
-    drop_queue(stream);
+    abandon(stream);
+    call->code = stream->code;
     pthread_mutex_unlock(&stream->lock);
     one_end_came(call);
 }

@@ -86,6 +86,12 @@ enum jwt_result {
 enum jwt_result jwt_verify(struct jwt_verifier *verifier, struct str token, int64_t now_s,
                            struct arena *arena, struct jwt_claims *ret);
 
+/* How many tokens were remembered ones, and how many not. Any thread. */
+struct jwt_cache_stats {
+    uint64_t hits, misses;
+};
+void jwt_verifier_stats(const struct jwt_verifier *verifier, struct jwt_cache_stats *ret);
+
 const char *jwt_result_text(enum jwt_result result);
 
 #endif

@@ -6,6 +6,7 @@
  * remembered token.
  */
 #include "jwt/internal.h"
+#include "metrics/metrics.h"
 
 #include "base/rwlock.h"
 
@@ -34,6 +35,7 @@ struct jwt_verifier {
     char *issuer, *audience;
     int64_t leeway_s;
     struct jwt_cache *cache;
+    metrics_number hits, misses;
     pthread_mutex_t set_lock; /* one replacement at a time; guards next_serial */
     uint64_t next_serial;
     pthread_rwlock_t lock; /* guards the pointer keys, and adding to the cache */
@@ -333,9 +335,16 @@ enum jwt_result jwt_verify(struct jwt_verifier *verifier, struct str token, int6
     found = jwt_cache_find(verifier->cache, digest, arena, ret);
     if (found < 0)
         return JWT_NO_MEMORY;
+    metrics_add(found ? &verifier->hits : &verifier->misses, 1);
     if (found)
         return verify_known(verifier, digest, now_s, ret);
     return verify_new(verifier, token, digest, now_s, arena, ret);
+}
+
+void jwt_verifier_stats(const struct jwt_verifier *verifier, struct jwt_cache_stats *ret)
+{
+    *ret = (struct jwt_cache_stats){.hits = metrics_get(&verifier->hits),
+                                    .misses = metrics_get(&verifier->misses)};
 }
 
 const char *jwt_result_text(enum jwt_result result)

@@ -68,6 +68,7 @@ void conn_send(struct db_conn *c, struct db_query *q, int64_t now)
     q->state = QUERY_IN_FLIGHT;
     q->conn = c;
     q->sent_ns = now;
+    count_sent(q, now);
     q->slot = push(c, write ? SLOT_WRITE : SLOT_READ, q);
     c->in_flight++;
     if (!write) {
@@ -343,8 +344,10 @@ void conn_lost(struct db_conn *c, const char *cause)
     struct engine *e = c->engine;
     int64_t now = clock_monotonic_ns();
 
-    if (cause)
+    if (cause) {
+        metrics_add(&e->db->counts.losses, 1);
         log_loss(c, cause, now);
+    }
     c->state = CONN_DOWN;
     c->retry_ns = now;
     c->check_ns = NEVER;

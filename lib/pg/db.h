@@ -20,6 +20,7 @@
 #define STOA_PG_DB_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "trace/trace.h"
 
 #include <libpq-fe.h>
@@ -107,6 +108,8 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
 /* Fails what is queued with DB_UNAVAILABLE, waits for what was handed over, ends the threads. */
 void db_close(struct db *db);
 bool db_ready(const struct db *db);
+/* Appends the families stoa_db_... (metrics/server.h). Any thread. */
+void db_write_metrics(struct db *db, struct buf *text);
 
 /* ---- a query ---- */
 

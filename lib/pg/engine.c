@@ -53,9 +53,12 @@ void engine_wait_again(struct engine *e, struct db_query *q)
 
 void engine_end(struct engine *e, struct db_query *q, const struct db_result *result, PGresult *res)
 {
+    bool sent = q->state == QUERY_IN_FLIGHT;
+
     if (q->state == QUERY_WAITING)
         TAILQ_REMOVE(list_of(e, q), q, next);
     heap_remove(&e->deadlines, q);
+    count_statement(e->db, q->statement, result, sent ? clock_monotonic_ns() - q->sent_ns : -1);
     if (result->error == DB_INTERNAL)
         error_log(q->statement, result);
     trace_statement_end(e->db->options.recorder, &q->trace, q->statement->name, result->sqlstate,
@@ -242,6 +245,7 @@ static void announce(struct engine *e)
 
 static void connect_failed(struct engine *e, struct db_conn *c, const char *cause, int64_t now)
 {
+    metrics_add(&e->db->counts.connect_failures, 1);
     c->state = CONN_DOWN;
     c->backoff_ns = c->backoff_ns ? 2 * c->backoff_ns : BACKOFF_FIRST_NS;
     if (c->backoff_ns > BACKOFF_MAX_NS)
@@ -281,10 +285,12 @@ static void tend_connection(struct engine *e, struct db_conn *c, int64_t now)
             PQfinish(pg);
             pg = NULL;
         }
-        if (pg)
-            conn_opened(c, pg);
-        else
+        if (!pg) {
             connect_failed(e, c, cause, now);
+            return;
+        }
+        metrics_add(&e->db->counts.connects, 1);
+        conn_opened(c, pg);
     }
 }
 
@@ -434,6 +440,7 @@ static void *engine_main(void *arg)
             conn_flush(&e->conns[i]);
         complete_ended(e); /* Postgres works meanwhile on what was sent */
         announce(e);
+        count_connections(e);
         wait_for_events(e);
     }
     fail_all(e);
@@ -466,6 +473,7 @@ int db_submit(struct db_query *q, int64_t deadline_ns, const atomic_bool *cancel
     q->cancelled = cancelled;
     q->done = done;
     q->user = user;
+    q->submitted_ns = clock_monotonic_ns();
     pthread_mutex_lock(&db->lock);
     closing = db->closing;
     if (!closing) {
@@ -560,6 +568,7 @@ static void release(struct db *db)
     pthread_mutex_destroy(&db->lock);
     free(db->engine.conns);
     free(db->engine.deadlines.items);
+    free(db->counts.durations);
     free(db->conninfo);
     free(db);
 }
@@ -605,6 +614,11 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
         return -ENOMEM;
     db->statements = statements;
     db->n_statements = n;
+    db->counts.durations = calloc(n + 1, sizeof(*db->counts.durations));
+    if (!db->counts.durations) {
+        free(db);
+        return -ENOMEM;
+    }
     db->doorbell_fd = db->stop_fd = db->engine.epoll_fd = -1;
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->returned, NULL);

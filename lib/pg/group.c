@@ -162,6 +162,8 @@ static bool send_batch(struct batch *batch)
     int r;
 
     drop_cancelled(batch);
+    metrics_add(&batch->db->counts.group_writes, batch->n);
+    metrics_add(&batch->db->counts.group_statements, batch->n > 0);
     r = batch->n > 0 ? bind_and_submit(batch) : -ECANCELED;
     if (r == 0)
         return true;
@@ -176,6 +178,17 @@ static void count(struct db_group *group, int statements)
     pthread_mutex_lock(&group->lock);
     group->n_statements += (unsigned)statements;
     pthread_mutex_unlock(&group->lock);
+}
+
+/* The lock is held. */
+static struct db_group_item *remove_first(struct db_group *group, struct db *db)
+{
+    struct db_group_item *item = TAILQ_FIRST(&group->waiting);
+
+    TAILQ_REMOVE(&group->waiting, item, next);
+    group->n_waiting--;
+    atomic_fetch_sub_explicit(&db->counts.group_waiting, 1, memory_order_relaxed);
+    return item;
 }
 
 static bool is_enough(const struct db_group *group)
@@ -227,18 +240,14 @@ static struct batch *take(struct db_group *group, struct db *db, struct db_group
         return NULL;
     batch = batch_new(group, db, group->n_waiting < max ? group->n_waiting : max);
     if (!batch) {
-        TAILQ_REMOVE(&group->waiting, item, next);
-        group->n_waiting--;
-        *ret_failed = item;
+        *ret_failed = remove_first(group, db);
         return NULL;
     }
     while ((item = TAILQ_FIRST(&group->waiting)) != NULL && batch->n < max) {
         bytes += item->bytes;
         if (batch->n > 0 && bytes > options->max_bytes)
             break;
-        TAILQ_REMOVE(&group->waiting, item, next);
-        group->n_waiting--;
-        batch->items[batch->n++] = item;
+        batch->items[batch->n++] = remove_first(group, db);
     }
     group->n_statements++;
     group->n_last = batch->n;
@@ -416,6 +425,7 @@ int db_group_submit(struct db_group *group, struct db *db, struct db_group_item 
         group->n_waiting++;
         group->n_items++;
         waits = !may_go(group) || (group->held_ns > 0 && !is_enough(group));
+        metrics_add(&db->counts.group_waiting, 1);
     }
     pthread_mutex_unlock(&group->lock);
     if (full)

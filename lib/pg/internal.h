@@ -24,6 +24,7 @@
 #ifndef STOA_PG_INTERNAL_H
 #define STOA_PG_INTERNAL_H
 
+#include "metrics/metrics.h"
 #include "pg/db.h"
 
 #include <pthread.h>
@@ -61,7 +62,8 @@ struct db_query {
     TAILQ_ENTRY(db_query) next;
     size_t heap_index; /* in the deadline heap; HEAP_NONE */
     struct db_conn *conn;
-    unsigned slot; /* in conn's ring */
+    unsigned slot;        /* in conn's ring */
+    int64_t submitted_ns; /* 0: how long it waited has been counted */
     int64_t sent_ns;
     int64_t loss_ns;                   /* of the last counted loss */
     unsigned losses, stale, deadlocks; /* why it was sent again, counted */
@@ -217,6 +219,8 @@ struct pool;
 
 int pool_start(struct db *db) MUST_CHECK;
 void pool_stop(struct db *db);
+/* Any thread: transactions that wait for one of the pool's. */
+size_t pool_waiting(struct db *db);
 
 /* ---- errors.c ---- */
 
@@ -238,6 +242,32 @@ int64_t group_pump_asked(struct engine *e);
 /* Engine thread, db->closing: nothing stays without an answer. */
 void group_end(struct engine *e);
 
+/* ---- count.c: what is told in /metrics ---- */
+
+#define N_OUTCOMES (DB_INTERNAL + 1)
+#define N_SQLSTATE_CLASSES 16
+
+/* What becomes of statements and connections. Counted by whichever thread it happens on. */
+struct db_counts {
+    metrics_number outcomes[N_OUTCOMES];        /* of statements */
+    metrics_number classes[N_SQLSTATE_CLASSES]; /* of their errors */
+    struct metrics_histogram waits;             /* from submitting to sending */
+    struct metrics_histogram *durations;        /* of each statement, from sending to its result */
+    metrics_number connects, connect_failures, losses;
+    /* As the engine thread last saw it. */
+    metrics_number idle, busy, down, in_flight;
+    metrics_number transactions_running;
+    metrics_number group_waiting, group_statements, group_writes;
+};
+
+/* A statement has ended with this. duration_ns: negative: it was not sent. */
+void count_statement(struct db *db, const struct db_statement *statement,
+                     const struct db_result *result, int64_t duration_ns);
+/* Engine thread: it waits no longer. */
+void count_sent(struct db_query *q, int64_t now);
+/* Engine thread, before it sleeps. */
+void count_connections(struct engine *e);
+
 /* ---- the whole ---- */
 
 struct db {
@@ -249,6 +279,7 @@ struct db {
     int stop_fd;     /* readable once db_close() has begun */
     atomic_bool ready;
     atomic_size_t n_queries; /* waiting or in flight */
+    struct db_counts counts;
 
     pthread_mutex_t lock; /* guards what follows */
     struct query_list incoming;

@@ -154,6 +154,7 @@ enum db_error db_tx_run(struct db_tx *tx, struct db_query *q, struct db_result *
         tx->result.error = DB_OVERLOADED; /* no memory for the parameters */
     } else if (tx->result.error == DB_OK) {
         struct trace_statement trace = trace_statement_begin(tx->trace);
+        int64_t sent_ns = clock_monotonic_ns();
         bool sent = PQsendQueryPrepared(tx->pg, q->statement->name, (int)q->n_params, q->values,
                                         q->lengths, binary, 1);
 
@@ -161,6 +162,7 @@ enum db_error db_tx_run(struct db_tx *tx, struct db_query *q, struct db_result *
             error_log(q->statement, &tx->result);
         trace_statement_end(tx->db->options.recorder, &trace, q->statement->name,
                             tx->result.sqlstate, tx->result.error != DB_OK, 1);
+        count_statement(tx->db, q->statement, &tx->result, clock_monotonic_ns() - sent_ns);
     }
     *ret = tx->result;
     return ret->error;
@@ -316,13 +318,16 @@ static void *pool_main(void *arg)
     /* Early, so that the first transaction finds the door open. */
     connect_thread(tx, clock_monotonic_ns() + OPEN_TIMEOUT_NS);
     while ((job = take(tx->db->pool, &stop)) != NULL) {
+        metrics_number *running = &tx->db->counts.transactions_running;
         int body = 0;
 
+        metrics_add(running, 1);
         if (stop)
             set_error(tx, DB_UNAVAILABLE);
         else
             body = run(tx, job);
         finish(tx, job, body);
+        atomic_fetch_sub_explicit(running, 1, memory_order_relaxed);
     }
     PQclear(tx->last);
     disconnect(tx);
@@ -367,6 +372,17 @@ void pool_stop(struct db *db)
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->work);
     free(pool);
+}
+
+size_t pool_waiting(struct db *db)
+{
+    struct pool *pool = db->pool;
+    size_t n;
+
+    pthread_mutex_lock(&pool->lock);
+    n = pool->n_waiting;
+    pthread_mutex_unlock(&pool->lock);
+    return n;
 }
 
 int db_transaction(struct db *db, int64_t deadline_ns, const atomic_bool *cancelled,

@@ -119,6 +119,7 @@ static void on_reply(redisAsyncContext *context, void *reply, void *user)
     if (!channel)
         return;
     if (str_eq(kind, STR("message"))) {
+        metrics_add(&e->redis->counts.messages, 1);
         if (channel->wanted && r->element[2]->type == REDIS_REPLY_STRING)
             options->on_message(options->on_message_user, name,
                                 (struct str){r->element[2]->str, r->element[2]->len});

@@ -25,7 +25,13 @@
 
 static void complete(struct redis_command *command, const struct redis_result *result)
 {
-    atomic_fetch_sub(&command->redis->n_commands, 1);
+    struct redis *redis = command->redis;
+
+    atomic_fetch_sub(&redis->n_commands, 1);
+    metrics_add(&redis->counts.outcomes[result->outcome], 1);
+    if (result->outcome <= REDIS_REFUSED) /* Redis has answered */
+        metrics_observe_ns(&redis->counts.duration, clock_monotonic_ns() - command->due_ns +
+                                                        redis->options.timeout_ms * NSEC_PER_MSEC);
     command->done(command->user, result); /* command may be gone now */
 }
 
@@ -78,6 +84,7 @@ static void is_down(struct engine *e, const char *cause)
     if (e->backoff_ns > BACKOFF_MAX_NS)
         e->backoff_ns = BACKOFF_MAX_NS;
     e->due_ns = now + e->backoff_ns;
+    metrics_add(was_ready ? &e->redis->counts.losses : &e->redis->counts.failures, 1);
     if (was_ready)
         log_warn("redis connection lost", LOG_C("cause", cause));
     else if (!e->logged_ns || now - e->logged_ns >= LOG_INTERVAL_NS)
@@ -120,6 +127,7 @@ void engine_is_ready(struct engine *e)
 {
     if (e->state == CONNECTION_READY)
         return;
+    metrics_add(&e->redis->counts.connects, 1);
     e->state = CONNECTION_READY;
     e->backoff_ns = e->logged_ns = 0;
     log_info(redis_is_subscriber(e->redis) ? "redis subscribed" : "redis connected");

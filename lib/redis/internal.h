@@ -15,6 +15,7 @@
 #ifndef STOA_REDIS_INTERNAL_H
 #define STOA_REDIS_INTERNAL_H
 
+#include "metrics/metrics.h"
 #include "redis/redis.h"
 
 #include <pthread.h>
@@ -66,6 +67,13 @@ struct engine {
     int64_t backoff_ns, logged_ns;
 };
 
+/* What /metrics tells. */
+struct redis_counts {
+    metrics_number connects, losses, failures, messages;
+    metrics_number outcomes[REDIS_LOST + 1];
+    struct metrics_histogram duration; /* of commands that were answered */
+};
+
 struct redis {
     struct redis_options options; /* with copies of the strings, in the arena */
     struct arena arena;
@@ -77,6 +85,7 @@ struct redis {
     struct engine engine;
     atomic_bool ready;
     atomic_size_t n_commands; /* waiting or in flight */
+    struct redis_counts counts;
 
     pthread_mutex_t lock; /* guards what follows */
     struct command_list incoming;

@@ -22,6 +22,7 @@
 #define STOA_REDIS_REDIS_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 
 struct redis;
 struct redisReply; /* hiredis' */
@@ -62,6 +63,14 @@ int redis_open(const struct redis_options *options, struct redis **ret) MUST_CHE
 
 /* Fails what is queued with REDIS_LOST, ends the thread. */
 void redis_close(struct redis *redis);
+
+/* A connection, and what a service has it for: a label. */
+struct redis_use {
+    const char *name;
+    const struct redis *redis; /* NULL: left out */
+};
+/* Appends the families stoa_redis_... of a service's connections (metrics/server.h). Any thread. */
+void redis_write_metrics(const struct redis_use *uses, size_t n, struct buf *text);
 
 /* Any thread: whether redis_submit() would send now. */
 bool redis_ready(const struct redis *redis);

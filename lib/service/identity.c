@@ -24,7 +24,6 @@
 #define REFRESH_TIMEOUT (2 * NSEC_PER_SEC)
 #define MAX_PARKED 256
 #define MAX_KEYS 64
-#define USEC_PER_SEC INT64_C(1000000)
 #define LEEWAY_S 5                            /* for clocks that differ, when tokens are verified */
 #define CLOCK_DIFFERENCE_US INT64_C(60000000) /* and, more than that, until they are forgotten */
 
@@ -33,8 +32,20 @@ struct parked {
     size_t n;
 };
 
+/* What became of the access tokens of calls. */
+enum check {
+    CHECK_VALID,
+    CHECK_NONE,
+    CHECK_MISSING,
+    CHECK_INVALID,
+    CHECK_EXPIRED,
+    CHECK_REVOKED,
+    CHECKS
+};
+
 struct identity {
     struct service *service;
+    metrics_number checks[CHECKS];
     struct jwt_verifier *verifier;
     struct revocations *revocations;
     struct arena refresh_arena; /* of the refresh in flight */
@@ -112,9 +123,24 @@ void identity_free(struct identity *identity)
 
 /* ---- judging a call ---- */
 
-static void refuse(struct rpc_call *call, const char *reason, const char *description)
+static void refuse(struct identity *identity, struct rpc_call *call, enum check check)
 {
-    service_fail_field(call, RPC_UNAUTHENTICATED, reason, "token", description);
+    static const char *const reasons[CHECKS] = {
+        [CHECK_MISSING] = "TOKEN_MISSING",
+        [CHECK_INVALID] = "TOKEN_INVALID",
+        [CHECK_EXPIRED] = "TOKEN_EXPIRED",
+        [CHECK_REVOKED] = "TOKEN_REVOKED",
+    };
+
+    metrics_add(&identity->checks[check], 1);
+    service_fail_field(call, RPC_UNAUTHENTICATED, reasons[check], "token",
+                       check == CHECK_MISSING ? "is missing" : "is invalid");
+}
+
+static void accept(struct identity *identity, struct rpc_call *call, enum check check)
+{
+    metrics_add(&identity->checks[check], 1);
+    rpc_call_proceed(call);
 }
 
 /* The token of "Bearer ..." (RFC 6750 section 2.1) or "Token ..." (RealWorld); {NULL, 0} when the
@@ -164,9 +190,9 @@ static bool judge(struct identity *identity, struct rpc_call *call)
     switch (result) {
     case JWT_OK:
         if (revocations_have(identity->revocations, &service_caller(call)->session))
-            refuse(call, "TOKEN_REVOKED", "is invalid");
+            refuse(identity, call, CHECK_REVOKED);
         else
-            rpc_call_proceed(call);
+            accept(identity, call, CHECK_VALID);
         return true;
     case JWT_UNKNOWN_KEY:
         return false;
@@ -174,10 +200,10 @@ static bool judge(struct identity *identity, struct rpc_call *call)
         rpc_fail(call, RPC_RESOURCE_EXHAUSTED, "out of memory");
         return true;
     case JWT_EXPIRED:
-        refuse(call, "TOKEN_EXPIRED", "is invalid");
+        refuse(identity, call, CHECK_EXPIRED);
         return true;
     default:
-        refuse(call, "TOKEN_INVALID", "is invalid");
+        refuse(identity, call, CHECK_INVALID);
         return true;
     }
 }
@@ -225,18 +251,44 @@ void identity_authenticate(void *context, struct rpc_call *call)
     enum schema_auth policy = rpc_call_method(call)->auth;
 
     if (policy == SCHEMA_AUTH_NONE) {
-        rpc_call_proceed(call);
+        accept(identity, call, CHECK_NONE);
         return;
     }
     if (!rpc_call_metadata(call, "authorization").p) {
         if (policy == SCHEMA_AUTH_OPTIONAL)
-            rpc_call_proceed(call);
+            accept(identity, call, CHECK_NONE);
         else
-            refuse(call, "TOKEN_MISSING", "is missing");
+            refuse(identity, call, CHECK_MISSING);
         return;
     }
     if (!judge(identity, call) && !park(identity, call))
-        refuse(call, "TOKEN_INVALID", "is invalid");
+        refuse(identity, call, CHECK_INVALID);
+}
+
+/* ---- metrics ---- */
+
+void identity_write_metrics(const struct identity *identity, struct buf *text)
+{
+    static const char *const names[CHECKS] = {
+        [CHECK_VALID] = "valid",     [CHECK_NONE] = "none",       [CHECK_MISSING] = "missing",
+        [CHECK_INVALID] = "invalid", [CHECK_EXPIRED] = "expired", [CHECK_REVOKED] = "revoked",
+    };
+    static const struct metrics_family
+        checks = {"stoa_token", "checks_total", METRICS_COUNTER,
+                  "Calls by their access token; none: without one, where none is needed."},
+        hits = {"stoa_token", "cache_hits_total", METRICS_COUNTER,
+                "Tokens that had been verified before."},
+        misses = {"stoa_token", "cache_misses_total", METRICS_COUNTER,
+                  "Tokens that had not, and whose signature was looked at."};
+    struct jwt_cache_stats cache;
+
+    jwt_verifier_stats(identity->verifier, &cache);
+    metrics_begin(text, &checks);
+    for (unsigned i = 0; i < CHECKS; i++)
+        metrics_sample(text, &checks, METRICS_LABELS(METRICS_LABEL("result", str_of(names[i]))),
+                       metrics_get(&identity->checks[i]));
+    metrics_single(text, &hits, cache.hits);
+    metrics_single(text, &misses, cache.misses);
 }
 
 /* ---- the key set ---- */
@@ -287,7 +339,7 @@ static void finish_refresh(struct identity *identity, bool ok)
         if (!ok)
             rpc_refuse(calls.calls[i], "KEYS_UNKNOWN", "the token can't be checked right now");
         else if (!judge(identity, calls.calls[i]))
-            refuse(calls.calls[i], "TOKEN_INVALID", "is invalid");
+            refuse(identity, calls.calls[i], CHECK_INVALID);
     }
     service_wake(identity->service);
 }

@@ -10,7 +10,7 @@
 /* Settings that every service has. */
 struct service_settings {
     struct str listen, database, database_password, log_level, issuer, audience, gateways;
-    struct str traces;
+    struct str metrics_listen, traces;
     struct str tls_certificate, tls_key, tls_client_ca;
     int64_t database_connections, database_queue, max_calls, max_request_bytes, grace_ms, drain_ms;
     int64_t trace_one_in;
@@ -36,9 +36,12 @@ struct service {
     struct tracing *tracing; /* NULL: no traces */
     void *state;
     struct network_list gateways;
-    struct str conninfo; /* settings.database with the password; secret */
-    bool started;        /* the server runs */
-    int wake_fd;         /* eventfd: the main thread has something to do */
+    struct metrics_writer writers[METRICS_MAX_WRITERS];
+    size_t n_writers;
+    struct metrics_server *metrics; /* NULL: no address is set */
+    struct str conninfo;            /* settings.database with the password; secret */
+    bool started;                   /* the server runs */
+    int wake_fd;                    /* eventfd: the main thread has something to do */
 
     pthread_mutex_t lock; /* guards what follows */
     struct service_condition conditions[SERVICE_MAX_CONDITIONS];
@@ -75,6 +78,9 @@ void identity_authenticate(void *context, struct rpc_call *call);
 /* Main thread: starts a refresh of the keys and of the revocations when one is due. Returns
  * milliseconds until it wants to be called again. */
 int identity_tick(struct identity *identity);
+
+/* Appends the families stoa_token_... */
+void identity_write_metrics(const struct identity *identity, struct buf *text);
 
 /* Engine thread: Postgres can be reached again. */
 void identity_database_ready(struct identity *identity);

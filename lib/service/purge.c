@@ -17,7 +17,31 @@ struct purge {
     /* Of whoever has made it busy: the main thread, then the database's engine thread. */
     struct arena arena; /* of the statement on its way */
     size_t step;
+    struct purge_counts counts;
 };
+
+void purge_write_counts(const struct purge_counts *counts, struct buf *text)
+{
+    static const struct metrics_family
+        last = {"stoa_purge", "last_success_timestamp_seconds", METRICS_GAUGE,
+                "When what nobody needs was last removed without an error, in seconds since 1970."},
+        rows = {"stoa_purge", "rows_total", METRICS_COUNTER,
+                "What the purge has removed or sorted."},
+        failures = {"stoa_purge", "failures_total", METRICS_COUNTER, "Purges that failed."};
+
+    metrics_begin(text, &last);
+    metrics_sample_real(text, &last, METRICS_NO_LABELS,
+                        (double)metrics_get(&counts->succeeded_us) / USEC_PER_SEC);
+    metrics_single(text, &rows, metrics_get(&counts->rows));
+    metrics_single(text, &failures, metrics_get(&counts->failures));
+}
+
+static void write_metrics(void *user, struct buf *text)
+{
+    const struct purge *purge = user;
+
+    purge_write_counts(&purge->counts, text);
+}
 
 int purge_new(struct service *service, const struct purge_step *steps, size_t n_steps,
               int64_t interval_s, struct purge **ret)
@@ -31,6 +55,7 @@ int purge_new(struct service *service, const struct purge_step *steps, size_t n_
     purge->n_steps = n_steps;
     purge->interval_ns = interval_s * NSEC_PER_SEC;
     arena_init(&purge->arena, 64 * 1024);
+    service_add_metrics(service, write_metrics, purge);
     *ret = purge;
     return 0;
 }
@@ -52,6 +77,7 @@ static void give_up(struct purge *purge, struct str cause)
     log_warn("old rows are not purged; trying again later",
              LOG_C("statement", statements[purge->steps[purge->step].statement].name),
              LOG_S("cause", cause));
+    metrics_add(&purge->counts.failures, 1);
     atomic_store(&purge->busy, false);
 }
 
@@ -74,6 +100,7 @@ static void purge_batch(struct purge *purge)
     int r;
 
     if (!step) {
+        metrics_set(&purge->counts.succeeded_us, (uint64_t)clock_realtime_us());
         atomic_store(&purge->busy, false);
         return;
     }
@@ -94,6 +121,7 @@ static void on_purged(void *user, const struct db_result *result)
         give_up(purge, result->message);
         return;
     }
+    metrics_add(&purge->counts.rows, (uint64_t)db_get_int8(result, 0, 0));
     if (db_get_int8(result, 0, 0) < purge->steps[purge->step].batch)
         purge->step++;
     purge_batch(purge);

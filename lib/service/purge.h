@@ -4,6 +4,7 @@
 #ifndef STOA_SERVICE_PURGE_H
 #define STOA_SERVICE_PURGE_H
 
+#include "metrics/metrics.h"
 #include "service/service.h"
 
 /* A statement that answers with how many rows it removed, one int8. */
@@ -15,6 +16,14 @@ struct purge_step {
     /* Whether it is run at all, on any thread. NULL: always. */
     bool (*wanted)(struct service *service);
 };
+
+/* What /metrics tells of removing, however it is done. */
+struct purge_counts {
+    metrics_number rows, failures;
+    metrics_number succeeded_us; /* when it last came to its end, since the epoch; 0: never */
+};
+/* Appends the families stoa_purge_... */
+void purge_write_counts(const struct purge_counts *counts, struct buf *text);
 
 struct purge;
 

@@ -6,6 +6,7 @@
 #include "service/internal.h"
 
 #include "base/log.h"
+#include "metrics/process.h"
 #include "service/revocations.h"
 
 #include <errno.h>
@@ -33,6 +34,9 @@ static const struct config_setting common_settings[] = {
      "Pipelined connections to Postgres: a quarter for reads, the others for writes."},
     {"STOA_DATABASE_QUEUE", CONFIG_INT, AT(database_queue), "4096", 16, 1000000, false,
      "Queries that may wait or be in flight; more are refused with RESOURCE_EXHAUSTED."},
+    {"STOA_METRICS_LISTEN", CONFIG_STRING, AT(metrics_listen), "", 0, 0, false,
+     "Where /metrics is served for Prometheus, over HTTP without TLS: addresses like "
+     "127.0.0.1:9101 or unix:/run/x.metrics.sock, comma separated; empty: nowhere."},
     {"STOA_LOG_LEVEL", CONFIG_STRING, AT(log_level), "info", 1, 0, false,
      "The least important level that is logged: debug, info, warn or error."},
     {"STOA_TOKEN_ISSUER", CONFIG_STRING, AT(issuer), "stoa", 1, 256, false,
@@ -117,6 +121,13 @@ bool service_caller_ended(struct service *service, const struct service_caller *
     return identity_caller_ended(service->identity, caller, ret_error);
 }
 
+void service_add_metrics(struct service *service, metrics_write_fn *write, void *user)
+{
+    if (service->n_writers == METRICS_MAX_WRITERS)
+        abort(); /* a fixed list, written by the services' authors */
+    service->writers[service->n_writers++] = (struct metrics_writer){write, user};
+}
+
 struct arena *service_arena(struct service *service)
 {
     return &service->arena;
@@ -179,6 +190,47 @@ static void on_database(void *user, bool reachable)
         service->definition->database_ready(service);
     service_set_condition(service, DATABASE_CONDITION, reachable);
     service_wake(service);
+}
+
+/* ---- metrics ---- */
+
+static void write_state(struct service *service, struct buf *text)
+{
+    static const struct metrics_family ready = {"stoa", "ready", METRICS_GAUGE,
+                                                "1: the service says that it is ready; 0: not."},
+                                       condition = {"stoa", "condition", METRICS_GAUGE,
+                                                    "1: what readiness needs holds; 0: not."};
+
+    pthread_mutex_lock(&service->lock);
+    metrics_single(text, &ready, service->ready);
+    metrics_begin(text, &condition);
+    for (size_t i = 0; i < service->n_conditions; i++)
+        metrics_sample(
+            text, &condition,
+            METRICS_LABELS(METRICS_LABEL("condition", str_of(service->conditions[i].reason))),
+            service->conditions[i].holds);
+    pthread_mutex_unlock(&service->lock);
+}
+
+/* What every service tells. */
+static void write_common(void *user, struct buf *text)
+{
+    struct service *service = user;
+
+    metrics_write_build(text, service->definition->name);
+    metrics_write_process(text);
+    write_state(service, text);
+    rpc_server_write_metrics(service->rpc, text);
+    db_write_metrics(service->db, text);
+    identity_write_metrics(service->identity, text);
+}
+
+static int start_metrics(struct service *service, struct str *ret_error)
+{
+    if (service->settings.metrics_listen.n == 0)
+        return 0;
+    return metrics_server_start(service->settings.metrics_listen, service->writers,
+                                service->n_writers, &service->arena, &service->metrics, ret_error);
 }
 
 /* ---- start ---- */
@@ -359,6 +411,7 @@ static int start_service(struct service *service, struct str *ret_error)
     if (r < 0)
         return r;
     *ret_error = STR("out of memory or threads");
+    service_add_metrics(service, write_common, service);
     r = identity_new(service, &service->identity);
     if (r < 0)
         return r;
@@ -381,6 +434,8 @@ static int start_service(struct service *service, struct str *ret_error)
         r = open_database(service); /* after start(): database_ready() may run at once */
     if (r >= 0)
         r = listen_all(service, ret_error);
+    if (r >= 0)
+        r = start_metrics(service, ret_error);
     if (r >= 0)
         r = rpc_server_start(service->rpc);
     service->started = r >= 0;
@@ -508,6 +563,7 @@ static int main_loop(struct service *service, int signal_fd)
 
 static void stop_service(struct service *service)
 {
+    metrics_server_stop(service->metrics); /* its thread looks at all that follows */
     if (service->identity)
         identity_stop(service->identity);
     if (service->started && service->definition->stopping)

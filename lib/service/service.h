@@ -15,6 +15,7 @@
 #include "base/uuid.h"
 #include "grpc/rpc.h"
 #include "jwt/jwt.h"
+#include "metrics/server.h"
 #include "pg/group.h"
 #include "pg/share.h"
 
@@ -73,6 +74,10 @@ struct str service_token_issuer(const struct service *service);
 struct str service_token_audience(const struct service *service);
 /* Long-lived memory, freed after stop(). Not thread-safe: for start() only. */
 struct arena *service_arena(struct service *service);
+
+/* For start(): families of the service's own in /metrics. They are written until stop() is called.
+ */
+void service_add_metrics(struct service *service, metrics_write_fn *write, void *user);
 
 /* A condition of readiness of the service's own (signing key published, ...): not ready while any
  * condition is false. reason: a static string that names it; logged when it changes. Any thread. */

@@ -14,6 +14,7 @@ struct admission {
     struct auth *auth;
     struct throttle *throttle;
     struct redis *redis;
+    metrics_number attempts[THROTTLE_N_ATTEMPTS], throttled[THROTTLE_N_ATTEMPTS];
     struct arena arena; /* of the statement in flight; the database's engine thread's */
     bool asking, known; /* likewise */
 };
@@ -151,15 +152,63 @@ void admission_database_ready(struct admission *a)
     a->asking = query && db_submit(query, INT64_MAX, NULL, on_secret, a) == 0;
 }
 
+/* ---- metrics ---- */
+
+void admission_write_metrics(const struct admission *a, struct buf *text)
+{
+    static const char *const names[THROTTLE_N_ATTEMPTS] = {[THROTTLE_LOGIN] = "login",
+                                                           [THROTTLE_REGISTER] = "register",
+                                                           [THROTTLE_REFRESH] = "refresh"};
+    static const struct metrics_family
+        attempts = {"stoa_auth", "attempts_total", METRICS_COUNTER,
+                    "Attempts to sign in, to sign up and to refresh, refused ones included."},
+        throttled = {"stoa_auth", "throttled_total", METRICS_COUNTER,
+                     "Attempts refused since there were too many in a time."};
+    const struct redis_use use = {"commands", a->redis};
+
+    metrics_begin(text, &attempts);
+    for (unsigned i = 0; i < THROTTLE_N_ATTEMPTS; i++)
+        metrics_sample(text, &attempts, METRICS_LABELS(METRICS_LABEL("attempt", str_of(names[i]))),
+                       metrics_get(&a->attempts[i]));
+    metrics_begin(text, &throttled);
+    for (unsigned i = 0; i < THROTTLE_N_ATTEMPTS; i++)
+        metrics_sample(text, &throttled, METRICS_LABELS(METRICS_LABEL("attempt", str_of(names[i]))),
+                       metrics_get(&a->throttled[i]));
+    redis_write_metrics(&use, 1, text);
+}
+
 /* ---- calls ---- */
+
+/* An attempt on its way; in the arena of its call. */
+struct attempt {
+    struct admission *admission;
+    enum throttle_attempt kind;
+    shared_rate_done_fn *done;
+    void *user;
+};
+
+static void on_verdict(void *user, const struct shared_rate_verdict *verdict)
+{
+    const struct attempt *attempt = user;
+
+    if (!verdict->allowed)
+        metrics_add(&attempt->admission->throttled[attempt->kind], 1);
+    attempt->done(attempt->user, verdict);
+}
 
 void admission_ask(struct admission *a, struct rpc_call *call, enum throttle_attempt attempt,
                    struct str account, shared_rate_done_fn *done, void *user)
 {
     struct str address = service_client(a->auth->service, call).address;
 
+    struct attempt *counted = arena_alloc(rpc_call_arena(call), sizeof(*counted));
+
+    metrics_add(&a->attempts[attempt], 1);
+    if (counted)
+        *counted = (struct attempt){a, attempt, done, user};
     /* Without memory nothing is admitted, and nobody is told to come back. */
-    if (throttle_ask(a->throttle, rpc_call_arena(call), attempt, address, account, done, user) < 0)
+    if (!counted || throttle_ask(a->throttle, rpc_call_arena(call), attempt, address, account,
+                                 on_verdict, counted) < 0)
         done(user, &(struct shared_rate_verdict){.allowed = false});
 }
 

@@ -23,6 +23,9 @@ void admission_ask(struct admission *admission, struct rpc_call *call,
 bool admission_passed(const struct auth *auth, struct rpc_call *call, char *password,
                       const struct shared_rate_verdict *verdict) MUST_CHECK;
 
+/* Families of attempts, and of Redis. */
+void admission_write_metrics(const struct admission *admission, struct buf *text);
+
 /* RESOURCE_EXHAUSTED, with the time to wait. */
 void admission_fail(struct rpc_call *call, const struct shared_rate_verdict *verdict);
 

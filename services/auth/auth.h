@@ -2,6 +2,7 @@
 #ifndef STOA_AUTH_AUTH_H
 #define STOA_AUTH_AUTH_H
 
+#include "metrics/metrics.h"
 #include "password.h"
 #include "refresh_token.h"
 #include "service/redis_settings.h"
@@ -27,7 +28,33 @@ struct auth_config {
     bool refuse_common_passwords;
 };
 
+/* How a sign-in and a refreshment end. */
+enum auth_sign_in {
+    SIGN_IN_OK,
+    SIGN_IN_WRONG,  /* no such account, or another password */
+    SIGN_IN_BUSY,   /* too many passwords wait to be hashed */
+    SIGN_IN_FAILED, /* anything that is not the caller's doing */
+    SIGN_INS
+};
+enum auth_refresh {
+    REFRESH_OK,
+    REFRESH_REPEATED,   /* the answer before may have been lost: the same successor again */
+    REFRESH_INVALID,    /* unknown, ended or expired */
+    REFRESH_USED_TWICE, /* stolen, or kept too long: the session has been ended */
+    REFRESH_FAILED,
+    REFRESHES
+};
+
+/* What /metrics tells of auth (counts.c). */
+struct auth_counts {
+    metrics_number sign_ins[SIGN_INS], refreshes[REFRESHES];
+};
+
+/* Families stoa_auth_...; a metrics_write_fn of the struct auth. */
+void auth_write_metrics(void *auth, struct buf *text);
+
 struct auth {
+    struct auth_counts counts;
     struct service *service;
     const struct auth_config *config;
     struct password_pool *passwords;

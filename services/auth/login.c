@@ -13,10 +13,17 @@ struct sign_in {
     struct auth_tokens tokens;
 };
 
-/* The same words whether the account or the password is wrong. */
-static void fail_credentials(struct rpc_call *call)
+static void count(const struct sign_in *s, enum auth_sign_in result)
 {
-    service_fail_field(call, RPC_UNAUTHENTICATED, "CREDENTIALS_INVALID", "credentials", "invalid");
+    metrics_add(&s->auth->counts.sign_ins[result], 1);
+}
+
+/* The same words whether the account or the password is wrong. */
+static void fail_credentials(const struct sign_in *s)
+{
+    count(s, SIGN_IN_WRONG);
+    service_fail_field(s->call, RPC_UNAUTHENTICATED, "CREDENTIALS_INVALID", "credentials",
+                       "invalid");
 }
 
 static void on_session_started(void *user, const struct db_result *result)
@@ -26,10 +33,12 @@ static void on_session_started(void *user, const struct db_result *result)
     Stoa__Auth__V1__User account;
     char *token;
 
+    if (result->error != DB_OK)
+        count(s, SIGN_IN_FAILED);
     if (service_query_failed(s->call, result))
         return;
     if (db_rows(result) == 0) { /* the password was changed while we verified the old one */
-        fail_credentials(s->call);
+        fail_credentials(s);
         return;
     }
     token = auth_issue_token(s->auth, s->call, s->account_id, &s->tokens.refresh.session);
@@ -40,6 +49,7 @@ static void on_session_started(void *user, const struct db_result *result)
         return;
     account = auth_user_of_row(result, 0, token);
     response.user = &account;
+    count(s, SIGN_IN_OK);
     rpc_reply(s->call, &response.base);
 }
 
@@ -61,12 +71,14 @@ static void on_verified(void *user, enum password_outcome outcome, const char *e
     struct sign_in *s = user;
 
     (void)encoded;
-    if (outcome == PASSWORD_WRONG)
-        fail_credentials(s->call);
-    else if (outcome != PASSWORD_DONE || auth_new_tokens(&s->tokens) < 0)
-        auth_fail_hashing(s->call, outcome);
-    else
+    if (outcome == PASSWORD_WRONG) {
+        fail_credentials(s);
+    } else if (outcome == PASSWORD_DONE && auth_new_tokens(&s->tokens) == 0) {
         start_session(s);
+    } else {
+        count(s, SIGN_IN_FAILED);
+        auth_fail_hashing(s->call, outcome);
+    }
 }
 
 static void on_account_found(void *user, const struct db_result *result)
@@ -75,8 +87,10 @@ static void on_account_found(void *user, const struct db_result *result)
     struct arena *arena = rpc_call_arena(s->call);
     struct password_request request = auth_password_request(s->call, s->password, on_verified, s);
 
-    if (result->error != DB_OK)
+    if (result->error != DB_OK) {
+        count(s, SIGN_IN_FAILED);
         auth_forget_password(s->password);
+    }
     if (service_query_failed(s->call, result))
         return;
     if (db_rows(result) == 1) {
@@ -88,8 +102,10 @@ static void on_account_found(void *user, const struct db_result *result)
             return;
         }
     }
-    if (password_verify(s->auth->passwords, arena, &request, s->password_hash) < 0)
+    if (password_verify(s->auth->passwords, arena, &request, s->password_hash) < 0) {
+        count(s, SIGN_IN_BUSY);
         auth_fail_busy(s->call);
+    }
 }
 
 static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
@@ -97,8 +113,11 @@ static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
     struct sign_in *s = user;
     struct db_query *query;
 
-    if (!admission_passed(s->auth, s->call, s->password, verdict))
+    if (!admission_passed(s->auth, s->call, s->password, verdict)) {
+        if (verdict->allowed)
+            count(s, SIGN_IN_BUSY);
         return;
+    }
     query = db_query(service_db(s->auth->service), rpc_call_arena(s->call), AUTH_FIND_ACCOUNT);
     if (query)
         db_bind_text(query, s->email_key);

@@ -123,6 +123,7 @@ static int start(struct service *service, struct str *ret_error)
     r = admission_new(auth, &auth->admission, ret_error);
     if (r < 0)
         return r;
+    service_add_metrics(service, auth_write_metrics, auth);
     r = auth_purge_new(auth, &auth->purge);
     return r < 0 ? r : add_services(auth, ret_error);
 }

@@ -13,6 +13,7 @@
 
 #include "background.h"
 #include "base/log.h"
+#include "metrics/metrics.h"
 
 #include <argon2.h>
 #include <errno.h>
@@ -73,7 +74,10 @@ struct password_pool {
     size_t n_queued;
     int64_t
         standing_ns; /* since when more wait than max_standing, without a pause; 0: they don't */
+    uint64_t n_refused;
     bool closing;
+
+    metrics_number busy, done, dropped;
 };
 
 /* ---- Argon2id ---- */
@@ -169,6 +173,8 @@ static int push(struct password_pool *pool, struct job *job)
         pool->last = &job->next;
         pool->n_queued++;
         r = 0;
+    } else {
+        pool->n_refused++;
     }
     pthread_mutex_unlock(&pool->lock);
     if (r == 0)
@@ -182,8 +188,24 @@ bool password_pool_has_room(struct password_pool *pool)
 
     pthread_mutex_lock(&pool->lock);
     room = has_room(pool, clock_monotonic_ns());
+    pool->n_refused += !room;
     pthread_mutex_unlock(&pool->lock);
     return room;
+}
+
+void password_pool_stats(struct password_pool *pool, struct password_pool_stats *ret)
+{
+    *ret = (struct password_pool_stats){
+        .max_queue = pool->max_queue,
+        .busy = (unsigned)metrics_get(&pool->busy),
+        .threads = pool->n_hashers,
+        .done = metrics_get(&pool->done),
+        .dropped = metrics_get(&pool->dropped),
+    };
+    pthread_mutex_lock(&pool->lock);
+    ret->waiting = pool->n_queued;
+    ret->refused = pool->n_refused;
+    pthread_mutex_unlock(&pool->lock);
 }
 
 /* ---- threads ---- */
@@ -219,6 +241,11 @@ static bool attend_to(struct hasher *hasher)
         struct job *job = hasher->job;
 
         hasher->job = NULL;
+        atomic_fetch_sub_explicit(&hasher->pool->busy, 1, memory_order_relaxed);
+        metrics_add(hasher->outcome == PASSWORD_DEADLINE || hasher->outcome == PASSWORD_CANCELLED
+                        ? &hasher->pool->dropped
+                        : &hasher->pool->done,
+                    1);
         finish(job, hasher->outcome, hasher->encoded);
     }
     if (hasher->job)
@@ -227,6 +254,7 @@ static bool attend_to(struct hasher *hasher)
     if (!hasher->job)
         return false;
     atomic_store(&hasher->finished, false);
+    metrics_add(&hasher->pool->busy, 1);
     sem_post(&hasher->begin);
     return true;
 }

@@ -46,6 +46,13 @@ int password_pool_new(const struct password_pool_options *options,
 /* Ends waiting jobs with PASSWORD_FAILED, then the threads. */
 void password_pool_free(struct password_pool *pool);
 
+struct password_pool_stats {
+    size_t waiting, max_queue;
+    unsigned busy, threads;          /* that hash */
+    uint64_t done, dropped, refused; /* jobs: nobody waited any more; the queue was full */
+};
+void password_pool_stats(struct password_pool *pool, struct password_pool_stats *ret);
+
 /* Whether a job would be taken now. */
 bool password_pool_has_room(struct password_pool *pool);
 

@@ -6,6 +6,7 @@
 #include "auth.h"
 
 #include "base/log.h"
+#include "service/purge.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,11 +23,19 @@ struct auth_purge {
     struct auth *auth;
     struct arena arena; /* of the statement in flight */
     size_t turn;        /* which statement is next; the main thread's */
+    struct purge_counts counts;
 
     pthread_mutex_t lock; /* guards what follows */
     bool running;
     int64_t next_ns;
 };
+
+static void write_metrics(void *user, struct buf *text)
+{
+    const struct auth_purge *p = user;
+
+    purge_write_counts(&p->counts, text);
+}
 
 int auth_purge_new(struct auth *auth, struct auth_purge **ret)
 {
@@ -37,6 +46,7 @@ int auth_purge_new(struct auth *auth, struct auth_purge **ret)
     p->auth = auth;
     arena_init(&p->arena, 64 * 1024);
     pthread_mutex_init(&p->lock, NULL);
+    service_add_metrics(auth->service, write_metrics, p);
     p->next_ns = clock_monotonic_ns() + INTERVAL / ARRAY_SIZE(statements);
     *ret = p;
     return 0;
@@ -71,6 +81,10 @@ static void on_purged(void *user, const struct db_result *result)
         log_warn("what has expired could not be removed", LOG_S("cause", result->message));
     if (rows > 0)
         log_debug("expired rows removed", LOG_I("rows", rows));
+    metrics_add(result->error == DB_OK ? &p->counts.rows : &p->counts.failures,
+                result->error == DB_OK ? (uint64_t)rows : 1);
+    if (result->error == DB_OK)
+        metrics_set(&p->counts.succeeded_us, (uint64_t)clock_realtime_us());
     end(p, rows >= BUSY_ROWS ? BUSY_INTERVAL : INTERVAL / ARRAY_SIZE(statements));
 }
 

@@ -23,6 +23,11 @@ struct refreshment {
     uint8_t successor_hash[REFRESH_HASH_BYTES], nonce[REFRESH_NONCE_BYTES];
 };
 
+static void count(const struct refreshment *r, enum auth_refresh result)
+{
+    metrics_add(&r->auth->counts.refreshes[result], 1);
+}
+
 /* The same words whether a token is made up, ended, expired or used twice. */
 static void fail_token(struct rpc_call *call)
 {
@@ -72,17 +77,23 @@ static void on_decided(void *user, const struct db_result *result)
     struct refreshment *r = user;
     int32_t outcome;
 
+    if (result->error != DB_OK)
+        count(r, REFRESH_FAILED);
     if (service_query_failed(r->call, result))
         return;
     outcome = db_rows(result) > 0 ? db_get_int4(result, 0, COLUMN_OUTCOME) : 0;
     if (outcome == AUTH_USED_TWICE) {
+        count(r, REFRESH_USED_TWICE);
         on_used_twice(r, result);
     } else if (outcome != AUTH_ROTATED && outcome != AUTH_ROTATED_BEFORE) {
+        count(r, REFRESH_INVALID);
         fail_token(r->call);
     } else if (outcome == AUTH_ROTATED_BEFORE && remake_successor(r, result) < 0) {
+        count(r, REFRESH_FAILED);
         log_error("a refresh token's successor can't be made again");
         rpc_fail(r->call, RPC_INTERNAL, "internal error");
     } else {
+        count(r, outcome == AUTH_ROTATED ? REFRESH_OK : REFRESH_REPEATED);
         reply(r, result);
     }
 }
@@ -128,6 +139,7 @@ static void refresh_session(struct auth *auth, struct rpc_call *call,
     int err = r ? prepare(r, str_of(request->refresh_token)) : -ENOMEM;
 
     if (err == -EINVAL) {
+        metrics_add(&auth->counts.refreshes[REFRESH_INVALID], 1);
         fail_token(call);
         return;
     }

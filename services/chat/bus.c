@@ -3,6 +3,7 @@
 #include "bus.h"
 
 #include "base/log.h"
+#include "metrics/metrics.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -24,6 +25,7 @@ struct bus {
     void *user;
     struct redis *out[BUS_MAX_SERVERS], *in[BUS_MAX_SERVERS];
     size_t n; /* servers */
+    metrics_number published, lost;
     uint8_t sender[SENDER_BYTES];
     pthread_mutex_t lock; /* guards what follows */
     char prefix[MAX_PREFIX];
@@ -148,6 +150,7 @@ void bus_follow(struct bus *bus, int64_t room, bool follow)
 /* ---- telling ---- */
 
 struct publication {
+    struct bus *bus;
     struct arena arena;
 };
 
@@ -155,6 +158,9 @@ static void on_published(void *user, const struct redis_result *result)
 {
     struct publication *publication = user;
 
+    metrics_add(result->outcome == REDIS_ANSWERED ? &publication->bus->published
+                                                  : &publication->bus->lost,
+                1);
     if (result->outcome == REDIS_REFUSED)
         log_warn("redis refused a publication", LOG_S("cause", result->message));
     arena_free(&publication->arena);
@@ -188,16 +194,57 @@ void bus_publish(struct bus *bus, int64_t room, enum bus_kind kind, int64_t seq,
     struct redis *out = bus ? bus->out[server_of(bus, room)] : NULL;
     char name[MAX_NAME];
 
-    if (!bus || !redis_ready(out) || !channel_name(bus, room, name))
+    if (!bus)
         return;
-    publication = calloc(1, sizeof(*publication));
-    if (!publication)
+    publication =
+        redis_ready(out) && channel_name(bus, room, name) ? calloc(1, sizeof(*publication)) : NULL;
+    if (!publication) {
+        metrics_add(&bus->lost, 1);
         return;
+    }
+    publication->bus = bus;
     arena_init(&publication->arena, 0);
     if (publish(bus, out, publication, name, kind, seq, bytes) < 0) {
+        metrics_add(&bus->lost, 1);
         arena_free(&publication->arena);
         free(publication);
     }
+}
+
+/* ---- metrics ---- */
+
+void bus_write_metrics(const struct bus *bus, struct buf *text)
+{
+    static const struct metrics_family family = {
+        "stoa_chat", "publications_total", METRICS_COUNTER,
+        "What was told to other instances; lost: Redis did not take it, and they ask Postgres."};
+
+    metrics_begin(text, &family);
+    metrics_sample(text, &family, METRICS_LABELS(METRICS_LABEL("outcome", STR("sent"))),
+                   bus ? metrics_get(&bus->published) : 0);
+    metrics_sample(text, &family, METRICS_LABELS(METRICS_LABEL("outcome", STR("lost"))),
+                   bus ? metrics_get(&bus->lost) : 0);
+}
+
+size_t bus_uses(const struct bus *bus, struct redis_use uses[BUS_MAX_USES])
+{
+    static const char *const names[] = {
+#define SERVER(N) "publisher" N, "subscriber" N
+        SERVER(""),    SERVER("-2"),  SERVER("-3"),  SERVER("-4"),  SERVER("-5"),  SERVER("-6"),
+        SERVER("-7"),  SERVER("-8"),  SERVER("-9"),  SERVER("-10"), SERVER("-11"), SERVER("-12"),
+        SERVER("-13"), SERVER("-14"), SERVER("-15"), SERVER("-16"),
+#undef SERVER
+    };
+    size_t n = 0;
+
+    static_assert(ARRAY_SIZE(names) == BUS_MAX_USES, "a name for each");
+    for (size_t i = 0; bus && i < bus->n; i++) {
+        uses[n] = (struct redis_use){names[n], bus->out[i]};
+        n++;
+        uses[n] = (struct redis_use){names[n], bus->in[i]};
+        n++;
+    }
+    return n;
 }
 
 /* ---- life ---- */

@@ -50,6 +50,13 @@ bool bus_is_database(struct bus *bus, struct str identity);
 void bus_follow(struct bus *bus, int64_t room, bool follow);
 void bus_publish(struct bus *bus, int64_t room, enum bus_kind kind, int64_t seq, struct str bytes);
 
+/* Any thread. */
+void bus_write_metrics(const struct bus *bus, struct buf *text);
+/* Its connections, for redis_write_metrics(): "publisher", "subscriber", "publisher-2" … Returns
+ * how many. */
+#define BUS_MAX_USES (2 * BUS_MAX_SERVERS)
+size_t bus_uses(const struct bus *bus, struct redis_use uses[BUS_MAX_USES]);
+
 /* The name of a key in Redis about a room (0: about none): "presence". False: the database is not
  * known yet, or there is no bus. */
 bool bus_key(struct bus *bus, const char *kind, int64_t room, char ret[BUS_KEY_SIZE]) MUST_CHECK;

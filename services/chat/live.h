@@ -167,7 +167,7 @@ void hub_free(struct hub *hub); /* after the last call and the database; NULL is
 
 /* A message that has been sent, which has committed. */
 struct sent_message {
-    int64_t room, seq;
+    int64_t room, seq, created_us;
     struct rpc_packed *event; /* live_parts.h; NULL, for want of memory: the clock finds it */
     STAILQ_ENTRY(sent_message) next;
 };

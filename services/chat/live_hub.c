@@ -26,6 +26,7 @@ static void take_message(struct hub *hub, const struct sent_message *message)
                        .bytes = message->event,
                        .kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE,
                        .message = message->seq,
+                       .created_us = message->created_us,
                    });
     else
         rpc_packed_unref(message->event);
@@ -37,6 +38,7 @@ void hub_messages_sent(struct hub *hub, const struct sent_messages *messages)
 
     STAILQ_FOREACH(message, messages, next)
     {
+        metrics_add(&hub->counts.sent, 1);
         if (message->event)
             bus_publish(hub->bus, message->room, BUS_MESSAGE, message->seq,
                         rpc_packed_bytes(message->event));
@@ -93,7 +95,8 @@ static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct
         room_read(room);
         break;
     case BUS_MESSAGE:
-        entry.bytes = part_is_message(bytes, room->id, seq) ? rpc_packed_copy(bytes) : NULL;
+        if (part_is_message(bytes, room->id, seq, &entry.created_us))
+            entry.bytes = rpc_packed_copy(bytes);
         if (entry.bytes)
             room_event(room, seq, entry);
         break;
@@ -194,8 +197,10 @@ static void take_ahead(struct hub *hub, const struct db_result *result)
             continue;
         }
         room_keeps(room, db_get_int8(result, i, AHEAD_FIRST_SEQ));
-        if (db_get_int8(result, i, AHEAD_LAST_SEQ) > room->window.last && !room->reading)
+        if (db_get_int8(result, i, AHEAD_LAST_SEQ) > room->window.last && !room->reading) {
+            metrics_add(&hub->counts.behind, 1);
             room_read(room);
+        }
     }
 }
 
@@ -337,11 +342,13 @@ int hub_new(struct service *service, const struct live_settings *settings,
         log_info("STOA_REDIS is not set: other instances are heard once a second");
     else
         r = bus_new(service, redis, &options, hub, &hub->bus, ret_error);
-    if (r < 0)
+    if (r < 0) {
         hub_free(hub);
-    else
-        *ret = hub;
-    return r;
+        return r;
+    }
+    service_add_metrics(service, hub_write_metrics, hub);
+    *ret = hub;
+    return 0;
 }
 
 void hub_use_presence(struct hub *hub, struct presence *presence)

@@ -6,6 +6,7 @@
 #include "account_set.h"
 #include "bus.h"
 #include "live.h"
+#include "metrics/metrics.h"
 #include "presence.h"
 #include "window.h"
 
@@ -72,7 +73,20 @@ struct account_sessions {
     UT_hash_handle hh;
 };
 
+/* What /metrics tells of live rooms. */
+struct live_counts {
+    metrics_number sessions[2]; /* open now, by enum live_kind */
+    metrics_number rooms, subscriptions;
+    metrics_number sent;                 /* messages that committed here */
+    metrics_number events;               /* of rooms, in their order */
+    metrics_number deliveries, replayed; /* of events, to subscribers: live, and in replays */
+    metrics_number early, behind;        /* events that were missing: two ways to see it */
+    metrics_number resets, slow, refused_sessions;
+    struct metrics_histogram lag; /* from an event's making to its delivery */
+};
+
 struct hub {
+    struct live_counts counts;
     struct service *service;
     struct live_settings settings;
     struct bus *bus; /* NULL: there is no other instance */
@@ -109,6 +123,16 @@ static inline void hub_unlock(struct hub *hub)
 /* The clock looks at this time at the latest. */
 void hub_look_at(struct hub *hub, int64_t ns);
 
+/* ---- live_count.c; any thread, not under the lock ---- */
+
+/* Families stoa_chat_...; a metrics_write_fn of the hub. */
+void hub_write_metrics(void *hub, struct buf *text);
+
+static inline void count_down(metrics_number *gauge)
+{
+    atomic_fetch_sub_explicit(gauge, 1, memory_order_relaxed);
+}
+
 /* ---- live_room.c ---- */
 
 struct room *room_find(struct hub *hub, int64_t id);
@@ -124,8 +148,9 @@ void subscription_pump(struct subscription *subscription);
 
 /* An event has committed: it is taken over. */
 void room_event(struct room *room, int64_t seq, struct window_entry entry);
-/* For everybody who is live in the room; it has no place in the order. */
-void room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *bytes);
+/* For everybody who is live in the room; it has no place in the order. Returns how many they are.
+ */
+size_t room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *bytes);
 /* There may be something new. */
 void room_read(struct room *room);
 void room_deleted(struct room *room);

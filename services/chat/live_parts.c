@@ -213,7 +213,12 @@ struct rpc_packed *part_event_again(struct str bytes, const Stoa__Chat__V1__Mess
     return packed;
 }
 
-bool part_is_message(struct str bytes, int64_t room, int64_t seq)
+int64_t part_time_us(const Google__Protobuf__Timestamp *time)
+{
+    return time ? time->seconds * USEC_PER_SEC + time->nanos / NSEC_PER_USEC : 0;
+}
+
+bool part_is_message(struct str bytes, int64_t room, int64_t seq, int64_t *ret_created_us)
 {
     response *r = stoa__chat__v1__connect_response__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
     const Stoa__Chat__V1__Event *event;
@@ -225,6 +230,7 @@ bool part_is_message(struct str bytes, int64_t room, int64_t seq)
     is = event && r->event->room == room && event->seq == seq &&
          event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE && event->message &&
          event->message->room == room && event->message->seq == seq;
+    *ret_created_us = is ? part_time_us(event->created_at) : 0;
     stoa__chat__v1__connect_response__free_unpacked(r, NULL);
     return is;
 }

@@ -29,6 +29,9 @@ struct rpc_packed *part_message(int64_t room, const Stoa__Chat__V1__Message *mes
 struct rpc_packed *part_event_again(struct str bytes, const Stoa__Chat__V1__Message *message);
 
 /* Whether bytes are a part_message() of the room with this seq. */
-bool part_is_message(struct str bytes, int64_t room, int64_t seq);
+bool part_is_message(struct str bytes, int64_t room, int64_t seq, int64_t *ret_created_us);
+
+/* A time of the contract in microseconds since the epoch; 0: NULL. */
+int64_t part_time_us(const Google__Protobuf__Timestamp *time);
 
 #endif

@@ -49,6 +49,7 @@ static struct room *room_new(struct hub *hub, int64_t id)
         free(room);
         return NULL;
     }
+    metrics_add(&hub->counts.rooms, 1);
     bus_follow(hub->bus, id, true); /* before it is read: what comes after that is heard */
     return room;
 }
@@ -66,6 +67,7 @@ void room_free(struct room *room)
 static void forget(struct room *room)
 {
     HASH_DEL(room->hub->rooms, room);
+    count_down(&room->hub->counts.rooms);
     bus_follow(room->hub->bus, room->id, false);
     if (room->reading)
         room->detached = true; /* on_read() frees it */
@@ -139,6 +141,7 @@ void subscription_end(struct subscription *subscription)
     TAILQ_REMOVE(list_of(subscription), subscription, next);
     if (list_of(subscription) == &room->shared)
         remove_from_carrier(room, session->carrier);
+    count_down(&room->hub->counts.subscriptions);
     if (--room->n_subscriptions == 0)
         room->idle_ns = clock_monotonic_ns();
     LIST_REMOVE(subscription, siblings);
@@ -220,6 +223,7 @@ static void end_gone(struct subscription *subscription, int kind)
 
 static void end_reset(struct subscription *subscription)
 {
+    metrics_add(&subscription->room->hub->counts.resets, 1);
     end_with(subscription, part_reset(subscription->room->id, subscription->room->window.last));
 }
 
@@ -273,6 +277,7 @@ void subscription_pump(struct subscription *subscription)
             return;
         if (!session_send_event(session, entry->bytes, room->id, seq))
             return;
+        metrics_add(&room->hub->counts.replayed, 1);
         subscription->seq = seq;
         subscription->waits = subscription->read_for = false;
         if (is_own_end(subscription, seq, entry)) {
@@ -347,6 +352,7 @@ static struct subscription *subscription_new(struct live_session *session, struc
     session->n_subscriptions++;
     TAILQ_INSERT_TAIL(&room->behind, subscription, next);
     room->n_subscriptions++;
+    metrics_add(&room->hub->counts.subscriptions, 1);
     return subscription;
 }
 
@@ -400,19 +406,22 @@ static void trim(struct room *room)
     window_trim(&room->window, (size_t)settings->replay_events, share);
 }
 
-void room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *bytes)
+size_t room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *bytes)
 {
     struct subscription *subscription = TAILQ_FIRST(&room->alone), *next;
+    size_t n = 0;
 
     for (; subscription; subscription = next) {
         next = TAILQ_NEXT(subscription, next);
-        session_send(subscription->session, bytes); /* one that has ended is gone from here */
+        n += session_send(subscription->session, bytes); /* one that has ended is gone from here */
     }
     for (size_t i = 0; i < room->n_carriers; i++) {
         struct live_carrier *carrier = room->carriers[i].carrier;
 
+        n += room->carriers[i].n;
         carrier->transport->broadcast(carrier, room->id, seq, bytes);
     }
+    return n;
 }
 
 /* Who is no member any more gets nothing after the event that says so. */
@@ -445,6 +454,17 @@ static void follow_members(struct room *room, const struct window_entry *entry)
     }
 }
 
+/* The lag is by two clocks, Postgres' and this machine's; ahead of that one it counts as none. */
+static void count_delivery(const struct room *room, int64_t created_us, size_t subscribers)
+{
+    struct live_counts *counts = &room->hub->counts;
+
+    metrics_add(&counts->events, 1);
+    metrics_add(&counts->deliveries, subscribers);
+    if (created_us > 0 && subscribers > 0)
+        metrics_observe_ns(&counts->lag, (clock_realtime_us() - created_us) * NSEC_PER_USEC);
+}
+
 /* The event after the last one; taken over. */
 static void deliver(struct room *room, struct window_entry entry)
 {
@@ -452,7 +472,7 @@ static void deliver(struct room *room, struct window_entry entry)
 
     window_append(&room->window, entry);
     trim(room);
-    room_broadcast(room, room->window.last, bytes);
+    count_delivery(room, entry.created_us, room_broadcast(room, room->window.last, bytes));
     follow_members(room, &entry);
     rpc_packed_unref(bytes);
 }
@@ -561,6 +581,7 @@ static int make_entry(const struct room *room, const struct db_result *result, i
         .bytes = part_event(room->id, &event->event),
         .kind = (int)event->event.kind,
         .message = event->event.message ? event->event.message->seq : 0,
+        .created_us = part_time_us(event->event.created_at),
         .subject = db_is_null(result, row, EVENT_SUBJECT_ID)
                        ? 0
                        : db_get_int8(result, row, EVENT_SUBJECT_ID),
@@ -799,6 +820,8 @@ int64_t room_look(struct room *room, int64_t now)
     if (room->read_ns > now)
         return room->read_ns;
     room->read_ns = INT64_MAX;
+    if (room->known && room->window.n_early > 0)
+        metrics_add(&room->hub->counts.early, 1);
     if (room->known)
         room_read(room);
     else if (!room->reading)

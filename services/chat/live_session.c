@@ -41,6 +41,7 @@ static void session_unref(struct live_session *session)
 
 static void end_slow(struct live_session *session)
 {
+    metrics_add(&session->carrier->hub->counts.slow, 1);
     session_end(session,
                 &(struct rpc_error){
                     .code = RPC_RESOURCE_EXHAUSTED,
@@ -191,6 +192,7 @@ static void refuse_session(struct live_session *session, int r)
 {
     struct rpc_error error = live_no_memory;
 
+    metrics_add(&session->carrier->hub->counts.refused_sessions, 1);
     if (r == -ESHUTDOWN)
         error = live_stopping;
     else if (r == -EMFILE)
@@ -214,6 +216,7 @@ void live_open(struct live_session *session, struct live_carrier *carrier, enum 
     atomic_init(&session->refs, 1);
     hub_lock(hub);
     TAILQ_INSERT_TAIL(&hub->sessions, session, next);
+    metrics_add(&hub->counts.sessions[kind], 1);
     r = hub->stopping ? -ESHUTDOWN : add_to_account(hub, session);
     if (r < 0)
         refuse_session(session, r);
@@ -230,6 +233,7 @@ void live_closed(struct live_session *session)
     session->ended = true;
     end_subscriptions(session);
     TAILQ_REMOVE(&hub->sessions, session, next);
+    count_down(&hub->counts.sessions[session->kind]);
     if (session->account)
         remove_from_account(hub, session);
     hub_unlock(hub);

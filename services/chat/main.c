@@ -133,6 +133,15 @@ static int new_hub(struct service *service, const struct chat_config *config, st
     return hub_new(service, &config->live, &redis, ret, ret_error);
 }
 
+static void write_redis_metrics(void *user, struct buf *text)
+{
+    const struct chat *chat = user;
+    struct redis_use uses[1 + BUS_MAX_USES] = {{"commands", chat->redis}};
+    size_t n = 1 + bus_uses(hub_bus(chat->hub), uses + 1);
+
+    redis_write_metrics(uses, n, text);
+}
+
 static int start(struct service *service, struct str *ret_error)
 {
     const struct rpc_handler handlers[] = {
@@ -181,6 +190,7 @@ static int start(struct service *service, struct str *ret_error)
         r = presence_new(service, &config->presence, &chat->presence);
     if (r < 0)
         return r;
+    service_add_metrics(service, write_redis_metrics, chat);
     limits_use_redis(chat->limits, chat->redis);
     hub_use_presence(chat->hub, chat->presence);
     r = presence_start(chat->presence, chat->hub, hub_bus(chat->hub), chat->redis);

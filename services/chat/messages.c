@@ -119,6 +119,7 @@ static void on_sent(struct db_group_item *item, const struct db_result *result, 
     sending->sent = (struct sent_message){
         .room = request->room,
         .seq = message.message.seq,
+        .created_us = part_time_us(message.message.created_at),
         .event = part_message(request->room, &message.message),
     };
     rpc_call_ref(request->call);

@@ -9,9 +9,10 @@
 /* An event. The window owns a reference to the bytes. */
 struct window_entry {
     struct rpc_packed *bytes;
-    int kind;        /* enum EventKind of the contract */
-    int64_t message; /* seq of the message that it shows; 0: none */
-    int64_t subject; /* account whose membership it is about; 0: none */
+    int kind;           /* enum EventKind of the contract */
+    int64_t message;    /* seq of the message that it shows; 0: none */
+    int64_t subject;    /* account whose membership it is about; 0: none */
+    int64_t created_us; /* when it was made, since the epoch; 0: not known */
 };
 
 struct window_early;

@@ -394,6 +394,7 @@ class Gateway:
             "@TRUSTED_PROXIES@": "",
             "@METRICS_ALLOW@": "allow 127.0.0.1;",
             "@TRACES@": "",
+            "@SERVICE_METRICS@": "",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",
             " buffer=32k flush=1s": "",
         }

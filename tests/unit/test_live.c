@@ -255,6 +255,7 @@ static void parts_are_for_everybody(void **state UNUSED)
     Stoa__Chat__V1__Message message;
     Stoa__Chat__V1__SubscribeResponse *other;
     struct rpc_packed *part;
+    int64_t created_us;
     struct str bytes;
     response *r;
 
@@ -270,9 +271,10 @@ static void parts_are_for_everybody(void **state UNUSED)
     assert_string_equal(other->event->event->message->text, "hello");
     assert_int_equal(r->event->event->message->_client_id_case, 0);
     assert_string_equal(r->event->event->actor->username, "ada");
-    assert_true(part_is_message(bytes, 7, 42));
-    assert_false(part_is_message(bytes, 7, 43));
-    assert_false(part_is_message(bytes, 8, 42));
+    assert_true(part_is_message(bytes, 7, 42, &created_us));
+    assert_int_equal(created_us, part_time_us(message.created_at));
+    assert_false(part_is_message(bytes, 7, 43, &created_us));
+    assert_false(part_is_message(bytes, 8, 42, &created_us));
     stoa__chat__v1__subscribe_response__free_unpacked(other, NULL);
     free_response(r);
     rpc_packed_unref(part);
@@ -282,17 +284,18 @@ static void only_messages_are_taken_from_others(void **state UNUSED)
 {
     Stoa__Chat__V1__Event event = STOA__CHAT__V1__EVENT__INIT;
     struct rpc_packed *part;
+    int64_t created_us;
 
     event.seq = 42;
     event.kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_LEFT;
     part = part_event(7, &event);
-    assert_false(part_is_message(rpc_packed_bytes(part), 7, 42));
+    assert_false(part_is_message(rpc_packed_bytes(part), 7, 42, &created_us));
     rpc_packed_unref(part);
     part = part_live(7, 42);
-    assert_false(part_is_message(rpc_packed_bytes(part), 7, 42));
+    assert_false(part_is_message(rpc_packed_bytes(part), 7, 42, &created_us));
     rpc_packed_unref(part);
-    assert_false(part_is_message(STR("\xff\xff garbage"), 7, 42));
-    assert_false(part_is_message(STR(""), 7, 42));
+    assert_false(part_is_message(STR("\xff\xff garbage"), 7, 42, &created_us));
+    assert_false(part_is_message(STR(""), 7, 42, &created_us));
 }
 
 static void a_deleted_message_is_nowhere(void **state UNUSED)

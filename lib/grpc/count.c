@@ -1,0 +1,134 @@
+/* What is counted of calls, and how /metrics tells it. The counts are of methods of the contract,
+ * so a caller adds no series. */
+#include "grpc/internal.h"
+
+#include <assert.h>
+
+#define PROBE_INTERVAL_NS NSEC_PER_SEC
+
+/* ---- counting ---- */
+
+void count_begin(struct rpc_call *call)
+{
+    call->begun_ns = clock_monotonic_ns();
+    metrics_add(&call->method->counts->open, 1);
+}
+
+void count_nothing(struct rpc_call *call)
+{
+    if (call->admitted)
+        atomic_fetch_sub_explicit(&call->method->counts->open, 1, memory_order_relaxed);
+}
+
+void count_end(struct rpc_call *call, enum rpc_code code)
+{
+    struct rpc_counts *counts = call->method->counts;
+
+    assert(code >= RPC_OK && code <= RPC_UNAUTHENTICATED);
+    count_nothing(call);
+    metrics_add(&counts->codes[code], 1);
+    if (call->admitted && call->method->unary)
+        metrics_observe_ns(&counts->duration, clock_monotonic_ns() - call->begun_ns);
+}
+
+static void on_probe(struct ev *ev, bool ok UNUSED)
+{
+    struct rpc_server *server = CONTAINER_OF(ev, struct rpc_server, on_probe);
+
+    metrics_observe_ns(&server->queue_waits,
+                       clock_monotonic_ns() - atomic_exchange(&server->probe_ns, 0));
+}
+
+void count_queue_wait(struct rpc_server *server)
+{
+    int64_t now = clock_monotonic_ns();
+
+    if (atomic_load(&server->draining) || now - server->probed_ns < PROBE_INTERVAL_NS ||
+        atomic_load(&server->probe_ns) != 0)
+        return;
+    server->on_probe.fn = on_probe;
+    server->probed_ns = now;
+    atomic_store(&server->probe_ns, now);
+    server_ring(server, &server->on_probe);
+}
+
+/* ---- telling ---- */
+
+static struct metrics_label rpc_label(const struct rpc_method *method)
+{
+    return METRICS_LABEL("rpc", method->path);
+}
+
+/* OK is told of each method, the other codes once they have come up. */
+static void write_codes(const struct rpc_server *server, struct buf *text)
+{
+    static const struct metrics_family family = {"stoa_grpc", "calls_total", METRICS_COUNTER,
+                                                 "Calls that have ended, by RPC and gRPC code."};
+
+    metrics_begin(text, &family);
+    for (size_t i = 0; i < server->n_methods; i++) {
+        for (int code = RPC_OK; code <= RPC_UNAUTHENTICATED; code++) {
+            uint64_t n = metrics_get(&server->methods[i].counts->codes[code]);
+
+            if (n > 0 || code == RPC_OK)
+                metrics_sample(text, &family,
+                               METRICS_LABELS(rpc_label(&server->methods[i]),
+                                              METRICS_LABEL("code", str_of(rpc_code_name(code)))),
+                               n);
+        }
+    }
+}
+
+static void write_durations(const struct rpc_server *server, struct buf *text)
+{
+    static const struct metrics_family family = {
+        "stoa_grpc", "call_duration_seconds", METRICS_HISTOGRAM,
+        "Time of unary calls, from taking one off the queue to handing over its answer."};
+
+    metrics_begin(text, &family);
+    for (size_t i = 0; i < server->n_methods; i++) {
+        const struct rpc_counts *counts = server->methods[i].counts;
+
+        if (!metrics_is_empty(&counts->duration, &metrics_durations))
+            metrics_write_histogram(text, &family, METRICS_LABELS(rpc_label(&server->methods[i])),
+                                    &metrics_durations, &counts->duration);
+    }
+}
+
+static void write_open(const struct rpc_server *server, struct buf *text)
+{
+    static const struct metrics_family family = {"stoa_grpc", "calls_open", METRICS_GAUGE,
+                                                 "Calls in work now, streams included."};
+
+    metrics_begin(text, &family);
+    for (size_t i = 0; i < server->n_methods; i++)
+        metrics_sample(text, &family, METRICS_LABELS(rpc_label(&server->methods[i])),
+                       metrics_get(&server->methods[i].counts->open));
+}
+
+static void write_limits(const struct rpc_server *server, struct buf *text)
+{
+    static const struct metrics_family
+        limit = {"stoa_grpc", "calls_limit", METRICS_GAUGE, "Calls that may be in work at once."},
+        refused = {"stoa_grpc", "calls_overload_total", METRICS_COUNTER,
+                   "Calls refused since the limit was reached."},
+        unknown = {"stoa_grpc", "calls_unknown_total", METRICS_COUNTER,
+                   "Calls of methods that are not there."},
+        waits = {"stoa_grpc", "queue_wait_seconds", METRICS_HISTOGRAM,
+                 "How long what comes in waits for the poller thread, tried once a second."};
+
+    metrics_single(text, &limit, server->options.max_calls);
+    metrics_single(text, &refused, atomic_load(&server->refused_calls));
+    metrics_single(text, &unknown, metrics_get(&server->unknown_calls));
+    metrics_begin(text, &waits);
+    metrics_write_histogram(text, &waits, METRICS_NO_LABELS, &metrics_durations,
+                            &server->queue_waits);
+}
+
+void rpc_server_write_metrics(const struct rpc_server *server, struct buf *text)
+{
+    write_codes(server, text);
+    write_durations(server, text);
+    write_open(server, text);
+    write_limits(server, text);
+}
