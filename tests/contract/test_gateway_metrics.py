@@ -11,9 +11,9 @@ import time
 
 import grpc
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from gateway_fixture import DEMO_PROTO, SERVICE, FakeService, Gateway, Messages, compile_demo, wait_until
+from metrics_fixture import CONTENT_TYPE, Numbers
 
 GET, CREATE = SERVICE + "GetItem", SERVICE + "CreateItem"
 
@@ -41,28 +41,11 @@ def running(descriptor_set, messages, changes=None, **kwargs):
         gateway.stop()
 
 
-class Numbers:
-    def __init__(self, text):
-        self.families = list(text_string_to_metric_families(text))
-        self.samples = {}
-        for family in self.families:
-            for sample in family.samples:
-                key = (sample.name, tuple(sorted(sample.labels.items())))
-                assert key not in self.samples, "a sample twice"
-                self.samples[key] = sample.value
-
-    def get(self, name, **labels):
-        return self.samples.get(("grpc_json_" + name, tuple(sorted(labels.items()))), 0)
-
-    def names(self, label):
-        return {value for _, labels in self.samples for key, value in labels if key == label}
-
-
 def numbers(gateway):
     answer = gateway.get("/metrics")
     assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    return Numbers(answer.body.decode())
+    assert answer.headers["Content-Type"] == CONTENT_TYPE
+    return Numbers(answer.body.decode(), "grpc_json_")
 
 
 def settled(gateway, test):

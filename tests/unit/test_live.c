@@ -178,7 +178,7 @@ static void what_has_changed_is_shown_so(void **state UNUSED)
 
     window_init(&w, 0);
     append_to(&w, 9);
-    window_append(&w, (struct window_entry){rpc_packed_copy(STR("edited")), 2, 5, 0});
+    window_append(&w, (struct window_entry){rpc_packed_copy(STR("edited")), 2, 5, 0, 0});
     window_show_again(&w, message, changed, &message);
     assert_true(str_eq(rpc_packed_bytes(window_at(&w, 5)->bytes), STR("changed")));
     assert_true(str_eq(rpc_packed_bytes(window_at(&w, 10)->bytes), STR("changed")));
