@@ -645,6 +645,12 @@ settings-doc: ## write the table of settings of docs/operations.md, from the pro
 	@$(MAKE) --no-print-directory build
 	@env STOA_OUT=$(abspath $(OUT)) tools/describe-settings
 
+.PHONY: metrics-doc
+metrics-doc: ## write the tables of docs/observability.md, from a suite that runs
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@STOA_OUT=$(abspath $(OUT)) tools/describe-metrics
+
 format: ## lay out C and protobuf files as lint wants them
 	@deploy/install-packages build lint
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed

@@ -1,5 +1,7 @@
 """A private suite for tests: its own folder under /tmp, ports that the system chose, gone at the end."""
 import http.client
+import importlib.machinery
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -43,6 +45,14 @@ def copy_build(folder):
 
 def descriptor_set():
     return (output_folder().parent / "api.binpb").read_bytes()
+
+
+def load_tool(name):
+    """A program of tools/ as a module."""
+    loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(REPOSITORY / "tools" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def free_ports(count):

@@ -1,25 +1,15 @@
 """Migrations beside the version before: what it uses stays as it was, and it serves while they run."""
 import contextlib
 import dataclasses
-import importlib.machinery
-import importlib.util
 import itertools
 
 import psycopg2
 import pytest
 from stoa_contract import GrpcClient
-from stoa_suite_fixture import REPOSITORY, wait_until
+from stoa_suite_fixture import REPOSITORY, load_tool, wait_until
 from test_operation import Load, account
 
 SERVICES = ("auth", "posts", "chat")
-
-
-
-def load_tool(name):
-    loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(REPOSITORY / "tools" / name))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
 
 
 describe_database = load_tool("describe-database")
