@@ -57,6 +57,9 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
     append_json_string(&b, str_of(msg));
     for (const struct log_field *f = fields; f->key; f++) {
         size_t before = b.n;
+
+        if (f->type == LOG_FIELD_STR && !f->s.p)
+            continue;
         buf_printf(&b, ",\"%s\":", f->key);
         if (f->type == LOG_FIELD_INT)
             buf_printf(&b, "%" PRId64, f->i);

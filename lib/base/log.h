@@ -14,7 +14,7 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 struct log_field {
-    const char *key; /* NULL ends the list */
+    const char *key; /* NULL ends the list; a string that is absent is left out of the line */
     enum { LOG_FIELD_STR, LOG_FIELD_INT } type;
     struct str s;
     int64_t i;

@@ -87,6 +87,12 @@ void trace_child(struct trace_context *trace, const struct trace_context *parent
     print_hex(trace->span, random, TRACE_SPAN_SIZE / 2);
 }
 
+struct str trace_id_of(struct str traceparent)
+{
+    return is_traceparent(traceparent) ? (struct str){traceparent.p + ID_AT, TRACE_ID_SIZE}
+                                       : STR_NULL;
+}
+
 void trace_parent(const struct trace_context *trace, char to[TRACE_PARENT_SIZE])
 {
     memcpy(to, "00-", 3);

@@ -33,6 +33,9 @@ bool trace_start(struct trace_context *trace, struct str traceparent,
 void trace_child(struct trace_context *trace, const struct trace_context *parent,
                  const unsigned char random[TRACE_SPAN_SIZE / 2]);
 
+/* The trace of a valid traceparent, in its bytes; {NULL, 0}: it is none. */
+struct str trace_id_of(struct str traceparent);
+
 /* The traceparent for those that are called: version 00, this span as their parent. No NUL. */
 void trace_parent(const struct trace_context *trace, char to[TRACE_PARENT_SIZE]);
 

@@ -155,6 +155,7 @@ static bool finish(struct db_conn *c, struct db_query *q, PGresult *res)
         return true;
     }
     error_read(res, &result);
+    result.statement = q->statement->name;
     if (error_is_loss(res))
         return false;
     if (may_rerun(c, q, res, clock_monotonic_ns())) {

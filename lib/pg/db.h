@@ -66,13 +66,14 @@ enum db_error {
     DB_CHECK,       /* 23514, 23502, 22xxx: data that Postgres refused */
     DB_CONFLICT,    /* 40001, 40P01: try again */
     DB_OVERLOADED,  /* 53xxx, 57xxx but restarts */
-    DB_INTERNAL,    /* anything else: a bug; logged with the statement's name */
+    DB_INTERNAL,    /* anything else: a bug */
 };
 
 /* The outcome of one query; valid during the completion. */
 struct db_result {
     enum db_error error;
     char sqlstate[6];
+    const char *statement; /* whose error Postgres told; static; NULL: no statement's */
     struct str constraint; /* the violated constraint's name, if any */
     struct str message;    /* Postgres' own words: for the log, never for the caller */
     const PGresult *rows;  /* NULL on error */

@@ -59,8 +59,6 @@ void engine_end(struct engine *e, struct db_query *q, const struct db_result *re
         TAILQ_REMOVE(list_of(e, q), q, next);
     heap_remove(&e->deadlines, q);
     count_statement(e->db, q->statement, result, sent ? clock_monotonic_ns() - q->sent_ns : -1);
-    if (result->error == DB_INTERNAL)
-        error_log(q->statement, result);
     trace_statement_end(e->db->options.recorder, &q->trace, q->statement->name, result->sqlstate,
                         result->error != DB_OK, 1);
     q->state = QUERY_ENDED;

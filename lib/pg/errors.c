@@ -1,8 +1,6 @@
 /* What Postgres' errors mean to us (https://www.postgresql.org/docs/15/errcodes-appendix.html). */
 #include "pg/internal.h"
 
-#include "base/log.h"
-
 static const char *sqlstate_of(const PGresult *res)
 {
     const char *s = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -63,10 +61,4 @@ bool error_is_stale(const PGresult *res)
     /* 0A000 alone is any unsupported feature; this is "cached plan must not change result type",
      * after a migration changed a column. The words are translated, the function's name is not. */
     return error_is(res, "0A000") && where && strcmp(where, "RevalidateCachedQuery") == 0;
-}
-
-void error_log(const struct db_statement *statement, const struct db_result *result)
-{
-    log_error("statement failed", LOG_C("statement", statement->name),
-              LOG_C("sqlstate", result->sqlstate), LOG_S("cause", result->message));
 }

@@ -231,8 +231,6 @@ bool error_is_loss(const PGresult *res);
 /* The statement did not run since what was prepared is gone or stale: prepare anew and repeat. */
 bool error_is_stale(const PGresult *res);
 bool error_is(const PGresult *res, const char *sqlstate);
-/* One log line for an error that is a bug. */
-void error_log(const struct db_statement *statement, const struct db_result *result);
 
 /* ---- group.c ---- */
 

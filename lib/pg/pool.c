@@ -158,8 +158,8 @@ enum db_error db_tx_run(struct db_tx *tx, struct db_query *q, struct db_result *
         bool sent = PQsendQueryPrepared(tx->pg, q->statement->name, (int)q->n_params, q->values,
                                         q->lengths, binary, 1);
 
-        if (conclude(tx, sent ? collect(tx, true) : NULL) == DB_INTERNAL)
-            error_log(q->statement, &tx->result);
+        if (conclude(tx, sent ? collect(tx, true) : NULL) != DB_OK)
+            tx->result.statement = q->statement->name;
         trace_statement_end(tx->db->options.recorder, &trace, q->statement->name,
                             tx->result.sqlstate, tx->result.error != DB_OK, 1);
         count_statement(tx->db, q->statement, &tx->result, clock_monotonic_ns() - sent_ns);

@@ -1,10 +1,12 @@
-/* Where a call comes from: its own end of the connection, or what the gateway says of its client.
- */
+/* Where a call comes from: its own end of the connection, or what the gateway says of its client
+ * and of its request. */
+#include "http/trace_context.h"
 #include "service/internal.h"
 
 #include <arpa/inet.h>
 
 #define MAX_USER_AGENT 512
+#define MAX_REQUEST_ID 64
 
 /* An IP address in its usual form; an IPv4 address in IPv6 clothes (RFC 4291 section 2.5.5.2)
  * without them. {NULL, 0} when it is none. */
@@ -87,4 +89,28 @@ struct service_client service_client(const struct service *service, struct rpc_c
     }
     client.user_agent = printable(rpc_call_metadata(call, agent), arena);
     return client;
+}
+
+/* ---- log lines ---- */
+
+struct str service_trace_id(const struct rpc_call *call)
+{
+    return trace_id_of(rpc_call_metadata(call, "traceparent"));
+}
+
+/* As the gateway lets them through (gateway/nginx.conf.in): anybody may call, and choose this. */
+struct str service_request_id(const struct rpc_call *call)
+{
+    struct str id = rpc_call_metadata(call, "x-request-id");
+
+    if (id.n == 0 || id.n > MAX_REQUEST_ID)
+        return STR_NULL;
+    for (size_t i = 0; i < id.n; i++) {
+        unsigned char c = (unsigned char)id.p[i];
+        bool alphanumeric = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+
+        if (!alphanumeric && (i == 0 || (c != '.' && c != '_' && c != '-')))
+            return STR_NULL;
+    }
+    return id;
 }

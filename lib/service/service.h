@@ -125,6 +125,19 @@ struct service_client service_client(const struct service *service, struct rpc_c
 void service_session_ended(struct service *service, const struct uuid *session,
                            int64_t expires_at_us);
 
+/* ---- log lines ---- */
+
+/* Fields of a line about a call (base/log.h): its RPC, and the trace and the request by whose ids
+ * the gateway's lines are found. An id that the caller did not say, or not in the gateway's form,
+ * is left out. */
+#define LOG_CALL(call)                                                                    \
+    LOG_S("rpc", rpc_call_method(call)->path), LOG_S("trace_id", service_trace_id(call)), \
+        LOG_S("request_id", service_request_id(call))
+
+/* Live as the call. */
+struct str service_trace_id(const struct rpc_call *call);
+struct str service_request_id(const struct rpc_call *call);
+
 /* ---- answers that handlers share ---- */
 
 /* Submits a query for a call; done gets the call as its user pointer, and finishes it. When the

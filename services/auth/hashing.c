@@ -63,6 +63,6 @@ void auth_fail_hashing(struct rpc_call *call, enum password_outcome outcome)
     case PASSWORD_FAILED:
         break;
     }
-    log_error("a password could not be hashed", LOG_S("method", rpc_call_method(call)->path));
+    log_error("a password could not be hashed", LOG_CALL(call));
     rpc_fail(call, RPC_INTERNAL, "internal error");
 }

@@ -38,7 +38,7 @@ static void fail_token(struct rpc_call *call)
 static void on_used_twice(struct refreshment *r, const struct db_result *result)
 {
     log_warn("a refresh token was used again after its time: its session is ended",
-             LOG_I("account_id", db_get_int8(result, 0, COLUMN_ACCOUNT)));
+             LOG_CALL(r->call), LOG_I("account_id", db_get_int8(result, 0, COLUMN_ACCOUNT)));
     service_session_ended(r->auth->service, &r->tokens.refresh.session,
                           db_get_timestamp(result, 0, COLUMN_TOKENS_EXPIRE));
     fail_token(r->call);
@@ -90,7 +90,7 @@ static void on_decided(void *user, const struct db_result *result)
         fail_token(r->call);
     } else if (outcome == AUTH_ROTATED_BEFORE && remake_successor(r, result) < 0) {
         count(r, REFRESH_FAILED);
-        log_error("a refresh token's successor can't be made again");
+        log_error("a refresh token's successor can't be made again", LOG_CALL(r->call));
         rpc_fail(r->call, RPC_INTERNAL, "internal error");
     } else {
         count(r, outcome == AUTH_ROTATED ? REFRESH_OK : REFRESH_REPEATED);

@@ -65,7 +65,7 @@ char *auth_issue_token(const struct auth *auth, struct rpc_call *call, int64_t a
     uuid_print(session, session_text);
     if (jwt_sign(auth_signer(auth), &claims, arena, &token) == 0)
         return (char *)token.p;
-    log_error("a token could not be signed");
+    log_error("a token could not be signed", LOG_CALL(call));
     rpc_fail(call, RPC_INTERNAL, "internal error");
     return NULL;
 }
