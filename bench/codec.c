@@ -1,6 +1,7 @@
 /* What JSON and routes cost by themselves: CPU time of one conversion or lookup, ours beside
  * libprotobuf's on the same bytes in the same run. `make bench-codec` calls it; README.md. */
 #include "libprotobuf.h"
+#include "metrics/metrics.h"
 #include "openapi/openapi.h"
 #include "schema/schema.h"
 
@@ -322,6 +323,44 @@ static void bench_document(const char *few, const char *many)
            of_many / of_few);
 }
 
+/* ---- metrics ---- */
+
+struct call_counts {
+    metrics_number open, code, check, hit, outcome;
+    struct metrics_histogram call, wait, statement;
+};
+
+/* What is counted of a call with a token and one statement (lib/grpc/count.c, lib/pg/count.c,
+ * lib/service/identity.c). */
+static size_t count_call(void *subject)
+{
+    struct call_counts *counts = subject;
+    int64_t begun = clock_monotonic_ns(), submitted, sent;
+
+    metrics_add(&counts->open, 1);
+    metrics_add(&counts->hit, 1);
+    metrics_add(&counts->check, 1);
+    submitted = clock_monotonic_ns();
+    sent = submitted + 20 * NSEC_PER_USEC;
+    metrics_observe_ns(&counts->wait, sent - submitted);
+    metrics_add(&counts->outcome, 1);
+    metrics_observe_ns(&counts->statement, clock_monotonic_ns() + 500 * NSEC_PER_USEC - submitted);
+    atomic_fetch_sub_explicit(&counts->open, 1, memory_order_relaxed);
+    metrics_add(&counts->code, 1);
+    metrics_observe_ns(&counts->call, clock_monotonic_ns() + 600 * NSEC_PER_USEC - begun);
+    return metrics_get(&counts->code);
+}
+
+static void bench_metrics(void)
+{
+    static struct call_counts counts;
+    struct figure f[] = {{count_call, &counts, 0}};
+
+    measure(f, ARRAY_SIZE(f));
+    printf("metrics\n");
+    printf("  %-38s %8.3f µs\n", "a call with a token and a statement", f[0].ns / 1e3);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 5) {
@@ -332,5 +371,6 @@ int main(int argc, char **argv)
     bench_codec(argv[1]);
     bench_routes(argv[2], argv[4]);
     bench_document(argv[3], argv[4]);
+    bench_metrics();
     return 0;
 }

@@ -162,7 +162,7 @@ def test_both_spellings_read_it_alike(stack):
     """The file, as each that is there understands it. Version 2's plugin is not in Debian 12."""
     seen = []
     for words in stack.spellings:
-        done = subprocess.run([*words, "-p", PROJECT, "-f", FILE, "--profile", "grpc", "config"],
+        done = subprocess.run([*words, "-p", PROJECT, "-f", FILE, "--profile", "grpc", "--profile", "observability", "config"],
                               env=stack.environment, text=True, capture_output=True, check=True)
         config = yaml.safe_load(done.stdout)
         seen.append({name: (service["image"], service.get("read_only"), tuple(service.get("cap_drop", ())))
