@@ -260,7 +260,7 @@ static int listen_on(struct metrics_server *server, struct str address, struct a
         return -ENOMEM;
     }
     evconnlistener_set_error_cb(server->listeners[server->n_listeners++], on_accept_error);
-    log_info("metrics", LOG_S("address", address));
+    log_info("listening for Prometheus", LOG_S("address", address));
     return 0;
 }
 

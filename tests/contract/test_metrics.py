@@ -129,7 +129,8 @@ def test_sign_ins_and_refreshments(suite, call_grpc, new_account, sign_in, pass_
 
 def test_live_rooms(suite, contract, open_room):
     room, host, guest = open_room(members=1)
-    before = service_numbers(suite, "chat")
+    # Sessions of tests before this one may be about to end.
+    before = settled(suite, "chat", lambda n: n.get("stoa_chat_sessions", kind="connect") == n.get("stoa_chat_subscribers") == 0)
 
     def gained(numbers, name, **labels):
         return numbers.get(name, **labels) - before.get(name, **labels)
@@ -147,17 +148,15 @@ def test_live_rooms(suite, contract, open_room):
         numbers = settled(suite, "chat", lambda n: gained(n, "stoa_chat_events_delivered_total") == 6)
         assert gained(numbers, "stoa_chat_messages_sent_total") == gained(numbers, "stoa_chat_events_total") == 3
         assert gained(numbers, "stoa_chat_delivery_lag_seconds_count") == 3
-        assert gained(numbers, "stoa_chat_sessions", kind="connect") == gained(numbers, "stoa_chat_subscribers") == 2
-        assert gained(numbers, "stoa_chat_rooms") == 1
-        assert gained(numbers, "stoa_grpc_calls_open", rpc="/stoa.chat.v1.LiveService/Connect") == 2
+        assert numbers.get("stoa_chat_sessions", kind="connect") == numbers.get("stoa_chat_subscribers") == 2
+        assert numbers.get("stoa_chat_rooms") >= 1
+        assert numbers.get("stoa_grpc_calls_open", rpc="/stoa.chat.v1.LiveService/Connect") == 2
         # A message over a connection is a call as any other.
         assert gained(numbers, "stoa_grpc_calls_total", rpc="/stoa.chat.v1.RoomService/SendMessage", code="OK") == 3
         assert gained(numbers, "stoa_chat_publications_total", outcome="sent") >= 3
         assert [numbers.get("stoa_redis_up", connection=c) for c in ("commands", "publisher", "subscriber")] == [1, 1, 1]
-    ended = settled(suite, "chat", lambda n: n.get("stoa_chat_sessions", kind="connect") == before.get(
-        "stoa_chat_sessions", kind="connect") and n.get("stoa_chat_subscribers") == before.get("stoa_chat_subscribers"))
-    assert ended.get("stoa_grpc_calls_open", rpc="/stoa.chat.v1.LiveService/Connect") == before.get(
-        "stoa_grpc_calls_open", rpc="/stoa.chat.v1.LiveService/Connect")
+    settled(suite, "chat", lambda n: n.get("stoa_chat_sessions", kind="connect") == n.get("stoa_chat_subscribers") == n.get(
+        "stoa_grpc_calls_open", rpc="/stoa.chat.v1.LiveService/Connect") == 0)
 
 
 def test_purges_are_told(suite):

@@ -265,8 +265,8 @@ def commands():
 
 
 def shape(line):
-    """Any number is as good as another, and ... is anything."""
-    text = re.escape(line).replace(r"\.\.\.", ".*")
+    """Any number is as good as another, however wide it is; ... is anything."""
+    text = re.sub(r"(\\ )+", " +", re.escape(line).replace(r"\.\.\.", ".*"))
     return re.compile(re.sub(r"\d+(?:\\\.\d+)?(?:e(?:\\-|\\\+)?\d+)?", r"[-+.0-9e]+", text))
 
 

@@ -2,10 +2,18 @@
  */
 #include "metrics/metrics.h"
 #include "metrics/process.h"
+#include "metrics/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -133,6 +141,99 @@ static void this_process_is_told_of(void **state UNUSED)
     buf_free(&twice);
 }
 
+/* ---- the server ---- */
+
+/* A TCP port that was free a moment ago. */
+static int free_port(void)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof(name);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (const struct sockaddr *)&name, n), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &n), 0);
+    close(fd);
+    return ntohs(name.sin_port);
+}
+
+/* What a server answers to a GET of /metrics. */
+static void get(const struct sockaddr *name, socklen_t n, char ret[4096])
+{
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    int fd = socket(name->sa_family, SOCK_STREAM, 0);
+    ssize_t got, sum = 0;
+
+    assert_int_equal(connect(fd, name, n), 0);
+    assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+    while ((got = read(fd, ret + sum, 4095 - (size_t)sum)) > 0)
+        sum += got;
+    ret[sum] = '\0';
+    close(fd);
+}
+
+static void write_calls(void *user, struct buf *text)
+{
+    metrics_single(text, &calls, (uint64_t) * (int *)user);
+}
+
+static void it_serves_on_all_of_its_addresses(void **state UNUSED)
+{
+    struct sockaddr_in tcp = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_un file = {.sun_family = AF_UNIX};
+    struct arena arena CLEANUP(arena_free) = {.max = 65536};
+    struct metrics_server *server, *other;
+    struct str addresses, error;
+    int value = 42, port = free_port();
+    const struct metrics_writer writer = {write_calls, &value};
+    char answer[4096];
+    struct stat st;
+
+    snprintf(file.sun_path, sizeof(file.sun_path), "/tmp/test_metrics.%d.sock", (int)getpid());
+    tcp.sin_port = htons((uint16_t)port);
+    addresses = arena_printf(&arena, "unix:%s,127.0.0.1:%d", file.sun_path, port);
+    assert_int_equal(metrics_server_start(addresses, &writer, 1, &arena, &server, &error), 0);
+    assert_int_equal(stat(file.sun_path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0660);
+    get((const struct sockaddr *)&file, sizeof(file), answer);
+    assert_non_null(strstr(answer, "HTTP/1.1 200 OK\r\n"));
+    assert_non_null(strstr(answer, "\r\n\r\n# HELP t_calls_total Calls.\n"));
+    value = 43;
+    get((const struct sockaddr *)&tcp, sizeof(tcp), answer);
+    assert_non_null(strstr(answer, "\nt_calls_total 43\n"));
+    assert_int_equal(metrics_server_start(addresses, &writer, 1, &arena, &other, &error),
+                     -EADDRINUSE);
+    assert_non_null(strstr(error.p, "another server listens here"));
+    metrics_server_stop(server);
+    /* It can be had again, the file that was left included. */
+    assert_int_equal(metrics_server_start(addresses, &writer, 1, &arena, &server, &error), 0);
+    metrics_server_stop(server);
+    unlink(file.sun_path);
+}
+
+static void wrong_addresses_are_told(void **state UNUSED)
+{
+    static const char *const wrong[] = {
+        "9101",
+        "127.0.0.1",
+        "127.0.0.1:port",
+        "unix:",
+        "unix:/no/such/x.sock",
+        "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,"
+        "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0"};
+    const struct metrics_writer writer = {write_calls, NULL};
+
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        struct arena arena CLEANUP(arena_free) = {.max = 65536};
+        struct metrics_server *server;
+        struct str error = STR_NULL;
+
+        assert_true(metrics_server_start(str_of(wrong[i]), &writer, 1, &arena, &server, &error) <
+                    0);
+        assert_true(error.n > 0);
+    }
+    metrics_server_stop(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +244,8 @@ int main(void)
         cmocka_unit_test(durations_are_counted_in_microseconds),
         cmocka_unit_test(what_does_not_fit_shows),
         cmocka_unit_test(this_process_is_told_of),
+        cmocka_unit_test(it_serves_on_all_of_its_addresses),
+        cmocka_unit_test(wrong_addresses_are_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
