@@ -18,8 +18,9 @@ import h2.events
 import psycopg2
 import pytest
 from gateway_fixture import GOAWAY
+from metrics_fixture import settled
 from stoa_contract import GrpcClient, HttpClient
-from stoa_suite_fixture import wait_until
+from stoa_suite_fixture import SERVICES, wait_until
 
 
 def account(call, name="ada"):
@@ -125,9 +126,17 @@ def test_readiness_follows_postgres(own_suite, contract):
     unready = wait_until(lambda: (a := http("GET", "/readyz")).status == 503 and a, "not ready")
     assert unready.headers["Content-Type"].startswith("application/problem+json")
     assert http("GET", "/healthz").status == 200
+    for service in SERVICES:
+        down = settled(suite, service, lambda n: n.get("stoa_db_connections", state="down") == 16)
+        assert down.get("stoa_db_up") == down.get("stoa_ready") == down.get("stoa_condition", condition="database reachable") == 0
+        assert down.get("stoa_db_connections_lost_total") >= 16
     suite.supervise("start", "postgres")
     assert next(watched).status == SERVING
     wait_until(lambda: http("GET", "/readyz").status == 200, "ready again")
+    for service in SERVICES:
+        again = settled(suite, service, lambda n: n.get("stoa_db_connects_total") >= 32 and n.get("stoa_db_connections", state="down") == 0)
+        assert again.get("stoa_db_up") == again.get("stoa_ready") == 1
+        assert again.get("stoa_db_connect_failures_total") > 0
 
 
 def test_killed_service_is_restarted(own_suite, contract):

@@ -7,6 +7,7 @@ import time
 
 import grpc
 import pytest
+from metrics_fixture import service_numbers, settled
 from stoa_contract import GrpcClient, HttpClient, http_request
 from stoa_suite_fixture import Suite, output_folder, wait_until
 
@@ -247,10 +248,15 @@ def test_redis_comes_and_goes(own_suite, contract):
     suite.supervise("stop", "redis")
     assert next(watched).status == NOT_SERVING
     assert "redis connection lost" in suite.log("auth")
+    down = settled(suite, "auth", lambda n: n.get("stoa_redis_connections_lost_total", connection="commands") == 1)
+    assert down.get("stoa_redis_up", connection="commands") == 0
+    throttled = down.get("stoa_auth_throttled_total", attempt="login")
     assert holds() and http("GET", "/readyz").status == 200
     assert is_throttled(outside.sign_in(before[0], address=before[1])), "what was used up before stays so"
+    assert service_numbers(suite, "auth").get("stoa_auth_throttled_total", attempt="login") > throttled
     suite.supervise("start", "redis")
     assert next(watched).status == SERVING
+    settled(suite, "auth", lambda n: n.get("stoa_redis_connects_total", connection="commands") == 2)
     assert holds() and is_throttled(outside.sign_in(before[0], address=before[1]))
     suite.wait_restarted("redis", suite.kill("redis"))
     wait_until(lambda: redis_health(suite, contract) == SERVING, "redis is back")

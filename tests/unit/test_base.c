@@ -172,6 +172,10 @@ static void test_log(void **state)
                                  "\\\"message\\\"\",\"text\":\"line\\u000abreak \\\"quoted\\\" "
                                  "\\u0001\",\"number\":-5}\n"));
     assert_null(strstr(text, "below"));
+    logged(text, sizeof(text), STR_NULL); /* what is absent is left out, what is empty is not */
+    assert_non_null(strstr(text, "\"msg\":\"a \\\"message\\\"\",\"number\":-5}\n"));
+    logged(text, sizeof(text), STR(""));
+    assert_non_null(strstr(text, "\"text\":\"\",\"number\":-5}\n"));
 }
 
 static void test_log_cuts_a_long_line_between_fields(void **state)

@@ -40,6 +40,7 @@ static void continues_a_valid_parent(void **state)
         assert_true(trace_start(&trace, str_of(cases[i][0]), bytes));
         snprintf(expected, sizeof(expected), "00-" ID "-0123456789abcdef-%s", cases[i][1]);
         assert_parent(&trace, expected);
+        assert_true(str_eq(trace_id_of(str_of(cases[i][0])), STR(ID)));
     }
 }
 
@@ -85,6 +86,7 @@ static void starts_anew_without_one(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         assert_false(trace_start(&trace, str_of(cases[i]), bytes));
         assert_parent(&trace, "00-101112131415161718191a1b1c1d1e1f-0123456789abcdef-01");
+        assert_null(trace_id_of(str_of(cases[i])).p);
     }
 }
 
