@@ -33,6 +33,7 @@ static size_t round_bytes, round_messages;
 static void close_slow(struct session *s)
 {
     ngx_log_error(NGX_LOG_INFO, s->c->log, 0, "websocket: the client reads too slowly");
+    grpc_json_metrics_session_slow(s->metrics);
     /* TLS has begun with bytes of more than the first. */
     if (!s->c->ssl)
         frame_queue_trim(&s->out);

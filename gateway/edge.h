@@ -80,6 +80,8 @@ void grpc_json_metrics_start(ngx_cycle_t *cycle);
 void *grpc_json_metrics_session(ngx_http_request_t *r);
 void grpc_json_metrics_session_bytes(void *session, size_t received, size_t sent);
 void grpc_json_metrics_session_end(void *session);
+/* It is closed since its client reads too slowly. */
+void grpc_json_metrics_session_slow(void *session);
 
 /* ---- leave.c ---- */
 

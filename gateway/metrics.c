@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define MIN_SLOTS 16
 /* Old workers may stay beside new ones after several reloads. */
 #define SLOTS_PER_WORKER 4
@@ -463,6 +463,14 @@ void grpc_json_metrics_session_end(void *session)
 
     if (s)
         add(&cell_of(s)->session_ended, 1);
+}
+
+void grpc_json_metrics_session_slow(void *session)
+{
+    struct metrics_series *s = session;
+
+    if (s)
+        add(&cell_of(s)->session_slow, 1);
 }
 
 /* ---- telling ---- */

@@ -33,6 +33,7 @@ struct metrics_cell {
     uint64_t received, sent; /* bytes */
     uint64_t begun, ended;   /* requests; the difference is open */
     uint64_t session_begun, session_ended;
+    uint64_t session_slow; /* closed since their clients read too slowly */
 };
 
 struct metrics_series {

@@ -205,6 +205,8 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
           "Requests in work now, streams included.", text);
     gauge(table, "sessions_open", MEMBER(session_begun), MEMBER(session_ended),
           "WebSocket sessions now.", text);
+    counter(table, METRICS_RPC, "sessions_slow_total", MEMBER(session_slow),
+            "WebSocket sessions closed since their clients read too slowly.", text);
     statuses(table, METRICS_UPSTREAM, "requests_total",
              "Tries with an upstream, by HTTP status as it was taken.", text);
     codes(table, METRICS_UPSTREAM, text);

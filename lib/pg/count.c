@@ -44,7 +44,7 @@ void count_statement(struct db *db, const struct db_statement *statement,
 
     assert(i < db->n_statements);
     metrics_add(&counts->outcomes[result->error], 1);
-    if (result->error != DB_OK)
+    if (result->error != DB_OK && result->error != DB_CANCELLED)
         metrics_add(&counts->classes[class_of(result->sqlstate)], 1);
     if (duration_ns >= 0)
         metrics_observe_ns(&counts->durations[i], duration_ns);

@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 from chat_fixture import call, open_room  # noqa: F401: fixtures
 from live_fixture import SECONDS, Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
+from metrics_fixture import settled
 from stoa_contract import GrpcClient, HttpClient, token_part
 from stoa_suite_fixture import Suite, wait_until
 from websocket_fixture import Refused
@@ -687,6 +688,7 @@ def test_one_that_does_not_read(world):
         assert [int(event["seq"]) for event in reader.events(40)] == list(range(begin + 2, begin + 42))
     code, reason = slow.end()
     assert code == "RESOURCE_EXHAUSTED" and reason.startswith("SLOW_CONSUMER")
+    settled(world.suite, "chat", lambda n: n.get("stoa_chat_slow_consumers_total") >= 1)
 
 
 def test_a_storm(world):

@@ -30,9 +30,9 @@ def room():
     return lambda: next(numbers)
 
 
-def sessions(gateway):
+def sessions(gateway, name="sessions_open"):
     for line in gateway.get("/metrics").body.decode().splitlines():
-        if line.startswith("grpc_json_sessions_open") and "Room" in line:
+        if line.startswith(f"grpc_json_{name}") and "Room" in line:
             return int(line.split()[-1])
     return 0
 
@@ -212,6 +212,7 @@ def test_locations_print_as_they_are_told(room):
 
 def test_slow_client_is_closed_and_nobody_waits(gateway, room):
     number, text = room(), "x" * 1000
+    before = sessions(gateway, "sessions_slow_total")
     with Client(gateway, receive_buffer=4096) as slow, Client(gateway) as reader, Client(gateway) as writer:
         slow.join(number)
         reader.join(number)
@@ -223,6 +224,7 @@ def test_slow_client_is_closed_and_nobody_waits(gateway, room):
             while (message := slow.next()) and not isinstance(message, tuple):
                 pass
             assert message[0] == 1013
+        assert sessions(gateway, "sessions_slow_total") == before + 1
         # What it has is whole, and it may go on from there.
         last = len(slow.heard[number])
         assert slow.heard[number] == list(range(1, last + 1)) and last < total

@@ -262,9 +262,9 @@ def test_only_read(descriptor_set, messages):
 @pytest.mark.parametrize(
     "old, new, says",
     [
-        ("grpc_json_metrics_zone 4m;", "", "grpc_json_metrics_zone"),
-        ("grpc_json_metrics_zone 4m;", "grpc_json_metrics_zone 1k;", "64k"),
-        ("grpc_json_metrics_zone 4m;", "grpc_json_metrics_zone 4m; grpc_json_metrics_zone 4m;", "duplicate"),
+        ("grpc_json_metrics_zone 5m;", "", "grpc_json_metrics_zone"),
+        ("grpc_json_metrics_zone 5m;", "grpc_json_metrics_zone 1k;", "64k"),
+        ("grpc_json_metrics_zone 5m;", "grpc_json_metrics_zone 5m; grpc_json_metrics_zone 5m;", "duplicate"),
     ],
 )
 def test_bad_configuration(descriptor_set, old, new, says):
@@ -275,7 +275,7 @@ def test_bad_configuration(descriptor_set, old, new, says):
 
 
 def test_too_small_a_zone(descriptor_set):
-    gateway = Gateway(descriptor_set, {"grpc_json_metrics_zone 4m;": "grpc_json_metrics_zone 64k;"})
+    gateway = Gateway(descriptor_set, {"grpc_json_metrics_zone 5m;": "grpc_json_metrics_zone 64k;"})
     assert gateway.test_config().returncode != 0
     log = pathlib.Path(f"{gateway.dir}/log/nginx-error.log")
     assert "grpc_json_metrics_zone: 65536 bytes are too few" in log.read_text()
