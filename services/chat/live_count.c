@@ -76,7 +76,8 @@ void hub_write_metrics(void *user, struct buf *text)
                    metrics_get(&counts->resets));
     metrics_single(text,
                    &FAMILY("slow_consumers_total", METRICS_COUNTER,
-                           "Sessions cut off since they read too slowly."),
+                           "Sessions over gRPC cut off since they read too slowly; WebSockets are "
+                           "cut off by the gateway."),
                    metrics_get(&counts->slow));
     bus_write_metrics(hub->bus, text);
 }
