@@ -212,14 +212,15 @@ static void it_serves_on_all_of_its_addresses(void **state UNUSED)
 
 static void wrong_addresses_are_told(void **state UNUSED)
 {
+#define ANY "127.0.0.1:0,"
     static const char *const wrong[] = {
         "9101",
         "127.0.0.1",
         "127.0.0.1:port",
         "unix:",
         "unix:/no/such/x.sock",
-        "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,"
-        "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0"};
+        ANY ANY ANY ANY ANY ANY ANY ANY "127.0.0.1:0",
+    };
     const struct metrics_writer writer = {write_calls, NULL};
 
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
