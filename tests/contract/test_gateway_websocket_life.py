@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import ssl
@@ -177,6 +178,16 @@ def test_metadata():
         wait_until(lambda: len(gateway.log_entries()) == 2)
         for log in pathlib.Path(gateway.dir, "log").iterdir():
             assert b"se.cr.et" not in log.read_bytes()
+
+
+def test_errors_name_the_client():
+    """Also those of a session, whose request has gone with what nginx knew of its client."""
+    with serving(OddGateway({CHAT: opened}, {"nginx-error.log warn;": "nginx-error.log info;"})) as gateway:
+        with Socket(gateway.port, "/test/echo") as s:
+            s.raw(b"\xff\xff")
+            assert s.ends()[0] == 1002
+        log = pathlib.Path(gateway.dir, "log/nginx-error.log")
+        assert wait_until(lambda: re.search(r"websocket: closed with 1002: .*, client: 127\.0\.0\.1, server: ", log.read_text()))
 
 
 def test_deadline():
