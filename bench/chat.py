@@ -26,7 +26,7 @@ import time
 import urllib.error
 
 from bench import PEERS, PG_BIN, REPO, SECONDS, TICK, WARM_UP_SECONDS, Peer, Suite, cpu, fail, free_ports, processes, send
-from gateway import OUT, open_websocket, private_kb
+from gateway import OUT, open_websocket
 
 IDLE = int(os.environ.get("BENCH_IDLE", "5000"))
 HELD = int(os.environ.get("BENCH_HELD", "20000"))
@@ -271,6 +271,16 @@ def measure_rooms(table, side):
             fail("nothing was stored")
 
 
+def memory_kb(pids):
+    """What these processes have together. A page that some of them share counts once (Pss): when a worker writes to one of
+    its master's, so that each has it alone from then on, that is one page more and not two."""
+    total = 0
+    for pid in pids:
+        rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss: *(\d+) kB", rollup, re.M)[1])
+    return total
+
+
 def kernel_kb():
     for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("Slab:"):
@@ -279,17 +289,17 @@ def kernel_kb():
 
 
 def measure_idle(side, pids):
-    """KB of the servers' private memory for each idle WebSocket with one room, and what the kernel has for both its ends."""
+    """KB of the servers' memory for each idle WebSocket with one room, and what the kernel has for both its ends."""
     with side.driver() as driver:
         open_rooms(side, driver, IN_A_ROOM, "idle")  # what the first ones leave behind is not theirs
-        before, kernel = {pid: private_kb(pid) for pid in pids}, kernel_kb()
+        before, kernel = {pid: memory_kb([pid]) for pid in pids}, kernel_kb()
         sockets = IDLE // ROOMS * ROOMS
         open_rooms(side, driver, IDLE // ROOMS, "idle")
         time.sleep(2)  # what is said about those who come has been said
         names = {pid: pathlib.Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids}
         by_name = collections.Counter()
         for pid in pids:
-            by_name[names[pid]] += (private_kb(pid) - before[pid]) / sockets
+            by_name[names[pid]] += (memory_kb([pid]) - before[pid]) / sockets
         kernel = (kernel_kb() - kernel) / sockets
         tls = measure_tls(side) if isinstance(side, Stoa) else ""
     split = ", ".join(f"{name} {kb:.2f}" for name, kb in by_name.items())
@@ -311,9 +321,9 @@ def measure_tls(side):
         ]
 
     sockets = opened(100)
-    before = sum(private_kb(pid) for pid in pids)
+    before = memory_kb(pids)
     sockets += opened(TLS_SOCKETS)
-    kb = (sum(private_kb(pid) for pid in pids) - before) / TLS_SOCKETS
+    kb = (memory_kb(pids) - before) / TLS_SOCKETS
     for each in sockets:
         each.close()
     return f"; without a room, but through TLS {kb:.2f} KB"
@@ -323,13 +333,13 @@ def measure_slow(table, side):
     with side.driver() as driver:
         open_room(side, driver)
         pids = side.named("nginx", "chat") if isinstance(side, Stoa) else side.servers()
-        memory = sum(private_kb(pid) for pid in pids)
+        memory = memory_kb(pids)
         quiet = table.measure(f"room of {MEMBERS}, {STEADY}/s, all read", side, driver, f"send rate {STEADY}")
         driver.ask(f"stall {STALLED}")
         slow = table.measure(f"room of {MEMBERS}, {STEADY}/s, {STALLED} never read", side, driver, f"send rate {STEADY}")
         # More than the system's own buffers take.
         table.measure(f"room of {MEMBERS}, 64 outstanding, {STALLED} never read", side, driver, "send closed 64")
-        grown = sum(private_kb(pid) for pid in pids) - memory
+        grown = memory_kb(pids) - memory
         closed = driver.ask("resume")["closed"]
         codes = ", ".join(f"{n} with {code}" if code != "0" else f"{n} without a code" for code, n in closed.items()) or "none"
         print(f"  p99 of deliveries {slow['delivery_p99'] / quiet['delivery_p99']:.2f} times, of acks {slow['ack_p99'] / quiet['ack_p99']:.2f} times;"
