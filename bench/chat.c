@@ -32,6 +32,9 @@
 #define PATIENCE_NS (30 * NSEC_PER_SEC) /* for what must come */
 #define DRAIN_NS (10 * NSEC_PER_SEC)    /* for deliveries that a row is still waiting for */
 #define HUNG_NS (10 * NSEC_PER_SEC)
+/* Who is refused comes back after half of it to all of it; then of twice that, so many times. */
+#define BACK_FIRST_NS (NSEC_PER_SEC / 2)
+#define BACK_DOUBLINGS 4
 /* Of the clients one in so many looks when a message was sent. */
 #define SAMPLED 16
 
@@ -60,10 +63,11 @@ static struct {
     struct client clients[MAX_VISITS];
     size_t free[MAX_VISITS], n_free; /* indexes */
     uint64_t begun, accepted, refused, failed, skipped;
-    struct samples times;
+    struct samples times, refusals; /* until an answer: of those that were let in, and of others */
 } visits;
 
 static uint64_t returns_tried;
+static size_t returns_waiting;
 static unsigned closed_with[CLOSE_CODES];
 
 void fail(const char *format, ...)
@@ -160,22 +164,42 @@ void chat_on_ack(int64_t id)
 static void end_visit(struct client *client, uint64_t *count)
 {
     ++*count;
-    sample(&visits.times, client->began);
+    sample(count == &visits.accepted ? &visits.times : &visits.refusals, client->began);
     if (client->state != CLIENT_CLOSED)
         client_cut(client);
     visits.free[visits.n_free++] = (size_t)(client - visits.clients);
 }
 
-/* The server had no room for it: once more, later. */
-static void come_back(struct client *client)
+/* The server had no room for it: once more, later, and not all at the same time. Each time it may
+ * be twice as long. */
+static void come_back_later(struct client *client)
 {
-    int64_t began = client->began;
+    int64_t now = clock_monotonic_ns(), most;
 
-    if (clock_monotonic_ns() - began > PATIENCE_NS)
+    if (now - client->began > PATIENCE_NS)
         fail("client %u does not come back", client->number);
-    returns_tried++;
-    client_open(client);
-    client->began = began;
+    most = BACK_FIRST_NS << (client->refused < BACK_DOUBLINGS ? client->refused : BACK_DOUBLINGS);
+    client->refused++;
+    client->back_at = now + most / 2 + (int64_t)((double)random() / RAND_MAX * (double)(most / 2));
+    returns_waiting++;
+}
+
+static void come_back(void)
+{
+    int64_t now = returns_waiting > 0 ? clock_monotonic_ns() : 0;
+
+    for (size_t i = 0; i < n_clients && returns_waiting > 0; i++) {
+        struct client *client = &clients[i];
+        int64_t began = client->began;
+
+        if (client->back_at == 0 || client->back_at > now)
+            continue;
+        client->back_at = 0;
+        returns_waiting--;
+        returns_tried++;
+        client_open(client);
+        client->began = began;
+    }
 }
 
 void chat_on_answered(struct client *client, int status)
@@ -184,7 +208,7 @@ void chat_on_answered(struct client *client, int status)
         end_visit(client, status == 101 ? &visits.accepted : &visits.refused);
     } else if (client->returning && (status == 429 || status == 503)) {
         client_cut(client);
-        come_back(client);
+        come_back_later(client);
     } else {
         fail("client %u: the handshake is answered with %d", client->number, status);
     }
@@ -195,7 +219,7 @@ void chat_on_closed(struct client *client, int code)
     if (client->visit)
         end_visit(client, &visits.failed);
     else if (client->returning)
-        come_back(client);
+        come_back_later(client);
     else if (client->number >= n_active - n_stalled && client->number < n_active)
         closed_with[code > 0 && code < CLOSE_CODES ? code : 0]++;
     else
@@ -223,7 +247,8 @@ static void await_ready(size_t opening_at_most)
     while (n_opening > opening_at_most) {
         if (clock_monotonic_ns() > end)
             fail("%zu clients are not answered", n_opening);
-        clients_step(100);
+        clients_step(returns_waiting > 0 ? 5 : 100);
+        come_back();
     }
 }
 
@@ -387,6 +412,7 @@ static void storm(int64_t missed)
 
         clients[i].after = seq > missed ? seq - missed : 0;
         clients[i].returning = true;
+        clients[i].refused = 0;
         client_open(&clients[i]);
     }
     await_ready(0);
@@ -420,7 +446,7 @@ static void make_visits(int64_t rate, int64_t seconds)
     int64_t start = clock_monotonic_ns(), now = start, end = start + seconds * NSEC_PER_SEC;
 
     visits.begun = visits.accepted = visits.refused = visits.failed = visits.skipped = 0;
-    visits.times.n = visits.n_free = 0;
+    visits.times.n = visits.refusals.n = visits.n_free = 0;
     for (size_t i = 0; i < MAX_VISITS; i++)
         visits.free[visits.n_free++] = i;
     while (now < end) {
@@ -435,7 +461,8 @@ static void make_visits(int64_t rate, int64_t seconds)
            ", \"failed\": %" PRIu64 ", \"hung\": %zu, \"skipped\": %" PRIu64,
            visits.begun, visits.accepted, visits.refused, visits.failed, MAX_VISITS - visits.n_free,
            visits.skipped);
-    print_samples("answer", &visits.times);
+    print_samples("accepted", &visits.times);
+    print_samples("refused", &visits.refusals);
     puts("}");
     for (size_t i = 0; i < MAX_VISITS; i++)
         if (visits.clients[i].state != CLIENT_CLOSED)

@@ -32,9 +32,11 @@ struct client {
     unsigned number; /* among all, from 0: chooses server and source address */
     unsigned account;
     bool wants_write;
-    bool visit;     /* goes when the handshake is answered */
-    bool returning; /* was cut, and comes back */
-    bool idle;      /* takes no part in what is sent */
+    bool visit;       /* goes when the handshake is answered */
+    bool returning;   /* was cut, and comes back */
+    unsigned refused; /* how often, since it was cut */
+    int64_t back_at;  /* clock_monotonic_ns() when it tries again; 0: it does not wait */
+    bool idle;        /* takes no part in what is sent */
     struct room *room;
     int64_t after; /* subscribes with this after_seq; -1: without */
     int64_t began; /* clock_monotonic_ns() of its connect() */

@@ -388,13 +388,16 @@ def measure_storm(side):
 
 def measure_connects(side):
     with side.driver() as driver:
-        before = cpu(processes(), side.roots())
+        before, begin, busy = cpu(processes(), side.roots()), time.monotonic(), busy_seconds()
         r = driver.ask(f"visits {CONNECTS} {SECONDS}")
+        took, busy = time.monotonic() - begin, busy_seconds() - busy
         spent = {k: v - before.get(k, 0) for k, v in cpu(processes(), side.roots()).items()}
     split = parts(spent, max(1, r["accepted"] + r["refused"]))
     print(f"{side.label}{CONNECTS} connects a second for {SECONDS} s, {r['begun']}: {r['accepted']} accepted, {r['refused']} refused,"
           f" {r['failed']} failed, {r['hung']} hung, {r['skipped']} not made since 8192 waited;"
-          f" answered within p50 {r.get('answer_p50', 0):.1f}, p99 {r.get('answer_p99', 0):.1f}, max {r.get('answer_max', 0):.1f} ms; CPU µs each: {split}")
+          + "; ".join(f" {kind} within p50 {r[kind + '_p50']:.1f}, p99 {r[kind + '_p99']:.1f}, max {r[kind + '_max']:.1f} ms"
+                      for kind in ("accepted", "refused") if r[kind])
+          + f"; CPU µs each: {split}; cores of all that ran besides: {(busy - sum(spent.values())) / took:.2f}")
 
 
 def measure_held(table, side):

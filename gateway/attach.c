@@ -160,6 +160,7 @@ static const struct session_carrier carrier = {
     .half_close = half_close,
     .resume = resume,
     .cancel = cancel,
+    .accepts = true,
     .message_max = ATTACH_MESSAGE_MAX,
     .send_buffer = SEND_BUFFER,
 };

@@ -282,6 +282,8 @@ static ngx_command_t commands[] = {
               ngx_conf_set_size_slot, websocket.message_limit, NULL),
     DIRECTIVE("grpc_json_websocket_memory", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
               ngx_conf_set_size_slot, websocket.memory, NULL),
+    DIRECTIVE("grpc_json_websocket_opening", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
+              websocket.opening, NULL),
     DIRECTIVE("grpc_json_websocket_deflate", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
               websocket.deflate, NULL),
     DIRECTIVE("grpc_json_websocket_open_timeout", EVERYWHERE | NGX_CONF_TAKE1,

@@ -19,6 +19,7 @@ struct grpc_json_websocket {
     ngx_array_t *protocols;         /* struct str: grpc_json_websocket_protocol */
     size_t message_limit;           /* grpc_json_websocket_message_limit */
     size_t memory;                  /* grpc_json_websocket_memory; of a worker */
+    ngx_uint_t opening;             /* grpc_json_websocket_opening; of a worker; 0: any */
     ngx_flag_t deflate;             /* grpc_json_websocket_deflate */
     ngx_array_t *attach;            /* struct str: grpc_json_websocket_attach, in pairs */
     ngx_uint_t queue_messages;      /* grpc_json_websocket_attach_queue */
@@ -49,6 +50,9 @@ struct handshake {
     unsigned window;    /* of the client's permessage-deflate; 0: no compression */
 };
 
+/* session.c: sessions of this worker that are on their way: no 101 has gone out, or the service has
+ * not yet accepted what it always accepts first. */
+ngx_uint_t grpc_json_websocket_opening(void);
 /* session_io.c: bytes that all sessions of this worker hold of what is not whole yet. */
 size_t grpc_json_websocket_held(void);
 

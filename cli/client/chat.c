@@ -3,9 +3,24 @@
 
 #include "post.h"
 
+#include <sys/random.h>
 #include <unistd.h>
 
 #define ROOMS_PAGE 100
+#define CONNECT_PAUSE_MAX_MS 5000
+
+/* ---- connections ---- */
+
+int64_t connect_pause(int64_t *pause_ms)
+{
+    int64_t most = *pause_ms, half = most / 2;
+    uint32_t chance = 0;
+
+    *pause_ms = most * 2 < CONNECT_PAUSE_MAX_MS ? most * 2 : CONNECT_PAUSE_MAX_MS;
+    if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != sizeof(chance))
+        return most;
+    return most - half + (int64_t)chance % (half + 1);
+}
 
 /* ---- which room ---- */
 

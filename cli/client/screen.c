@@ -26,8 +26,6 @@
 #include <unistd.h>
 
 #define PAGE 100
-#define PAUSE_FIRST_MS 200
-#define PAUSE_MAX_MS 5000
 #define TYPING_EVERY_MS 3000
 #define TYPING_LASTS_MS 6000
 #define TICK_MS 1000
@@ -316,8 +314,7 @@ static void lose(struct screen *s)
     live_stop(&s->live);
     channel_renew(s->c, SERVICE_CHAT);
     s->connection = LOST;
-    s->retry_at_ns = in_ms(s->pause_ms);
-    s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
+    s->retry_at_ns = in_ms(connect_pause(&s->pause_ms));
 }
 
 static void connect_again(struct screen *s)
@@ -504,7 +501,7 @@ static void take_response(struct screen *s, const Stoa__Chat__V1__ConnectRespons
         break;
     case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_LIVE:
         s->connection = CONNECTED;
-        s->pause_ms = PAUSE_FIRST_MS;
+        s->pause_ms = CONNECT_PAUSE_MS;
         *s->problem = *last_words = '\0';
         break;
     case STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_RESET:
@@ -818,7 +815,7 @@ static int latest_room(struct client *c, int64_t *ret)
 
 int chat_screen(struct client *c)
 {
-    struct screen s = {.c = c, .pause_ms = PAUSE_FIRST_MS, .online = -1};
+    struct screen s = {.c = c, .pause_ms = CONNECT_PAUSE_MS, .online = -1};
     int64_t room = 0;
     int status = c->argc ? room_find(c, c->argv[0], &room) : latest_room(c, &room), err;
 

@@ -12,8 +12,6 @@
 /* A stream that says nothing for so long is asked about: the other end may be gone without a word.
  */
 #define SILENCE_MS 30000
-#define PAUSE_FIRST_MS 200
-#define PAUSE_MAX_MS 5000
 #define PAGE 100
 
 struct tail {
@@ -209,7 +207,7 @@ static int take(struct tail *t, const Stoa__Chat__V1__SubscribeResponse *respons
     }
     if (response->_seq_case == STOA__CHAT__V1__SUBSCRIBE_RESPONSE___SEQ_SEQ)
         t->after = response->seq;
-    t->pause_ms = PAUSE_FIRST_MS;
+    t->pause_ms = CONNECT_PAUSE_MS;
     t->said_lost = false;
     return status ? status : -1;
 }
@@ -284,20 +282,21 @@ static int stream_once(struct tail *t, struct str *token, struct rpc_answer *ret
 static void wait_a_little(struct tail *t, const struct rpc_answer *end)
 {
     struct str line;
+    int64_t ms;
 
     if (!t->said_lost && end->code != RPC_OK && t->c->on_terminal) {
         (void)describe(t->c, SERVICE_CHAT, end, &line);
         fail(t->c, UNREACHABLE, "%.*s; trying again", STR_FMT(line));
         t->said_lost = true;
     }
-    nanosleep(&(struct timespec){t->pause_ms / 1000, t->pause_ms % 1000 * 1000000}, NULL);
-    t->pause_ms = t->pause_ms * 2 < PAUSE_MAX_MS ? t->pause_ms * 2 : PAUSE_MAX_MS;
+    ms = connect_pause(&t->pause_ms);
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
     channel_renew(t->c, SERVICE_CHAT);
 }
 
 int chat_tail(struct client *c)
 {
-    struct tail t = {.c = c, .pause_ms = PAUSE_FIRST_MS};
+    struct tail t = {.c = c, .pause_ms = CONNECT_PAUSE_MS};
     struct rpc_answer end = {.code = RPC_OK};
     struct str token = STR_NULL, next;
     int status;

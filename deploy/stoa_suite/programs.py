@@ -285,7 +285,7 @@ def traces(settings):
 def tls_listener(layout, settings, program):
     if not settings.tls:
         return ""
-    listen = f"listen {settings.endpoint('STOA_HTTPS_PORT')} ssl http2 default_server backlog=1024;"
+    listen = f"listen {settings.endpoint('STOA_HTTPS_PORT')} ssl http2 default_server backlog=4096;"
     return f"{listen} ssl_certificate {program}/{layout.CERTIFICATE}; ssl_certificate_key {program}/{layout.KEY};"
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import threading
 import zlib
@@ -427,6 +428,27 @@ def test_bad_configuration(directive, error):
         assert result.returncode != 0 and error in result.stderr
     finally:
         gateway.stop()
+
+
+# ---- too many that begin ----
+
+
+def test_calls_that_are_not_accepted_yet():
+    """The 101 may be out: until an instance has accepted it, a call is on its way. One that was accepted never is again."""
+    with serving(settings="grpc_json_websocket_opening 2;") as gateway, Client(gateway) as first:
+        first.answer(metadata="")
+        gateway.servers[0].send_signal(signal.SIGSTOP)
+        clients = [Client(gateway) for _ in range(2)]
+        with pytest.raises(Refused) as got:
+            Client(gateway)
+        assert got.value.status == 503 and got.value.headers["Retry-After"]
+        gateway.servers[0].send_signal(signal.SIGCONT)
+        for client in clients:
+            client.answer(metadata="")
+        clients.append(Client(gateway))
+        clients[-1].answer(metadata="")
+        for client in clients:
+            client.drop()
 
 
 # ---- nothing is left ----

@@ -381,7 +381,7 @@ def curl_http2(gateway, *args):
 
 
 def test_http2_clients(descriptor_set, messages, tmp_path):
-    changes = {"default_server backlog=1024": "default_server http2 backlog=1024"}
+    changes = {"default_server backlog=4096": "default_server http2 backlog=4096"}
     with running(descriptor_set, changes=changes) as gateway, services(messages, gateway, "chat") as made:
         new = messages.new
         made["chat"].answers[SERVICE + "GetItem"] = lambda r, c: new("demo.v1.GetItemResponse")

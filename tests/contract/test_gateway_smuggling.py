@@ -146,7 +146,7 @@ HTTP2 = {
 @pytest.fixture(scope="module")
 def gateway2(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo2"))
-    started = Gateway(descriptor_set, {"default_server backlog=1024;": "default_server http2 backlog=1024;"})
+    started = Gateway(descriptor_set, {"default_server backlog=4096;": "default_server http2 backlog=4096;"})
     messages = Messages(descriptor_set)
     started.service = FakeService(messages, started.socket_path("chat"))
     started.service.answers[SERVICE + "GetItem"] = lambda r, c: messages.new("demo.v1.GetItemResponse")

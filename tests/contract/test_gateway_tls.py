@@ -31,7 +31,7 @@ def certificate(tmp_path_factory):
 def gateway(descriptor_set, certificate):
     port = free_port()
     listen = f"listen 127.0.0.1:{port} ssl http2 default_server; ssl_certificate {certificate}/certificate.pem;"
-    here = " default_server backlog=1024;\n"
+    here = " default_server backlog=4096;\n"
     started = Gateway(descriptor_set, {here: f"{here} {listen} ssl_certificate_key {certificate}/key.pem;"})
     started.tls_port = port
     messages = Messages(descriptor_set)

@@ -180,6 +180,63 @@ def test_metadata():
             assert b"se.cr.et" not in log.read_bytes()
 
 
+def refused_late(refused):
+    """A 503 that says when to come back, some seconds apart."""
+    assert 1 <= int(refused.headers["Retry-After"]) <= 4
+    return refused.status == 503 and json.loads(refused.body)["status"] == 503
+
+
+def test_too_many_that_begin():
+    """Who would wait behind too many is refused before the service hears of it; who has been answered does not count."""
+    few = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_open_timeout 1h; grpc_json_websocket_opening 3;"}
+    with serving(OddGateway({CHAT: silent}, few)) as gateway:
+        waiting = [Socket(gateway.port, "/test/echo", wait=False) for _ in range(3)]
+        wait_until(lambda: len(gateway.service.requests) == 3)
+        for _ in range(3):
+            with pytest.raises(Refused) as got:
+                Socket(gateway.port, "/test/echo")
+            assert refused_late(got.value)
+        assert len(gateway.service.requests) == 3
+        # What has a form of its own is not asked for it.
+        with pytest.raises(Refused) as got:
+            Socket(gateway.port, "/test/echo/none")
+        assert got.value.status == 404
+        waiting.pop().drop()  # one leaves: there is room for one
+        wait_until(lambda: gateway.wait_for_log(lambda e: e["status"] == "499"))
+        waiting.append(Socket(gateway.port, "/test/echo", wait=False))
+        wait_until(lambda: len(gateway.service.requests) == 4)
+        for s in waiting:
+            s.drop()
+    with serving(OddGateway({CHAT: opened}, few)) as gateway:
+        sockets = [Socket(gateway.port, "/test/echo") for _ in range(5)]
+        for s in sockets:
+            s.send(PING, b"there?")
+            assert s.receive() == (PONG, b"there?")
+            s.drop()
+
+
+def test_too_many_that_wait_to_be_accepted():
+    """Connections that the system has for a worker which does not come to them count as well."""
+    few = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_opening 8;"}
+    with serving(OddGateway({CHAT: opened}, few)) as gateway:
+        (worker,) = gateway.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        sockets = [Socket(gateway.port, "/test/echo", wait=False) for _ in range(40)]
+        os.kill(worker, signal.SIGCONT)
+        let_in = []
+        for s in sockets:
+            try:
+                s.open()
+                let_in.append(True)
+            except Refused as refused:
+                assert refused_late(refused)
+                let_in.append(False)
+        # They are taken in their order: many wait behind the first, and few behind the last.
+        assert not let_in[0] and 0 < let_in.count(True) < 20, let_in
+        for s in sockets:
+            s.drop()
+
+
 def test_errors_name_the_client():
     """Also those of a session, whose request has gone with what nginx knew of its client."""
     with serving(OddGateway({CHAT: opened}, {"nginx-error.log warn;": "nginx-error.log info;"})) as gateway:
