@@ -31,6 +31,7 @@ struct attach_group {
     ngx_queue_t links;
     struct attach_server *servers;
     ngx_event_t run; /* places what is pending: posted or at a time */
+    bool beats;      /* an instance has answered `beat`: those of an older contract do not */
 };
 
 struct attach_server {
@@ -65,9 +66,12 @@ struct attach_link {
     size_t n_calls;
     struct buf up; /* items for the next AttachRequest */
     ngx_event_t flush;
+    ngx_event_t beat;
     uint32_t turn;
-    bool full;   /* the stream takes no more for now */
-    bool broken; /* no memory, or nonsense: to be lost */
+    uint32_t missed; /* beats of the clock in which nothing was heard, in a row */
+    bool heard;      /* something, since the last one */
+    bool full;       /* the stream takes no more for now */
+    bool broken;     /* no memory, or nonsense: to be lost */
 };
 
 /* ---- a session in it ---- */
@@ -129,6 +133,8 @@ bool attach_link_has_room(const struct attach_link *link);
 /* A call is with this link from now on, or not any more (which frees a lost link). */
 void attach_link_enter(struct attach_link *link, struct attach_call *call);
 void attach_link_leave(struct attach_call *call);
+/* Whether nothing has been heard for so long that the instance may be dead. */
+bool attach_link_is_late(const struct attach_link *link);
 /* Whether it is another call's turn; then this one waits. */
 bool attach_link_is_busy(struct attach_call *call);
 
@@ -144,6 +150,9 @@ void attach_group_touch(struct attach_group *group);
 void attach_link_lost(struct attach_link *link);
 /* Its instance wants to go. */
 void attach_link_going(struct attach_link *link);
+/* Whether another instance would take its calls now. Those that nobody has spoken to yet are
+ * connected to. */
+bool attach_has_other(const struct attach_link *link);
 void attach_groups_shutdown(void);
 
 /* ---- attach_fanout.c ---- */

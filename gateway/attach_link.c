@@ -11,6 +11,11 @@
 #define SHARE (16 << 10)
 /* Sessions whose turn comes at once. */
 #define TURNS 256
+/* An instance that has calls is asked when it has been silent for a BEAT (ms), and counts as dead
+ * after so many: as one that a load balancer drops, within two seconds. Beats are counted, not
+ * milliseconds: while the worker itself stands still, there are none. */
+#define BEAT 400
+#define BEATS_MISSED 4
 
 /* ---- up ---- */
 
@@ -121,6 +126,38 @@ static void on_writable(void *data)
     post_flush(link);
 }
 
+/* ---- whether the instance lives ---- */
+
+bool attach_link_is_late(const struct attach_link *link)
+{
+    return link->group->beats && link->missed >= BEATS_MISSED;
+}
+
+static void ask(struct attach_link *link)
+{
+    if (link->full)
+        return;
+    attach_put_beat(&link->up);
+    post_flush(link);
+}
+
+/* One that stands still, such as a process that was stopped, keeps its connection: nothing else
+ * tells. Without another instance there is nothing better than to wait for it. */
+static void on_beat(ngx_event_t *event)
+{
+    struct attach_link *link = event->data;
+
+    ngx_add_timer(event, BEAT);
+    link->missed = link->heard || link->n_calls == 0 ? 0 : link->missed + 1;
+    link->heard = false;
+    if (attach_link_is_late(link) && attach_has_other(link)) {
+        lose(link, "it does not answer");
+        return;
+    }
+    if (link->missed)
+        ask(link);
+}
+
 /* ---- down ---- */
 
 static void on_opened(void *data)
@@ -129,6 +166,8 @@ static void on_opened(void *data)
 
     link->state = ATTACH_WORKS;
     link->works_since = ngx_current_msec;
+    ngx_add_timer(&link->beat, BEAT);
+    ask(link); /* whether it knows that question */
     attach_group_touch(link->group);
 }
 
@@ -153,6 +192,8 @@ static bool on_message(void *data, struct str wire)
     struct schema_reader r = schema_reader_of(wire);
     struct attach_down down;
 
+    link->heard = true;
+    link->group->beats = link->group->beats || attach_has_beat(wire);
     if (!attach_is_whole(wire)) {
         lose(link, "an AttachResponse is broken");
         return false;
@@ -208,6 +249,10 @@ struct attach_link *attach_link_start(struct attach_server *server)
     link->flush.handler = on_flush;
     link->flush.data = link;
     link->flush.log = ngx_cycle->log;
+    link->beat.handler = on_beat;
+    link->beat.data = link;
+    link->beat.log = ngx_cycle->log;
+    link->beat.cancelable = 1;
     link->stream = grpc_h2_open_at(&server->at, server->group->path, ATTACH_RESPONSE_MAX,
                                    &callbacks, link, ngx_cycle->log);
     if (!link->stream) {
@@ -223,6 +268,8 @@ void attach_link_close(struct attach_link *link)
     if (link->flush.posted) { /* several statements */
         ngx_delete_posted_event(&link->flush);
     }
+    if (link->beat.timer_set)
+        ngx_del_timer(&link->beat);
     ngx_queue_remove(&link->queue);
     buf_free(&link->up);
 }

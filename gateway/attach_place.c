@@ -82,6 +82,11 @@ static void server_failed(struct attach_server *server)
     server->retry_at = ngx_current_msec + delay / 2 + (ngx_msec_t)ngx_random() % (delay / 2 + 1);
 }
 
+static bool may_be_tried(const struct attach_server *server)
+{
+    return !server->failures || (ngx_msec_int_t)(server->retry_at - ngx_current_msec) <= 0;
+}
+
 /* One with a stream that works, or with none yet that may be tried. */
 static bool suits(const struct grpc_h2_server *at, void *data)
 {
@@ -90,8 +95,15 @@ static bool suits(const struct grpc_h2_server *at, void *data)
     if (!server)
         return false;
     if (server->link)
-        return server->link->state == ATTACH_WORKS;
-    return !server->failures || (ngx_msec_int_t)(server->retry_at - ngx_current_msec) <= 0;
+        return server->link->state == ATTACH_WORKS && !attach_link_is_late(server->link);
+    return may_be_tried(server);
+}
+
+static void connect_to(struct attach_server *server)
+{
+    server->link = attach_link_start(server);
+    if (!server->link)
+        server_failed(server);
 }
 
 /* The stream whose turn it is. NULL: none works; *ret_hope: but some may soon. Those that have none
@@ -105,14 +117,35 @@ static struct attach_link *choose(struct attach_group *group, bool *ret_hope)
 
         if (server->link)
             return server->link;
-        server->link = attach_link_start(server);
-        if (!server->link)
-            server_failed(server);
+        connect_to(server);
     }
     *ret_hope = false;
     for (const struct attach_server *server = group->servers; server; server = server->next)
         *ret_hope = *ret_hope || server->link;
     return NULL;
+}
+
+/* One that nobody has spoken to yet, or not for long enough. */
+static bool is_new(const struct grpc_h2_server *at, void *data)
+{
+    const struct attach_server *server = find_server(data, at);
+
+    return server && !server->link && may_be_tried(server);
+}
+
+bool attach_has_other(const struct attach_link *link)
+{
+    struct attach_group *group = link->group;
+    struct grpc_h2_server at;
+
+    for (const struct attach_server *server = group->servers; server; server = server->next) {
+        if (server->link && server->link != link && server->link->state == ATTACH_WORKS &&
+            !attach_link_is_late(server->link))
+            return true;
+    }
+    while (grpc_h2_choose(group->upstream, is_new, group, &at) == NGX_OK)
+        connect_to(find_server(group, &at));
+    return false;
 }
 
 /* ---- placing ---- */

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #define ITEMS 1   /* AttachRequest.items, AttachResponse.items */
+#define BEAT 2    /* AttachRequest.beat, AttachResponse.beat */
 #define SESSION 1 /* Up.session, Down.session */
 #define TELL_DRAINED 9
 #define TAG_SIZE 1 /* of all fields here */
@@ -31,6 +32,11 @@ static void put_number(struct buf *to, uint32_t number, uint64_t value)
         return;
     schema_put_tag(to, number, SCHEMA_WIRE_VARINT);
     schema_put_varint(to, value);
+}
+
+void attach_put_beat(struct buf *to)
+{
+    put_number(to, BEAT, 1);
 }
 
 void attach_put_item(struct buf *to, uint64_t session, enum attach_up what, struct str value)
@@ -252,6 +258,18 @@ static int read_item(struct str wire, struct attach_down *ret)
             err = read_what(&f, ret);
     }
     return err;
+}
+
+bool attach_has_beat(struct str wire)
+{
+    struct schema_reader r = schema_reader_of(wire);
+    struct schema_wire_field f;
+
+    while (schema_read_field(&r, &f) == 1) {
+        if (is(&f, BEAT, SCHEMA_WIRE_VARINT))
+            return f.scalar != 0;
+    }
+    return false;
 }
 
 int attach_next(struct schema_reader *r, struct attach_down *ret)

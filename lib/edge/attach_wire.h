@@ -14,6 +14,10 @@
 #define ATTACH_CHANNELS_MAX 1024      /* of a session */
 #define ATTACH_ITEM_OVERHEAD 32       /* what an item has beyond its message, at most */
 
+/* Appends `beat` to either message, and looks for it in one. */
+void attach_put_beat(struct buf *to);
+bool attach_has_beat(struct str wire);
+
 /* ---- up: appended to an AttachRequest ---- */
 
 /* Field numbers of Up.what. */

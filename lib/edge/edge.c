@@ -155,6 +155,16 @@ static struct buf *room_for(struct edge_stream *stream, size_t n)
     return &batch->bytes;
 }
 
+/* What has been appended to a batch, after `before` bytes, goes when its turn comes. */
+static void put_done(struct edge_stream *stream, const struct buf *to, size_t before)
+{
+    stream->n_waiting += to->n - before;
+    if (to->failed)
+        give_up(stream, &no_memory);
+    else
+        send_next(stream);
+}
+
 /* Items that go together. */
 static void put(struct edge_stream *stream, const struct attach_down *items, size_t n)
 {
@@ -171,11 +181,19 @@ static void put(struct edge_stream *stream, const struct attach_down *items, siz
     before = to->n;
     for (size_t i = 0; i < n; i++)
         attach_put_down(to, &items[i]);
-    stream->n_waiting += to->n - before;
-    if (to->failed)
-        give_up(stream, &no_memory);
-    else
-        send_next(stream);
+    put_done(stream, to, before);
+}
+
+static void put_beat(struct edge_stream *stream)
+{
+    struct buf *to = stream->over ? NULL : room_for(stream, ATTACH_ITEM_OVERHEAD);
+    size_t before;
+
+    if (!to)
+        return;
+    before = to->n;
+    attach_put_beat(to);
+    put_done(stream, to, before);
 }
 
 /* ---- what is said to a client ---- */
@@ -506,6 +524,11 @@ static void stream_message(void *service UNUSED, struct rpc_call *call,
     for (size_t i = 0; i < request->n_items; i++)
         take(stream, request->items[i]);
     pthread_mutex_unlock(&stream->turn);
+    if (request->beat) {
+        pthread_mutex_lock(&stream->lock);
+        put_beat(stream);
+        pthread_mutex_unlock(&stream->lock);
+    }
 }
 
 static void stream_half_close(void *service UNUSED, struct rpc_call *call)

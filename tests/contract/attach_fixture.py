@@ -52,6 +52,15 @@ class AttachGateway(TestGateway):
         self.servers[i].wait()
         self.servers[i] = None
 
+    def pause(self, i):
+        """It stands still when this returns: each thread stops when its turn comes."""
+        os.kill(self.servers[i].pid, signal.SIGSTOP)
+        tasks = f"/proc/{self.servers[i].pid}/task"
+        wait_until(lambda: all(open(f"{tasks}/{task}/stat").read().rsplit(")")[-1].split()[0] == "T" for task in os.listdir(tasks)))
+
+    def go_on(self, i):
+        os.kill(self.servers[i].pid, signal.SIGCONT)
+
     def end(self, i):
         """Gracefully; a sanitizer's report would be in its status."""
         self.servers[i].send_signal(signal.SIGTERM)
@@ -61,6 +70,7 @@ class AttachGateway(TestGateway):
     def stop_server(self):
         for i, server in enumerate(self.servers):
             if server:
+                self.go_on(i)
                 self.end(i)
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
 import socket
 import threading
 import zlib
@@ -290,6 +289,26 @@ def test_killed_instance_drops_nobody(room):
         assert {client.close() for client in clients} == {1000}
 
 
+def test_instance_that_stands_still(room):
+    """Nothing tells of it but its silence. Its sessions go to the other one; when it goes on, it has none of them."""
+    number = room()
+    with serving(2) as gateway, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(gateway)).join(number) for _ in range(6)]
+        for i in (0, 1):
+            for client in clients:
+                client.say(number)
+            gateway.pause(i)
+            for client in clients:
+                said = client.say(number)
+            gateway.go_on(i)
+            clients.append(stack.enter_context(Client(gateway)).join(number))
+            for client in clients:
+                said = client.say(number)
+        for client in clients:
+            check(client, number, said)
+        assert all(client.resumed for client in clients[:6])  # all were with the second one at last
+
+
 def test_only_instance_comes_back(room):
     """What was said meanwhile elsewhere is heard when it is back."""
     number = room()
@@ -437,12 +456,12 @@ def test_calls_that_are_not_accepted_yet():
     """The 101 may be out: until an instance has accepted it, a call is on its way. One that was accepted never is again."""
     with serving(settings="grpc_json_websocket_opening 2;") as gateway, Client(gateway) as first:
         first.answer(metadata="")
-        gateway.servers[0].send_signal(signal.SIGSTOP)
+        gateway.pause(0)
         clients = [Client(gateway) for _ in range(2)]
         with pytest.raises(Refused) as got:
             Client(gateway)
         assert got.value.status == 503 and got.value.headers["Retry-After"]
-        gateway.servers[0].send_signal(signal.SIGCONT)
+        gateway.go_on(0)
         for client in clients:
             client.answer(metadata="")
         clients.append(Client(gateway))

@@ -19,17 +19,23 @@ class Edge:
 
     def __init__(self):
         self.streams = []  # (connection, stream, [Up])
+        self.takes_over = False  # whether calls that are announced again are accepted, with a message
 
     def rpc(self, connection, stream, event):
         if isinstance(event, h2.events.RequestReceived):
-            stream.ups = []
+            stream.ups, stream.beats = [], 0
             self.streams.append((connection, stream))
             connection.respond(stream)
         elif isinstance(event, h2.events.DataReceived):
             connection.consume(event)
             stream.received += event.data
             while len(stream.received) >= 5 and len(stream.received) >= 5 + (n := struct.unpack(">I", stream.received[1:5])[0]):
-                stream.ups += REQUEST.FromString(stream.received[5:5 + n]).items
+                request = REQUEST.FromString(stream.received[5:5 + n])
+                stream.ups += request.items
+                stream.beats += request.beat
+                for up in request.items if self.takes_over else ():
+                    if up.open.resumed:
+                        self.say(self.streams.index((connection, stream)), item(up.session, opened={}), item(up.session, message=ANSWER))
                 stream.received = stream.received[5 + n:]
 
     def ups(self, i, kind):
@@ -95,6 +101,16 @@ def gateway():
         yield started.start()
     finally:
         started.stop()
+
+
+def beats(gateway, i, more):
+    """Waits until the gateway has asked so much more often whether stream i lives."""
+    enough = gateway.edge.streams[i][1].beats + more
+    wait_until(lambda: gateway.edge.streams[i][1].beats >= enough)
+
+
+def alive(gateway, i):
+    gateway.edge.raw(i, grpc_message(RESPONSE(beat=True).SerializeToString()))
 
 
 def text(s):
@@ -259,3 +275,35 @@ def test_server_that_wants_to_go():
         assert not edge.ups(first, "message")
     finally:
         gateway.stop()
+
+
+def test_instances_that_do_not_say_that_they_live():
+    """Where none ever has, they are of an older contract. Otherwise another one takes the calls of one that is silent."""
+    gateway = EdgeGateway(2, "grpc_json_websocket_open_timeout 10ms;")
+    gateway.edge.takes_over = True
+    try:
+        gateway.start()
+        s = Socket(gateway.port, ROOM)
+        first = wait_until(lambda: [i for i in range(len(gateway.edge.streams)) if gateway.edge.ups(i, "open")])[0]
+        session = gateway.edge.ups(first, "open")[0].session
+        gateway.edge.say(first, item(session, opened={}), item(session, resume_state=b"state"))
+        beats(gateway, first, 8)
+        alive(gateway, first)
+        # Neither says any more that it lives: the call goes to and fro, and is in one place at a time.
+        for _ in range(3):
+            text(s)
+        resumed = [up.open for i in range(len(gateway.edge.streams)) for up in gateway.edge.ups(i, "open") if up.open.resumed]
+        assert len(resumed) >= 3 and {up.resume_state for up in resumed} == {b"state"}
+        s.drop()
+    finally:
+        gateway.stop()
+
+
+def test_silence_of_the_only_instance(gateway):
+    s, session = gateway.open()
+    alive(gateway, 0)
+    beats(gateway, 0, 8)
+    assert len(gateway.edge.streams) == 1
+    gateway.edge.say(0, item(session, message=ANSWER))
+    text(s)
+    s.drop()

@@ -38,9 +38,16 @@ static void writes_items(void **state)
     attach_put_item(&wire, 300, ATTACH_HALF_CLOSE, STR(""));
     attach_put_item(&wire, 300, ATTACH_CLOSE, STR(""));
     attach_put_item(&wire, 300, ATTACH_DRAINED, STR(""));
+    request = unpack(&wire);
+    assert_false(request->beat);
+    stoa__edge__v1__attach_request__free_unpacked(request, NULL);
+    assert_false(attach_has_beat(buf_str(&wire)));
+    attach_put_beat(&wire);
+    assert_true(attach_has_beat(buf_str(&wire)));
     assert_true(wire.n <= sizeof(large) + sizeof("hello") + 5 * ATTACH_ITEM_OVERHEAD);
     request = unpack(&wire);
     assert_int_equal(request->n_items, 5);
+    assert_true(request->beat);
     assert_int_equal(request->items[0]->session, 1);
     assert_int_equal(request->items[0]->what_case, STOA__EDGE__V1__UP__WHAT_MESSAGE);
     assert_int_equal(request->items[0]->message.len, 5);
