@@ -228,6 +228,8 @@ void attach_announce(struct attach_call *call)
 {
     struct str open = call->open.p ? call->open : make_resumed(call);
 
+    if (!call->open.p)
+        grpc_json_metrics_attach(call->link->server->metrics, ATTACH_RESUMED, 1);
     if (open.p)
         attach_link_put(call->link, call->id, ATTACH_OPEN, open);
     else

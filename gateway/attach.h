@@ -41,6 +41,7 @@ struct attach_server {
     struct attach_link *link; /* for new calls; NULL: none */
     ngx_uint_t failures;      /* in a row */
     ngx_msec_t retry_at;      /* no attempt before; when failures > 0 */
+    void *metrics;            /* edge.h; may be NULL */
 };
 
 /* ---- a stream ---- */
@@ -69,6 +70,7 @@ struct attach_link {
     ngx_event_t beat;
     uint32_t turn;
     uint32_t missed; /* beats of the clock in which nothing was heard, in a row */
+    bool counted;    /* in the metrics */
     bool heard;      /* something, since the last one */
     bool full;       /* the stream takes no more for now */
     bool broken;     /* no memory, or nonsense: to be lost */

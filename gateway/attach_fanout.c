@@ -227,12 +227,14 @@ void attach_broadcast(struct attach_link *link, const struct attach_down *down)
     struct message m = {.wire = down->bytes};
     size_t n;
     struct seat *seats = channels_seats(&link->channels, down->channel, &n);
+    size_t given = 0;
 
     for (size_t i = 0; i < n; i++) {
         if (!seats[i].live || (down->seq && down->seq <= seats[i].seq))
             continue;
         if (down->seq)
             seats[i].seq = down->seq;
+        given++;
         give(CONTAINER_OF(seats[i].member, struct attach_call, member), &m);
     }
     if (m.n) {
@@ -240,6 +242,8 @@ void attach_broadcast(struct attach_link *link, const struct attach_down *down)
         round_messages++;
     }
     free_forms(&m);
+    grpc_json_metrics_attach(link->server->metrics, ATTACH_DELIVERIES, given);
+    grpc_json_metrics_queued(frame_queue_waiting());
     plan_round();
 }
 

@@ -17,6 +17,11 @@
 #define BEAT 400
 #define BEATS_MISSED 4
 
+static void count(const struct attach_link *link, enum grpc_json_attach_count what, size_t n)
+{
+    grpc_json_metrics_attach(link->server->metrics, what, n);
+}
+
 /* ---- up ---- */
 
 static void post_flush(struct attach_link *link)
@@ -100,6 +105,8 @@ static void on_flush(ngx_event_t *event)
 
     if (!link->broken && link->up.n && !link->full) {
         rc = grpc_h2_send(link->stream, buf_str(&link->up));
+        count(link, ATTACH_MESSAGES_SENT, 1);
+        count(link, ATTACH_BYTES_SENT, link->up.n);
         link->up.n = 0;
         link->full = rc == NGX_AGAIN;
         link->broken = rc == NGX_ERROR;
@@ -165,6 +172,8 @@ static void on_opened(void *data)
     struct attach_link *link = data;
 
     link->state = ATTACH_WORKS;
+    link->counted = true;
+    count(link, ATTACH_LINKS_BEGUN, 1);
     link->works_since = ngx_current_msec;
     ngx_add_timer(&link->beat, BEAT);
     ask(link); /* whether it knows that question */
@@ -193,6 +202,8 @@ static bool on_message(void *data, struct str wire)
     struct attach_down down;
 
     link->heard = true;
+    count(link, ATTACH_MESSAGES_RECEIVED, 1);
+    count(link, ATTACH_BYTES_RECEIVED, wire.n);
     link->group->beats = link->group->beats || attach_has_beat(wire);
     if (!attach_is_whole(wire)) {
         lose(link, "an AttachResponse is broken");
@@ -268,6 +279,9 @@ void attach_link_close(struct attach_link *link)
     if (link->flush.posted) { /* several statements */
         ngx_delete_posted_event(&link->flush);
     }
+    if (link->counted)
+        count(link, ATTACH_LINKS_ENDED, 1);
+    link->counted = false;
     if (link->beat.timer_set)
         ngx_del_timer(&link->beat);
     ngx_queue_remove(&link->queue);
@@ -284,6 +298,7 @@ void attach_link_enter(struct attach_link *link, struct attach_call *call)
     call->link = link;
     call->accepted = false;
     link->n_calls++;
+    count(link, ATTACH_CALLS_BEGUN, 1);
     ngx_queue_insert_tail(&link->announced, &call->place);
 }
 
@@ -297,6 +312,7 @@ void attach_link_leave(struct attach_call *call)
     attach_wait_no_more(call);
     attach_unlink(call);
     call->link = NULL;
+    count(link, ATTACH_CALLS_ENDED, 1);
     if (--link->n_calls == 0 && link->state == ATTACH_LOST)
         attach_link_free(link);
 }

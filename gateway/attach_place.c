@@ -66,6 +66,7 @@ static struct attach_server *find_server(struct attach_group *group,
         return NULL;
     server->group = group;
     server->at = *at;
+    server->metrics = grpc_json_metrics_instance(at->address->name);
     server->next = group->servers;
     group->servers = server;
     return server;

@@ -83,6 +83,28 @@ void grpc_json_metrics_session_end(void *session);
 /* It is closed since its client reads too slowly. */
 void grpc_json_metrics_session_slow(void *session);
 
+/* What an instance of a service carries on its Attach (attach.h). */
+enum grpc_json_attach_count {
+    ATTACH_LINKS_BEGUN,
+    ATTACH_LINKS_ENDED,
+    ATTACH_CALLS_BEGUN,
+    ATTACH_CALLS_ENDED,
+    ATTACH_RESUMED, /* calls that were announced again */
+    ATTACH_MESSAGES_SENT,
+    ATTACH_BYTES_SENT,
+    ATTACH_MESSAGES_RECEIVED,
+    ATTACH_BYTES_RECEIVED,
+    ATTACH_DELIVERIES, /* of broadcasts, to one client each */
+    ATTACH_N_COUNTS,
+};
+
+/* The instance of that address, for the next one; NULL: nothing is counted. As long as the worker.
+ */
+void *grpc_json_metrics_instance(ngx_str_t address);
+void grpc_json_metrics_attach(void *instance, enum grpc_json_attach_count what, size_t n);
+/* Bytes that wait for clients of sessions now, in this worker. */
+void grpc_json_metrics_queued(size_t bytes);
+
 /* ---- leave.c ---- */
 
 /* Before the filters of response.c are installed, so that every answer passes. */

@@ -34,6 +34,13 @@ struct frame *frame_new_close(unsigned code, struct str reason)
     return frame;
 }
 
+static size_t waiting;
+
+size_t frame_queue_waiting(void)
+{
+    return waiting;
+}
+
 void frame_release(struct frame *frame)
 {
     if (frame && --frame->refs == 0)
@@ -68,6 +75,7 @@ bool frame_queue_push(struct frame_queue *queue, struct frame *frame)
     frame->refs++;
     *slot(queue, queue->count++) = frame;
     queue->bytes += frame->n;
+    waiting += frame->n;
     return true;
 }
 
@@ -97,6 +105,7 @@ struct str frame_queue_peek(const struct frame_queue *queue, char *room, size_t 
 void frame_queue_take(struct frame_queue *queue, size_t n)
 {
     queue->bytes -= n;
+    waiting -= n;
     while (n) {
         struct frame *first = *slot(queue, 0);
         size_t left = first->n - queue->at;
@@ -123,6 +132,7 @@ void frame_queue_trim(struct frame_queue *queue)
         struct frame *last = *slot(queue, --queue->count);
 
         queue->bytes -= last->n;
+        waiting -= last->n;
         frame_release(last);
     }
     if (queue->count == 0)
@@ -133,6 +143,7 @@ void frame_queue_clear(struct frame_queue *queue)
 {
     for (uint32_t i = 0; i < queue->count; i++)
         frame_release(*slot(queue, i));
+    waiting -= queue->bytes;
     free(queue->ring);
     *queue = (struct frame_queue){0};
 }

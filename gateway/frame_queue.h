@@ -27,6 +27,9 @@ struct frame_queue {
     size_t bytes;              /* left, of all frames */
 };
 
+/* Bytes of all queues of this process. */
+size_t frame_queue_waiting(void);
+
 /* Takes a reference of its own. false without memory. */
 bool frame_queue_push(struct frame_queue *queue, struct frame *frame) MUST_CHECK;
 /* What goes next, in one piece: small frames are put together in room. Until it has gone, another

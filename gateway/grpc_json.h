@@ -53,6 +53,7 @@ struct grpc_json_main_conf {
     ngx_array_t limit_zones;                     /* limit.c */
     struct grpc_json_trace_export *trace_export; /* trace_export.c; NULL: nothing is */
     ngx_msec_t leave_timeout;                    /* grpc_json_leave_timeout; 0: none */
+    bool attaches;                               /* there is a grpc_json_websocket_attach */
 };
 
 struct grpc_json_conf {

@@ -12,6 +12,9 @@
 #define SLOTS_PER_WORKER 4
 #define MIN_ZONE_SIZE (16 * 4096)
 #define MAX_TEXT_SIZE (64 << 20)
+/* Instances come and go with the configurations, and series stay: more than so many are one. */
+#define MAX_INSTANCES 64
+#define OTHER_INSTANCES "other"
 
 struct grpc_json_metrics {
     ngx_shm_zone_t *zone;
@@ -21,8 +24,9 @@ struct grpc_json_metrics {
     time_t configured;
 };
 
-/* This worker's cells. */
+/* This worker's cells, and what they are cells of; NULL: nothing is counted. */
 static uint32_t slot;
+static struct grpc_json_metrics *mine;
 
 /* ---- numbers ---- */
 
@@ -186,6 +190,47 @@ static ngx_int_t upstream_series(ngx_slab_pool_t *pool, struct grpc_json_metrics
     return NGX_OK;
 }
 
+static unsigned count_series(const struct metrics_table *table, enum metrics_kind kind)
+{
+    unsigned n = 0;
+
+    for (const struct metrics_series *s = table->first; s; s = s->next)
+        n += s->kind == kind;
+    return n;
+}
+
+static ngx_int_t instance_series(ngx_slab_pool_t *pool, struct metrics_table *table,
+                                 const ngx_http_upstream_srv_conf_t *upstream)
+{
+    const ngx_http_upstream_server_t *server = upstream->servers ? upstream->servers->elts : NULL;
+
+    for (ngx_uint_t i = 0; server && i < upstream->servers->nelts; i++) {
+        for (ngx_uint_t k = 0; k < server[i].naddrs; k++) {
+            if (count_series(table, METRICS_ATTACH) <= MAX_INSTANCES &&
+                !series(pool, table, METRICS_ATTACH, grpc_json_str(server[i].addrs[k].name)))
+                return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
+}
+
+/* Which upstreams are attached to is known when a variable has a value: each server may be one. */
+static ngx_int_t attach_series(ngx_slab_pool_t *pool, struct metrics_table *table,
+                               ngx_cycle_t *cycle)
+{
+    ngx_http_upstream_main_conf_t *all =
+        ngx_http_cycle_get_module_main_conf(cycle, ngx_http_upstream_module);
+    ngx_http_upstream_srv_conf_t **upstream = all->upstreams.elts;
+
+    if (!series(pool, table, METRICS_ATTACH, STR(OTHER_INSTANCES)))
+        return NGX_ERROR;
+    for (ngx_uint_t i = 0; i < all->upstreams.nelts; i++) {
+        if (instance_series(pool, table, upstream[i]) != NGX_OK)
+            return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
 static ngx_int_t limit_series(ngx_slab_pool_t *pool, struct metrics_table *table,
                               struct grpc_json_main_conf *conf)
 {
@@ -224,7 +269,8 @@ static ngx_int_t init_zone(ngx_shm_zone_t *zone, void *old)
         metrics->other = series(pool, metrics->table, METRICS_RPC, STR(""));
         if (metrics->other && rpc_series(pool, metrics->table, cycle, conf) == NGX_OK &&
             upstream_series(pool, metrics, cycle) == NGX_OK &&
-            limit_series(pool, metrics->table, conf) == NGX_OK)
+            limit_series(pool, metrics->table, conf) == NGX_OK &&
+            (!conf->attaches || attach_series(pool, metrics->table, cycle) == NGX_OK))
             return NGX_OK;
     }
     ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
@@ -292,6 +338,7 @@ static void close_all(const struct metrics_table *table, uint32_t i)
         __atomic_store_n(&s->cells[i].session_ended,
                          load(s, i, offsetof(struct metrics_cell, session_begun)),
                          __ATOMIC_RELAXED);
+        __atomic_store_n(&s->cells[i].queued, 0, __ATOMIC_RELAXED);
     }
 }
 
@@ -301,6 +348,7 @@ void grpc_json_metrics_start(ngx_cycle_t *cycle)
         ngx_http_cycle_get_module_main_conf(cycle, ngx_http_grpc_json_module);
     struct metrics_table *table = conf && conf->metrics ? conf->metrics->table : NULL;
 
+    mine = table ? conf->metrics : NULL;
     for (uint32_t i = 0; table && i < table->n_slots; i++) {
         ngx_atomic_uint_t pid = table->slots[i].pid;
 
@@ -471,6 +519,48 @@ void grpc_json_metrics_session_slow(void *session)
 
     if (s)
         add(&cell_of(s)->session_slow, 1);
+}
+
+/* ---- sessions that share streams ---- */
+
+#define MEMBER(name) offsetof(struct metrics_cell, name)
+
+static const size_t attach_counts[ATTACH_N_COUNTS] = {
+    [ATTACH_LINKS_BEGUN] = MEMBER(begun),
+    [ATTACH_LINKS_ENDED] = MEMBER(ended),
+    [ATTACH_CALLS_BEGUN] = MEMBER(session_begun),
+    [ATTACH_CALLS_ENDED] = MEMBER(session_ended),
+    [ATTACH_RESUMED] = MEMBER(resumed),
+    [ATTACH_MESSAGES_SENT] = MEMBER(messages_sent),
+    [ATTACH_BYTES_SENT] = MEMBER(sent),
+    [ATTACH_MESSAGES_RECEIVED] = MEMBER(messages_received),
+    [ATTACH_BYTES_RECEIVED] = MEMBER(received),
+    [ATTACH_DELIVERIES] = MEMBER(deliveries),
+};
+
+void *grpc_json_metrics_instance(ngx_str_t address)
+{
+    struct metrics_series *s = NULL;
+
+    if (!mine)
+        return NULL;
+    s = find_series(mine->table, METRICS_ATTACH, grpc_json_str(address));
+    return s ? s : find_series(mine->table, METRICS_ATTACH, STR(OTHER_INSTANCES));
+}
+
+void grpc_json_metrics_attach(void *instance, enum grpc_json_attach_count what, size_t n)
+{
+    struct metrics_series *s = instance;
+    char *cell = s ? (char *)cell_of(s) : NULL;
+
+    if (cell)
+        add((uint64_t *)(void *)(cell + attach_counts[what]), n);
+}
+
+void grpc_json_metrics_queued(size_t bytes)
+{
+    if (mine)
+        __atomic_store_n(&cell_of(mine->other)->queued, bytes, __ATOMIC_RELAXED);
 }
 
 /* ---- telling ---- */

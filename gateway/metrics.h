@@ -1,6 +1,7 @@
 /* The numbers of /metrics, in memory that all workers share.
  *
- * A series belongs to an RPC of the descriptor sets, an upstream or a limit of the configuration:
+ * A series belongs to an RPC of the descriptor sets, or to an upstream, a limit or an instance of
+ * the configuration:
  * never to anything that a client says, so their number is known when the configuration is. Series
  * are made by the master and never removed; a reload finds them again by name.
  *
@@ -22,7 +23,7 @@
 #define METRICS_MAX_SLOTS 4096 /* workers that are told of */
 #define METRICS_NO_CODE (METRICS_N_CODES - 1)
 
-enum metrics_kind { METRICS_RPC, METRICS_UPSTREAM, METRICS_LIMIT };
+enum metrics_kind { METRICS_RPC, METRICS_UPSTREAM, METRICS_LIMIT, METRICS_ATTACH };
 
 /* What one worker has seen. */
 struct metrics_cell {
@@ -34,6 +35,10 @@ struct metrics_cell {
     uint64_t begun, ended;   /* requests; the difference is open */
     uint64_t session_begun, session_ended;
     uint64_t session_slow; /* closed since their clients read too slowly */
+    /* METRICS_ATTACH, of which `begun` and `ended` are streams and `received` and `sent` their
+     * messages' bytes. */
+    uint64_t messages_received, messages_sent, resumed, deliveries;
+    uint64_t queued; /* of the requests of no RPC: bytes that wait for clients, now */
 };
 
 struct metrics_series {

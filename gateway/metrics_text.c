@@ -25,6 +25,7 @@ static const struct naming namings[] = {
     [METRICS_RPC] = {"grpc_json", "rpc"},
     [METRICS_UPSTREAM] = {"grpc_json_upstream", "upstream"},
     [METRICS_LIMIT] = {"grpc_json_limit", "limit"},
+    [METRICS_ATTACH] = {"grpc_json_attach", "instance"},
 };
 
 static struct metrics_family family_of(enum metrics_kind kind, const char *name,
@@ -132,14 +133,14 @@ static void counter(const struct metrics_table *table, enum metrics_kind kind, c
                        metrics_sum(table, series, member));
 }
 
-static void gauge(const struct metrics_table *table, const char *name, size_t begun, size_t ended,
-                  const char *help, struct buf *text)
+static void gauge(const struct metrics_table *table, enum metrics_kind kind, const char *name,
+                  size_t begun, size_t ended, const char *help, struct buf *text)
 {
-    const struct metrics_family family = family_of(METRICS_RPC, name, METRICS_GAUGE, help);
+    const struct metrics_family family = family_of(kind, name, METRICS_GAUGE, help);
 
     metrics_begin(text, &family);
-    for (const struct metrics_series *series = first(table, METRICS_RPC); series;
-         series = of_kind(series->next, METRICS_RPC))
+    for (const struct metrics_series *series = first(table, kind); series;
+         series = of_kind(series->next, kind))
         metrics_sample(text, &family, METRICS_LABELS(label_of(series)),
                        metrics_open(table, series, begun, ended));
 }
@@ -193,6 +194,39 @@ static void workers(const struct metrics_table *table, struct buf *text)
     metrics_write_processes(text, pids, n);
 }
 
+/* Of all sessions; a worker that has gone has none. */
+static uint64_t queued(const struct metrics_table *table)
+{
+    uint64_t sum = 0;
+
+    for (const struct metrics_series *series = first(table, METRICS_RPC); series;
+         series = of_kind(series->next, METRICS_RPC)) {
+        for (uint32_t i = 0; i < table->n_slots; i++) {
+            if (metrics_slot_alive(&table->slots[i]))
+                sum += __atomic_load_n(&series->cells[i].queued, __ATOMIC_RELAXED);
+        }
+    }
+    return sum;
+}
+
+static void attached(const struct metrics_table *table, struct buf *text)
+{
+    gauge(table, METRICS_ATTACH, "streams_open", MEMBER(begun), MEMBER(ended),
+          "Attach streams to an instance now.", text);
+    gauge(table, METRICS_ATTACH, "sessions_open", MEMBER(session_begun), MEMBER(session_ended),
+          "Sessions that an instance has, or is asked to take, now.", text);
+    counter(table, METRICS_ATTACH, "resumed_total", MEMBER(resumed),
+            "Sessions of a lost stream that an instance was asked to take over.", text);
+    counter(table, METRICS_ATTACH, "sent_messages_total", MEMBER(messages_sent),
+            "Messages to an instance, each with items of many sessions.", text);
+    counter(table, METRICS_ATTACH, "sent_bytes_total", MEMBER(sent), "Their bytes.", text);
+    counter(table, METRICS_ATTACH, "received_messages_total", MEMBER(messages_received),
+            "Messages from an instance.", text);
+    counter(table, METRICS_ATTACH, "received_bytes_total", MEMBER(received), "Their bytes.", text);
+    counter(table, METRICS_ATTACH, "deliveries_total", MEMBER(deliveries),
+            "Copies of an instance's broadcasts, one for each session that wanted them.", text);
+}
+
 void metrics_print(const struct metrics_table *table, time_t configured, struct buf *text)
 {
     statuses(table, METRICS_RPC, "requests_total", "Requests, by RPC and HTTP status.", text);
@@ -201,12 +235,14 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
     counter(table, METRICS_RPC, "received_bytes_total", MEMBER(received), "Bytes from clients.",
             text);
     counter(table, METRICS_RPC, "sent_bytes_total", MEMBER(sent), "Bytes to clients.", text);
-    gauge(table, "requests_open", MEMBER(begun), MEMBER(ended),
+    gauge(table, METRICS_RPC, "requests_open", MEMBER(begun), MEMBER(ended),
           "Requests in work now, streams included.", text);
-    gauge(table, "sessions_open", MEMBER(session_begun), MEMBER(session_ended),
+    gauge(table, METRICS_RPC, "sessions_open", MEMBER(session_begun), MEMBER(session_ended),
           "WebSocket sessions now.", text);
     counter(table, METRICS_RPC, "sessions_slow_total", MEMBER(session_slow),
             "WebSocket sessions closed since their clients read too slowly.", text);
+    single(text, "sessions_queued_bytes", METRICS_GAUGE,
+           "Bytes that wait for clients of sessions now.", queued(table));
     statuses(table, METRICS_UPSTREAM, "requests_total",
              "Tries with an upstream, by HTTP status as it was taken.", text);
     codes(table, METRICS_UPSTREAM, text);
@@ -216,6 +252,7 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
     counter(table, METRICS_UPSTREAM, "sent_bytes_total", MEMBER(sent), "Bytes to upstreams.", text);
     counter(table, METRICS_LIMIT, "refused_total", MEMBER(ended), "Requests that a limit refused.",
             text);
+    attached(table, text);
     connections(text);
     workers(table, text);
     metrics_write_build(text, "gateway");

@@ -337,6 +337,7 @@ void session_free(struct session *s)
     grpc_json_limit_release(s->hold);
     websocket_reader_free(&s->reader);
     frame_queue_clear(&s->out);
+    grpc_json_metrics_queued(frame_queue_waiting());
     free((void *)(uintptr_t)s->first.p);
     free((void *)(uintptr_t)s->held.p);
     s->held = STR_NULL;

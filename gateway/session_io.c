@@ -101,6 +101,7 @@ static void write_all(struct session *s)
 
     while (s->out.count && rc == NGX_OK)
         rc = write_some(s);
+    grpc_json_metrics_queued(frame_queue_waiting());
     let_go_on(s);
     if (rc == NGX_AGAIN && ngx_handle_write_event(c->write, 0) != NGX_OK)
         rc = NGX_ERROR;

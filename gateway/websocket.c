@@ -97,10 +97,13 @@ char *grpc_json_websocket_set_protocols(ngx_conf_t *cf, ngx_command_t *command, 
 char *grpc_json_websocket_set_attach(ngx_conf_t *cf, ngx_command_t *command, void *data)
 {
     struct grpc_json_websocket *conf = &((struct grpc_json_conf *)data)->websocket;
+    struct grpc_json_main_conf *all =
+        ngx_http_conf_get_module_main_conf(cf, ngx_http_grpc_json_module);
     ngx_str_t *args = cf->args->elts;
     struct str *pair;
 
     (void)command;
+    all->attaches = true;
     if (conf->attach == NGX_CONF_UNSET_PTR)
         conf->attach = ngx_array_create(cf->pool, 2, 2 * sizeof(*pair));
     pair = conf->attach ? ngx_array_push(conf->attach) : NULL;

@@ -12,6 +12,8 @@ from websocket_fixture import CLOSE, PING, TEXT, Socket
 ATTACH = "/stoa.edge.v1.EdgeService/Attach"
 DIRECTIVE = "grpc_json_websocket_attach /stoa.test.v1.EchoService/Room " + ATTACH + ";"
 ROOM = "/test/room"
+# A change of the configuration: /metrics.
+METRICS = ("server {\n        listen", "grpc_json_metrics_zone 1m;server { location = /metrics { grpc_json_metrics; }\n        listen")
 
 
 class AttachGateway(TestGateway):
@@ -172,4 +174,4 @@ def serving(*args, **kwargs):
         gateway.stop()
 
 
-__all__ = ["ATTACH", "AttachGateway", "Client", "DIRECTIVE", "ROOM", "check", "serving"]
+__all__ = ["ATTACH", "AttachGateway", "Client", "DIRECTIVE", "METRICS", "ROOM", "check", "serving"]

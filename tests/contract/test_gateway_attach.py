@@ -9,12 +9,11 @@ import threading
 import zlib
 
 import pytest
-from attach_fixture import ATTACH, DIRECTIVE, ROOM, AttachGateway, Client, check, serving
+from attach_fixture import ATTACH, DIRECTIVE, METRICS, ROOM, AttachGateway, Client, check, serving
 from gateway_fixture import NGINX, wait_until
 from websocket_fixture import BINARY, CLOSE, PING, PONG, TEXT, Refused, Socket, close_frame, frame
 
 DEFLATE = {"Sec-WebSocket-Extensions": "permessage-deflate"}
-METRICS = ("server {\n        listen", "grpc_json_metrics_zone 1m;server { location = /metrics { grpc_json_metrics; }\n        listen")
 
 
 @pytest.fixture(scope="module")

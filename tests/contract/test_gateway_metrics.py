@@ -12,6 +12,7 @@ import time
 import grpc
 import pytest
 
+import attach_fixture
 from gateway_fixture import DEMO_PROTO, SERVICE, FakeService, Gateway, Messages, compile_demo, wait_until
 from metrics_fixture import CONTENT_TYPE, Numbers
 
@@ -163,6 +164,47 @@ def test_refusals_of_limits(descriptor_set, messages):
                         or n.get("requests_total", rpc=GET, status="429") == 3)
         assert found.get("limit_refused_total", limit="address") == 3
         assert found.get("limit_refused_total", limit="account") == 0
+
+
+def test_sessions_that_share_streams():
+    """By instance: streams, sessions, what goes each way, and copies of broadcasts."""
+    with attach_fixture.serving(2, changes=dict([attach_fixture.METRICS])) as gateway, contextlib.ExitStack() as stack:
+        instances = [f"unix:{gateway.socket_path(i)}" for i in range(2)]
+
+        def every(found, name):
+            return [found.get("attach_" + name, instance=instance) for instance in instances]
+
+        assert numbers(gateway).names("instance") == {*instances, "other"}
+        clients = [stack.enter_context(attach_fixture.Client(gateway)) for _ in range(6)]
+        for client in clients:
+            client.join(1)
+        for client in clients:
+            attach_fixture.check(client, 1, clients[0].say(1, "x" * 1000))
+        found = settled(gateway, lambda n: sum(every(n, "streams_open")) == 2)
+        assert sum(every(found, "sessions_open")) == 6
+        # Each of the six messages to each of six, but to who was just catching up by itself.
+        assert 6 <= sum(every(found, "deliveries_total")) <= 36
+        assert sum(every(found, "received_bytes_total")) > 6 * 1000 and sum(every(found, "received_messages_total")) >= 6
+        assert sum(every(found, "sent_bytes_total")) > 6 * 1000 and sum(every(found, "sent_messages_total")) >= 6
+        assert sum(every(found, "resumed_total")) == 0
+        lost = every(found, "sessions_open")[0]
+        gateway.kill(0)
+        found = settled(gateway, lambda n: every(n, "sessions_open") == [0, 6])
+        assert every(found, "resumed_total") == [0, lost] and every(found, "streams_open") == [0, 1]
+        for client in clients:
+            client.drop()
+        found = settled(gateway, lambda n: every(n, "sessions_open") == [0, 0])
+        assert found.get("sessions_queued_bytes") == 0
+
+
+def test_bytes_that_wait_for_clients():
+    """What they have not read yet; nothing when they have gone."""
+    with attach_fixture.serving(changes=dict([attach_fixture.METRICS])) as gateway:
+        with attach_fixture.Client(gateway, receive_buffer=4096) as slow, attach_fixture.Client(gateway) as writer:
+            slow.join(1)
+            while not numbers(gateway).get("sessions_queued_bytes"):
+                writer.say(1, "x" * 1000, repeat=10)
+        settled(gateway, lambda n: n.get("sessions_queued_bytes") == 0)
 
 
 def test_open_connections(descriptor_set, messages):

@@ -38,6 +38,7 @@ static void gathers_small_frames(void **state)
     push(&queue, "a");
     push(&queue, "bc");
     assert_int_equal(queue.bytes, 7);
+    assert_int_equal(frame_queue_waiting(), 7);
     assert_peek(&queue, STR("\x81\x01"
                             "a\x81\x02"
                             "bc"));
@@ -49,6 +50,7 @@ static void gathers_small_frames(void **state)
                             "bc\x81\x00"));
     frame_queue_take(&queue, 5);
     assert_int_equal(queue.bytes, 0);
+    assert_int_equal(frame_queue_waiting(), 0);
     assert_null(queue.ring);
 }
 
