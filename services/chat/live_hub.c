@@ -2,6 +2,7 @@
 #include "limits.h"
 #include "live_internal.h"
 #include "live_parts.h"
+#include "typing.h"
 
 #include "base/cond.h"
 #include "base/log.h"
@@ -110,7 +111,7 @@ static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct
         presence_hear_change(room->hub->presence, room->id);
         break;
     case BUS_TYPING:
-        presence_hear_typing(room->hub->presence, room->id, bytes);
+        typing_heard(presence_typing(room->hub->presence), room->id, bytes);
         break;
     default: /* of a version to come */
         break;

@@ -3,6 +3,7 @@
 #include "limits.h"
 #include "live_internal.h"
 #include "live_parts.h"
+#include "typing.h"
 
 #include "base/log.h"
 
@@ -630,7 +631,7 @@ static void type(struct live_session *session, const char *id, int64_t room)
     if (may)
         may = limits_allow(chat_limits(hub->service), LIMIT_TYPING, account, room, "", &error);
     if (may)
-        presence_typing(hub->presence, room, account);
+        typing_said(presence_typing(hub->presence), room, account);
     hub_lock(hub);
     if (!may)
         session_refuse(session, id, room, &error);

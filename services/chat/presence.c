@@ -5,7 +5,7 @@
 #include "crowd.h"
 #include "live.h"
 #include "live_parts.h"
-#include "typists.h"
+#include "typing.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,8 +32,6 @@
 #define BIG_FACTOR 3
 #define NAMES_TIMEOUT (5 * NSEC_PER_SEC)
 
-#define TYPING_PAUSE (1 * NSEC_PER_SEC)
-
 #define INSTANCE_CHARS 16
 #define PEOPLE_BYTES_MAX ((CROWD_MAX_NAMES + 1) * sizeof(" -9223372036854775808"))
 
@@ -57,8 +55,6 @@ struct place {
     int64_t tell_ns, read_ns, announce_ns; /* when, at the earliest, or again */
     bool telling, reading, announcing;
     struct arena tell_arena, read_arena;
-    struct typists typists;
-    int64_t typing_ns;
     UT_hash_handle hh;
 };
 
@@ -68,6 +64,7 @@ struct presence {
     struct hub *hub;
     struct bus *bus;
     struct redis *redis;
+    struct typing *typing;
     char instance[INSTANCE_CHARS + 1];
     pthread_t thread;
     bool runs;
@@ -103,7 +100,6 @@ static void place_free(struct place *place)
         next = person->hh.next;
         free(person);
     }
-    typists_free(&place->typists);
     crowd_free(&place->others);
     crowd_free(&place->told);
     arena_free(&place->tell_arena);
@@ -183,8 +179,27 @@ void presence_leave(struct presence *presence, int64_t room, int64_t account)
         HASH_DEL(place->people, person);
         free(person);
         place->changed = true;
+        typing_left(presence->typing, room, account);
     }
     pthread_mutex_unlock(&presence->lock);
+}
+
+bool presence_has(struct presence *presence, int64_t room, int64_t account)
+{
+    const struct place *place;
+    struct person *person = NULL;
+
+    pthread_mutex_lock(&presence->lock);
+    place = find(presence, room);
+    if (place)
+        HASH_FIND(hh, place->people, &account, sizeof(account), person);
+    pthread_mutex_unlock(&presence->lock);
+    return person != NULL;
+}
+
+struct typing *presence_typing(const struct presence *presence)
+{
+    return presence->typing;
 }
 
 void presence_hear_change(struct presence *presence, int64_t room)
@@ -564,99 +579,11 @@ static void ask_names(struct presence *presence, struct announcement *a)
     announce(a, &(struct db_result){.error = DB_UNAVAILABLE});
 }
 
-/* ---- typing ---- */
-
-/* NULL: there is no memory. The lock is held. */
-static struct rpc_packed *due_typing(struct place *place, int64_t now)
-{
-    Stoa__Chat__V1__Author authors[TYPISTS_NAMED], *list[TYPISTS_NAMED];
-    size_t n = typists_named(&place->typists, authors);
-
-    for (size_t i = 0; i < n; i++)
-        list[i] = &authors[i];
-    place->typists.changed = false;
-    place->typing_ns = now + TYPING_PAUSE;
-    return part_typing(place->id, list, n, (int32_t)place->typists.n);
-}
-
-/* Owned by the query on its way. */
-struct typing {
-    struct presence *presence;
-    int64_t room;
-    struct arena arena;
-};
-
-static void on_typist(void *user, const struct db_result *result)
-{
-    struct typing *typing = user;
-    struct presence *presence = typing->presence;
-    Stoa__Chat__V1__Author author, *list[] = {&author};
-    struct rpc_packed *part = NULL;
-    struct place *place;
-
-    if (result->error == DB_OK && db_rows(result) == 1 &&
-        author_from_row(result, 0, PROFILE_USERNAME, PROFILE_IMAGE, &author)) {
-        pthread_mutex_lock(&presence->lock);
-        place = find(presence, typing->room);
-        if (place && typists_add(&place->typists, &author, clock_monotonic_ns()))
-            part = part_typing(typing->room, list, 1, 1);
-        pthread_mutex_unlock(&presence->lock);
-    }
-    if (part)
-        bus_publish(presence->bus, typing->room, BUS_TYPING, 0, rpc_packed_bytes(part));
-    rpc_packed_unref(part);
-    arena_free(&typing->arena);
-    free(typing);
-}
-
-void presence_typing(struct presence *presence, int64_t room, int64_t account)
-{
-    struct typing *typing = calloc(1, sizeof(*typing));
-    struct db_query *query;
-
-    if (!typing)
-        return; /* it is said again soon */
-    typing->presence = presence;
-    typing->room = room;
-    arena_init(&typing->arena, 0);
-    query = db_query(service_db(presence->service), &typing->arena, PROFILES);
-    if (query)
-        db_bind_int8_array(query, &account, 1);
-    if (!query ||
-        db_submit(query, clock_monotonic_ns() + NAMES_TIMEOUT, NULL, on_typist, typing) < 0) {
-        arena_free(&typing->arena);
-        free(typing);
-    }
-}
-
-void presence_hear_typing(struct presence *presence, int64_t room, struct str bytes)
-{
-    Stoa__Chat__V1__ConnectResponse *response =
-        stoa__chat__v1__connect_response__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
-    const Stoa__Chat__V1__Typing *typing;
-    struct place *place;
-
-    if (!response)
-        return;
-    typing = response->what_case == STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_TYPING ? response->typing
-                                                                                  : NULL;
-    if (typing && typing->room == room && typing->n_accounts == 1) {
-        pthread_mutex_lock(&presence->lock);
-        place = find(presence, room);
-        if (place)
-            (void)typists_add(&place->typists, typing->accounts[0], clock_monotonic_ns());
-        pthread_mutex_unlock(&presence->lock);
-    }
-    stoa__chat__v1__connect_response__free_unpacked(response, NULL);
-}
-
 /* ---- the thread ---- */
 
 /* What is to be done for a place when the lock is free again. */
 struct due {
     struct announcement *announcement;
-    struct rpc_packed *typing;
-    int64_t room;
 };
 
 #define MAX_DUE 1024
@@ -673,7 +600,7 @@ static void look_at_place(struct presence *presence, struct place *place, int64_
 {
     bool there = redis_there(presence);
 
-    *ret = (struct due){.room = place->id};
+    *ret = (struct due){NULL};
     if (there && !place->telling && (place->changed || (place->people && now >= place->tell_ns)))
         tell(presence, place, now);
     if (!there && !place->people)
@@ -683,9 +610,6 @@ static void look_at_place(struct presence *presence, struct place *place, int64_
         read_others(presence, place, now);
     if (place->people && place->heard && !place->announcing && now >= place->announce_ns)
         ret->announcement = due_announcement(presence, place, now);
-    typists_drop(&place->typists, now);
-    if (place->typists.changed && now >= place->typing_ns)
-        ret->typing = due_typing(place, now);
 }
 
 /* Only who is here counts. */
@@ -733,9 +657,6 @@ static void look_at_redis(struct presence *presence, int64_t now)
 static void do_due(struct presence *presence, struct due *due, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (due[i].typing)
-            hub_announce_here(presence->hub, due[i].room, due[i].typing);
-        rpc_packed_unref(due[i].typing);
         if (due[i].announcement)
             ask_names(presence, due[i].announcement);
     }
@@ -755,7 +676,7 @@ static void look(struct presence *presence)
         if (n == MAX_DUE)
             break;
         look_at_place(presence, place, now, &due[n]);
-        n += due[n].announcement || due[n].typing;
+        n += due[n].announcement != NULL;
         if (is_over(place)) {
             HASH_DEL(presence->places, place);
             place_free(place);
@@ -763,6 +684,7 @@ static void look(struct presence *presence)
     }
     pthread_mutex_unlock(&presence->lock);
     do_due(presence, due, n);
+    typing_tell(presence->typing, now);
     pthread_mutex_lock(&presence->lock);
 }
 
@@ -857,6 +779,10 @@ int presence_new(struct service *service, const struct presence_settings *settin
     pthread_mutex_init(&presence->lock, NULL);
     cond_init(&presence->wake);
     arena_init(&presence->beat_arena, 0);
+    if (typing_new(service, &presence->typing) < 0) {
+        presence_free(presence);
+        return -ENOMEM;
+    }
     if (getrandom(&number, sizeof(number), 0) != sizeof(number)) {
         presence_free(presence);
         return -EIO;
@@ -873,6 +799,7 @@ int presence_start(struct presence *presence, struct hub *hub, struct bus *bus, 
     presence->hub = hub;
     presence->bus = bus;
     presence->redis = redis;
+    typing_start(presence->typing, presence, hub, bus);
     r = -pthread_create(&presence->thread, NULL, thread_main, presence);
     presence->runs = r == 0;
     return r;
@@ -917,6 +844,7 @@ void presence_free(struct presence *presence)
         next = place->hh.next;
         place_free(place);
     }
+    typing_free(presence->typing);
     arena_free(&presence->beat_arena);
     pthread_cond_destroy(&presence->wake);
     pthread_mutex_destroy(&presence->lock);

@@ -1,4 +1,4 @@
-/* Who is there, and who is typing. Nothing of it is stored: each instance knows the accounts whose
+/* Who is there. Nothing of it is stored: each instance knows the accounts whose
  * sessions follow a room here, and tells Redis, by room, with a time after which it is forgotten;
  * what the others have told is read from there. An instance that has not said for some seconds that
  * it lives counts as gone, with all its people. Without Redis an instance knows its own people.
@@ -17,6 +17,7 @@
 
 struct hub;
 struct presence; /* any thread */
+struct typing;
 
 struct presence_settings {
     int64_t names;       /* where more are online, nobody is named */
@@ -43,10 +44,11 @@ void presence_leave(struct presence *presence, int64_t room, int64_t account);
 /* Another instance says that others are there than before. */
 void presence_hear_change(struct presence *presence, int64_t room);
 
-/* The account, a session of which follows the room, is typing. The hub's lock must not be held. */
-void presence_typing(struct presence *presence, int64_t room, int64_t account);
-/* Another instance says so: bytes are what it has published. */
-void presence_hear_typing(struct presence *presence, int64_t room, struct str bytes);
+/* Whether a session of the account follows the room here. */
+bool presence_has(struct presence *presence, int64_t room, int64_t account);
+
+/* Who is typing (typing.h); presence's thread tells it. */
+struct typing *presence_typing(const struct presence *presence);
 
 /* Who is online. ids: the caller's to free(); none when there are more than are named. */
 struct presence_answer {

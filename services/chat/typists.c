@@ -50,6 +50,15 @@ bool typists_add(struct typists *typists, const Stoa__Chat__V1__Author *author, 
     return true;
 }
 
+void typists_remove(struct typists *typists, const char *username)
+{
+    struct typist *typist = find(typists, username);
+
+    if (typist)
+        typist->until_ns = INT64_MIN;
+    typists_drop(typists, INT64_MIN);
+}
+
 void typists_drop(struct typists *typists, int64_t now_ns)
 {
     for (size_t i = typists->n; i-- > 0;) {

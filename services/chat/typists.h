@@ -29,6 +29,9 @@ void typists_free(struct typists *typists);
 /* Somebody says so. False: there are so many already, or there is no memory. */
 bool typists_add(struct typists *typists, const Stoa__Chat__V1__Author *author, int64_t now_ns);
 
+/* Somebody goes; nothing when they are not there. */
+void typists_remove(struct typists *typists, const char *username);
+
 /* Those go who have not said so for long. */
 void typists_drop(struct typists *typists, int64_t now_ns);
 

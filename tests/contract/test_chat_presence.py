@@ -234,17 +234,38 @@ def test_for_members_only(trio, contract, at, new_account, open_room, follow):
         first.close()
 
 
+def typing(live):
+    """The next that is said of it."""
+    while (message := live.next())[0] != "typing":
+        assert message[0] in ("presence", "event"), message
+    return message[1]["count"], names(message[1]["accounts"])
+
+
+def test_typing_needs_no_postgres(trio, at, open_room, follow):
+    """Who follows a room is a member of it, and whose name is known is not asked for it; whoever is removed types no more."""
+    room, host, guest = open_room(1)
+    first, second = follow(host, room), follow(guest, room, "chat-2")
+    second.done(typing={"room": room})
+    assert typing(first) == typing(second) == (1, usernames(guest))
+    assert typing(first) == typing(second) == (0, set())
+    trio.supervise("stop", "postgres")
+    try:
+        second.done(typing={"room": room})
+        assert typing(first) == typing(second) == (1, usernames(guest))
+    finally:
+        trio.supervise("start", "postgres")
+    wait_until(lambda: at("chat")("chat", "GetRoom", {"room": room}, host["token"])[0] == "OK", "Postgres is there again")
+    assert at("chat")("chat", "RemoveMember", {"room": room, "username": guest["username"]}, host["token"])[0] == "OK"
+    while second.next()[0] != "gone":
+        pass
+    assert second.refused(typing={"room": room})["reason"] == "NOT_SUBSCRIBED"
+    assert typing(first) == (0, set())
+
+
 def test_typing(at, open_room, follow, new_account):
     room, host, guest = open_room(1)
     first, second, third = (follow(host, room), follow(guest, room, "chat-2"), follow(host, room, "chat-3"))
     second.done(typing={"room": room})
-
-    def typing(live):
-        """The next that is said of it."""
-        while (message := live.next())[0] != "typing":
-            assert message[0] == "presence", message
-        return message[1]["count"], names(message[1]["accounts"])
-
     for live in (first, second, third):
         assert typing(live) == (1, usernames(guest))
     for live in (first, second, third):  # it is over by itself

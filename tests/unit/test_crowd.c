@@ -135,6 +135,24 @@ static void typing_is_over_by_itself(void **state)
     assert_null(typists.list);
 }
 
+static void who_is_gone_does_not_type(void **state)
+{
+    struct typists typists = {.n = 0};
+
+    (void)state;
+    assert_true(type(&typists, "ada", 0));
+    assert_true(type(&typists, "bob", 0));
+    typists.changed = false;
+    typists_remove(&typists, "cleo");
+    assert_false(typists.changed);
+    assert_int_equal(typists.n, 2);
+    typists_remove(&typists, "ada");
+    assert_true(typists.changed);
+    assert_int_equal(typists.n, 1);
+    typists_remove(&typists, "bob");
+    assert_null(typists.list);
+}
+
 static void typists_are_bounded(void **state)
 {
     struct typists typists = {.n = 0};
@@ -160,7 +178,7 @@ int main(void)
         cmocka_unit_test(instances_are_put_together), cmocka_unit_test(many_are_a_number),
         cmocka_unit_test(nobody_has_answered),        cmocka_unit_test(what_is_no_crowd_is_nobody),
         cmocka_unit_test(crowds_are_compared),        cmocka_unit_test(typing_is_over_by_itself),
-        cmocka_unit_test(typists_are_bounded),
+        cmocka_unit_test(who_is_gone_does_not_type),  cmocka_unit_test(typists_are_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
