@@ -180,7 +180,7 @@ static void come_back_later(struct client *client)
         fail("client %u does not come back", client->number);
     most = BACK_FIRST_NS << (client->refused < BACK_DOUBLINGS ? client->refused : BACK_DOUBLINGS);
     client->refused++;
-    client->back_at = now + most / 2 + (int64_t)((double)random() / RAND_MAX * (double)(most / 2));
+    client->back_at = now + most / 2 + random() % (most / 2);
     returns_waiting++;
 }
 

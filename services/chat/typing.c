@@ -21,7 +21,8 @@
 struct typing_room {
     int64_t id;
     struct typists typists;
-    int64_t tell_ns; /* at the earliest */
+    int64_t tell_ns;               /* at the earliest */
+    struct typing_room *next_over; /* of those that are to be freed */
     UT_hash_handle hh;
 };
 
@@ -46,12 +47,17 @@ struct typing {
 
 /* ---- names; the lock is held ---- */
 
-static void forget(struct typing *typing, struct known *known)
+static void free_known(struct known *known)
 {
-    HASH_DEL(typing->known, known);
     free(known->username);
     free(known->image);
     free(known);
+}
+
+static void forget(struct typing *typing, struct known *known)
+{
+    HASH_DEL(typing->known, known);
+    free_known(known);
 }
 
 /* NULL: not known, or for too long. */
@@ -88,11 +94,8 @@ static void remember(struct typing *typing, int64_t account, const Stoa__Chat__V
     before = HASH_COUNT(typing->known);
     if (known->username && (known->image || !author->_image_case))
         HASH_ADD(hh, typing->known, account, sizeof(known->account), known);
-    if (HASH_COUNT(typing->known) == before) {
-        free(known->username);
-        free(known->image);
-        free(known);
-    }
+    if (HASH_COUNT(typing->known) == before)
+        free_known(known);
 }
 
 static Stoa__Chat__V1__Author author_of(const struct known *known)
@@ -136,9 +139,8 @@ static struct typing_room *make_room(struct typing *typing, int64_t id)
     return NULL;
 }
 
-static void free_room(struct typing *typing, struct typing_room *room)
+static void free_typists(struct typing_room *room)
 {
-    HASH_DEL(typing->rooms, room);
     typists_free(&room->typists);
     free(room);
 }
@@ -287,28 +289,34 @@ void typing_tell(struct typing *typing, int64_t now)
         int64_t room;
         struct rpc_packed *part;
     } parts[MAX_DUE];
-    struct typing_room *room, *next;
+    struct typing_room *room, *next, *over = NULL;
     size_t n = 0;
 
     pthread_mutex_lock(&typing->lock);
-    HASH_ITER(hh, typing->rooms, room, next)
-    {
-        if (n == MAX_DUE)
-            break; /* the others a moment later */
+    /* Those beyond MAX_DUE a moment later. */
+    for (room = typing->rooms; room && typing->rooms && n < MAX_DUE; room = next) {
+        next = room->hh.next;
         typists_drop(&room->typists, now);
         if (room->typists.changed && now >= room->tell_ns) {
             parts[n].room = room->id;
             parts[n++].part = due(room, now);
         }
         /* When it could be said again that somebody types. */
-        if (room->typists.n == 0 && !room->typists.changed && now >= room->tell_ns)
-            free_room(typing, room);
+        if (room->typists.n == 0 && !room->typists.changed && now >= room->tell_ns) {
+            HASH_DEL(typing->rooms, room);
+            room->next_over = over;
+            over = room;
+        }
     }
     pthread_mutex_unlock(&typing->lock);
     for (size_t i = 0; i < n; i++) {
         if (parts[i].part)
             hub_announce_here(typing->hub, parts[i].room, parts[i].part);
         rpc_packed_unref(parts[i].part);
+    }
+    for (; over; over = next) {
+        next = over->next_over;
+        free_typists(over);
     }
 }
 
@@ -336,12 +344,23 @@ void typing_start(struct typing *typing, struct presence *presence, struct hub *
 
 void typing_free(struct typing *typing)
 {
+    struct typing_room *room, *next_room;
+    struct known *known, *next_known;
+
     if (!typing)
         return;
-    while (typing->rooms)
-        free_room(typing, typing->rooms);
-    while (typing->known)
-        forget(typing, typing->known);
+    room = typing->rooms;
+    known = typing->known;
+    HASH_CLEAR(hh, typing->rooms); /* both are still lists */
+    HASH_CLEAR(hh, typing->known);
+    for (; room; room = next_room) {
+        next_room = room->hh.next;
+        free_typists(room);
+    }
+    for (; known; known = next_known) {
+        next_known = known->hh.next;
+        free_known(known);
+    }
     pthread_mutex_destroy(&typing->lock);
     free(typing);
 }
