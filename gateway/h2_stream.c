@@ -248,7 +248,8 @@ static bool is_refused(const struct grpc_h2_stream *s)
 {
     int code = s->result.code;
 
-    if (!s->call || s->tries == 0)
+    /* One of the tries is not for another server, but for a new connection to the same. */
+    if (!s->call || s->tries <= 1)
         return false;
     if (code == RPC_UNAVAILABLE && s->result.untouched)
         return true;

@@ -260,7 +260,11 @@ static void leave_pool(ngx_connection_t *c)
     pool = ngx_create_pool(sizeof(*pool) + size, c->log);
     if (!pool)
         return;
-    kept = ngx_palloc(pool, size); /* fits */
+    kept = ngx_palloc(pool, size);
+    if (!kept) {
+        ngx_destroy_pool(pool);
+        return;
+    }
     kept->log = *c->log;
     kept->ctx = (ngx_http_log_ctx_t){.connection = c};
     kept->log.data = &kept->ctx;

@@ -149,13 +149,13 @@ static void write_queues(struct db *db, struct buf *text)
                            "Threads of the pool: transactions that may run at once."),
                    db->options.pool_threads);
     metrics_single(text,
-                   &FAMILY("group_writes_waiting", METRICS_GAUGE,
-                           "Writes that wait to go together as one statement."),
+                   &FAMILY("group_items_waiting", METRICS_GAUGE,
+                           "Writes and reads that wait to go together as one statement."),
                    metrics_get(&counts->group_waiting));
     metrics_single(text,
-                   &FAMILY("group_writes_total", METRICS_COUNTER,
-                           "Writes that went in statements of one or several."),
-                   metrics_get(&counts->group_writes));
+                   &FAMILY("group_items_total", METRICS_COUNTER,
+                           "Writes and reads that went in statements of one or several."),
+                   metrics_get(&counts->group_items));
     metrics_single(
         text,
         &FAMILY("group_statements_total", METRICS_COUNTER, "Statements that these were sent as."),

@@ -162,7 +162,7 @@ static bool send_batch(struct batch *batch)
     int r;
 
     drop_cancelled(batch);
-    metrics_add(&batch->db->counts.group_writes, batch->n);
+    metrics_add(&batch->db->counts.group_items, batch->n);
     metrics_add(&batch->db->counts.group_statements, batch->n > 0);
     r = batch->n > 0 ? bind_and_submit(batch) : -ECANCELED;
     if (r == 0)

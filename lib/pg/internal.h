@@ -255,7 +255,7 @@ struct db_counts {
     /* As the engine thread last saw it. */
     metrics_number idle, busy, down, in_flight;
     metrics_number transactions_running;
-    metrics_number group_waiting, group_statements, group_writes;
+    metrics_number group_waiting, group_statements, group_items;
 };
 
 /* A statement has ended with this. duration_ns: negative: it was not sent. */

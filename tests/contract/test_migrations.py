@@ -212,8 +212,12 @@ def test_a_newer_schema_beside_live_traffic(own_suite, contract):
         assert "newer than this binary" in suite.log(service)
     # And the whole suite starts, as after a rollback: its migrations have nothing to do.
     assert suite.command("down").returncode == 0
+    suite.process.wait(60)  # the one in the foreground, which has the folder until then
     up = suite.command("up")
-    assert up.returncode == 0, up.stderr
+    try:
+        assert up.returncode == 0, up.stderr
+    finally:
+        assert suite.command("down").returncode == 0
 
 
 def migrate_further(suite, service):
