@@ -2,7 +2,9 @@
 import asyncio
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 from stoa_suite_fixture import SERVICES, HttpLoad, Suite, copy_build, output_folder
@@ -17,6 +19,14 @@ SOCKETS = 100
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     return copy_build(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="module")
+def posts():
+    """A copy of posts where the suite's account reaches it, as it may not reach the clone."""
+    with tempfile.TemporaryDirectory(prefix="stoa-test-") as folder:
+        os.chmod(folder, 0o711)
+        yield shutil.copy(output_folder() / "bin/posts", folder)
 
 
 @pytest.fixture(scope="module")
@@ -64,27 +74,27 @@ exec {binary} "$@"
 """
 
 
-def break_build(build, pattern):
+def break_build(build, posts, pattern):
     """posts of the build no longer starts. Returns what mends it."""
     path, good = build / "bin/posts", build / "bin/posts.good"
     path.rename(good)
-    path.write_text(SCRIPT.format(pattern=pattern, binary=output_folder() / "bin/posts"))
+    path.write_text(SCRIPT.format(pattern=pattern, binary=posts))
     path.chmod(0o755)
     return lambda: good.rename(path)
 
 
-def test_a_build_that_does_not_start_is_not_taken(suite, build):
+def test_a_build_that_does_not_start_is_not_taken(suite, build, posts):
     suite.may_end("posts", "posts-2", "posts-next", "posts-next-2")
     before = suite.pid("posts")
     with HttpLoad(suite.http, keeps=False) as load:
         load.more()
-        mend = break_build(build, "*")
+        mend = break_build(build, posts, "*")
         done = suite.command("roll", "posts")
         assert done.returncode == 1 and "posts-next is not ready" in done.stderr and "the old posts goes on" in done.stderr
         assert suite.pid("posts") == before and "posts-next" not in suite.command("status").stdout
         mend()
         # Those that stand in start, and what they stand in for does not: they go on being called, by a reload as well.
-        mend = break_build(build, "*,*")
+        mend = break_build(build, posts, "*,*")
         done = suite.command("roll", "posts")
         assert done.returncode == 1 and "posts is not ready" in done.stderr and "posts-next goes on" in done.stderr
         assert suite.command("reload").returncode == 0
