@@ -151,17 +151,14 @@ static bool is_failure(enum rpc_code code)
 
 void call_end_trace(struct rpc_call *call)
 {
-    bool gone = !call->stream && atomic_load(&call->cancelled);
-    enum rpc_code code = gone ? RPC_CANCELLED : call->code;
-
     if (!call->trace)
         return;
     trace_record(call->server->options.recorder, &(struct trace_span){
                                                      .trace = &call->trace->context,
                                                      .kind = TRACE_RPC,
                                                      .name = call->method->path,
-                                                     .code = (int)code,
-                                                     .failed = is_failure(code),
+                                                     .code = (int)call->code,
+                                                     .failed = is_failure(call->code),
                                                      .begun_us = call->trace->begun_us,
                                                      .end_us = clock_realtime_us(),
                                                  });
@@ -348,7 +345,6 @@ void call_answer(struct rpc_call *call, const struct rpc_error *error)
     struct batch batch = {.n = 0};
     struct rpc_status status;
 
-    call->code = error->code;
     status_make(&status, error);
     batch_headers(&batch, call);
     batch_status(&batch, call, &status);

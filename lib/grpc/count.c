@@ -25,6 +25,7 @@ void count_end(struct rpc_call *call, enum rpc_code code)
     struct rpc_counts *counts = call->method->counts;
 
     assert(code >= RPC_OK && code <= RPC_UNAUTHENTICATED);
+    call->code = code;
     count_nothing(call);
     metrics_add(&counts->codes[code], 1);
     if (call->admitted && call->method->unary)

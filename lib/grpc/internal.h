@@ -175,8 +175,8 @@ void server_ring(struct rpc_server *server, struct ev *ev);
 
 /* The call has been admitted. */
 void count_begin(struct rpc_call *call);
-/* The call has ended with a code; RPC_OK to RPC_UNAUTHENTICATED. Once for each call, admitted or
- * not. */
+/* The call has ended with a code, which it keeps for its span; RPC_OK to RPC_UNAUTHENTICATED. Once
+ * for each call, admitted or not. */
 void count_end(struct rpc_call *call, enum rpc_code code);
 /* It has ended, and was not asked for anything. */
 void count_nothing(struct rpc_call *call);

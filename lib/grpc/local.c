@@ -90,8 +90,7 @@ void local_end(struct rpc_call *call, const ProtobufCMessage *response,
 {
     const struct local_call *local = call->local;
 
-    call->code = error ? error->code : RPC_OK;
-    count_end(call, call->code);
+    count_end(call, error ? error->code : RPC_OK);
     if (error)
         local->options.failed(local->user, call, error);
     else

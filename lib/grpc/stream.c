@@ -372,7 +372,6 @@ void stream_closed(struct rpc_call *call)
 
     pthread_mutex_lock(&stream->lock);
     abandon(stream);
-    call->code = stream->code;
     pthread_mutex_unlock(&stream->lock);
     one_end_came(call);
 }

@@ -1,6 +1,8 @@
 /* lib/grpc: unary calls from the request to the status, with a real client over a unix socket. */
 #include "rpc_fixture.h"
 
+#include "opentelemetry/proto/collector/trace/v1/trace_service.pb-c.h"
+
 #include "google/rpc/error_details.pb-c.h"
 #include "google/rpc/status.pb-c.h"
 
@@ -510,18 +512,38 @@ static void test_deadline(void **state UNUSED)
     fixture_stop(&f);
 }
 
+/* rpc.grpc.status_code of the one span. */
+static int64_t code_of_span(struct trace_recorder *recorder)
+{
+    struct arena arena CLEANUP(arena_free) = {0};
+    const trace_export_request *request;
+    const Opentelemetry__Proto__Trace__V1__Span *span;
+
+    assert_int_equal(trace_take(recorder, &arena, &request), 1);
+    span = request->resource_spans[0]->scope_spans[0]->spans[0];
+    assert_string_equal(span->attributes[3]->key, "rpc.grpc.status_code");
+    return span->attributes[3]->value->int_value;
+}
+
 static void test_bound_without_deadline(void **state UNUSED)
 {
     const struct rpc_handler handlers[] = UNARY_HANDLERS(park, publish_ok);
     text_message late = TEXT("too late");
+    struct trace_recorder *recorder;
     struct fixture f;
 
-    fixture_start(&f, (struct rpc_server_options){.max_call_ms = 100}, handlers, NULL);
+    assert_int_equal(trace_recorder_new(
+                         &(struct trace_recorder_options){.service = "t", .one_in = 1}, &recorder),
+                     0);
+    fixture_start(&f, (struct rpc_server_options){.max_call_ms = 100, .recorder = recorder},
+                  handlers, NULL);
     assert_int_equal(say(&f.client, "x", 0, NULL, 0), RPC_DEADLINE_EXCEEDED);
     WAIT_UNTIL(atomic_load(&parked));
     assert_true(atomic_load(rpc_call_cancelled(atomic_load(&parked))));
     reply_packed(atomic_exchange(&parked, NULL), &late.base);
     fixture_stop(&f);
+    assert_int_equal(code_of_span(recorder), RPC_DEADLINE_EXCEEDED);
+    trace_recorder_free(recorder);
 }
 
 static void test_bound_covers_reading(void **state UNUSED)
