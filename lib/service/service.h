@@ -149,13 +149,13 @@ void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *do
 bool service_query_with(struct rpc_call *call, struct db_query *query, db_done_fn *done,
                         void *user);
 
-/* db_group_submit() for a call; fills in the item's deadline and cancelled. False: the call has
- * been failed, and the group's done() will not run. */
+/* db_group_submit() for a call; fills in the item's deadline, cancelled and trace. False: the call
+ * has been failed, and the group's done() will not run. */
 bool service_group(struct rpc_call *call, struct db_group *group, struct db *db,
                    struct db_group_item *item);
 
-/* db_share_submit() for a call; fills in the item's deadline and cancelled. False: the call has
- * been failed, and the share's done() will not run. */
+/* db_share_submit() for a call; fills in the item's deadline, cancelled and trace. False: the call
+ * has been failed, and the share's done() will not run. */
 bool service_share(struct rpc_call *call, struct db_share *share, struct db_share_item *item);
 
 /* db_transaction() for a call: done gets user. False: the call has been failed, and done will not
