@@ -36,6 +36,7 @@ static void on_chosen(void *data, const struct grpc_h2_server *server)
     call->metadata.part.nelts = 0;
     call->metadata.part.next = NULL;
     call->etag = STR_NULL;
+    call->etag_trails = false;
     call->began = ngx_current_msec;
     state = ngx_array_push(call->r->upstream_states);
     if (!state)

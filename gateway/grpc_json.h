@@ -144,6 +144,10 @@ struct grpc_json_ctx {
 /* The request's state, made when there is none; NULL without memory. */
 struct grpc_json_ctx *grpc_json_ctx(ngx_http_request_t *r);
 
+/* Where the worker keeps what it knows of the request's RPC: the descriptor set, and the method's
+ * number in it. NULL: the request has no RPC, or has not been routed. */
+const struct grpc_json_schema *grpc_json_loaded(ngx_http_request_t *r, size_t *ret_method);
+
 /* ---- memory.c ---- */
 
 /* The worker's scratch arena, emptied. */

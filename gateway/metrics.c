@@ -366,17 +366,10 @@ void grpc_json_metrics_start(ngx_cycle_t *cycle)
 
 static struct metrics_series *series_of(ngx_http_request_t *r, struct grpc_json_main_conf *conf)
 {
-    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
-    struct grpc_json_conf *location = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct grpc_json_schema *loaded = conf->schemas.elts;
+    size_t i;
+    const struct grpc_json_schema *loaded = grpc_json_loaded(r, &i);
 
-    if (!ctx || !ctx->routed || ctx->route_error || !location->schema)
-        return conf->metrics->other;
-    for (ngx_uint_t i = 0; i < conf->schemas.nelts; i++) {
-        if (loaded[i].schema == location->schema && loaded[i].series)
-            return loaded[i].series[ctx->match.method - schema_method_at(location->schema, 0)];
-    }
-    return conf->metrics->other;
+    return loaded && loaded->series ? loaded->series[i] : conf->metrics->other;
 }
 
 static void on_end(void *data)

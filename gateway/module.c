@@ -466,3 +466,21 @@ struct grpc_json_ctx *grpc_json_ctx(ngx_http_request_t *r)
     ngx_http_set_ctx(r, ctx, ngx_http_grpc_json_module);
     return ctx;
 }
+
+const struct grpc_json_schema *grpc_json_loaded(ngx_http_request_t *r, size_t *ret_method)
+{
+    struct grpc_json_main_conf *main = ngx_http_get_module_main_conf(r, ngx_http_grpc_json_module);
+    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
+    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
+    const struct grpc_json_schema *loaded = main->schemas.elts;
+
+    if (!ctx || !ctx->routed || ctx->route_error || !conf->schema)
+        return NULL;
+    for (ngx_uint_t i = 0; i < main->schemas.nelts; i++) {
+        if (loaded[i].schema == conf->schema) {
+            *ret_method = (size_t)(ctx->match.method - schema_method_at(conf->schema, 0));
+            return &loaded[i];
+        }
+    }
+    return NULL;
+}

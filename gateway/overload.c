@@ -20,20 +20,14 @@ static bool is_on(const struct grpc_json_conf *conf)
 }
 
 /* Of the request's RPC; NULL: it is not one that is counted. */
-static struct overload *find(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+static struct overload *find(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
 {
-    struct grpc_json_main_conf *main = ngx_http_get_module_main_conf(r, ngx_http_grpc_json_module);
-    struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
-    struct grpc_json_schema *loaded = main->schemas.elts;
-    const struct schema_method *method = ctx->match.method;
+    size_t i;
+    const struct grpc_json_schema *loaded = grpc_json_loaded(r, &i);
 
-    if (!ctx->routed || ctx->route_error || method->client_streaming || method->server_streaming)
+    if (!loaded || ctx->match.method->client_streaming || ctx->match.method->server_streaming)
         return NULL;
-    for (ngx_uint_t i = 0; i < main->schemas.nelts; i++) {
-        if (loaded[i].schema == conf->schema && loaded[i].overload)
-            return &loaded[i].overload[method - schema_method_at(conf->schema, 0)];
-    }
-    return NULL;
+    return &loaded->overload[i];
 }
 
 void grpc_json_overload_heard(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
