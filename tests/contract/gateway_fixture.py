@@ -113,6 +113,7 @@ class Messages:
     """Message classes by full name, from a descriptor set."""
 
     def __init__(self, path):
+        self.path = path
         self.pool = descriptor_pool.DescriptorPool()
         self.methods = {}
         for file in descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(path).read_bytes()).file:

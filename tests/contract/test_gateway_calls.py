@@ -22,10 +22,7 @@ CALLS = 20
 
 @pytest.fixture(scope="module")
 def messages(tmp_path_factory):
-    descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"))
-    messages = Messages(descriptor_set)
-    messages.path = descriptor_set
-    return messages
+    return Messages(compile_demo(tmp_path_factory.mktemp("demo")))
 
 
 @contextlib.contextmanager

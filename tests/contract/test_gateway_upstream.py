@@ -37,10 +37,7 @@ LIMIT = 100_000
 
 @pytest.fixture(scope="module")
 def messages(tmp_path_factory):
-    descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"))
-    messages = Messages(descriptor_set)
-    messages.path = descriptor_set
-    return messages
+    return Messages(compile_demo(tmp_path_factory.mktemp("demo")))
 
 
 @pytest.fixture(scope="module")

@@ -387,6 +387,19 @@ static void begin_call(struct fixture *f, struct client_call *call)
     WAIT_UNTIL(atomic_load(&parked));
 }
 
+/* A server that stops, on a thread of its own, while a call is parked. */
+static pthread_t stop_with_a_call(struct fixture *f, struct client_call *call, struct stop *stop,
+                                  int64_t grace_ms)
+{
+    pthread_t thread;
+
+    fixture_start(f, (struct rpc_server_options){0}, parking_handlers, NULL);
+    begin_call(f, call);
+    *stop = (struct stop){.server = f->server, .grace_ms = grace_ms};
+    assert_int_equal(pthread_create(&thread, NULL, stop_server, stop), 0);
+    return thread;
+}
+
 static void end_parked(void)
 {
     text_message answer = TEXT("in time");
@@ -441,12 +454,8 @@ static void test_stop_cancels_beyond_grace(void **state UNUSED)
     struct fixture f;
     struct stop stop;
     struct client_call call;
-    pthread_t thread;
+    pthread_t thread = stop_with_a_call(&f, &call, &stop, 50);
 
-    fixture_start(&f, (struct rpc_server_options){0}, parking_handlers, NULL);
-    begin_call(&f, &call);
-    stop = (struct stop){.server = f.server, .grace_ms = 50};
-    assert_int_equal(pthread_create(&thread, NULL, stop_server, &stop), 0);
     WAIT_UNTIL(atomic_load(rpc_call_cancelled(atomic_load(&parked))));
     assert_false(atomic_load(&stop.done)); /* the handler still has the call */
     assert_int_not_equal(client_status(&call), 0);
@@ -562,12 +571,8 @@ static void test_an_errand_ends_a_call(void **state UNUSED)
     struct fixture f;
     struct stop stop;
     struct client_call call;
-    pthread_t thread;
+    pthread_t thread = stop_with_a_call(&f, &call, &stop, 60000);
 
-    fixture_start(&f, (struct rpc_server_options){0}, parking_handlers, NULL);
-    begin_call(&f, &call);
-    stop = (struct stop){.server = f.server, .grace_ms = 60000};
-    assert_int_equal(pthread_create(&thread, NULL, stop_server, &stop), 0);
     WAIT_UNTIL(refuses_calls(f.target));
     assert_int_equal(rpc_server_run(f.server, answer_parked, NULL), 0);
     client_skip(&call);
