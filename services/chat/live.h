@@ -173,6 +173,14 @@ struct sent_message {
 };
 STAILQ_HEAD(sent_messages, sent_message);
 
+/* How many rooms hub_message_stored() may name before hub_messages_sent(). */
+#define HUB_MAX_STORED 64
+
+/* A message of the room has committed, and is acknowledged next: who begins to follow the room
+ * here from now on is not live before hub_messages_sent(). On the thread that calls that; not under
+ * the lock, which many may want. */
+void hub_message_stored(struct hub *hub, int64_t room);
+
 /* Tells this instance's sessions and the others: those of a room in their order. The events are
  * taken over. */
 void hub_messages_sent(struct hub *hub, const struct sent_messages *messages);

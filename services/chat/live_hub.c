@@ -7,6 +7,7 @@
 #include "base/cond.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -33,6 +34,26 @@ static void take_message(struct hub *hub, const struct sent_message *message)
         rpc_packed_unref(message->event);
 }
 
+void hub_message_stored(struct hub *hub, int64_t room)
+{
+    size_t n = atomic_load_explicit(&hub->n_stored, memory_order_relaxed);
+
+    assert(n < HUB_MAX_STORED);
+    atomic_store_explicit(&hub->stored[n], room, memory_order_relaxed);
+    atomic_store(&hub->n_stored, n + 1);
+}
+
+bool hub_is_storing(struct hub *hub, int64_t room)
+{
+    size_t n = atomic_load(&hub->n_stored);
+
+    for (size_t i = 0; i < n; i++) {
+        if (atomic_load_explicit(&hub->stored[i], memory_order_relaxed) == room)
+            return true;
+    }
+    return false;
+}
+
 void hub_messages_sent(struct hub *hub, const struct sent_messages *messages)
 {
     const struct sent_message *message;
@@ -51,6 +72,14 @@ void hub_messages_sent(struct hub *hub, const struct sent_messages *messages)
     {
         if (message->event)
             take_message(hub, message);
+    }
+    atomic_store(&hub->n_stored, 0);
+    STAILQ_FOREACH(message, messages, next)
+    {
+        struct room *room = room_find(hub, message->room);
+
+        if (room)
+            room_decide(room);
     }
     hub_unlock(hub);
 }

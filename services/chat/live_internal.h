@@ -91,6 +91,10 @@ struct hub {
     struct live_settings settings;
     struct bus *bus; /* NULL: there is no other instance */
     struct presence *presence;
+    /* Rooms of messages that are being acknowledged; written by one thread, emptied under the lock.
+     */
+    _Atomic int64_t stored[HUB_MAX_STORED];
+    _Atomic size_t n_stored;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* the clock has something to do */
     struct room *rooms;   /* by id */
@@ -119,6 +123,9 @@ static inline void hub_unlock(struct hub *hub)
 {
     pthread_mutex_unlock(&hub->lock);
 }
+
+/* Whether a message of the room has been acknowledged of which it has not been told. */
+bool hub_is_storing(struct hub *hub, int64_t room);
 
 /* The clock looks at this time at the latest. */
 void hub_look_at(struct hub *hub, int64_t ns);
@@ -151,6 +158,8 @@ void room_event(struct room *room, int64_t seq, struct window_entry entry);
 /* For everybody who is live in the room; it has no place in the order. Returns how many they are.
  */
 size_t room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *bytes);
+/* Goes on with those who ask to follow it, as far as is known now. */
+void room_decide(struct room *room);
 /* There may be something new. */
 void room_read(struct room *room);
 void room_deleted(struct room *room);

@@ -317,19 +317,51 @@ static void begin_replay(struct subscription *subscription)
     subscription_pump(subscription);
 }
 
+static bool is_member(const struct subscription *subscription)
+{
+    return account_set_has(&subscription->room->members, subscription->session->caller.account_id);
+}
+
 /* Whoever is no member here, or knows of more than is known here, may come from another instance:
- * then the room is read once more first. */
+ * only Postgres can tell. */
+static bool needs_read(const struct subscription *subscription)
+{
+    return !is_member(subscription) || subscription->seq > subscription->room->window.last;
+}
+
+/* Something may have been acknowledged here that is still on its way into the window. */
+static bool lags(const struct room *room)
+{
+    return room->reading || room->again || room->window.n_early > 0 ||
+           hub_is_storing(room->hub, room->id);
+}
+
 static void decide(struct subscription *subscription)
 {
     struct room *room = subscription->room;
-    bool member = account_set_has(&room->members, subscription->session->caller.account_id);
+    bool read_since = room->n_done > subscription->born;
 
-    if ((!member || subscription->seq > room->window.last) && room->n_done <= subscription->born)
+    if (!read_since && needs_read(subscription))
         room_read(room);
-    else if (!member)
+    else if (!read_since && lags(room))
+        return; /* whatever ends that comes back */
+    else if (!is_member(subscription))
         refuse_stranger(subscription, room->public);
     else
         begin_replay(subscription);
+}
+
+void room_decide(struct room *room)
+{
+    struct subscription *subscription = TAILQ_FIRST(&room->behind), *next;
+
+    if (!room->known)
+        return;
+    for (; subscription; subscription = next) {
+        next = TAILQ_NEXT(subscription, next);
+        if (subscription->state == ASKED)
+            decide(subscription);
+    }
 }
 
 /* NULL without memory. id: of the action that is to be answered; NULL or empty: none. */
@@ -498,6 +530,7 @@ void room_event(struct room *room, int64_t seq, struct window_entry entry)
     if (seq == room->window.last + 1) {
         deliver(room, entry);
         deliver_early(room);
+        room_decide(room);
         return;
     }
     window_keep_early(&room->window, seq, entry);
@@ -686,15 +719,19 @@ static void take_page(struct room *room, struct page *page)
     room->again = room->again || page->last_seq > room->window.last;
 }
 
-/* A read has brought nothing: who waits for a decision is told, the others go on later. */
+/* A read has brought nothing: who waits for what it would have said is told, the others go on. */
 static void read_failed_for(struct room *room)
 {
     struct subscription *subscription = TAILQ_FIRST(&room->behind), *next;
 
     for (; subscription; subscription = next) {
         next = TAILQ_NEXT(subscription, next);
-        if (subscription->state == ASKED)
+        if (subscription->state != ASKED)
+            continue;
+        if (!room->known || needs_read(subscription))
             refuse_unavailable(subscription);
+        else
+            begin_replay(subscription);
     }
     if (!room->known) {
         forget(room);
@@ -721,7 +758,7 @@ static void after_read(struct room *room)
     room->read_ns = INT64_MAX;
     mark_read_for(room);
     /* Once: whatever somebody says, it is Postgres that has the numbers. */
-    room->again = room->again || room->heard > room->window.last;
+    room->again = room->again || room->heard > room->window.last || room->window.n_early > 0;
     room->heard = 0;
     settle(room);
     if (room->again && !room->reading)

@@ -27,7 +27,7 @@ static bool message_from_result(const struct request *request, const struct db_r
  * is locked for long holds only some others up. */
 
 #define GROUPS 2
-#define MAX_SENDS 64
+#define MAX_SENDS HUB_MAX_STORED
 #define MAX_SEND_BYTES ((size_t)256 << 10)
 
 struct sends {
@@ -124,6 +124,7 @@ static void on_sent(struct db_group_item *item, const struct db_result *result, 
     };
     rpc_call_ref(request->call);
     STAILQ_INSERT_TAIL(&chat_sends(request->service)->sent, &sending->sent, next);
+    hub_message_stored(chat_hub(request->service), request->room);
     rpc_reply(request->call, &response.base);
 }
 

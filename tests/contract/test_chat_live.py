@@ -114,6 +114,21 @@ def test_subscribe(suite, contract, open_room, connect, events_of):
     events.close()
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_what_is_acknowledged_comes_before_live(open_room, connect, transport):
+    """Who has sent is answered before anybody is told; who begins to follow in between is not live too early."""
+    room, host = open_room()
+    follower, sender, other = (connect(host, transport) for _ in range(3))
+    follower.follow(room)
+    for n in range(100):
+        last = int(sender.done(send={"room": room, "text": str(n), "clientId": str(n)})["seq"])
+        if n % 4 == 3:  # a change, of which followers are told by what is read
+            sender.done(react={"room": room, "seq": last, "emoji": "+1", "clientId": f"r{n}"})
+            last += 1
+        assert [int(each["seq"]) for each in other.follow(room, after=last - 1)] == [last]
+        other.done(unsubscribe={"room": room})
+
+
 # ---- several instances ----
 
 INSTANCES = ("chat", "chat-2", "chat-3")
