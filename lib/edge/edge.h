@@ -75,8 +75,12 @@ void edge_send_at(struct edge_session *s, struct str message, uint64_t channel, 
 /* Whether enough is on its way to the client: who has more that is not new waits for `drained`. */
 bool edge_is_busy(struct edge_session *s);
 /* The call is in the channel and has all up to seq. live: broadcasts that are said after this, and
- * are after seq, are for it. */
+ * are after seq, are for it. Where a client can learn of it, this comes before what tells the
+ * client: a stream may be lost between any two items, and the call is then resumed elsewhere with
+ * the channels that the edge knows of. */
 void edge_join(struct edge_session *s, uint64_t channel, int64_t seq, bool live);
+/* For the same reason, after what tells the client that it is out; but before the answer to one who
+ * asked for it, and asks again when there is none. */
 void edge_leave(struct edge_session *s, uint64_t channel);
 /* What comes back when the call is resumed elsewhere; at most 4 KiB. Without it it can't be. */
 void edge_keep(struct edge_session *s, struct str state);

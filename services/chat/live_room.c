@@ -154,26 +154,26 @@ void subscription_end(struct subscription *subscription)
     free(subscription);
 }
 
-/* The client is told by a last part, which is taken over. */
+/* The client is told by a last part, which is taken over. It comes before the session's place is
+ * taken away: a session that is resumed elsewhere without the place would never hear of the end. */
 static void end_with(struct subscription *subscription, struct rpc_packed *part)
 {
     struct live_session *session = subscription->session;
 
+    if (!session_tell(session, part)) /* nor is the subscription there any more */
+        return;
     subscription_end(subscription);
-    if (session_tell(session, part))
-        session_after_room(session);
+    session_after_room(session);
 }
 
+/* Told first as well: a live one has a place. */
 static void refuse(struct subscription *subscription, const struct rpc_error *error)
 {
     struct live_session *session = subscription->session;
-    int64_t room = subscription->room->id;
-    char *id = subscription->id;
 
-    subscription->id = NULL;
-    subscription_end(subscription);
-    session_refuse(session, id, room, error);
-    free(id);
+    session_refuse(session, subscription->id, subscription->room->id, error);
+    if (!session->ended)
+        subscription_end(subscription);
 }
 
 static void refuse_memory(struct subscription *subscription)
@@ -301,20 +301,21 @@ static void begin_replay(struct subscription *subscription)
         subscription->seq = last;
     else if (subscription->seq == 0) /* the beginning is where what is kept begins */
         subscription->seq = room->first_seq - 1;
+    subscription->state = REPLAYING;
+    presence_enter(room->hub->presence, room->id, session->caller.account_id);
+    subscription->member_since = last;
+    /* Before the ack: whoever has that may rely on it that a session which is resumed elsewhere
+     * still follows the room. */
+    if (transport_of(subscription)->place)
+        transport_of(subscription)->place(session, room->id, subscription->seq, false);
     if (subscription->id && !session_tell(session, part_ack(subscription->id, room->id, last)))
         return;
     free(subscription->id);
     subscription->id = NULL;
-    if (subscription->seq > last) { /* of a future that this database does not have */
+    if (subscription->seq > last) /* of a future that this database does not have */
         end_reset(subscription);
-        return;
-    }
-    subscription->state = REPLAYING;
-    presence_enter(room->hub->presence, room->id, session->caller.account_id);
-    subscription->member_since = last;
-    if (transport_of(subscription)->place)
-        transport_of(subscription)->place(session, room->id, subscription->seq, false);
-    subscription_pump(subscription);
+    else
+        subscription_pump(subscription);
 }
 
 static bool is_member(const struct subscription *subscription)

@@ -2,9 +2,10 @@
 nobody misses an event, gets one twice or in another order."""
 import itertools
 import json
+import queue
 
 import pytest
-from live_fixture import WebSocketLive
+from live_fixture import SECONDS, WebSocketLive
 from stoa_contract import HttpClient
 from stoa_suite_fixture import Suite
 from websocket_fixture import Refused
@@ -134,3 +135,58 @@ def test_refused_before_the_101(chat):
         WebSocketLive(chat.ports["STOA_HTTP_PORT"], "nonsense")
     assert got.value.status == 401
     assert json.loads(got.value.body)["reason"] == "TOKEN_INVALID"
+
+
+class Edge:
+    """The stream of a worker of a gateway, with one session in it."""
+
+    def __init__(self, contract, channel, token):
+        self.method, self.connect = contract.method("stoa.edge.v1.EdgeService", "Attach"), contract.method("stoa.chat.v1.LiveService", "Connect")
+        self.requests = queue.SimpleQueue()
+        attach = channel.stream_stream(self.method.path, self.method.request.SerializeToString, self.method.response.FromString)
+        self.call = attach(iter(self.requests.get, None), timeout=SECONDS * 2)
+        self.items = (item for response in self.call for item in response.items)
+        self.say(open={"method": self.connect.path, "metadata": [{"name": "authorization", "value": f"Bearer {token}"}]})
+        assert self.until("resume_state") == ["opened", "welcome", "resume_state"]
+
+    def say(self, **what):
+        self.requests.put(self.method.request(items=[{"session": 1, **what}]))
+
+    def act(self, **action):
+        self.say(message=self.connect.request(id="1", **action).SerializeToString())
+
+    def until(self, last):
+        """What comes for the session, item by item; what all get is passed over."""
+        names = []
+        while last not in names:
+            item = next(self.items)
+            name = item.WhichOneof("what")
+            if name == "message":
+                name = self.connect.response.FromString(item.message).WhichOneof("what")
+            if item.session and name != "presence":
+                names.append(name)
+        return names
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.call.cancel()
+
+
+def test_no_place_is_lost_with_a_stream(chat, contract, http, room):
+    """A stream may be lost after any item, and the session is then resumed with the places that the gateway knows: so it
+    knows a place before the client can rely on it, and until the client has heard that it has none."""
+    number, owner = room
+    with Edge(contract, chat.grpc("chat"), owner["token"]) as edge:
+        edge.act(subscribe={"room": int(number), "after_seq": 0})
+        assert edge.until("live") == ["channel", "ack", "live"]
+        assert edge.until("channel") == ["channel"]  # it is live
+        edge.act(subscribe={"room": int(number), "after_seq": 99})
+        assert edge.until("reset") == ["left_channel", "channel", "ack", "reset"]
+        assert edge.until("left_channel") == ["left_channel"]
+        edge.act(subscribe={"room": int(number)})
+        assert edge.until("live") == ["channel", "ack", "live"]
+        assert edge.until("channel") == ["channel"]
+        assert http("DELETE", f"/api/chat/rooms/{number}", None, owner["token"]).status == 204
+        assert edge.until("left_channel") == ["gone", "left_channel"]

@@ -239,32 +239,44 @@ static void pump_all(struct client *client)
     }
 }
 
-static void join(struct client *client, uint64_t id, int64_t after)
-{
-    struct room *room = find_room(id);
-    struct place *place = must(calloc(1, sizeof(*place)));
-
-    poll_room(room);
-    place->room = room;
-    place->seq = after < room->n ? after : room->n;
-    LIST_INSERT_HEAD(&client->places, place, next);
-    edge_join(client->session, id, place->seq, false);
-    pump(client, place);
-}
-
-static void leave(struct client *client, uint64_t id)
+static struct place *find_place(const struct client *client, uint64_t id)
 {
     struct place *place;
 
     LIST_FOREACH(place, &client->places, next)
     {
-        if (place->room->id != id)
-            continue;
-        LIST_REMOVE(place, next);
-        free(place);
-        edge_leave(client->session, id);
-        return;
+        if (place->room->id == id)
+            break;
     }
+    return place;
+}
+
+/* The place where a client is already, as one that asks again after a resumption, or a new one.
+ * What was said already is for pump() to give. */
+static struct place *join(struct client *client, uint64_t id, int64_t after)
+{
+    struct place *place = find_place(client, id);
+
+    if (place)
+        return place;
+    place = must(calloc(1, sizeof(*place)));
+    place->room = find_room(id);
+    poll_room(place->room);
+    place->seq = after < place->room->n ? after : place->room->n;
+    LIST_INSERT_HEAD(&client->places, place, next);
+    edge_join(client->session, id, place->seq, false);
+    return place;
+}
+
+static void leave(struct client *client, uint64_t id)
+{
+    struct place *place = find_place(client, id);
+
+    if (!place)
+        return;
+    LIST_REMOVE(place, next);
+    free(place);
+    edge_leave(client->session, id);
 }
 
 /* Returns the number of the last line. */
@@ -324,10 +336,13 @@ static void pad(struct client *client, const char *id, int32_t n)
 
 static void act(struct client *client, const Stoa__Test__V1__RoomRequest *request)
 {
+    struct place *place;
+
     switch (request->action_case) {
     case STOA__TEST__V1__ROOM_REQUEST__ACTION_JOIN:
-        done(client, request->id, 0);
-        join(client, request->join->room, request->join->after);
+        place = join(client, request->join->room, request->join->after);
+        done(client, request->id, 0); /* who has this keeps the place when this instance is lost */
+        pump(client, place);
         break;
     case STOA__TEST__V1__ROOM_REQUEST__ACTION_LEAVE:
         leave(client, request->leave);
@@ -488,7 +503,7 @@ static void resume(struct client *client, const Stoa__Edge__V1__Open *open)
     resumed.resumed = true;
     answer(client, &resumed);
     for (size_t i = 0; i < open->n_positions; i++)
-        join(client, open->positions[i]->channel, open->positions[i]->seq);
+        pump(client, join(client, open->positions[i]->channel, open->positions[i]->seq));
 }
 
 static void on_open(void *context UNUSED, struct edge_session *session,
