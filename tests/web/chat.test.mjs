@@ -29,6 +29,8 @@ class Server {
     this.refuse = null;
     this.http = true;
     this.muteAcks = false;
+    this.deaf = false;
+    this.subscriptions = 0;
   }
 
   open = (token) => {
@@ -72,6 +74,8 @@ class Server {
 
   hear(socket, message) {
     const { id } = message;
+    if (message.subscribe) this.subscriptions++;
+    if (this.deaf) return;
     if (message.subscribe) {
       const after = Number(message.subscribe.afterSeq ?? this.log.length);
       this.say(socket, { ack: { id, room: "7", seq: String(this.log.length) } });
@@ -282,6 +286,21 @@ test("a token that the server does not take any more is another one the next tim
   await server.clock.pass(2000);
   assert.equal(connection.state, "stopped");
   assert.deepEqual(calls, [["signedOut"]]);
+});
+
+test("a subscription that a lost instance did not answer is asked for again, and one that it did is not", async () => {
+  const server = new Server();
+  const { connection, got } = server.client();
+  connection.start();
+  await server.clock.pass(100);
+  server.deaf = true;
+  connection.subscribe("7", 0);
+  server.deaf = false;
+  upTo(2).forEach((n) => server.append("zeno", `m${n}`));
+  server.say(server.socket, { resumed: {} });
+  assert.deepEqual(got, [1, 2]);
+  server.say(server.socket, { resumed: {} });
+  assert.equal(server.subscriptions, 2);
 });
 
 test("reset and gone end a subscription, and say so", async () => {

@@ -91,7 +91,7 @@ export class Connection {
   subscribe(room, seq) {
     const known = this.rooms.get(room);
     if (known && known.seq !== null && known.seq >= seq) return;
-    this.rooms.set(room, { seq, live: false });
+    this.rooms.set(room, { seq, live: false, asked: null });
     if (this.state === "live") this.sendSubscribe(room);
   }
 
@@ -255,6 +255,8 @@ export class Connection {
         if (this.rooms.delete(what.room)) this.heard.gone(what.room, what.reason);
         break;
       case "resumed":
+        // What was asked and not answered may not have got there; rooms whose subscription was go on.
+        for (const [room, known] of this.rooms) if (known.asked) this.sendSubscribe(room);
         this.outbox.recall();
         this.flush();
         break;
@@ -285,6 +287,7 @@ export class Connection {
   acknowledged({ id, room, seq }) {
     if (id?.startsWith("subscribe-")) {
       const known = this.rooms.get(room);
+      if (known?.asked === id) known.asked = null;
       if (known && known.seq === null) known.seq = Number(seq);
       return;
     }
@@ -339,8 +342,10 @@ export class Connection {
   }
 
   sendSubscribe(room) {
-    const { seq } = this.rooms.get(room);
-    this.transmit({ id: `subscribe-${room}`, subscribe: seq === null ? { room } : { room, afterSeq: String(seq) } });
+    const known = this.rooms.get(room);
+    const { seq } = known;
+    known.asked = `subscribe-${++this.serial}`;
+    this.transmit({ id: known.asked, subscribe: seq === null ? { room } : { room, afterSeq: String(seq) } });
   }
 
   /** Sends what may go, over the socket, or over HTTP while polling. */
