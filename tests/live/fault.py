@@ -101,9 +101,9 @@ class World:
         return [f"unix:{path}" for path in self.sockets()]
 
     def sockets(self):
-        found = sorted(self.suite.run_dir.glob("sock/chat*.sock"))
-        if len(found) != INSTANCES:
-            raise RuntimeError(f"sockets of chat: {found}")
+        found = [self.suite.run_dir / "sock" / f"{program}.sock" for program in sorted(self.programs)]
+        if missing := [path for path in found if not path.is_socket()]:
+            raise RuntimeError(f"sockets of chat that are not there: {missing}")
         return found
 
     def read_log(self, token):
@@ -194,12 +194,15 @@ async def fault_pause(world, members, rng):
 
 
 async def fault_network(world, members, rng):
-    """Between the gateway and each instance: delays all the time; now and then a pause, a cut, or silence and a cut."""
+    """Between the gateway and each instance: delays all the time; now and then a pause, a cut, or silence and a cut. Members
+    come back meanwhile, so that it happens to subscriptions as well."""
     async with contextlib.AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(Proxy(path, rng)) for path in world.sockets()]
         reloaded = await wholly(world.suite.command, "reload")  # workers that connect through them
         if reloaded.returncode != 0:
             raise RuntimeError(f"reload: {reloaded.stderr}")
+        coming_back = asyncio.create_task(fault_reconnect(world, members, random.Random(rng.random())))
+        stack.push_async_callback(end, [coming_back])
         try:
             while True:
                 for proxy in proxies:

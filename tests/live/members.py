@@ -161,6 +161,7 @@ class Member:
         self._connection = None
         self._pending = {}  # client_id: Pending
         self._stretches = {}  # room: Stretch of the present subscription
+        self._asked = set()  # rooms whose subscription is not acknowledged
         self._heard = 0.0
         self._due = asyncio.Event()  # something is to be sent
         self._count = 0
@@ -220,6 +221,7 @@ class Member:
         try:
             self._connection, self._heard = connection, time.monotonic()
             self._stretches.clear()
+            self._asked.clear()
             for pending in self._pending.values():
                 pending.tried = 0.0
             for room in self.rooms:
@@ -239,6 +241,7 @@ class Member:
 
     async def _subscribe(self, room):
         after = self.positions[room]
+        self._asked.add(room)
         self._stretches[room] = self._history.subscribe(self.name, room, after)
         await self._connection.send({"id": f"subscribe {room}", "subscribe": {"room": room, "afterSeq": str(after)}})
 
@@ -276,6 +279,7 @@ class Member:
     async def _on_ack(self, part):
         client_id = part["id"]
         if client_id.startswith("subscribe "):
+            self._asked.discard(part["room"])
             return
         seq = int(part["seq"])
         self._history.acknowledge((self._account, client_id), seq, time.monotonic())
@@ -308,6 +312,8 @@ class Member:
         await self._subscribe(room)
 
     async def _on_resumed(self, _):
+        for room in list(self._asked):
+            await self._subscribe(room)
         for pending in self._pending.values():
             pending.tried = 0.0
         self._due.set()
