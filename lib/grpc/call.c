@@ -47,6 +47,7 @@ static void on_request(struct ev *ev, bool ok)
         pool_put(call);
         return;
     }
+    atomic_fetch_add_explicit(&call->server->n_came, 1, memory_order_relaxed);
     pool_post(call->server, 1);
     call_accept(call);
 }

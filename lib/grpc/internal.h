@@ -145,6 +145,7 @@ struct rpc_server {
 
     atomic_bool draining; /* stop has begun: no new calls */
     atomic_bool paused;   /* pollers wait */
+    atomic_size_t n_came; /* calls that were taken off the queue */
     atomic_size_t active;
     atomic_uint_fast64_t started_calls, finished_calls, refused_calls;
     metrics_number unknown_calls; /* of methods that are not there */

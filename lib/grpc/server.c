@@ -374,6 +374,14 @@ static void pause_poller(struct rpc_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+static void take_event(const grpc_event *event)
+{
+    struct ev *ev = event->tag;
+
+    TAG_ACQUIRE(ev);
+    ev->fn(ev, event->success != 0);
+}
+
 static void *poll_queue(void *arg, bool ticks)
 {
     struct rpc_server *server = arg;
@@ -388,11 +396,8 @@ static void *poll_queue(void *arg, bool ticks)
 
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
-        if (event.type == GRPC_OP_COMPLETE) {
-            struct ev *ev = event.tag;
-            TAG_ACQUIRE(ev);
-            ev->fn(ev, event.success != 0);
-        }
+        if (event.type == GRPC_OP_COMPLETE)
+            take_event(&event);
         if (atomic_load_explicit(&server->paused, memory_order_relaxed))
             pause_poller(server);
         /* A busy queue never times out: look at the clock now and then. */
@@ -527,8 +532,8 @@ int rpc_server_start(struct rpc_server *server)
 /* The core answers CANCELLED to a call that reaches it between grpc_server_shutdown_and_notify()
  * and the caller's reading of GOAWAY, as if the caller had given up. So the core is not told to
  * shut down while anybody reads from its sockets: first new calls are refused with UNAVAILABLE and
- * those in work end, then the pollers pause, and only then come GOAWAY and the end of all
- * connections. */
+ * those in work end, then the pollers pause, what their last look at the sockets has brought is
+ * refused as well, and only then come GOAWAY and the end of all connections. */
 
 static bool wait_until(struct rpc_server *server, bool (*done)(const struct rpc_server *server),
                        int64_t deadline_ns)
@@ -585,6 +590,41 @@ static void resume_pollers(struct rpc_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+struct marker {
+    struct ev ev;
+    bool came;
+};
+
+static void on_marker(struct ev *ev, bool ok UNUSED)
+{
+    CONTAINER_OF(ev, struct marker, ev)->came = true;
+}
+
+/* Takes what is in the queue. Sockets are looked at only when there is nothing, and there is the
+ * marker: unless somebody puts something in at that very moment, which the queue may take for
+ * nothing. Whether calls were among it. */
+static bool take_queued(struct rpc_server *server)
+{
+    struct marker marker = {.ev = {on_marker}};
+    size_t before = atomic_load(&server->n_came);
+
+    server_ring(server, &marker.ev);
+    while (!marker.came) {
+        grpc_event event =
+            grpc_completion_queue_next(server->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+
+        take_event(&event);
+    }
+    return atomic_load(&server->n_came) != before;
+}
+
+/* Nobody polls. One look at the sockets may bring many calls, of which a poller has taken one. */
+static void refuse_queued(struct rpc_server *server)
+{
+    for (int quiet = 0; quiet < 2;) /* what came with the marker is found after it */
+        quiet = take_queued(server) ? 0 : quiet + 1;
+}
+
 static void shut_down_core(struct rpc_server *server)
 {
     TAG_RELEASE(&server->on_drained);
@@ -614,6 +654,7 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
     if (server->n_threads > 0) {
         wait_until(server, is_idle, deadline_ns);
         pause_pollers(server);
+        refuse_queued(server);
     }
     shut_down_core(server);
     if (server->n_threads > 0) {

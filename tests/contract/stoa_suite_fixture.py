@@ -343,5 +343,21 @@ class Suite:
             self._old_channels.append(self._channels.pop(key))
         return pid
 
+    def serves(self, program):
+        """Whether an instance of a service says by itself that it does."""
+        options = [("grpc.use_local_subchannel_pool", 1)]  # a channel of before waits until it tries again
+        with grpc.insecure_channel(self.grpc_address(program), options) as channel:
+            try:
+                return channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5) == b"\x08\x01"
+            except grpc.RpcError:
+                return False
+
+    def wait_serving(self, program):
+        wait_until(lambda: self.serves(program), f"{program} serves", 60)
+
     def wait_restarted(self, program, old_pid):
-        return wait_until(lambda: (new := self.pid(program)) and new != old_pid and new, f"{program} restarted")
+        """Until it is another process, which serves if it is an instance of a service. Returns its pid."""
+        pid = wait_until(lambda: (new := self.pid(program)) and new != old_pid and new, f"{program} restarted", 60)
+        if program.partition("-")[0] in SERVICES:
+            self.wait_serving(program)
+        return pid

@@ -338,7 +338,7 @@ def test_an_instance_dies(world):
     reader.follow(room, after=0)
     sender = Sender(world.connect(accounts[1], "chat"), room, "goes on")
     seen = [seq for seq, _ in read_to(reader, room, 10)]
-    world.suite.kill("chat-2")
+    pid = world.suite.kill("chat-2")
     with contextlib.suppress(Ended):
         while True:
             name, value = reader.next()
@@ -353,7 +353,7 @@ def test_an_instance_dies(world):
     if seen[-1] < end:
         seen += [seq for seq, _ in read_to(other, room, end)]
     assert seen == list(range(3, end + 1))
-    wait_until(lambda: world.suite.pid("chat-2"), "chat-2 is back")
+    world.suite.wait_restarted("chat-2", pid)
 
 
 def test_an_instance_stops(world):
@@ -379,7 +379,7 @@ def test_postgres_restarts(world):
         if name == "ack":
             sent += 1
             continue
-        assert value["code"] == 14, value  # nobody knows: the same one once more
+        assert value["code"] in (4, 14), value  # nobody knows: the same one once more
         time.sleep(0.02)
     assert read_to(reader, room, sent + 1) == [(n + 2, str(n)) for n in range(sent)]
     assert world.stored(room) == {n + 2: str(n) for n in range(sent)}
@@ -406,37 +406,25 @@ def test_the_gateway_does_without_one(world):
 # ---- who may follow what ----
 
 
-def ready(world, instance):
-    """Waits until an instance that has just been started serves."""
-    health = world.contract.method("grpc.health.v1.Health", "Check")
-
-    def serves():
-        with grpc.insecure_channel(world.suite.grpc_address(instance)) as channel, contextlib.suppress(grpc.RpcError):
-            check = channel.unary_unary(health.path, health.request.SerializeToString, health.response.FromString)
-            return check(health.request(), timeout=5).status == 1
-        return False
-
-    wait_until(serves, f"{instance} serves", SECONDS)
-
-
 @pytest.mark.parametrize("how", ("removed", "left", "deleted"))
 def test_gone(world, how):
     """Everything up to the end of the membership, in order, then `gone`, and nothing after it."""
-    for instance in INSTANCES:
-        ready(world, instance)
     room, host, guest = world.room(1)
     reader, other = world.connect(guest, "chat-2"), world.connect(host, "chat-3")
     for each in (reader, other):
         each.follow(room, after=1)
     other.done(send={"room": room, "text": "before", "clientId": "1"})
+    events = []
     if how == "removed":
         world.rpc("RemoveMember", host, room=room, username=guest["username"])
     elif how == "left":
         world.rpc("LeaveRoom", guest, room=room)
     else:
+        events = reader.events(1)  # what has not come by then is deleted as well
         world.rpc("DeleteRoom", host, room=room)
     kinds = ["MESSAGE"] if how == "deleted" else ["MESSAGE", "MEMBER_REMOVED" if how == "removed" else "MEMBER_LEFT"]
-    assert [each["kind"].removeprefix("EVENT_KIND_") for each in reader.events(len(kinds))] == kinds
+    events += reader.events(len(kinds) - len(events))
+    assert [each["kind"].removeprefix("EVENT_KIND_") for each in events] == kinds
     assert reader.expect("gone") == {"room": room, "reason": f"GONE_REASON_{how.upper()}"}
     if how != "deleted":
         other.done(send={"room": room, "text": "secret", "clientId": "2"})
@@ -483,9 +471,9 @@ def test_too_far_behind(world):
     # From the future, as after the loss of a database.
     client.done(subscribe={"room": room, "afterSeq": str(REPLAY + 2)})
     assert client.expect("reset") == {"room": room, "lastSeq": str(REPLAY + 1)}
-    # It follows the room no longer.
-    client.done(send={"room": room, "text": "unheard", "clientId": "unheard"})
-    assert client.backlog == []
+    # It follows the room no longer: of what is said now it hears nothing until it subscribes, from after that.
+    said = client.done(send={"room": room, "text": "unheard", "clientId": "unheard"})["seq"]
+    assert client.follow(room, after=said) == []
 
 
 def test_bad_actions(world):
@@ -562,15 +550,27 @@ LEEWAY = 5  # of clocks, within which a token still counts
 @pytest.mark.parametrize("instance", ("chat", "gateway"))
 def test_a_token_expires(world, instance):
     """The stream ends, unless another token has come in time."""
-    host = world.account()
-    soon = forged(world, host["token"], 2 - LEEWAY)
-    clients = [world.connect(soon, instance) for _ in range(2)]
-    assert clients[1].refused(renew={"accessToken": "nonsense"})["reason"] == "TOKEN_INVALID"
-    other = world.account()
-    assert clients[1].refused(renew={"accessToken": other["token"]})["reason"] == "OTHER_ACCOUNT"
-    clients[1].done(renew={"accessToken": host["token"]})
+    host, other = world.account(), world.account()
+    expired = "UNAUTHENTICATED" if instance == "chat" else 4016
+
+    def renewed_in_time(seconds):
+        """Two connections with a token of so many seconds, one of which has another one by now; None: it was too late."""
+        soon = forged(world, host["token"], seconds - LEEWAY)
+        try:
+            clients = [world.connect(soon, instance) for _ in range(2)]
+            assert clients[1].refused(renew={"accessToken": "nonsense"})["reason"] == "TOKEN_INVALID"
+            assert clients[1].refused(renew={"accessToken": other["token"]})["reason"] == "OTHER_ACCOUNT"
+            clients[1].done(renew={"accessToken": host["token"]})
+            return clients
+        except Refused as refused:
+            assert refused.status == 401
+        except Ended as ended:
+            assert ended.code == expired
+        return None
+
+    clients = next(filter(None, map(renewed_in_time, (2, 4, 8, 16, 32))))
     code, reason = clients[0].end()
-    assert code == ("UNAUTHENTICATED" if instance == "chat" else 4016) and reason.startswith("TOKEN_EXPIRED")
+    assert code == expired and reason.startswith("TOKEN_EXPIRED")
     room = world.rpc("CreateRoom", host, room={"name": "A room"})["room"]["id"]
     assert clients[1].follow(room, after=0) == []
 
@@ -712,8 +712,7 @@ def test_a_storm(world):
     rooms = [world.room(*accounts)[0] for _ in range(3)]
     with contextlib.closing(psycopg2.connect(**world.suite.database())) as database, database.cursor() as cursor:
         database.autocommit = True
-        world.suite.kill("chat-2")
-        ready(world, "chat-2")
+        world.suite.wait_restarted("chat-2", world.suite.kill("chat-2"))
         cursor.execute("ALTER SYSTEM SET log_statement = 'all'")
         cursor.execute("SELECT pg_reload_conf()")
         try:

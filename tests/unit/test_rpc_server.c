@@ -2,6 +2,8 @@
 #include "rpc_certificates.h"
 #include "rpc_fixture.h"
 
+#include "grpc/internal.h"
+
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -465,6 +467,65 @@ static void test_stop_cancels_beyond_grace(void **state UNUSED)
     fixture_stop(&f);
 }
 
+enum { CALLS_AT_ONCE = 8 };
+
+/* A poller that is held up: while calls gather in the socket, and, when it has read them all and
+ * taken the first, until the server has told it to pause. */
+struct held_poller {
+    struct fixture f;
+    struct stop stop;
+    pthread_t thread;
+    int calls; /* that it has taken; its own */
+    atomic_bool holds, gathered;
+};
+
+static void hold_poller(void *context, struct rpc_call *call)
+{
+    struct held_poller *held = context;
+
+    if (++held->calls == 1) {
+        atomic_store(&held->holds, true);
+        WAIT_UNTIL(atomic_load(&held->gathered));
+    } else if (held->calls == 2) {
+        held->stop = (struct stop){.server = held->f.server};
+        assert_int_equal(pthread_create(&held->thread, NULL, stop_server, &held->stop), 0);
+        WAIT_UNTIL(atomic_load(&held->f.server->paused));
+    }
+    rpc_call_proceed(call);
+}
+
+/* One look at the sockets brings many calls. Those that nobody had taken yet when the pollers
+ * paused are refused, and not cancelled. */
+static void test_stop_refuses_what_was_read_last(void **state UNUSED)
+{
+    struct held_poller held = {.calls = 0};
+    struct rpc_server_options options = {
+        .pollers = 1, .authenticate = hold_poller, .authenticate_context = &held};
+    struct client_call first, calls[CALLS_AT_ONCE];
+    text_message request = TEXT("x");
+
+    fixture_start(&held.f, options, plain_handlers, NULL);
+    client_request(&held.f.client, &first, ECHO "Say", 0, &request.base);
+    WAIT_UNTIL(atomic_load(&held.holds));
+    for (size_t i = 0; i < CALLS_AT_ONCE; i++)
+        client_request(&held.f.client, &calls[i], ECHO "Say", 0, &request.base);
+    atomic_store(&held.gathered, true);
+    client_skip(&first);
+    client_end(&first);
+    for (size_t i = 0; i < CALLS_AT_ONCE; i++) {
+        client_skip(&calls[i]);
+        /* The one that was taken is in work when the grace is over. */
+        if (i > 0) {
+            assert_int_equal(client_status(&calls[i]), RPC_UNAVAILABLE);
+            assert_true(
+                str_eq(client_find(&calls[i].trailers, "grpc-retry-pushback-ms"), STR("0")));
+        }
+        client_end(&calls[i]);
+    }
+    pthread_join(held.thread, NULL);
+    fixture_stop(&held.f);
+}
+
 static void keep_open(void *service UNUSED, struct rpc_call *call UNUSED,
                       const ProtobufCMessage *request UNUSED)
 {
@@ -598,6 +659,7 @@ int main(void)
         cmocka_unit_test(test_bad_tls_files),
         cmocka_unit_test(test_stop_lets_calls_finish),
         cmocka_unit_test(test_stop_cancels_beyond_grace),
+        cmocka_unit_test(test_stop_refuses_what_was_read_last),
         cmocka_unit_test(test_stop_cancels_streams),
         cmocka_unit_test(test_errands),
         cmocka_unit_test(test_no_errands_before_the_start),
