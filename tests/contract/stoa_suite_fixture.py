@@ -300,10 +300,11 @@ class Suite:
         password = (self.run_dir / f"secrets/{name}").read_text().strip()
         return {"host": str(self.run_dir / "sock"), "port": 5432, "dbname": "stoa", "user": role, "password": password}
 
-    def command(self, *arguments):
-        """Runs deploy/suite on this suite: suite.command("status")."""
+    def command(self, *arguments, **settings):
+        """Runs deploy/suite on this suite: suite.command("status"); settings: other ones, for this run."""
+        environment = {**self.environment(), **{name: str(value) for name, value in settings.items()}}
         return subprocess.run(
-            [REPOSITORY / "deploy/suite", *arguments], env=self.environment(), capture_output=True, text=True, timeout=120
+            [REPOSITORY / "deploy/suite", *arguments], env=environment, capture_output=True, text=True, timeout=300
         )
 
     def supervise(self, *command):
