@@ -1,12 +1,13 @@
 """A running suite takes over a new build of everything, without a failed request: services one after the other, then nginx.
 
-For each service there are, for a while, twice as many instances: the new ones that stand in (posts-next) have to be ready
-first; then the gateway calls them and no others, once all of its workers have gone that knew others; then those are replaced,
+There are, for a while, twice as many instances: the new ones that stand in (posts-next) have to be ready first, all of them;
+then the gateway calls them and no others, once all of its workers have gone that knew others; then those are replaced,
 have to be ready, and the gateway goes back to them. So nobody is stopped who is still called, and what was does not come to
 an instance that is not there. Callers of a service's own port are told by GOAWAY, and find it closed for a moment.
 
 nginx itself is changed as its authors mean it: a second master with the same listening sockets (SIGUSR2); once that serves, the
-first one finishes what it has, and goes (SIGQUIT).
+first one finishes what it has, and goes (SIGQUIT). The second one is what goes back, so that a roll of everything changes twice
+what the gateway calls.
 
 Like a reload it has two halves: reload.prepare() and, in the copy of the build, apply().
 """
@@ -97,37 +98,63 @@ class Roll:
 
     # ---- steps ----
 
-    def replace(self, name):
-        others = [each for each in standing_in(self._layout) if each != name]
-        stand_in = self._instances(name, True)
-        old = self._layout.builds.get(name)
-        self._layout.builds[name] = self._build
+    def replace(self, names, with_nginx):
+        """Services, and then nginx. Two changes of what the gateway calls are enough for all of them, however many they are:
+        each makes WebSockets come again."""
+        others = [name for name in standing_in(self._layout) if name not in names]
+        if names:
+            self._let_stand_in(names)
+        failures = []
+        for name in names:
+            try:
+                self._start(self._instances(name))
+                say(f"{name}: replaced")
+            except SuiteError as error:
+                others.append(name)
+                stand_in = self._instances(name, True)[0].name
+                failures.append(f"{error}; {stand_in} goes on in its place: roll {name} again with a build that starts")
+        if with_nginx and not failures:
+            try:
+                self._replace_nginx(others)
+                say("gateway: replaced")
+            except SuiteError as error:
+                failures.append(str(error))
         try:
-            self._run(stand_in[0], "migrate")
-            # Those that a roll that failed has left are called, and go on.
-            if name not in standing_in(self._layout):
-                self._write()
-                self._start(stand_in)
+            if set(standing_in(self._layout)) != set(others):
+                self.take_over(others)
         except SuiteError as error:
-            self._remove(stand_in)
-            self._layout.builds.update({name: old} if old else {})
-            if not old:
-                del self._layout.builds[name]
-            self._write()
-            raise SuiteError(f"{error}; the old {name} goes on") from None
-        self._write()
-        self.take_over([*others, name])
-        try:
-            self._start(self._instances(name))
-        except SuiteError as error:
-            raise SuiteError(f"{error}; {stand_in[0].name} goes on in its place: roll {name} again with a build that starts") from None
-        self.take_over(others)
-        self._remove(stand_in)
-        say(f"{name}: replaced")
+            failures.append(str(error))
+        self._remove_uncalled(names)
+        if failures:
+            raise SuiteError("; ".join(failures))
 
-    def replace_nginx(self):
+    def _let_stand_in(self, names):
+        """All of them, or none: what there was goes on then."""
+        known, called = dict(self._layout.builds), standing_in(self._layout)
+        try:
+            for name in names:
+                stand_in = self._instances(name, True)
+                self._layout.builds[name] = self._build
+                self._run(stand_in[0], "migrate")
+                self._write()
+                # Those that a roll that failed has left are called, and go on.
+                if name not in called:
+                    self._start(stand_in)
+            self.take_over([*called, *(name for name in names if name not in called)])
+        except SuiteError as error:
+            self._remove_uncalled(names)
+            self._layout.builds.clear()
+            self._layout.builds.update(known)
+            self._write()
+            raise SuiteError(f"{error}; what there was goes on") from None
+
+    def _remove_uncalled(self, names):
+        called = standing_in(self._layout)
+        self._remove([each for name in names if name not in called for each in self._instances(name, True)])
+
+    def _replace_nginx(self, called):
         old = reload.wait_master(self._layout)
-        text = reload.replace_configuration(self._layout, self._nginx_conf(standing_in(self._layout)))
+        text = reload.replace_configuration(self._layout, self._nginx_conf(called))
         before = reload.workers(old)
         os.kill(old, signal.SIGUSR2)
 
@@ -140,17 +167,12 @@ class Roll:
             raise SuiteError(f"nginx keeps its old binary; see {self._layout.log}/gateway.log")
         os.kill(old, signal.SIGQUIT)
         self._wait_gone(before | {old})
-        say("gateway: replaced")
 
 
 def apply(settings, layout, names):
     """The staged half. This very copy lies in the folder that is to be used."""
     os.umask(0o077)
     roll = Roll(settings, layout, REPOSITORY)
-    for name in SERVICES:
-        if name in names:
-            roll.replace(name)
-    if "gateway" in names:
-        roll.replace_nginx()
+    roll.replace([name for name in SERVICES if name in names], "gateway" in names)
     reload.record_settings(layout, settings)
     return 0
