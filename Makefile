@@ -624,7 +624,7 @@ TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gatew
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
 
 .PHONY: lint format clean
-lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, Kubernetes' schemas, all without a finding
+lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, the schemas of Kubernetes and Compose, all without a finding
 	@deploy/install-packages build lint
 	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files, no finding"
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed
@@ -633,6 +633,7 @@ lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, Kubernetes' schemas,
 	@deploy/lint/openapi $(OUT)/bin/stoa-openapi $(abspath $(LINT_TOOLS)) $(abspath $(BUILD))/openapi \
 	    $(BUILD)/api.binpb $(BUILD)/testserver.binpb
 	@deploy/lint/kubernetes $(abspath $(LINT_TOOLS))
+	@deploy/lint/compose $(abspath $(LINT_TOOLS)) deploy/compose.yaml
 	@$(BIG_MAKE) --keep-going $(TIDY_OK) && echo "clang-tidy: $(words $(TIDY_OK)) files, no finding"
 
 .PHONY: database-doc
