@@ -2,6 +2,7 @@
 
 The tests are steps of one story, in this order.
 """
+import collections
 import json
 import os
 import re
@@ -21,9 +22,11 @@ sys.path.insert(0, str(REPOSITORY / "tests/contract"))
 from stoa_suite_fixture import HttpLoad, free_ports, wait_until  # noqa: E402
 
 FILE = REPOSITORY / "deploy/compose.yaml"
+RULES = REPOSITORY / "deploy/observability/rules.yaml"
 SERVICES = ("auth", "posts", "chat")
 JOBS = ("secrets", "bootstrap", "migrate-auth", "migrate-posts", "migrate-chat")
 LASTING = ("postgres", "redis", *SERVICES, "gateway")
+PUBLISHED = ("gateway", "grpc", "prometheus")
 # Everything that a client can ask for; what asks for more is skipped.
 CONTRACT = ("auth", "posts", "chat", "user", "profiles", "articles_edit", "comments", "favorites", "drafts", "pages",
             "revisions", "etags", "idempotency", "stoa_routes", "search", "sessions", "grpc")
@@ -47,14 +50,12 @@ class Stack:
     """The suite of deploy/compose.yaml, with ports that the system chose."""
 
     def __init__(self, environment, compose):
-        ports = dict(zip(("HTTP", *map(str.upper, SERVICES)), map(str, free_ports(4))))
+        ports = dict(zip(("HTTP", *map(str.upper, SERVICES), "PROMETHEUS"), map(str, free_ports(5))))
         self.ports = {name.lower(): int(port) for name, port in ports.items()}
         clean = {name: value for name, value in environment.items()
                  if not name.startswith("STOA_") or name.startswith("STOA_BUILD_")}
         # Wide limits, as in `make run`: the contract tests make many accounts from one address.
-        wide = {f"STOA_AUTH_{name}_RATE": "10000/10s" for name in (
-            "LOGIN_ADDRESS", "LOGIN_PAIR", "LOGIN_ACCOUNT", "REGISTER_ADDRESS", "REGISTER_ACCOUNT", "REFRESH_ADDRESS",
-            "REFRESH_SESSION")}
+        wide = {name: "10000/10s" for name in re.findall(r"\$\{(STOA_(?:AUTH|CHAT)_[A-Z_]+_RATE):", FILE.read_text())}
         self.environment = {
             **clean, **wide, **{f"STOA_{name}_PORT": port for name, port in ports.items()},
             "STOA_AUTH_REFUSE_COMMON_PASSWORDS": "off", "STOA_ADDRESS_RATE": "off", "STOA_ACCOUNT_RATE": "off",
@@ -93,7 +94,7 @@ class Stack:
         return f"127.0.0.1:{self.ports['http']}"
 
     def addresses(self):
-        return " ".join(f"{name}=127.0.0.1:{port}" for name, port in self.ports.items())
+        return " ".join(f"{name}=127.0.0.1:{self.ports[name]}" for name in ("http", *SERVICES))
 
     def ask(self, method, path, body=None, token=None):
         headers = {"Content-Type": "application/json", **({"Authorization": f"Token {token}"} if token else {})}
@@ -193,18 +194,22 @@ def test_memory_at_rest(stack):
     assert sum(used.values()) < REST_MIB
 
 
+def check_contained(stack, name):
+    container = stack.inspect(name, every=True)[0]
+    host, user = container["HostConfig"], container["Config"]["User"]
+    assert re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", user), (name, user)
+    assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["CapAdd"], name
+    assert "no-new-privileges:true" in host["SecurityOpt"] and host["Memory"] > 0 and host["PidsLimit"] > 0, name
+    assert host["RestartPolicy"]["Name"] == ("no" if name in JOBS else "unless-stopped"), name
+    published = [port for bindings in (host["PortBindings"] or {}).values() for port in bindings]
+    assert {each["HostIp"] for each in published} == ({"127.0.0.1"} if name in PUBLISHED else set()), name
+    secrets = " ".join([*container["Config"]["Env"], *container["Args"]])
+    assert not re.search(r"PASSWORD=[^$]", secrets), name
+
+
 def test_containers_are_contained(stack):
     for name in (*LASTING, *JOBS, "grpc"):
-        container = stack.inspect(name, every=True)[0]
-        host, user = container["HostConfig"], container["Config"]["User"]
-        assert re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", user), (name, user)
-        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["CapAdd"], name
-        assert "no-new-privileges:true" in host["SecurityOpt"] and host["Memory"] > 0 and host["PidsLimit"] > 0, name
-        assert host["RestartPolicy"]["Name"] == ("no" if name in JOBS else "unless-stopped"), name
-        published = [port for bindings in (host["PortBindings"] or {}).values() for port in bindings]
-        assert {each["HostIp"] for each in published} == ({"127.0.0.1"} if name in ("gateway", "grpc") else set()), name
-        secrets = " ".join([*container["Config"]["Env"], *container["Args"]])
-        assert not re.search(r"PASSWORD=[^$]", secrets), name
+        check_contained(stack, name)
 
 
 def test_networks(stack):
@@ -296,15 +301,64 @@ def test_rolling_restart(stack, account):
     assert stack.ask("GET", "/api/user", token=account["token"])[0] == 200
 
 
+def test_prometheus(stack):
+    """The profile, but Grafana, which Debian has not: every instance is found and tells its numbers, the rules hold, and a
+    service that is gone is an alert until it is back."""
+    profile = ("--profile", "observability")
+
+    def ask(path):
+        url = f"http://127.0.0.1:{stack.ports['prometheus']}/api/v1/{path}"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return json.load(answer)["data"]
+
+    def up():
+        found = ask("query?query=up")["result"]
+        return collections.Counter(each["metric"]["job"] for each in found if each["value"][1] == "1")
+
+    def firing():
+        return {(each["labels"]["alertname"], each["labels"].get("job")) for each in ask("alerts")["alerts"] if each["state"] == "firing"}
+
+    stack.compose(*profile, "up", "--detach", "prometheus")
+    try:
+        wait_until(lambda: stack.inspect("prometheus")[0]["State"]["Health"]["Status"] == "healthy", "Prometheus is healthy", 120)
+        check_contained(stack, "prometheus")
+        networks = stack.inspect("prometheus")[0]["NetworkSettings"]["Networks"]
+        assert set(networks) == {f"{PROJECT}_{name}" for name in ("look", "observe", "watch")}
+        wait_until(lambda: up() == {"auth": 1, "posts": 2, "chat": 3, "gateway": 1}, "all are scraped", 120)
+        rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+        loaded = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+        assert sorted(rule["name"] for rule in loaded) == sorted(rule.get("alert") or rule["record"] for rule in rules)
+        assert not any(rule.get("lastError") for rule in loaded), loaded
+        assert not firing()
+
+        stopped = stack.ids("posts")
+        stack.docker("stop", *stopped)
+        wait_until(lambda: ("StoaInstanceDown", "posts") in firing(), "the alert fires", 300)
+        stack.docker("start", *stopped)
+        wait_until(lambda: not firing(), "it is over", 300)
+        wait_until(lambda: stack.listed()["posts"] == 2, "the gateway has them again", 120)
+    finally:
+        stack.compose(*profile, "rm", "--stop", "--force", "prometheus")
+
+
 def test_backups(stack, account):
-    """The profile: an archive, a base backup, and a cluster out of them beside the one that runs."""
+    """The profile: an archive, a base backup, and a cluster out of them beside the one that runs, which starts and has it all."""
     backup = ("--profile", "backup")
     stack.compose(*backup, "up", "--detach", "archive")
+    check_contained(stack, "archive")
     try:
         assert "Made /var/lib/postgresql/data/backups/base/" in stack.compose(*backup, "run", "--rm", "archive", "base")
         assert "No damage in 1 base backups" in stack.compose(*backup, "run", "--rm", "archive", "verify")
         restored = "/var/lib/postgresql/data/restored"
         assert f"Restored {restored}" in stack.compose(*backup, "run", "--rm", "archive", "restore", restored)
+        # Without a network, as all of this profile.
+        look = f"""
+            pg_ctl -D {restored} -o "-c listen_addresses='' -c unix_socket_directories=/tmp" -w -l /tmp/log start >/dev/null
+            PGPASSWORD=$(cat /password/password) psql --host=/tmp --username=postgres -AXtc 'SELECT slug, title FROM posts.articles' stoa
+            pg_ctl -D {restored} -w stop >/dev/null"""
+        found = stack.compose(*backup, "run", "--rm", "--no-deps", "--volume", f"{PROJECT}_secrets-postgres:/password:ro",
+                              "--entrypoint", "bash", "archive", "-ec", look)
+        assert f"{account['slug']}|Still here" in found.splitlines(), found
     finally:
         stack.compose(*backup, "rm", "--stop", "--force", "archive")
 

@@ -1,5 +1,5 @@
-"""What docs/ says of settings and of checks is so: the table of settings is what the programs read, and each check of
-the threat model exists."""
+"""What docs/ says of settings and of checks is so: the table of settings is what the programs read, each check of
+the threat model exists, and links lead somewhere."""
 import re
 
 import pytest
@@ -12,7 +12,11 @@ CHECK = re.compile(r"`([a-z_0-9.]+\.(?:py|c|mjs))::([^`]+)`")
 # Where a setting may be read, and what looks like one there.
 SOURCES = ("deploy/*", "deploy/stoa_suite/*.py", "lib/*/*.c", "services/*/*.c", "gateway/*.c", "gateway/*.in",
            "deploy/kubernetes/**/*.yaml")
+FOLDERS = ("bench", "cli", "deploy", "docs", "gateway", "lib", "proto", "services", "tests", "tools", "web")
 NAME = re.compile(r"\bSTOA_[A-Z0-9]+(?:_[A-Z0-9]+)*\b")
+LIMIT = re.compile("STOA_(?:AUTH|CHAT)_[A-Z_]+_RATE")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+DOCUMENTS = [file for pattern in ("*.md", *(f"{folder}/**/*.md" for folder in FOLDERS)) for file in REPOSITORY.glob(pattern)]
 # Beginnings of names, in patterns.
 NO_SETTINGS = {"STOA_AUTH", "STOA_CHAT"}
 
@@ -35,6 +39,30 @@ def test_each_setting_that_is_read_is_in_the_table():
     assert len(found) > 90
     missing = {name: place for name, place in found.items() if name not in rows and name not in NO_SETTINGS}
     assert not missing, missing
+
+
+def test_limits_in_containers_are_the_services_own():
+    """What a service limits can be set there, and is what it is by itself: the limits for production."""
+    defaults = {name: row.defaults for name, row in describe_settings.collect(output_folder()).items() if LIMIT.fullmatch(name)}
+    assert len(defaults) > 12
+    for name, each in defaults.items():
+        assert set(each["services"].values()) == {each.get("compose")}, name
+
+
+def test_links_lead_somewhere():
+    broken = []
+    for file in DOCUMENTS:
+        for target in LINK.findall(file.read_text()):
+            path, _, heading = target.partition("#")
+            page = file.parent / path if path else file
+            if "://" not in target and not (page.exists() and (not heading or heading in headings(page))):
+                broken.append((str(file.relative_to(REPOSITORY)), target))
+    assert len(DOCUMENTS) > 40 and not broken, broken
+
+
+def headings(page):
+    """As the names of their anchors."""
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"(?m)^#+ (.*)$", page.read_text())}
 
 
 def checks():
