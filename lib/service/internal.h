@@ -60,6 +60,8 @@ int tracing_new(struct service *service, struct tracing **ret, struct str *ret_e
 /* Exports what waits, for two seconds at most. NULL is nothing. */
 void tracing_free(struct tracing *tracing);
 struct trace_recorder *tracing_recorder(const struct tracing *tracing); /* NULL of NULL */
+/* Appends the families stoa_trace_...; NULL: nothing is traced. Any thread. */
+void tracing_write_metrics(const struct tracing *tracing, struct buf *text);
 
 /* ---- identity.c: who is calling, and the keys that tell ---- */
 

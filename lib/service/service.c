@@ -223,6 +223,7 @@ static void write_common(void *user, struct buf *text)
     rpc_server_write_metrics(service->rpc, text);
     db_write_metrics(service->db, text);
     identity_write_metrics(service->identity, text);
+    tracing_write_metrics(service->tracing, text);
 }
 
 static int start_metrics(struct service *service, struct str *ret_error)

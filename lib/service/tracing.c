@@ -25,6 +25,7 @@ struct tracing {
     const char *address;
     pthread_t thread;
     atomic_bool stop;
+    metrics_number exported, lost; /* spans */
     /* The thread's. */
     int64_t logged_ns;
     uint64_t n_lost; /* since it was last logged */
@@ -57,6 +58,7 @@ static void lost(struct tracing *tracing, size_t n, struct str cause)
 {
     int64_t now = clock_monotonic_ns();
 
+    metrics_add(&tracing->lost, n);
     tracing->n_lost += n;
     if (tracing->logged_ns != 0 && now - tracing->logged_ns < LOG_NS)
         return;
@@ -74,15 +76,21 @@ static void pause_for(struct tracing *tracing, int64_t ns)
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL); /* shorter is no harm */
 }
 
-static void rejected(struct tracing *tracing, const struct rpc_answer *answer)
+/* What became of n spans that a collector was given. */
+static void taken(struct tracing *tracing, const struct rpc_answer *answer, size_t n)
 {
     const Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceResponse *response =
         (const void *)answer->response;
     const Opentelemetry__Proto__Collector__Trace__V1__ExportTracePartialSuccess *partial =
         response->partial_success;
 
+    size_t refused = 0;
+
     if (partial && partial->rejected_spans > 0)
-        lost(tracing, (size_t)partial->rejected_spans, str_of(partial->error_message));
+        refused = (uint64_t)partial->rejected_spans < n ? (size_t)partial->rejected_spans : n;
+    if (refused > 0)
+        lost(tracing, refused, str_of(partial->error_message));
+    metrics_add(&tracing->exported, n - refused);
 }
 
 static void export(struct tracing *tracing, const trace_export_request *request, size_t n)
@@ -108,7 +116,7 @@ static void export(struct tracing *tracing, const trace_export_request *request,
             return;
         }
         if (answer.code == RPC_OK) {
-            rejected(tracing, &answer);
+            taken(tracing, &answer, n);
             return;
         }
         if (last || !may_try_again(&answer) || clock_monotonic_ns() > until_ns) {
@@ -142,6 +150,31 @@ static void *tracing_main(void *user)
     }
     (void)export_batch(tracing); /* what the last calls left */
     return NULL;
+}
+
+void tracing_write_metrics(const struct tracing *tracing, struct buf *text)
+{
+    static const struct metrics_family
+        spans = {"stoa_trace", "spans_total", METRICS_COUNTER,
+                 "Spans by what became of them; lost: the collector did not take them; dropped: "
+                 "there was no room for them to wait."},
+        waiting = {"stoa_trace", "spans_waiting", METRICS_GAUGE,
+                   "Spans that wait for the collector."};
+    struct trace_stats stats = {.recorded = 0};
+    uint64_t exported = 0, lost = 0;
+
+    if (tracing) {
+        trace_stats(tracing->recorder, &stats);
+        exported = metrics_get(&tracing->exported);
+        lost = metrics_get(&tracing->lost);
+    }
+    metrics_begin(text, &spans);
+    metrics_sample(text, &spans, METRICS_LABELS(METRICS_LABEL("outcome", STR("exported"))),
+                   exported);
+    metrics_sample(text, &spans, METRICS_LABELS(METRICS_LABEL("outcome", STR("lost"))), lost);
+    metrics_sample(text, &spans, METRICS_LABELS(METRICS_LABEL("outcome", STR("dropped"))),
+                   stats.dropped);
+    metrics_single(text, &waiting, stats.waiting);
 }
 
 int tracing_new(struct service *service, struct tracing **ret, struct str *ret_error)

@@ -23,7 +23,7 @@ LABELS = {
     "code": None,
     "state": {"busy", "idle", "down"},
     "outcome": {"ok", "unavailable", "deadline", "cancelled", "unique", "foreign_key", "check", "conflict", "overloaded",
-                "internal", "answered", "refused", "timed_out", "lost", "sent"},
+                "internal", "answered", "refused", "timed_out", "lost", "sent", "exported", "dropped"},
     "class": {"none", "other", "08", "0A", "21", "22", "23", "25", "26", "28", "40", "42", "53", "55", "57", "XX"},
     "result": {"valid", "none", "missing", "invalid", "expired", "revoked", "ok", "wrong", "busy", "failed", "repeated",
                "used_twice"},

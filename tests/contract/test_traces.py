@@ -5,6 +5,7 @@ import uuid
 
 import grpc
 import pytest
+from metrics_fixture import service_numbers
 from stoa_contract import GrpcClient, HttpClient, account_maker
 from stoa_suite_fixture import Suite, free_ports, wait_until
 
@@ -78,7 +79,7 @@ class Traced:
     def __init__(self, contract, unique, one_in):
         self._contract, self._unique = contract, unique
         (self.port,) = free_ports(1)
-        self.suite = Suite(STOA_TRACES=f"127.0.0.1:{self.port}", STOA_TRACE_ONE_IN=one_in, STOA_HTTP_WORKERS=1)
+        self.suite = Suite(STOA_TRACES=f"localhost:{self.port}", STOA_TRACE_ONE_IN=one_in, STOA_HTTP_WORKERS=1)
 
     def __enter__(self):
         self.suite.__enter__()
@@ -117,6 +118,10 @@ def test_without_a_collector_nothing_fails_and_spans_wait_for_it(followed):
         _, trace_after, _ = after = new_trace()
         assert followed.http("GET", "/api/tags", headers={"traceparent": after[0]}).status == 200
         wait_until(lambda: len({s.service for s in collector.spans(trace_after)}) == 2, "later spans")
+        spans = service_numbers(followed.suite, "posts")
+        assert spans.get("stoa_trace_spans_total", outcome="exported") >= 20
+        assert spans.get("stoa_trace_spans_total", outcome="lost") >= 1
+        assert spans.get("stoa_trace_spans_total", outcome="dropped") == 0
     assert "spans were not exported" in followed.suite.log("posts")
     assert "spans were not exported" in followed.suite.log("gateway")
 
