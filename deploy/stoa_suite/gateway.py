@@ -8,7 +8,6 @@ without a failed request (reload.py).
 import argparse
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from . import reload
 from .control import http_status
 from .instances import Instances, is_serving
 from .layout import Layout
+from .names import Lookout, place, shown
 from .postgres import write_private
-from .programs import nginx_configuration, socket_of
+from .programs import COLLECTOR, collector_place, nginx_configuration, socket_of
 from .settings import REPOSITORY, Setting, Settings, SuiteError, table_text
 
 PERIOD_SECONDS = 1
@@ -30,13 +30,8 @@ FOLDERS = ("etc", "nginx", "sock")
 
 def places(text):
     """HOST:PORT, several parted by spaces; a name may stand for many addresses."""
-    found = []
-    for word in text.split():
-        match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", word)
-        if not match or not 0 < int(match[2]) < 65536:
-            raise ValueError("set HOST:PORT, several parted by spaces")
-        found.append((match[1].strip("[]"), int(match[2])))
-    if not found:
+    found = [place(word) for word in text.split()]
+    if not found or None in found:
         raise ValueError("set HOST:PORT, several parted by spaces")
     return found
 
@@ -67,16 +62,12 @@ def log(level, message, **fields):
     print(json.dumps(line), file=sys.stderr, flush=True)
 
 
-def shown(address):
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-
-
 def with_instances(text, layout, found):
-    """nginx.conf with the instances in place of each service's socket. Without any, the socket stays: nobody
-    listens there, which is the right answer."""
+    """nginx.conf with the instances in place of each service's socket, and the collector of traces in place of its own. Without
+    any, the socket stays: nobody listens there, which is the right answer."""
     for name, addresses in found.items():
         socket_line = f"server unix:{socket_of(layout, name)};"
-        if text.count(socket_line) != 1:
+        if socket_line not in text:
             raise SuiteError(f"gateway/nginx.conf.in has no upstream with `{socket_line}`")
         if addresses:
             # What failed is tried again soon: whether it is there is looked at here.
@@ -99,12 +90,18 @@ class Gateway:
         if forwards:
             self._text = forward_configuration(self._layout, settings)
         else:
-            self._text = nginx_configuration(self._layout, settings, REPOSITORY)
+            self._text = nginx_configuration(self._layout, settings, REPOSITORY, collector=())
         self._path = f"{self._layout.etc}/nginx.conf"
         self._instances = Instances(addresses)
+        where = None if forwards else collector_place(settings)
+        self._collector = Lookout(where) if where else None
         self._stopping = threading.Event()
         self._nginx = None
         self._in_use = None
+
+    def _look(self):
+        found = self._instances.look()
+        return {**found, COLLECTOR: self._collector.look()} if self._collector else found
 
     def _write(self, found):
         fresh = f"{self._path}.new"
@@ -117,7 +114,7 @@ class Gateway:
     def _start(self):
         for name in FOLDERS:
             os.makedirs(f"{self._layout.base}/{name}", mode=0o700, exist_ok=True)
-        self._write(self._instances.look())
+        self._write(self._look())
         command = [reload.NGINX, "-e", "stderr", "-p", self._layout.nginx, "-c", self._path, "-g", "daemon off;"]
         self._nginx = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
@@ -142,7 +139,7 @@ class Gateway:
             if self._nginx.poll() is not None:
                 log("error", "nginx has ended", status=self._nginx.returncode)
                 return 1
-            found = self._instances.look()
+            found = self._look()
             if found != self._in_use and not self._stopping.is_set():
                 try:
                     self._write(found)

@@ -8,22 +8,12 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
 from h2.exceptions import H2Error
 
+from .names import resolve, shown
+
 REQUEST = b"\0\0\0\0\0"  # a message of no bytes: the server as a whole
 SERVING = b"\0\0\0\0\2\x08\1"  # HealthCheckResponse {status: SERVING}
 # Of one question. With a second between two rounds, who is gone is found out within two.
 ASK_SECONDS = 0.7
-
-
-def resolve(places):
-    """The addresses that names stand for now: [("auth", 9001)] -> {("192.0.2.7", 9001), ...}."""
-    found = set()
-    for host, port in places:
-        try:
-            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError):
-            continue  # nobody has the name just now, or nobody answers for names: those known are still asked
-        found.update(info[4][:2] for info in infos)
-    return found
 
 
 def conversation(connection, sock, end):
@@ -47,9 +37,8 @@ def is_serving(address):
     """Whether the server at (address, port) answers in time that it is ready."""
     end = time.monotonic() + ASK_SECONDS
     connection = H2Connection(H2Configuration(client_side=True))
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
     headers = (
-        (":method", "POST"), (":scheme", "http"), (":authority", f"{host}:{address[1]}"),
+        (":method", "POST"), (":scheme", "http"), (":authority", shown(address)),
         (":path", "/grpc.health.v1.Health/Check"), ("content-type", "application/grpc"), ("te", "trailers"),
     )
     connection.initiate_connection()

@@ -4,8 +4,12 @@ import re
 import resource
 from dataclasses import dataclass, field
 
+from .names import place, resolve, shown
 from .postgres import connection, password_file, write_private
 from .settings import OF_AUTH, OF_CHAT, SuiteError
+
+# The upstream that takes traces.
+COLLECTOR = "collector"
 
 
 @dataclass
@@ -276,10 +280,23 @@ def callers(settings):
     }
 
 
-def traces(settings):
-    if settings["STOA_TRACES"] == "none":
+def collector_place(settings):
+    """Where traces go, as (host, port); None: nowhere, or to a socket."""
+    return place(settings["STOA_TRACES"])
+
+
+def traces(layout, settings, collector):
+    """nginx is not to start for want of a collector, so it gets addresses and no name. Without any there is a socket that
+    nobody listens on: spans are lost, which the log says."""
+    text = settings["STOA_TRACES"]
+    if text == "none":
         return ""
-    return f"grpc_json_trace_export {settings['STOA_TRACES']} one_in={settings['STOA_TRACE_ONE_IN']};"
+    if collector is None:
+        where = collector_place(settings)
+        collector = sorted(resolve([where])) if where else ()
+    servers = [f"{shown(each)} fail_timeout=1s" for each in collector] or [text if text.startswith("unix:") else f"unix:{socket_of(layout, COLLECTOR)}"]
+    listed = " ".join(f"server {each};" for each in servers)
+    return f"upstream {COLLECTOR} {{ {listed} }} grpc_json_trace_export {COLLECTOR} one_in={settings['STOA_TRACE_ONE_IN']};"
 
 
 def tls_listener(layout, settings, program):
@@ -313,9 +330,10 @@ def standing_in(layout):
     return [name for name in NAMES if f"/{Service(name, stands_in=True).name}.sock" in text]
 
 
-def nginx_configuration(layout, settings, program, called=()):
+def nginx_configuration(layout, settings, program, called=(), collector=None):
     """The text of nginx.conf for the module, descriptor set and template in the folder `program`. called: names of
-    services of which those instances are to be called that stand in."""
+    services of which those instances are to be called that stand in; collector: addresses of what takes traces, None: those that
+    its name has now."""
     workers = settings["STOA_HTTP_WORKERS"]
     values = {
         # nginx cannot rotate its files alone: through its output they end in log/gateway.log, rotated.
@@ -331,7 +349,7 @@ def nginx_configuration(layout, settings, program, called=()):
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CONNECTIONS@": str(settings["STOA_HTTP_CONNECTIONS"]),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
-        "@TRACES@": traces(settings),
+        "@TRACES@": traces(layout, settings, collector),
         **callers(settings),
     }
     try:

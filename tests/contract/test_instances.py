@@ -150,6 +150,20 @@ def test_replacing_an_instance_fails_no_request(suite, program, publish, new_acc
             assert re.search(r'"msg":"draining".*"msg":"stopping".*"msg":"stopped"', leaving.log(), re.DOTALL)
 
 
+@pytest.mark.parametrize("collector", ("collector.invalid:4317", "localhost:{free}"))
+def test_without_a_collector_requests_are_served(suite, program, tmp_path, collector):
+    """Its name may not be there yet, or no longer: nginx by itself would not start then, nor take a list of instances."""
+    first = int(suite.grpc_address("posts").rpartition(":")[2])
+    address = collector.format(free=free_ports(1)[0])
+    with gateway(suite, program, tmp_path, [first], STOA_TRACES=address, STOA_TRACE_ONE_IN="1") as process:
+        wait_in_use(process, [first])
+        wait_until(lambda: check(process, program), "the gateway answers", 60)
+        with HttpLoad(process.http, keeps=False) as load:
+            load.more()
+        assert not load.failed, load.failed[:5]
+        wait_until(lambda: "spans were not exported" in process.log(), "the loss is told", 60)
+
+
 def test_grpc_connections_are_forwarded(suite, program, contract, tmp_path):
     own = int(suite.grpc_address("posts").rpartition(":")[2])
     with gateway(suite, program, tmp_path, [own], "forward") as process:
