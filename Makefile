@@ -624,7 +624,7 @@ TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gatew
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
 
 .PHONY: lint format clean
-lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, the schemas of Kubernetes and Compose, all without a finding
+lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, the schemas of Kubernetes, Compose and Grafana, all without a finding
 	@deploy/install-packages build lint
 	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files, no finding"
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed
@@ -634,6 +634,7 @@ lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, the schemas of Kuber
 	    $(BUILD)/api.binpb $(BUILD)/testserver.binpb
 	@deploy/lint/kubernetes $(abspath $(LINT_TOOLS))
 	@deploy/lint/compose $(abspath $(LINT_TOOLS)) deploy/compose.yaml
+	@deploy/lint/dashboard $(abspath $(LINT_TOOLS)) deploy/observability/grafana/dashboards/stoa.json
 	@$(BIG_MAKE) --keep-going $(TIDY_OK) && echo "clang-tidy: $(words $(TIDY_OK)) files, no finding"
 
 .PHONY: database-doc
