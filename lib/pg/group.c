@@ -17,8 +17,8 @@ TAILQ_HEAD(item_list, db_group_item);
 
 struct db_group {
     struct db_group_options options;
-    STAILQ_ENTRY(db_group) next;      /* in db->groups, and */
-    bool asked;                       /* that it is there: under the db's lock */
+    STAILQ_ENTRY(db_group) next;      /* in db->groups, and that it is there: */
+    bool asked;                       /* both under the db's lock */
     STAILQ_ENTRY(db_group) next_held; /* in engine->held; engine thread */
     bool is_held;
     pthread_mutex_t lock; /* guards what follows */
@@ -288,25 +288,22 @@ static int64_t held_until(struct db_group *group)
 
 int64_t group_pump_asked(struct engine *e)
 {
-    struct group_list asked = STAILQ_HEAD_INITIALIZER(asked), held;
+    struct group_list held;
     struct db *db = e->db;
     struct db_group *group;
     int64_t next_ns = NEVER;
 
     pthread_mutex_lock(&db->lock);
-    STAILQ_CONCAT(&asked, &db->groups);
-    STAILQ_FOREACH(group, &asked, next)
-    {
+    /* Under the lock to the end: who is no longer asked may be put in again, by `next`. */
+    while ((group = STAILQ_FIRST(&db->groups)) != NULL) {
+        STAILQ_REMOVE_HEAD(&db->groups, next);
         group->asked = false;
-    }
-    db->asleep = false; /* what is submitted here is taken next */
-    pthread_mutex_unlock(&db->lock);
-    while ((group = STAILQ_FIRST(&asked)) != NULL) {
-        STAILQ_REMOVE_HEAD(&asked, next);
         if (!group->is_held)
             STAILQ_INSERT_TAIL(&e->held, group, next_held);
         group->is_held = true;
     }
+    db->asleep = false; /* what is submitted here is taken next */
+    pthread_mutex_unlock(&db->lock);
     STAILQ_INIT(&held);
     STAILQ_CONCAT(&held, &e->held);
     while ((group = STAILQ_FIRST(&held)) != NULL) {
