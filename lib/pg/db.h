@@ -79,6 +79,7 @@ struct db_result {
     const PGresult *rows;  /* NULL on error */
 };
 
+/* The result is there until it returns, also when the query's arena is freed before. */
 typedef void db_done_fn(void *user, const struct db_result *result);
 
 struct db_options {

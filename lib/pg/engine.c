@@ -76,11 +76,12 @@ void engine_fail(struct engine *e, struct db_query *q, enum db_error error)
 
 static void complete(struct db_query *q)
 {
+    const struct db_result result = q->result;
     PGresult *owned = q->owned;
 
     assert(q->state == QUERY_ENDED);
     atomic_fetch_sub(&q->db->n_queries, 1);
-    q->done(q->user, &q->result); /* q may be gone now */
+    q->done(q->user, &result); /* q may be gone before it returns */
     PQclear(owned);
 }
 

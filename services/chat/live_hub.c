@@ -241,10 +241,10 @@ static void on_ahead(void *user, const struct db_result *result)
     if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
         log_warn("rooms could not be looked at", LOG_S("cause", result->message));
     hub_lock(hub);
-    hub->asking = false;
-    arena_free(&hub->ahead_arena);
     if (result->error == DB_OK)
         take_ahead(hub, result);
+    hub->asking = false;
+    arena_free(&hub->ahead_arena);
     hub_unlock(hub);
 }
 

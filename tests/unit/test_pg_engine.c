@@ -98,6 +98,52 @@ static void test_bad_options(void **state)
                      -EINVAL);
 }
 
+/* Of a query whose memory is its own. */
+struct alone {
+    struct arena arena;
+    unsigned char *memory; /* of the query: all that the arena has */
+    int rows;
+    int64_t count;
+    atomic_bool ended;
+};
+
+#define MEMORY 2000
+
+/* The memory is somebody else's before the result is read. */
+static void free_and_read(void *user, const struct db_result *result)
+{
+    struct alone *alone = user;
+
+    memset(alone->memory, 0xff, MEMORY);
+    arena_free(&alone->arena);
+    if (result->error == DB_OK) {
+        alone->rows = db_rows(result);
+        alone->count = db_get_int8(result, 0, 0);
+    }
+    atomic_store(&alone->ended, true);
+}
+
+static void test_a_result_outlives_its_query(void **state)
+{
+    struct db *db = open_db(1);
+    struct alone alone = {.rows = 0};
+    struct db_query *query;
+
+    (void)state;
+    alone.memory = arena_alloc(&alone.arena, 1);
+    query = db_query(db, &alone.arena, SUM);
+    assert_in_range((unsigned char *)query - alone.memory, 1, MEMORY / 2);
+    assert_non_null(arena_alloc(&alone.arena, MEMORY)); /* within the same block */
+    pg_sql("INSERT INTO numbers SELECT generate_series(1, 7)");
+    assert_int_equal(
+        db_submit(query, clock_monotonic_ns() + SECONDS(30), NULL, free_and_read, &alone), 0);
+    while (!atomic_load(&alone.ended)) /* its deadline, at the latest */
+        usleep(1000);
+    assert_int_equal(alone.rows, 1);
+    assert_int_equal(alone.count, 7);
+    db_close(db);
+}
+
 static void test_queue_full(void **state)
 {
     struct db *db = pg_open_db(&(struct db_options){.connections = 1, .max_queue = 5}, statements,
@@ -663,6 +709,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_options),
+        cmocka_unit_test_teardown(test_a_result_outlives_its_query, reset),
         cmocka_unit_test_teardown(test_queue_full, reset),
         cmocka_unit_test_teardown(test_deadline_in_queue, reset),
         cmocka_unit_test_teardown(test_deadline_already_passed, reset),
