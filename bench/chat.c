@@ -27,6 +27,7 @@
 #define MAX_TOKENS 32768
 #define MAX_VISITS 8192 /* at once */
 #define OPENING 128     /* at once, when there is no hurry */
+#define BEGUN_AT_ONCE 256
 #define SENDERS 64
 #define CLOSE_CODES 5000
 #define PATIENCE_NS (30 * NSEC_PER_SEC) /* for what must come */
@@ -62,8 +63,9 @@ static struct samples acks, deliveries;
 static struct {
     struct client clients[MAX_VISITS];
     size_t free[MAX_VISITS], n_free; /* indexes */
-    uint64_t begun, accepted, refused, failed, skipped;
+    uint64_t begun, accepted, refused, failed, skipped, late;
     struct samples times, refusals; /* until an answer: of those that were let in, and of others */
+    struct samples server_times, server_refusals; /* of that, what the server took */
 } visits;
 
 static uint64_t returns_tried;
@@ -100,11 +102,16 @@ static void *grown(void *p, size_t *cap, size_t size)
     return p;
 }
 
-static void sample(struct samples *samples, int64_t began)
+static void sample_ns(struct samples *samples, int64_t ns)
 {
     if (samples->n == samples->cap)
         samples->p = grown(samples->p, &samples->cap, sizeof(*samples->p));
-    samples->p[samples->n++] = (float)(clock_monotonic_ns() - began) / 1e6f;
+    samples->p[samples->n++] = (float)ns / 1e6f;
+}
+
+static void sample(struct samples *samples, int64_t began)
+{
+    sample_ns(samples, clock_monotonic_ns() - began);
 }
 
 static int compare(const void *a, const void *b)
@@ -163,8 +170,14 @@ void chat_on_ack(int64_t id)
 
 static void end_visit(struct client *client, uint64_t *count)
 {
+    bool let_in = count == &visits.accepted;
+
     ++*count;
-    sample(count == &visits.accepted ? &visits.times : &visits.refusals, client->began);
+    visits.late += client->late;
+    sample(let_in ? &visits.times : &visits.refusals, client->began);
+    if (client->state != CLIENT_CONNECTING && count != &visits.failed)
+        sample_ns(let_in ? &visits.server_times : &visits.server_refusals,
+                  (client->answered_us - client->asked_us) * NSEC_PER_USEC);
     if (client->state != CLIENT_CLOSED)
         client_cut(client);
     visits.free[visits.n_free++] = (size_t)(client - visits.clients);
@@ -400,6 +413,7 @@ static void resume(void)
 static void storm(int64_t missed)
 {
     int64_t start = clock_monotonic_ns();
+    double cpu = cpu_seconds();
 
     visits.times.n = 0;
     n_deliveries = returns_tried = 0;
@@ -417,8 +431,9 @@ static void storm(int64_t missed)
     }
     await_ready(0);
     printf("{\"clients\": %zu, \"seconds\": %.3f, \"deliveries\": %" PRIu64
-           ", \"tried_again\": %" PRIu64,
-           n_clients, (double)(clock_monotonic_ns() - start) / 1e9, n_deliveries, returns_tried);
+           ", \"tried_again\": %" PRIu64 ", \"driver_cpu\": %.3f",
+           n_clients, (double)(clock_monotonic_ns() - start) / 1e9, n_deliveries, returns_tried,
+           cpu_seconds() - cpu);
     print_samples("back", &visits.times);
     puts("}");
 }
@@ -444,25 +459,33 @@ static void begin_visit(void)
 static void make_visits(int64_t rate, int64_t seconds)
 {
     int64_t start = clock_monotonic_ns(), now = start, end = start + seconds * NSEC_PER_SEC;
+    double cpu = cpu_seconds();
 
     visits.begun = visits.accepted = visits.refused = visits.failed = visits.skipped = 0;
-    visits.times.n = visits.refusals.n = visits.n_free = 0;
+    visits.late = visits.times.n = visits.refusals.n = visits.n_free = 0;
+    visits.server_times.n = visits.server_refusals.n = 0;
     for (size_t i = 0; i < MAX_VISITS; i++)
         visits.free[visits.n_free++] = i;
     while (now < end) {
-        while (visits.begun < (uint64_t)((now - start) / 1000 * rate / 1000000))
+        uint64_t due = (uint64_t)((now - start) / 1000 * rate / 1000000);
+
+        /* What is overdue comes as it would from many: answers are taken between. */
+        for (int i = 0; i < BEGUN_AT_ONCE && visits.begun < due; i++)
             begin_visit();
-        clients_step(1);
+        clients_step(visits.begun < due ? 0 : 1);
         now = clock_monotonic_ns();
     }
     while (visits.n_free < MAX_VISITS && clock_monotonic_ns() < end + HUNG_NS)
         clients_step(100);
     printf("{\"begun\": %" PRIu64 ", \"accepted\": %" PRIu64 ", \"refused\": %" PRIu64
-           ", \"failed\": %" PRIu64 ", \"hung\": %zu, \"skipped\": %" PRIu64,
+           ", \"failed\": %" PRIu64 ", \"hung\": %zu, \"skipped\": %" PRIu64 ", \"late\": %" PRIu64
+           ", \"driver_cpu\": %.3f",
            visits.begun, visits.accepted, visits.refused, visits.failed, MAX_VISITS - visits.n_free,
-           visits.skipped);
+           visits.skipped, visits.late, cpu_seconds() - cpu);
     print_samples("accepted", &visits.times);
     print_samples("refused", &visits.refusals);
+    print_samples("accepted_server", &visits.server_times);
+    print_samples("refused_server", &visits.server_refusals);
     puts("}");
     for (size_t i = 0; i < MAX_VISITS; i++)
         if (visits.clients[i].state != CLIENT_CLOSED)

@@ -40,6 +40,11 @@ struct client {
     struct room *room;
     int64_t after; /* subscribes with this after_seq; -1: without */
     int64_t began; /* clock_monotonic_ns() of its connect() */
+    /* Of a visit: when the handshake went, and when the system had the answer, as
+     * clock_realtime_us() tells it. Between them the server alone is waited for, not this program.
+     */
+    int64_t asked_us, answered_us;
+    bool late;     /* of a visit: the system had to ask for the connection more than once */
     struct buf in; /* the beginning of a frame, or of the answer to the handshake */
     struct buf out;
 };

@@ -108,7 +108,7 @@ class Stoa(Suite):
         )
 
     def fill(self):
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
             self.tokens = list(pool.map(self._account, range(MEMBERS)))
             self.room = self._room(self.tokens[0])
             self.rooms = [self._room(self.tokens[i * IN_A_ROOM]) for i in range(ROOMS)]
@@ -379,11 +379,14 @@ def measure_storm(side):
         messages = 0
         while messages < ROOMS * MISSED * 2:
             messages += driver.ask("send closed 256 1")["messages"]
+        before = cpu(processes(), side.roots())
         result, executed = statements(side, lambda: driver.ask(f"storm {MISSED}"))
+        spent = {k: v - before.get(k, 0) for k, v in cpu(processes(), side.roots()).items()}
     names = ", ".join(f"{name} {n}" for name, n in executed.most_common(8))
     print(f"{result['clients']} clients cut, back at once in {ROOMS} rooms, {MISSED} numbers missed: all have everything after"
           f" {result['seconds']:.2f} s (p50 {result['back_p50']:.0f}, p99 {result['back_p99']:.0f}, max {result['back_max']:.0f} ms;"
-          f" {result['tried_again']} tries more, {result['deliveries']} events); {sum(executed.values())} statements: {names}")
+          f" {result['tried_again']} tries more, {result['deliveries']} events; CPU of the servers {sum(spent.values()):.2f} s, of the driver"
+          f" {result['driver_cpu']:.2f}); {sum(executed.values())} statements: {names}")
 
 
 def measure_connects(side):
@@ -393,11 +396,14 @@ def measure_connects(side):
         took, busy = time.monotonic() - begin, busy_seconds() - busy
         spent = {k: v - before.get(k, 0) for k, v in cpu(processes(), side.roots()).items()}
     split = parts(spent, max(1, r["accepted"] + r["refused"]))
+    def times(kind):
+        return ", ".join(f"{name} {r[f'{kind}_{name}']:.1f}" for name in ("p50", "p99", "max")) + " ms"
+
     print(f"{side.label}{CONNECTS} connects a second for {SECONDS} s, {r['begun']}: {r['accepted']} accepted, {r['refused']} refused,"
-          f" {r['failed']} failed, {r['hung']} hung, {r['skipped']} not made since 8192 waited;"
-          + "; ".join(f" {kind} within p50 {r[kind + '_p50']:.1f}, p99 {r[kind + '_p99']:.1f}, max {r[kind + '_max']:.1f} ms"
-                      for kind in ("accepted", "refused") if r[kind])
-          + f"; CPU µs each: {split}; cores of all that ran besides: {(busy - sum(spent.values())) / took:.2f}")
+          f" {r['failed']} failed, {r['hung']} hung, {r['late']} connected at a second try, {r['skipped']} not made since 8192 waited;"
+          + ";".join(f" {kind} within {times(kind)}, of which the server {times(kind + '_server')}" for kind in ("accepted", "refused") if r[kind])
+          + f"; CPU µs each: {split}; cores of driver and others: {r['driver_cpu'] / took:.2f},"
+          f" {max(0, busy - sum(spent.values()) - r['driver_cpu']) / took:.2f}")
 
 
 def measure_held(table, side):

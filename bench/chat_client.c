@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,15 +253,42 @@ static void parse(struct client *client, const char *p, size_t n)
         fail("the server's frames grow too large");
 }
 
+/* recv() that learns when the system had what it reads. */
+static ssize_t receive_stamped(struct client *client, void *p, size_t n)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(struct scm_timestamping))];
+    } control;
+    struct iovec into = {p, n};
+    struct msghdr message = {.msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t received = recvmsg(client->fd, &message, 0);
+    const struct cmsghdr *at = received > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    struct scm_timestamping stamps;
+
+    if (at && at->cmsg_level == SOL_SOCKET && at->cmsg_type == SCM_TIMESTAMPING) {
+        memcpy(&stamps, CMSG_DATA(at), sizeof(stamps));
+        client->answered_us =
+            stamps.ts[0].tv_sec * USEC_PER_SEC + stamps.ts[0].tv_nsec / NSEC_PER_USEC;
+    }
+    return received;
+}
+
 /* Whether something was read. */
 static bool read_some(struct client *client)
 {
-    size_t kept = client->in.n;
+    size_t kept = client->in.n, room = sizeof(it.input) - kept;
     ssize_t n;
 
     if (kept > 0)
         memcpy(it.input, client->in.p, kept);
-    n = recv(client->fd, it.input + kept, sizeof(it.input) - kept, 0);
+    if (client->visit)
+        n = receive_stamped(client, it.input + kept, room);
+    else
+        n = recv(client->fd, it.input + kept, room, 0);
     if (n < 0 && errno == EAGAIN)
         return false;
     if (n <= 0) {
@@ -276,7 +305,7 @@ void client_open(struct client *client)
 {
     struct sockaddr_in source = {.sin_family = AF_INET};
     const struct sockaddr_in *server = &it.servers[client->number % it.n_servers];
-    int yes = 1;
+    int yes = 1, stamps = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
 
     source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + client->number % it.n_sources);
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -288,6 +317,9 @@ void client_open(struct client *client)
         setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) != 0 ||
         bind(client->fd, (const struct sockaddr *)&source, sizeof(source)) != 0)
         fail("a socket: %s", strerror(errno));
+    if (client->visit &&
+        setsockopt(client->fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof(stamps)) != 0)
+        fail("SO_TIMESTAMPING: %s", strerror(errno));
     client->state = CLIENT_CONNECTING;
     client->began = clock_monotonic_ns();
     client->wants_write = true;
@@ -299,8 +331,23 @@ void client_open(struct client *client)
         fail("connect: %s", strerror(errno));
 }
 
+/* Whether nothing came back for the first time that a connection was asked for. */
+static bool was_asked_again(const struct client *client)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+
+    if (getsockopt(client->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        fail("TCP_INFO: %s", strerror(errno));
+    return info.tcpi_total_retrans > 0;
+}
+
 static void connected(struct client *client)
 {
+    if (client->visit) {
+        client->late = was_asked_again(client);
+        client->asked_us = client->answered_us = clock_realtime_us();
+    }
     client->state = CLIENT_UPGRADING;
     client->wants_write = false;
     watch(client, EPOLL_CTL_MOD, EPOLLIN);
