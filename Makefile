@@ -244,6 +244,7 @@ $(OUT)/tests/test_gateway_frame_queue: $(OUT)/gateway/frame_queue.o
 $(OUT)/tests/test_gateway_stream_count: $(OUT)/gateway/stream_count.o
 $(OUT)/tests/test_gateway_channels: $(OUT)/gateway/channels.o
 $(OUT)/tests/test_gateway_adaptive_throttle: $(OUT)/gateway/adaptive_throttle.o
+$(OUT)/tests/test_gateway_standing_delay: $(OUT)/gateway/standing_delay.o
 # malloc and its kin in front of everything, a sanitizer's own beginning included.
 $(OUT)/tests/faults/faults.o: CFLAGS += -fno-sanitize=all
 $(OUT)/tests/test_no_memory: $(OUT)/tests/faults/faults.o

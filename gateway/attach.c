@@ -160,7 +160,6 @@ static const struct session_carrier carrier = {
     .half_close = half_close,
     .resume = resume,
     .cancel = cancel,
-    .accepts = true,
     .message_max = ATTACH_MESSAGE_MAX,
     .send_buffer = SEND_BUFFER,
 };
@@ -202,7 +201,7 @@ int attach_open(struct session *s, struct str path, const struct session_opening
     ngx_queue_init(&call->place);
     call->session = s;
     call->group = group;
-    call->since = ngx_current_msec;
+    call->since = opening->came;
     s->carrier = &carrier;
     s->call = call;
     if (opening->timeout)
@@ -244,6 +243,8 @@ static void on_opened(struct attach_call *call)
 
     if (call->accepted)
         return;
+    if (call->open.p)
+        grpc_json_metrics_accepted(call->link->server->metrics, ngx_current_msec - call->since);
     free((void *)(uintptr_t)call->open.p);
     call->open = STR_NULL;
     call->accepted = true;

@@ -89,7 +89,7 @@ struct attach_call {
     struct member member; /* its channels, in link->channels */
     struct str open;      /* serialized Open of a call that no instance has accepted yet; malloc */
     struct str state;    /* what the service wants to have when it is resumed; malloc. NULL: none */
-    ngx_msec_t since;    /* while it is not accepted */
+    ngx_msec_t since;    /* while it is not accepted: since when, as its client sees it */
     uint32_t turn, said; /* bytes in link->turn */
     uint16_t close_code; /* attach_fanout.c: to be closed; 0: not */
     bool accepted : 1;   /* by link's instance */
@@ -146,6 +146,8 @@ struct attach_group *attach_group(ngx_http_upstream_srv_conf_t *upstream, struct
 /* A call wants an instance, or another one. */
 void attach_want(struct attach_call *call);
 void attach_want_no_more(struct attach_call *call);
+/* How long (ms) a call waits for an instance to accept it, by those that wait now. */
+ngx_msec_t attach_delay(const ngx_http_upstream_srv_conf_t *upstream, struct str path);
 /* Something has changed. */
 void attach_group_touch(struct attach_group *group);
 /* A link has come to its end. */

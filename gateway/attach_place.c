@@ -21,14 +21,22 @@ static struct attach_group *groups;
 
 static void on_run(ngx_event_t *event);
 
+static struct attach_group *find_group(const ngx_http_upstream_srv_conf_t *upstream,
+                                       struct str path)
+{
+    struct attach_group *group = groups;
+
+    while (group && !(group->upstream == upstream && str_eq(group->path, path)))
+        group = group->next;
+    return group;
+}
+
 struct attach_group *attach_group(ngx_http_upstream_srv_conf_t *upstream, struct str path)
 {
-    struct attach_group *group;
+    struct attach_group *group = find_group(upstream, path);
 
-    for (group = groups; group; group = group->next) {
-        if (group->upstream == upstream && str_eq(group->path, path))
-            return group;
-    }
+    if (group)
+        return group;
     group = ngx_calloc(sizeof(*group), ngx_cycle->log);
     if (!group)
         return NULL;
@@ -199,6 +207,35 @@ static bool waits_too_long(const struct attach_call *call)
 {
     return !call->accepted &&
            ngx_current_msec - call->since >= call->session->conf->websocket.attach_timeout;
+}
+
+/* Of the one that waits longest. Those that an instance has accepted wait for nothing when they
+ * move.
+ */
+static ngx_msec_t longest_wait(ngx_queue_t *queue)
+{
+    const struct attach_call *call = ngx_queue_empty(queue) ? NULL : first_of(queue);
+
+    return call && !call->accepted ? ngx_current_msec - call->since : 0;
+}
+
+ngx_msec_t attach_delay(const ngx_http_upstream_srv_conf_t *upstream, struct str path)
+{
+    struct attach_group *group = find_group(upstream, path);
+    const struct attach_server *server = group ? group->servers : NULL;
+    ngx_msec_t least = NGX_MAX_INT_T_VALUE, wait;
+
+    if (!group)
+        return 0;
+    /* An instance that stands still is none that others have to wait for. */
+    for (; server; server = server->next) {
+        if (!server->link || server->link->state != ATTACH_WORKS)
+            continue;
+        wait = longest_wait(&server->link->announced);
+        least = ngx_min(least, wait);
+    }
+    wait = longest_wait(&group->pending);
+    return least == NGX_MAX_INT_T_VALUE ? wait : ngx_max(least, wait);
 }
 
 /* Whether all have a place. */

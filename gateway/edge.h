@@ -101,6 +101,8 @@ enum grpc_json_attach_count {
 /* The instance of that address, for the next one; NULL: nothing is counted. As long as the worker.
  */
 void *grpc_json_metrics_instance(ngx_str_t address);
+/* It has accepted a session that it had not had before, so many ms after the handshake. */
+void grpc_json_metrics_accepted(void *instance, ngx_msec_t ms);
 void grpc_json_metrics_attach(void *instance, enum grpc_json_attach_count what, size_t n);
 /* Bytes that wait for clients of sessions now, in this worker. */
 void grpc_json_metrics_queued(size_t bytes);

@@ -44,6 +44,7 @@ struct grpc_json_schema {
     struct schema *schema;
     struct metrics_series **series; /* metrics.c: by method; NULL: not counted */
     struct overload *overload;      /* overload.c: by method, of this worker */
+    struct standing_delay *opening; /* opening.c: the same */
 };
 
 struct grpc_json_main_conf {
@@ -133,6 +134,7 @@ struct grpc_json_ctx {
     unsigned form;                        /* enum grpc_json_form of a server stream */
     struct grpc_json_stream *stream;      /* NULL: not begun, or none */
     struct upgrade *upgrade;              /* NULL: the request becomes no WebSocket */
+    ngx_msec_t came;                      /* opening.c: when the last of a handshake came */
     int grpc_status;                      /* -1: not known */
     struct grpc_json_answer answer;
 

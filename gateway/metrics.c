@@ -242,6 +242,9 @@ static ngx_int_t limit_series(ngx_slab_pool_t *pool, struct metrics_table *table
             return NGX_ERROR;
     }
     name = grpc_json_overload_name();
+    if (!series(pool, table, METRICS_LIMIT, grpc_json_str(name)))
+        return NGX_ERROR;
+    name = grpc_json_opening_name();
     return series(pool, table, METRICS_LIMIT, grpc_json_str(name)) ? NGX_OK : NGX_ERROR;
 }
 
@@ -372,6 +375,12 @@ static struct metrics_series *series_of(ngx_http_request_t *r, struct grpc_json_
     return loaded && loaded->series ? loaded->series[i] : conf->metrics->other;
 }
 
+static void add_duration(struct metrics_cell *cell, uint64_t ms)
+{
+    add(&cell->bucket[metrics_bucket_of(&metrics_gateway_durations, ms)], 1);
+    add(&cell->total_ms, ms);
+}
+
 static void on_end(void *data)
 {
     struct metrics_series *s = data;
@@ -422,12 +431,8 @@ static void count_upstream(ngx_http_request_t *r, struct grpc_json_metrics *metr
             continue;
         add(&cell->status[metrics_status_index(state[i].status)], 1);
         /* -1: not known, because it was cut off. */
-        if (state[i].response_time != (ngx_msec_t)-1) {
-            add(&cell->bucket[metrics_bucket_of(&metrics_gateway_durations,
-                                                state[i].response_time)],
-                1);
-            add(&cell->total_ms, state[i].response_time);
-        }
+        if (state[i].response_time != (ngx_msec_t)-1)
+            add_duration(cell, state[i].response_time);
         add(&cell->received, (uint64_t)state[i].bytes_received);
         add(&cell->sent, (uint64_t)state[i].bytes_sent);
     }
@@ -462,8 +467,7 @@ static ngx_int_t count(ngx_http_request_t *r)
         1);
     if (code >= 0 && code < METRICS_NO_CODE)
         add(&cell->code[code], 1);
-    add(&cell->bucket[metrics_bucket_of(&metrics_gateway_durations, ms)], 1);
-    add(&cell->total_ms, ms);
+    add_duration(cell, ms);
     add(&cell->received, (uint64_t)r->request_length);
     add(&cell->sent, (uint64_t)r->connection->sent);
     if (ctx && ctx->called)
@@ -548,6 +552,14 @@ void grpc_json_metrics_attach(void *instance, enum grpc_json_attach_count what, 
 
     if (cell)
         add((uint64_t *)(void *)(cell + attach_counts[what]), n);
+}
+
+void grpc_json_metrics_accepted(void *instance, ngx_msec_t ms)
+{
+    struct metrics_series *s = instance;
+
+    if (s)
+        add_duration(cell_of(s), ms);
 }
 
 void grpc_json_metrics_queued(size_t bytes)

@@ -35,8 +35,9 @@ struct metrics_cell {
     uint64_t begun, ended;   /* requests; the difference is open */
     uint64_t session_begun, session_ended;
     uint64_t session_slow; /* closed since their clients read too slowly */
-    /* METRICS_ATTACH, of which `begun` and `ended` are streams and `received` and `sent` their
-     * messages' bytes. */
+    /* METRICS_ATTACH, of which `begun` and `ended` are streams, `received` and `sent` their
+     * messages' bytes, and `bucket` and `total_ms` tell how long handshakes took until they were
+     * accepted. */
     uint64_t messages_received, messages_sent, resumed, deliveries;
     uint64_t queued; /* of the requests of no RPC: bytes that wait for clients, now */
 };

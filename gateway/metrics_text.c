@@ -100,11 +100,10 @@ static void codes(const struct metrics_table *table, enum metrics_kind kind, str
     }
 }
 
-static void durations(const struct metrics_table *table, enum metrics_kind kind, const char *help,
-                      struct buf *text)
+static void durations(const struct metrics_table *table, enum metrics_kind kind, const char *name,
+                      const char *help, struct buf *text)
 {
-    const struct metrics_family family =
-        family_of(kind, "duration_seconds", METRICS_HISTOGRAM, help);
+    const struct metrics_family family = family_of(kind, name, METRICS_HISTOGRAM, help);
 
     metrics_begin(text, &family);
     for (const struct metrics_series *series = first(table, kind); series;
@@ -113,7 +112,7 @@ static void durations(const struct metrics_table *table, enum metrics_kind kind,
 
         for (unsigned i = 0; i < METRICS_N_BUCKETS; i++)
             total += counts[i] = metrics_sum(table, series, MEMBER(bucket) + i * sizeof(uint64_t));
-        if (total > 0)
+        if (total > 0 || kind == METRICS_ATTACH) /* instances are few, RPCs many */
             metrics_sample_histogram(text, &family, METRICS_LABELS(label_of(series)),
                                      &metrics_gateway_durations, counts,
                                      metrics_sum(table, series, MEMBER(total_ms)));
@@ -215,6 +214,11 @@ static void attached(const struct metrics_table *table, struct buf *text)
           "Attach streams to an instance now.", text);
     gauge(table, METRICS_ATTACH, "sessions_open", MEMBER(session_begun), MEMBER(session_ended),
           "Sessions that an instance has, or is asked to take, now.", text);
+    durations(
+        table, METRICS_ATTACH, "accepted_seconds",
+        "Time from the last byte of a WebSocket's handshake until an instance had accepted the "
+        "session.",
+        text);
     counter(table, METRICS_ATTACH, "resumed_total", MEMBER(resumed),
             "Sessions of a lost stream that an instance was asked to take over.", text);
     counter(table, METRICS_ATTACH, "sent_messages_total", MEMBER(messages_sent),
@@ -231,7 +235,8 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
 {
     statuses(table, METRICS_RPC, "requests_total", "Requests, by RPC and HTTP status.", text);
     codes(table, METRICS_RPC, text);
-    durations(table, METRICS_RPC, "Time from a request's first byte to its last answer's.", text);
+    durations(table, METRICS_RPC, "duration_seconds",
+              "Time from a request's first byte to its last answer's.", text);
     counter(table, METRICS_RPC, "received_bytes_total", MEMBER(received), "Bytes from clients.",
             text);
     counter(table, METRICS_RPC, "sent_bytes_total", MEMBER(sent), "Bytes to clients.", text);
@@ -246,7 +251,7 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
     statuses(table, METRICS_UPSTREAM, "requests_total",
              "Tries with an upstream, by HTTP status as it was taken.", text);
     codes(table, METRICS_UPSTREAM, text);
-    durations(table, METRICS_UPSTREAM, "Time that an upstream took.", text);
+    durations(table, METRICS_UPSTREAM, "duration_seconds", "Time that an upstream took.", text);
     counter(table, METRICS_UPSTREAM, "received_bytes_total", MEMBER(received),
             "Bytes from upstreams.", text);
     counter(table, METRICS_UPSTREAM, "sent_bytes_total", MEMBER(sent), "Bytes to upstreams.", text);

@@ -54,7 +54,7 @@ static struct schema *load_schema(ngx_conf_t *cf, ngx_str_t path)
     } else {
         cleanup->handler = free_schema;
         cleanup->data = schema;
-        *loaded = (struct grpc_json_schema){path, schema, NULL, NULL};
+        *loaded = (struct grpc_json_schema){.path = path, .schema = schema};
     }
     arena_free(&errors);
     return schema;
@@ -282,7 +282,7 @@ static ngx_command_t commands[] = {
               ngx_conf_set_size_slot, websocket.message_limit, NULL),
     DIRECTIVE("grpc_json_websocket_memory", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
               ngx_conf_set_size_slot, websocket.memory, NULL),
-    DIRECTIVE("grpc_json_websocket_opening", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
+    DIRECTIVE("grpc_json_websocket_opening", EVERYWHERE | NGX_CONF_TAKE12, grpc_json_opening_set,
               websocket.opening, NULL),
     DIRECTIVE("grpc_json_websocket_deflate", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
               websocket.deflate, NULL),

@@ -129,23 +129,8 @@ static void enter(struct session *s, enum session_state state)
 
 /* ---- states ---- */
 
-static ngx_uint_t n_opening;
-
-ngx_uint_t grpc_json_websocket_opening(void)
-{
-    return n_opening;
-}
-
-void session_arrived(struct session *s)
-{
-    if (s->opening)
-        n_opening--;
-    s->opening = false;
-}
-
 static void cancel(struct session *s)
 {
-    session_arrived(s);
     if (s->call)
         s->carrier->cancel(s);
     s->call = NULL;
@@ -216,8 +201,6 @@ struct session *session_new(ngx_http_request_t *r, struct upgrade *upgrade, unsi
     s->window = (uint8_t)window;
     s->send_timeout = core->send_timeout;
     websocket_reader_init(&s->reader, (uint32_t)s->conf->websocket.message_limit, window != 0);
-    s->opening = true;
-    n_opening++;
     return s;
 }
 
@@ -310,8 +293,6 @@ void session_detach(struct session *s, ngx_http_request_t *r)
     int err = session_hold(s, in->pos, (size_t)(in->last - in->pos));
 
     s->upgrade = NULL;
-    if (!s->carrier->accepts)
-        session_arrived(s);
     s->metrics = grpc_json_metrics_session(r);
     s->hold = grpc_json_limit_take(ngx_http_get_module_ctx(r, ngx_http_grpc_json_module));
     ngx_http_free_request(r, 0);

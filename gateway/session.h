@@ -51,7 +51,6 @@ struct session_carrier {
     void (*resume)(struct session *s);
     /* The client has gone: ends the RPC and frees s->call. */
     void (*cancel)(struct session *s);
-    bool accepts;       /* the service says of each call that it is accepted: session_opened() */
     size_t message_max; /* of the client's, serialized; 0: only the configuration's limit */
     int send_buffer;    /* of the client's socket; 0: as the system has it */
 };
@@ -81,7 +80,6 @@ struct session {
     uint8_t window;               /* of the client's permessage-deflate; 0: no compression */
     bool raw_in : 1, raw_out : 1; /* messages are google.api.HttpBody */
     bool no_more : 1;             /* the client has said that it has no more messages */
-    bool opening : 1;             /* in grpc_json_websocket_opening() */
     bool full : 1;                /* for the carrier: it takes no more for now */
     bool paused : 1;              /* the service waits until the client has read */
     bool pongs_wait : 1;          /* the client pings and does not read */
@@ -97,9 +95,6 @@ struct session *session_new(ngx_http_request_t *r, struct upgrade *upgrade, unsi
 void session_detach(struct session *s, ngx_http_request_t *r);
 /* The last of it. While the request is there it is the request's end. */
 void session_free(struct session *s);
-
-/* It is no longer on its way: it has been accepted, or has come to an end. */
-void session_arrived(struct session *s);
 
 /* Queues a Close frame, as the last frame, and ends the RPC if it has not ended. */
 void session_close(struct session *s, unsigned code, struct str reason);
@@ -177,6 +172,7 @@ struct session_opening {
     const struct grpc_h2_header *headers;
     size_t n;
     ngx_msec_t timeout; /* 0: none */
+    ngx_msec_t came;    /* when the last of the handshake came */
 };
 
 /* Opens a stream of the session's own. -ENOMEM. */

@@ -208,7 +208,6 @@ void session_go_on(struct session *s)
 
 void session_opened(struct session *s)
 {
-    session_arrived(s);
     if (s->upgrade)
         upgrade_opened(s->upgrade);
 }
@@ -257,7 +256,6 @@ void session_say_end(struct session *s, const struct grpc_h2_end *end)
 void session_end(struct session *s, const struct grpc_h2_end *end)
 {
     s->call = NULL;
-    session_arrived(s);
     if (s->upgrade) {
         upgrade_ended(s->upgrade, end);
         return;

@@ -231,21 +231,17 @@ static int read_first(ngx_http_request_t *r, struct upgrade *u, struct arena *ar
 /* As the configuration says for the method: with a stream of its own, or with a part of one. */
 static int open_call(struct session *s, const struct session_opening *opening)
 {
-    const ngx_array_t *attach = s->conf->websocket.attach;
-    const struct str(*pair)[2] = attach ? attach->elts : NULL;
+    struct str attach = grpc_json_websocket_attach(&s->conf->websocket, s->method);
 
-    for (ngx_uint_t i = 0; attach && i < attach->nelts; i++) {
-        if (str_eq(pair[i][0], s->method->path))
-            return attach_open(s, pair[i][1], opening);
-    }
-    return session_open_stream(s, opening);
+    return attach.p ? attach_open(s, attach, opening) : session_open_stream(s, opening);
 }
 
 static ngx_int_t open_stream(ngx_http_request_t *r, struct upgrade *u, const ngx_list_t *metadata)
 {
     struct grpc_json_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_grpc_json_module);
     struct session_opening opening = {.upstream = grpc_json_target_find(r, &conf->websocket.target),
-                                      .timeout = u->ctx->timeout};
+                                      .timeout = u->ctx->timeout,
+                                      .came = u->ctx->came};
 
     if (!opening.upstream)
         return grpc_json_refuse_status(r, u->ctx, NGX_HTTP_BAD_GATEWAY);

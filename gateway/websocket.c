@@ -6,7 +6,6 @@
 #include "http/websocket_handshake.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 
 #define DEFAULT_MESSAGE_LIMIT (1 << 20)
 /* For a service near by to say no; one that says nothing yet is not waited for. */
@@ -17,12 +16,6 @@
 #define DEFAULT_PING_TIMEOUT 20000
 /* Of a worker: many messages of the default's size. */
 #define DEFAULT_MEMORY (64 << 20)
-/* Of a worker: some tenths of a second of its work, and a quarter of what the system lets wait to
- * be accepted. */
-#define DEFAULT_OPENING 1024
-/* Seconds after which those come back that were refused for it: not all of them at once. */
-#define COME_BACK_MIN 1
-#define COME_BACK_MAX 4
 /* What may wait for a client that shares a stream: a second of a very busy channel. */
 #define DEFAULT_QUEUE_MESSAGES 1024
 #define DEFAULT_QUEUE_BYTES (256 << 10)
@@ -50,9 +43,21 @@ void grpc_json_websocket_init(struct grpc_json_websocket *conf)
     conf->queue_bytes = NGX_CONF_UNSET_SIZE;
     conf->attach_timeout = NGX_CONF_UNSET_MSEC;
     conf->message_limit = conf->memory = NGX_CONF_UNSET_SIZE;
-    conf->opening = NGX_CONF_UNSET_UINT;
+    grpc_json_opening_init(&conf->opening);
     conf->open_timeout = conf->close_timeout = conf->idle_timeout = NGX_CONF_UNSET_MSEC;
     conf->ping_interval = conf->ping_timeout = NGX_CONF_UNSET_MSEC;
+}
+
+struct str grpc_json_websocket_attach(const struct grpc_json_websocket *conf,
+                                      const struct schema_method *method)
+{
+    const struct str(*pair)[2] = conf->attach ? conf->attach->elts : NULL;
+
+    for (ngx_uint_t i = 0; pair && i < conf->attach->nelts; i++) {
+        if (str_eq(pair[i][0], method->path))
+            return pair[i][1];
+    }
+    return STR_NULL;
 }
 
 /* "/package.Service/Method" */
@@ -144,7 +149,7 @@ char *grpc_json_websocket_merge(const struct grpc_json_websocket *prev,
     ngx_conf_merge_size_value(conf->queue_bytes, prev->queue_bytes, DEFAULT_QUEUE_BYTES);
     ngx_conf_merge_msec_value(conf->attach_timeout, prev->attach_timeout, DEFAULT_ATTACH_TIMEOUT);
     ngx_conf_merge_size_value(conf->memory, prev->memory, DEFAULT_MEMORY);
-    ngx_conf_merge_uint_value(conf->opening, prev->opening, DEFAULT_OPENING);
+    grpc_json_opening_merge(&prev->opening, &conf->opening);
     ngx_conf_merge_msec_value(conf->open_timeout, prev->open_timeout, DEFAULT_OPEN_TIMEOUT);
     ngx_conf_merge_msec_value(conf->close_timeout, prev->close_timeout, DEFAULT_CLOSE_TIMEOUT);
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, DEFAULT_PING_INTERVAL);
@@ -207,43 +212,6 @@ static bool wants_websocket(ngx_http_request_t *r)
            has_element(upgrade, STR("websocket"));
 }
 
-/* ---- those who come all at once ---- */
-
-/* Connections that the system has for the workers, and none has taken yet. */
-static ngx_uint_t waiting_to_be_accepted(const ngx_listening_t *listening)
-{
-    struct tcp_info info = {0};
-    socklen_t size = sizeof(info);
-
-    /* Of a socket that listens Linux says it here. Others, such as unix sockets, have none. */
-    if (getsockopt(listening->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == -1 ||
-        info.tcpi_state != TCP_LISTEN)
-        return 0;
-    return info.tcpi_unacked;
-}
-
-/* Whether a handshake would wait behind so many others that it is better refused while that still
- * can be told quickly. NGX_DECLINED: it may go on. */
-static ngx_int_t refuse_late(ngx_http_request_t *r, ngx_uint_t most)
-{
-    struct grpc_json_ctx *ctx;
-    struct problem problem;
-
-    if (most == 0 || (grpc_json_websocket_opening() < most &&
-                      waiting_to_be_accepted(r->connection->listening) < most))
-        return NGX_DECLINED;
-    ctx = grpc_json_ctx(r);
-    if (!ctx)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (grpc_json_route(r, ctx) || !ctx->match.method->client_streaming)
-        return NGX_DECLINED;
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "websocket: too many begin at once");
-    problem_init(&problem, NGX_HTTP_SERVICE_UNAVAILABLE);
-    problem.retry_after =
-        COME_BACK_MIN + (unsigned)ngx_random() % (COME_BACK_MAX - COME_BACK_MIN + 1);
-    return grpc_json_refuse(ctx, grpc_json_set_problem(r, ctx, &problem));
-}
-
 /* REWRITE phase, before anything is done for the request, and before limits are counted by
  * credential: a browser cannot set Authorization for a WebSocket, only name subprotocols. From here
  * on its token is where others have theirs. */
@@ -253,21 +221,17 @@ static ngx_int_t rewrite(ngx_http_request_t *r)
     struct websocket_protocols offer = {STR_NULL, STR_NULL};
     struct str protocols;
     unsigned lines;
-    ngx_int_t rc;
 
     if (!conf->enabled || !conf->websocket.target.enabled || r != r->main || r->internal ||
         !r->headers_in.upgrade || !wants_websocket(r))
         return NGX_DECLINED;
-    rc = refuse_late(r, conf->websocket.opening);
-    if (rc != NGX_DECLINED)
-        return rc;
     if (grpc_json_client_header(r, STR("sec-websocket-protocol"), &protocols, &lines) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     /* What is wrong with the list is told later. */
     if (lines && websocket_protocols_read(protocols, NULL, 0, &offer) == 0 && offer.bearer.p &&
         push_authorization(r, offer.bearer) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    return NGX_DECLINED;
+    return grpc_json_opening(r);
 }
 
 ngx_int_t grpc_json_websocket_install(ngx_conf_t *cf)
@@ -278,7 +242,7 @@ ngx_int_t grpc_json_websocket_install(ngx_conf_t *cf)
     if (!handler)
         return NGX_ERROR;
     *handler = rewrite;
-    return NGX_OK;
+    return grpc_json_opening_install(cf);
 }
 
 /* ---- what is asked for ---- */

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import threading
 import zlib
@@ -438,6 +439,9 @@ def one_more(gateway):
     ("grpc_json_websocket_attach_queue 1 256k;", "wants a number of messages"),
     ("grpc_json_websocket_attach_queue 100 1k;", "wants a number of messages"),
     ("grpc_json_websocket_attach_timeout x;", "invalid value"),
+    ("grpc_json_websocket_opening 1s;", "wants two times"),
+    ("grpc_json_websocket_opening 1s x;", "wants two times"),
+    ("grpc_json_websocket_opening off; grpc_json_websocket_opening off;", "is duplicate"),
 ])
 def test_bad_configuration(directive, error):
     gateway = AttachGateway(settings=directive)
@@ -452,21 +456,25 @@ def test_bad_configuration(directive, error):
 
 
 def test_calls_that_are_not_accepted_yet():
-    """The 101 may be out: until an instance has accepted it, a call is on its way. One that was accepted never is again."""
-    with serving(settings="grpc_json_websocket_opening 2;") as gateway, Client(gateway) as first:
+    """The 101 may be out: until an instance has accepted it, a call waits, and others wait behind it."""
+    with serving(settings="grpc_json_websocket_opening 200ms 0;", changes=dict([METRICS])) as gateway, Client(gateway) as first:
         first.answer(metadata="")
         gateway.pause(0)
-        clients = [Client(gateway) for _ in range(2)]
-        with pytest.raises(Refused) as got:
-            Client(gateway)
-        assert got.value.status == 503 and got.value.headers["Retry-After"]
+        waiting = Client(gateway)
+
+        def refused():
+            try:
+                Client(gateway).drop()
+            except Refused as refusal:
+                return refusal
+
+        refusal = wait_until(refused)
+        assert refusal.status == 503 and refusal.headers["Retry-After"]
+        assert re.search(r'^grpc_json_limit_refused_total{limit="opening"} [1-9]', gateway.get("/metrics").body.decode(), re.M)
         gateway.go_on(0)
-        for client in clients:
-            client.answer(metadata="")
-        clients.append(Client(gateway))
-        clients[-1].answer(metadata="")
-        for client in clients:
-            client.drop()
+        waiting.answer(metadata="")
+        wait_until(lambda: not refused())
+        waiting.drop()
 
 
 # ---- nothing is left ----

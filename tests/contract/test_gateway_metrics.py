@@ -187,10 +187,13 @@ def test_sessions_that_share_streams():
         assert sum(every(found, "received_bytes_total")) > 6 * 1000 and sum(every(found, "received_messages_total")) >= 6
         assert sum(every(found, "sent_bytes_total")) > 6 * 1000 and sum(every(found, "sent_messages_total")) >= 6
         assert sum(every(found, "resumed_total")) == 0
+        assert sum(every(found, "accepted_seconds_count")) == 6
+        assert found.get("limit_refused_total", limit="opening") == 0
         lost = every(found, "sessions_open")[0]
         gateway.kill(0)
         found = settled(gateway, lambda n: every(n, "sessions_open") == [0, 6])
         assert every(found, "resumed_total") == [0, lost] and every(found, "streams_open") == [0, 1]
+        assert sum(every(found, "accepted_seconds_count")) == 6  # that were accepted before are not counted again
         for client in clients:
             client.drop()
         found = settled(gateway, lambda n: every(n, "sessions_open") == [0, 0])

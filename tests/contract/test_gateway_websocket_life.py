@@ -186,55 +186,42 @@ def refused_late(refused):
     return refused.status == 503 and json.loads(refused.body)["status"] == 503
 
 
-def test_too_many_that_begin():
-    """Who would wait behind too many is refused before the service hears of it; who has been answered does not count."""
-    few = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_open_timeout 1h; grpc_json_websocket_opening 3;"}
-    with serving(OddGateway({CHAT: silent}, few)) as gateway:
-        waiting = [Socket(gateway.port, "/test/echo", wait=False) for _ in range(3)]
-        wait_until(lambda: len(gateway.service.requests) == 3)
-        for _ in range(3):
-            with pytest.raises(Refused) as got:
-                Socket(gateway.port, "/test/echo")
-            assert refused_late(got.value)
-        assert len(gateway.service.requests) == 3
+@pytest.mark.parametrize(("opening", "let_in"), [("200ms 0", False), ("200ms 1h", True), ("off", True)])
+def test_who_waits_too_long(opening, let_in):
+    """For a worker that does not come to them: before it has accepted them, and after that. Who is refused is so before
+    the service hears of it, until nobody waits any more."""
+    settings = {WEBSOCKET: f"{WEBSOCKET}grpc_json_websocket_opening {opening};"}
+    with serving(OddGateway({CHAT: opened}, settings)) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.port)) as accepted:
+            accepted.sendall(b"GET /test/echo HTTP/1.1\r\nHost: a\r\n")
+            (worker,) = gateway.worker_pids()
+            os.kill(worker, signal.SIGSTOP)
+            sockets = [Socket(gateway.port, "/test/echo", wait=False) for _ in range(20)]
+            other = Socket(gateway.port, "/test/echo/none", wait=False)
+            accepted.sendall(b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            time.sleep(0.5)
+            os.kill(worker, signal.SIGCONT)
+            assert accepted.recv(12) == (b"HTTP/1.1 101" if let_in else b"HTTP/1.1 503")
+        for s in sockets:
+            if let_in:
+                s.open()
+                s.drop()
+            else:
+                with pytest.raises(Refused) as got:
+                    s.open()
+                assert refused_late(got.value)
+        assert len(gateway.service.requests) == (21 if let_in else 0)
         # What has a form of its own is not asked for it.
         with pytest.raises(Refused) as got:
-            Socket(gateway.port, "/test/echo/none")
+            other.open()
         assert got.value.status == 404
-        waiting.pop().drop()  # one leaves: there is room for one
-        wait_until(lambda: gateway.wait_for_log(lambda e: e["status"] == "499"))
-        waiting.append(Socket(gateway.port, "/test/echo", wait=False))
-        wait_until(lambda: len(gateway.service.requests) == 4)
-        for s in waiting:
-            s.drop()
-    with serving(OddGateway({CHAT: opened}, few)) as gateway:
-        sockets = [Socket(gateway.port, "/test/echo") for _ in range(5)]
-        for s in sockets:
-            s.send(PING, b"there?")
-            assert s.receive() == (PONG, b"there?")
-            s.drop()
 
+        def is_let_in():
+            with contextlib.suppress(Refused), Socket(gateway.port, "/test/echo"):
+                return True
 
-def test_too_many_that_wait_to_be_accepted():
-    """Connections that the system has for a worker which does not come to them count as well."""
-    few = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_opening 8;"}
-    with serving(OddGateway({CHAT: opened}, few)) as gateway:
-        (worker,) = gateway.worker_pids()
-        os.kill(worker, signal.SIGSTOP)
-        sockets = [Socket(gateway.port, "/test/echo", wait=False) for _ in range(40)]
-        os.kill(worker, signal.SIGCONT)
-        let_in = []
-        for s in sockets:
-            try:
-                s.open()
-                let_in.append(True)
-            except Refused as refused:
-                assert refused_late(refused)
-                let_in.append(False)
-        # They are taken in their order: many wait behind the first, and few behind the last.
-        assert not let_in[0] and 0 < let_in.count(True) < 20, let_in
-        for s in sockets:
-            s.drop()
+        wait_until(is_let_in)
 
 
 def test_errors_name_the_client():
