@@ -57,8 +57,11 @@ static const struct config_setting settings[] = {
      false,
      "Threads that hash passwords, on what everything else leaves of the cores; each takes 19 MiB."
      " 0: one less than there are cores, but one."},
-    {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "64", 1, 100000,
-     false, "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED."},
+    {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "0", 0, 100000,
+     false,
+     "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED. Each waits "
+     "for"
+     " all before it. 0: one for each thread, but three."},
 };
 
 static const struct rpc_handler handlers[] = {
@@ -94,6 +97,12 @@ static unsigned hash_threads(const struct auth_config *config)
     return config->hash_threads > 0 ? (unsigned)config->hash_threads : password_pool_threads();
 }
 
+static size_t hash_queue(const struct auth_config *config)
+{
+    return config->hash_queue > 0 ? (size_t)config->hash_queue
+                                  : password_pool_queue(hash_threads(config));
+}
+
 static int start(struct service *service, struct str *ret_error)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
@@ -112,10 +121,9 @@ static int start(struct service *service, struct str *ret_error)
     r = auth_keys_new(auth, &auth->keys, ret_error);
     if (r < 0)
         return r;
-    r = password_pool_new(
-        &(struct password_pool_options){.threads = hash_threads(auth->config),
-                                        .max_queue = (size_t)auth->config->hash_queue},
-        &auth->passwords);
+    r = password_pool_new(&(struct password_pool_options){.threads = hash_threads(auth->config),
+                                                          .max_queue = hash_queue(auth->config)},
+                          &auth->passwords);
     if (r < 0) {
         *ret_error = STR("no memory or threads for hashing: lower STOA_AUTH_HASH_THREADS");
         return r;

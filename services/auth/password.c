@@ -33,13 +33,7 @@
 #define HASH_BYTES 32
 #define ENCODED_BYTES 128
 #define MAX_THREADS 256
-
-/* A queue that takes bursts makes everybody wait for long once more comes than can be done: then it
- * is never empty, and its length is everybody's wait. What has stood for this long is such a queue,
- * and takes only what keeps the threads busy until it has been empty
- * (K. Nichols, V. Jacobson: Controlling Queue Delay, 2012). */
-#define STANDING_NS (250 * NSEC_PER_MSEC)
-#define STANDING_PER_THREAD 4
+#define LEAST_QUEUE 3
 
 struct job {
     struct job *next;
@@ -61,7 +55,7 @@ struct hasher {
 };
 
 struct password_pool {
-    size_t max_queue, max_standing;
+    size_t max_queue;
     char dummy[ENCODED_BYTES]; /* a hash of no one's password */
     struct hasher hashers[MAX_THREADS];
     unsigned n_hashers; /* started */
@@ -72,8 +66,6 @@ struct password_pool {
     pthread_mutex_t lock; /* guards what follows; never taken by a hashing thread */
     struct job *first, **last;
     size_t n_queued;
-    int64_t
-        standing_ns; /* since when more wait than max_standing, without a pause; 0: they don't */
     uint64_t n_refused;
     bool closing;
 
@@ -145,30 +137,18 @@ static struct job *pop(struct password_pool *pool)
         pool->first = job->next;
         if (!pool->first)
             pool->last = &pool->first;
-        if (--pool->n_queued == 0)
-            pool->standing_ns = 0;
+        pool->n_queued--;
     }
     pthread_mutex_unlock(&pool->lock);
     return job;
 }
 
-/* Under the lock. */
-static bool has_room(const struct password_pool *pool, int64_t now)
-{
-    bool stands = pool->standing_ns != 0 && now - pool->standing_ns > STANDING_NS;
-
-    return pool->n_queued < (stands ? pool->max_standing : pool->max_queue);
-}
-
 static int push(struct password_pool *pool, struct job *job)
 {
-    int64_t now = clock_monotonic_ns();
     int r = -ENOBUFS;
 
     pthread_mutex_lock(&pool->lock);
-    if (pool->n_queued >= pool->max_standing && pool->standing_ns == 0)
-        pool->standing_ns = now;
-    if (has_room(pool, now) && !pool->closing) {
+    if (pool->n_queued < pool->max_queue && !pool->closing) {
         *pool->last = job;
         pool->last = &job->next;
         pool->n_queued++;
@@ -187,7 +167,7 @@ bool password_pool_has_room(struct password_pool *pool)
     bool room;
 
     pthread_mutex_lock(&pool->lock);
-    room = has_room(pool, clock_monotonic_ns());
+    room = pool->n_queued < pool->max_queue;
     pool->n_refused += !room;
     pthread_mutex_unlock(&pool->lock);
     return room;
@@ -359,6 +339,11 @@ unsigned password_pool_threads(void)
     return n < 2 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned)n - 1;
 }
 
+size_t password_pool_queue(unsigned threads)
+{
+    return threads > LEAST_QUEUE ? threads : LEAST_QUEUE;
+}
+
 static int make_dummy(struct password_pool *pool)
 {
     char secret[32];
@@ -402,9 +387,6 @@ int password_pool_new(const struct password_pool_options *options, struct passwo
     pthread_mutex_init(&pool->lock, NULL);
     sem_init(&pool->news, 0, 0);
     pool->max_queue = options->max_queue;
-    pool->max_standing = STANDING_PER_THREAD * options->threads;
-    if (pool->max_standing > pool->max_queue)
-        pool->max_standing = pool->max_queue;
     pool->last = &pool->first;
     r = make_dummy(pool);
     if (r == 0)

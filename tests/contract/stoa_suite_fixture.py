@@ -196,8 +196,9 @@ class Suite:
         ports = {name: str(port) for name, port in self.ports.items()}
         fixed = {"STOA_RUN_DIR": str(self.run_dir), "STOA_OUT": str(output_folder()), "STOA_BIND": "127.0.0.1"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
-        # Sanitizers slow a start down.
-        return {**inherited, "STOA_START_TIMEOUT_S": str(START_SECONDS), **fixed, **ports, **self._settings}
+        # Sanitizers slow a start down; and tests sign up and in by many at once.
+        patient = {"STOA_START_TIMEOUT_S": str(START_SECONDS), "STOA_AUTH_HASH_QUEUE": "64"}
+        return {**inherited, **patient, **fixed, **ports, **self._settings}
 
     def _start(self):
         # A port may be taken by somebody else between our look and the suite's.

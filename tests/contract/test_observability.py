@@ -43,6 +43,8 @@ GATEWAY_FINE = 'grpc_json_requests_total{status="200",rpc="/x"}'
 GATEWAY_BAD = 'grpc_json_requests_total{status="503",rpc="/x"}'
 WRONG = 'stoa_auth_sign_ins_total{job="auth",instance="a",result="wrong"}'
 RIGHT = 'stoa_auth_sign_ins_total{job="auth",instance="a",result="ok"}'
+HASHED = 'stoa_auth_hashes_total{job="auth",instance="a"}'
+REFUSED = 'stoa_auth_hashes_refused_total{job="auth",instance="a"}'
 OTHERS = {f'up{{job="{job}",instance="a"}}': "1x60" for job in ("auth", "chat", "gateway")}
 HERE = {"job": "posts", "instance": "a"}
 
@@ -80,8 +82,7 @@ CASES = {
     ),
     "StoaPurgeStale": ({"stoa_purge_last_success_timestamp_seconds" + POSTS: "0x120", "stoa_db_up" + POSTS: "1x120"}, "80m", HERE,
                        {"stoa_purge_last_success_timestamp_seconds" + POSTS: "0+60x120", "stoa_db_up" + POSTS: "1x120"}),
-    "StoaHashingQueue": ({'stoa_auth_hashes_refused_total{job="auth",instance="a"}': "0+9x60"}, "15m", {"job": "auth"},
-                         {'stoa_auth_hashes_refused_total{job="auth",instance="a"}': "3x60"}),
+    "StoaHashingQueue": ({REFUSED: "0+9x60", HASHED: "0+60x60"}, "15m", {"job": "auth"}, {REFUSED: "0+3x60", HASHED: "0+60x60"}),
     "StoaWrongPasswords": ({WRONG: "0+600x60", RIGHT: "0+6x60"}, "30m", {}, {WRONG: "0+600x60", RIGHT: "0+500x60"}),
     "StoaRefreshTokensReused": ({'stoa_auth_refreshes_total{job="auth",instance="a",result="used_twice"}': "0+5x60"}, "20m", {},
                                 {'stoa_auth_refreshes_total{job="auth",instance="a",result="used_twice"}': "4x60"}),

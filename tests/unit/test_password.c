@@ -283,37 +283,13 @@ static void passwords_are_wiped(void **state UNUSED)
 
 /* ---- bounds ---- */
 
-/* A burst may wait. What never gets less is no burst. */
-static void standing_queue_is_kept_short(void **state UNUSED)
+/* What waits costs everybody behind it: no more than one for each thread, and enough for one. */
+static void queue_is_as_long_as_there_are_threads(void **state UNUSED)
 {
-    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    struct password_pool *large;
-    struct wait busy, queued;
-    struct password_request r = request(&busy, copy("password123"));
-
-    assert_int_equal(
-        password_pool_new(&(struct password_pool_options){.threads = 1, .max_queue = 1000}, &large),
-        0);
-    wait_init(&busy);
-    wait_init(&queued);
-    for (int turn = 0; turn < 2; turn++) {
-        busy.gate = &gate;
-        pthread_mutex_lock(&gate);
-        r = request(&busy, copy("password123"));
-        assert_int_equal(password_hash(large, &arena, &r), 0);
-        /* One may be taken by the thread, and from the fifth that waits on it counts. */
-        for (int i = 0; i < 6; i++) {
-            r = request(&queued, copy("password123"));
-            assert_int_equal(password_hash(large, &arena, &r), 0);
-        }
-        usleep(300000);
-        r = request(&queued, copy("password123"));
-        assert_int_equal(password_hash(large, &arena, &r), -ENOBUFS);
-        assert_false(password_pool_has_room(large));
-        pthread_mutex_unlock(&gate);
-        wait_for(&queued, 6 * (unsigned)(turn + 1));
-    }
-    password_pool_free(large);
+    assert_int_equal(password_pool_queue(1), 3);
+    assert_int_equal(password_pool_queue(3), 3);
+    assert_int_equal(password_pool_queue(4), 4);
+    assert_int_equal(password_pool_queue(256), 256);
 }
 
 /* One thread, held in its done function; the queue takes three; the next is refused and wiped. */
@@ -429,8 +405,8 @@ int main(void)
         CASE(longest_password_counts_to_its_last_character),
         CASE(bytes_that_are_no_text_are_refused),
         CASE(passwords_are_wiped),
+        cmocka_unit_test(queue_is_as_long_as_there_are_threads),
         SMALL(full_queue_refuses_at_once),
-        SMALL(standing_queue_is_kept_short),
         CASE(hashing_steps_back),
         CASE(late_and_abandoned_jobs_are_not_worked_on),
         SMALL(closing_answers_what_waits),
