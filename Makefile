@@ -273,7 +273,7 @@ $(OUT)/tests/test_client_markdown: TEST_LIBS = -lmd4c -Wl,--wrap=calloc,--wrap=f
 $(OUT)/tests/test_client_room: $(addprefix $(OUT)/cli/,terminal.o client/input_line.o client/room_view.o)
 $(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,file.o paths.o $(addprefix client/,credentials.o \
                                 document.o settings.o))
-$(OUT)/tests/test_posts_sql: $(OUT)/services/posts/statements.o
+$(OUT)/tests/test_posts_sql $(OUT)/tests/test_posts_locks: $(OUT)/services/posts/statements.o
 $(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o
 # Messages that a test decodes.
 $(GEN)/tests/.protos: tests/unit/protos/rules.proto $(GEN)/.protos

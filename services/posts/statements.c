@@ -11,10 +11,12 @@
  * A list is one statement: the count is joined to the page from the left, so that it is there when
  * the page is empty.
  *
- * Locks are taken in one order, so that writers never wait in a circle: drafts, articles by id,
- * then the counters of tags, then those of accounts, each in the order of its key. And a row that a
- * statement only sees in its snapshot may have changed before it is locked: what depends on an
- * article's tags is done by a second statement, when the article is locked (LOCK_ARTICLE).
+ * Locks are taken in one order, so that writers never wait in a circle: drafts, articles by id (new
+ * ones by slug), then the counters of accounts, those of tags, and that of all articles, each in
+ * the order of its key. (Of the parts of a WITH that nothing reads, Postgres runs the last one
+ * first.) And a row that a statement only sees in its snapshot may have changed before it is
+ * locked: what depends on an article's tags, and a change of an article that was locked before, is
+ * done by a second statement, when the article is locked (LOCK_ARTICLE, posts.mark_favorite()).
  */
 #include "statements.h"
 
@@ -47,13 +49,13 @@
     "                  AND f.article_id = a.id) IS NOT NULL"
 
 /* In the order of enum article_column. a: an article, p: its author's profile, $1: the caller. */
-#define ARTICLE_COLUMNS_WITH(favorites_count, followed, favorited)                    \
-    " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at, " \
-    favorites_count ", p.username, p.bio, p.image, " followed ", " favorited
+#define ARTICLE_COLUMNS_WITH(followed, favorited)                                    \
+    " a.id, a.slug, a.title, a.description, a.tag_list, a.created_at, a.updated_at," \
+    " a.favorites_count, p.username, p.bio, p.image, " followed ", " favorited
 
 /* followed: whether the caller follows the author. */
 #define ARTICLE_COLUMNS_OF(followed) \
-    ARTICLE_COLUMNS_WITH("a.favorites_count", followed, FAVORITED_BY("$1"))
+    ARTICLE_COLUMNS_WITH(followed, FAVORITED_BY("$1"))
 #define ARTICLE_COLUMNS ARTICLE_COLUMNS_OF(FOLLOWED("a.author_id"))
 
 /* The profile of an account: the primary key behind auth.profiles. */
@@ -197,7 +199,7 @@ static const char create_articles[] =
     "  LEFT JOIN tag_lists USING (n)"
     "), article AS ("
     "  INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
-    "  SELECT slug, author_id, title, description, body, tag_list FROM chosen ORDER BY n"
+    "  SELECT slug, author_id, title, description, body, tag_list FROM chosen ORDER BY slug"
     "  RETURNING id, slug, author_id, title, description, tag_list, created_at, updated_at,"
     "            favorites_count"
     ")" WITH_TAGS_AND_COUNTS
@@ -215,8 +217,7 @@ static const char get_article[] =
 /* Several at once; arrays, an element for each: $1: callers, $2: slugs. A row for each that there
  * is, with its place, from 1. articles_slug_key, the primary key behind auth.profiles. */
 static const char get_articles[] =
-    "SELECT" ARTICLE_COLUMNS_WITH("a.favorites_count", FOLLOWED_BY("i.caller", "a.author_id"),
-                                  FAVORITED_BY("i.caller")) ", a.body, i.n"
+    "SELECT" ARTICLE_COLUMNS_WITH(FOLLOWED_BY("i.caller", "a.author_id"), FAVORITED_BY("i.caller")) ", a.body, i.n"
     " FROM unnest($1, $2) WITH ORDINALITY i (caller, slug, n)"
     " CROSS JOIN LATERAL (SELECT * FROM posts.articles WHERE slug = i.slug OFFSET 0) a"
     PROFILE_OF("a.author_id");
@@ -300,35 +301,16 @@ static const char delete_article[] =
 
 /* ---- favourites ---- */
 
-/* The article is locked first, also against its own deletion, which takes its favourites next.
- * articles_slug_key, favorites_pkey; counters by their primary keys. $2: slug.
+/* posts.mark_favorite() of migrations/0009_locks.sql: articles_slug_key, favorites_pkey; counters by
+ * their primary keys. $2: slug.
  * No row: the caller has no account; a row of NULLs: there is no such article. */
-#define FAVORITE(mine, step, favorited)                                               \
-    ME ", article AS ("                                                               \
-    "  SELECT a.* FROM posts.articles a WHERE slug = $2 AND EXISTS (SELECT FROM me)"  \
-    "  FOR NO KEY UPDATE"                                                             \
-    "), mine AS (" mine                                                               \
-    "), counted AS ("                                                                 \
-    "  UPDATE posts.articles a SET favorites_count = a.favorites_count " step         \
-    "  FROM mine WHERE a.id = mine.article_id RETURNING a.favorites_count"            \
-    "), account AS ("                                                                 \
-    "  INSERT INTO posts.account_counts AS c (account_id, shard, favorites)"          \
-    "  SELECT $1, posts.shard(), 0 " step " FROM mine"                                \
-    "  ON CONFLICT (account_id, shard) DO UPDATE SET favorites = c.favorites " step   \
-    ") SELECT" ARTICLE_COLUMNS_WITH(                                                  \
-        "coalesce((SELECT favorites_count FROM counted), a.favorites_count)",         \
-        FOLLOWED("a.author_id"), favorited) ", a.body"                                \
-    " FROM me LEFT JOIN (article a" PROFILE_OF("a.author_id") ") ON true"
+#define MARK_FAVORITE(wanted)                                                    \
+    ME " SELECT" ARTICLE_COLUMNS_WITH(FOLLOWED("a.author_id"), wanted) ", a.body" \
+    " FROM me LEFT JOIN (posts.mark_favorite(me.id, $2, " wanted ") a"           \
+    PROFILE_OF("a.author_id") ") ON true"
 
-static const char favorite_article[] =
-    FAVORITE("  INSERT INTO posts.favorites (account_id, article_id, article_created_at)"
-             "  SELECT $1, id, created_at FROM article ON CONFLICT DO NOTHING RETURNING article_id",
-             "+ 1", "true");
-
-static const char unfavorite_article[] =
-    FAVORITE("  DELETE FROM posts.favorites f USING article"
-             "  WHERE f.account_id = $1 AND f.article_id = article.id RETURNING f.article_id",
-             "- 1", "false");
+static const char favorite_article[] = MARK_FAVORITE("true");
+static const char unfavorite_article[] = MARK_FAVORITE("false");
 
 /* ---- lists ---- */
 

@@ -84,6 +84,35 @@ def test_a_hundred_togglers(call_http, crowd, new_account, publish):
         assert call_http("GET", f"/api/articles/{slug}").json["article"]["favoritesCount"] == count
 
 
+def test_togglers_do_not_wait_in_a_circle(suite, call_http, crowd, new_account, publish):
+    """Of several articles, while these are commented on and others are created under their titles. Postgres undoes none
+    of the statements, which lib/pg would send again."""
+    author = new_account()
+    made = [publish(author) for _ in range(3)]
+    begin = len(suite.log("postgres"))
+
+    def act(number):
+        account, article = crowd[number % len(crowd)], made[number // 2 % len(made)]
+        path, token = f"/api/articles/{article['slug']}", account["token"]
+        if number % 5 == 0:
+            return call_http("POST", f"{path}/comments", {"comment": {"body": "!"}}, token).status
+        if number % 5 == 1:
+            article = {"title": article["title"], "description": "d", "body": "b", "tagList": ["x", "y"]}
+            return call_http("POST", "/api/articles", {"article": article}, token).status
+        return favorite(call_http, article["slug"], account, "POST" if number // 10 % 2 else "DELETE").status
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        assert set(pool.map(act, range(500))) == {200, 201}
+    assert "deadlock detected" not in suite.log("postgres")[begin:]
+    for article in made:
+        path = f"/api/articles/{article['slug']}"
+        marked = [call_http("GET", path, token=account["token"]).json["article"]["favorited"] for account in crowd]
+        assert call_http("GET", path).json["article"]["favoritesCount"] == sum(marked)
+        assert call_http("DELETE", path, token=author["token"]).status == 204
+    for account in crowd:
+        assert call_http("GET", f"/api/articles?favorited={account['username']}").json["articlesCount"] == 0
+
+
 def test_while_the_article_is_deleted(call_http, crowd, new_account, publish):
     author = new_account()
     slug = publish(author)["slug"]

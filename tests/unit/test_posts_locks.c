@@ -1,0 +1,226 @@
+/* Writers of posts on a real Postgres that come to the same rows at once: none of them waits for
+ * another in a circle. lib/pg sends again what Postgres undoes to end one, so the tests
+ * have connections of their own. */
+#include "sql_fixture.h"
+
+#include "../../services/posts/statements.h"
+
+static int setup(void **state UNUSED)
+{
+    if (sql_group_setup("posts") != 0)
+        return -1;
+    sql_as_admin(
+        "INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
+        " SELECT n, n, n, n, '' FROM unnest(ARRAY['ada', 'bob', 'c', 'd', 'e', 'f', 'g', 'h',"
+        "                                         'i', 'j']) n");
+    sql_as_admin("GRANT pg_read_all_stats TO stoa_posts"); /* who waits */
+    return 0;
+}
+
+static int an_article_of_each(void **state UNUSED)
+{
+    pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows,"
+           " posts.comments, posts.article_counts, posts.tag_counts, posts.account_counts,"
+           " posts.article_search, posts.search_queue, posts.article_revisions RESTART IDENTITY "
+           "CASCADE");
+    pg_sql("INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
+           " VALUES ('of-ada', 1, 'T', 'D', 'B', '{x}'), ('of-bob', 2, 'T', 'D', 'B', '{}')");
+    pg_sql("INSERT INTO posts.article_tags SELECT 'x', created_at, id FROM posts.articles WHERE id "
+           "= 1");
+    pg_sql("INSERT INTO posts.tag_counts VALUES ('x', 0, 1)");
+    pg_sql("INSERT INTO posts.article_counts VALUES (0, 2)");
+    pg_sql("INSERT INTO posts.account_counts VALUES (1, 0, 1, 0), (2, 0, 1, 0)");
+    return 0;
+}
+
+/* ---- connections of one's own ---- */
+
+/* As a service's role; tables of a few rows are read by their indexes, as large ones are. */
+static PGconn *connect_as(const char *role)
+{
+    char conninfo[sizeof(sql_admin) + 32];
+    PGconn *pg;
+
+    snprintf(conninfo, sizeof(conninfo), "%s user=stoa_%s", sql_admin, role);
+    pg = PQconnectdb(conninfo);
+    PQclear(sql_exec(pg, "SET enable_seqscan = off; SET enable_bitmapscan = off"));
+    return pg;
+}
+
+/* Sends SQL that has to wait for a lock, and returns when it does. */
+static void begin_to_wait(PGconn *pg, const char *sql)
+{
+    char waits[256];
+
+    assert_int_equal(PQsendQuery(pg, sql), 1);
+    snprintf(waits, sizeof(waits),
+             "SELECT count(*) FROM pg_stat_activity WHERE pid = %d AND wait_event_type = 'Lock'",
+             PQbackendPID(pg));
+    pg_await_sql(waits);
+}
+
+/* How it ended: an SQLSTATE, "" when it was done. Closes the connection. */
+static const char *end_of(PGconn *pg)
+{
+    static char states[4][8];
+    static unsigned n;
+    char *state = states[n++ % ARRAY_SIZE(states)];
+    PGresult *res;
+
+    *state = '\0';
+    while ((res = PQgetResult(pg)) != NULL) {
+        const char *error = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+        if (error)
+            snprintf(state, sizeof(states[0]), "%.7s", error);
+        PQclear(res);
+    }
+    PQfinish(pg);
+    return state;
+}
+
+static void commit(PGconn *pg)
+{
+    PQclear(sql_exec(pg, "COMMIT"));
+    PQfinish(pg);
+}
+
+/* Prepared as the services do; params: their types. */
+static void prepare(PGconn *pg, enum posts_statement statement, const char *params)
+{
+    char sql[16384];
+
+    snprintf(sql, sizeof(sql), "SET plan_cache_mode = force_generic_plan; PREPARE s (%s) AS %s",
+             params, posts_statements[statement].sql);
+    PQclear(sql_exec(pg, sql));
+}
+
+/* ---- favourites ---- */
+
+/* They wait for one who marks the article as well, beside a comment, which holds it as its foreign
+ * key does. */
+static void favourites_beside_a_comment(void **state UNUSED)
+{
+    enum { FANS = 6 };
+    PGconn *comment = connect_as("posts"), *first = connect_as("posts"), *fans[FANS];
+
+    PQclear(sql_exec(comment, "BEGIN; INSERT INTO posts.comments (article_id, author_id, body)"
+                              " VALUES (1, 2, '!')"));
+    PQclear(sql_exec(first, "BEGIN; SELECT FROM posts.articles WHERE id = 1 FOR NO KEY UPDATE"));
+    for (int i = 0; i < FANS; i++) {
+        char sql[64];
+
+        fans[i] = connect_as("posts");
+        prepare(fans[i], FAVORITE_ARTICLE, "int8, text");
+        snprintf(sql, sizeof(sql), "EXECUTE s (%d, 'of-ada')", 3 + i);
+        begin_to_wait(fans[i], sql);
+    }
+    PQclear(sql_exec(first, "UPDATE posts.articles SET favorites_count = 1 WHERE id = 1"));
+    commit(first);
+    for (int i = 0; i < FANS; i++)
+        assert_string_equal(end_of(fans[i]), "");
+    commit(comment);
+    assert_int_equal(pg_sql("SELECT favorites_count FROM posts.articles WHERE id = 1"), 1 + FANS);
+}
+
+/* ---- creates ---- */
+
+/* Three titles that both have, in opposite orders; the one in the middle was just taken. */
+static void creates_of_equal_titles(void **state UNUSED)
+{
+    static const char *const slugs[] = {"{a,m,z}", "{z,m,a}"};
+    PGconn *holder = connect_as("posts"), *creates[2];
+    const char *ends[2];
+
+    PQclear(sql_exec(holder, "BEGIN; INSERT INTO posts.articles"
+                             " (slug, author_id, title, description, body, tag_list)"
+                             " VALUES ('m', 2, 'T', 'D', 'B', '{}')"));
+    for (int i = 0; i < 2; i++) {
+        char sql[256];
+
+        creates[i] = connect_as("posts");
+        prepare(creates[i], CREATE_ARTICLES,
+                "int8[], text[], text[], text[], text[], text[], int8[], text[]");
+        snprintf(sql, sizeof(sql),
+                 "EXECUTE s ('{3,4,5}', '%s', '{u%d,v%d,w%d}', '{T,T,T}',"
+                 " '{D,D,D}', '{B,B,B}', '{}', '{}')",
+                 slugs[i], i, i, i);
+        begin_to_wait(creates[i], sql);
+    }
+    PQclear(sql_exec(holder, "ROLLBACK"));
+    PQfinish(holder);
+    for (int i = 0; i < 2; i++)
+        ends[i] = end_of(creates[i]);
+    /* The one that came later goes again, with other slugs. */
+    assert_string_equal(*ends[0] ? ends[1] : ends[0], "");
+    assert_string_equal(*ends[0] ? ends[0] : ends[1], "23505");
+}
+
+/* ---- accounts that are deleted ---- */
+
+#define FORGET(account) "SELECT posts.forget_account(" #account ")"
+
+/* Both come to who follows whom; the first row is held until they wait. */
+static void accounts_that_follow_each_other(void **state UNUSED)
+{
+    PGconn *holder = connect_as("posts"), *ada = connect_as("auth"), *bob = connect_as("auth");
+
+    pg_sql("INSERT INTO posts.follows VALUES (1, 2), (2, 1)");
+    PQclear(sql_exec(holder, "BEGIN; SELECT FROM posts.follows WHERE follower_id = 1 FOR UPDATE"));
+    begin_to_wait(ada, FORGET(1));
+    begin_to_wait(bob, FORGET(2));
+    commit(holder);
+    assert_string_equal(end_of(ada), "");
+    assert_string_equal(end_of(bob), "");
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.follows"), 0);
+}
+
+/* What she commented on is deleted at the same time; a comment in the middle is held until they
+ * wait. */
+static void an_account_and_what_it_commented_on(void **state UNUSED)
+{
+    PGconn *holder = connect_as("posts"), *ada = connect_as("auth"), *bob = connect_as("posts");
+
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 2, 1, '!' FROM generate_series(1, 5)");
+    PQclear(sql_exec(holder, "BEGIN; SELECT FROM posts.comments WHERE id = 3 FOR UPDATE"));
+    begin_to_wait(ada, FORGET(1));
+    begin_to_wait(bob, "SELECT FROM posts.articles WHERE slug = 'of-bob' FOR UPDATE;"
+                       "DELETE FROM posts.articles WHERE id = 2");
+    commit(holder);
+    assert_string_equal(end_of(ada), "");
+    assert_string_equal(end_of(bob), "");
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 0);
+}
+
+/* An article that she was just creating has counted her, and then comes to the counter of its tag
+ * that the deletion changes as well. */
+static void an_account_and_what_it_creates(void **state UNUSED)
+{
+    PGconn *creation = connect_as("posts"), *ada = connect_as("auth");
+    char sql[256];
+
+    PQclear(sql_exec(creation, "BEGIN; UPDATE posts.account_counts SET articles = articles + 1"
+                               " WHERE account_id = 1"));
+    begin_to_wait(ada, FORGET(1));
+    snprintf(sql, sizeof(sql),
+             "SET lock_timeout = '20s'; INSERT INTO posts.tag_counts AS c VALUES ('x', %d, 1)"
+             " ON CONFLICT (tag, shard) DO UPDATE SET n = c.n + 1",
+             PQbackendPID(ada) % 17);
+    PQclear(sql_exec(creation, sql));
+    commit(creation);
+    assert_string_equal(end_of(ada), "");
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.account_counts WHERE account_id = 1"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(favourites_beside_a_comment, an_article_of_each),
+        cmocka_unit_test_setup(creates_of_equal_titles, an_article_of_each),
+        cmocka_unit_test_setup(accounts_that_follow_each_other, an_article_of_each),
+        cmocka_unit_test_setup(an_account_and_what_it_commented_on, an_article_of_each),
+        cmocka_unit_test_setup(an_account_and_what_it_creates, an_article_of_each),
+    };
+    return cmocka_run_group_tests(tests, setup, pg_group_teardown);
+}
