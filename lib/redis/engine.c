@@ -14,6 +14,7 @@
 /* hiredis' adapters include hiredis by paths of its own. */
 #include <hiredis/adapters/libevent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define BACKOFF_FIRST_NS (20 * NSEC_PER_MSEC)
@@ -204,6 +205,60 @@ static void start_connecting(struct engine *e)
         give_up(e, "out of memory");
 }
 
+/* ---- timers ---- */
+
+static void on_user_timer(int fd, short events, void *user)
+{
+    const struct redis_timer *timer = user;
+
+    (void)fd;
+    (void)events;
+    timer->fn(timer->user);
+}
+
+/* Any thread: the engine's base is touched when it is started. */
+struct redis_timer *redis_timer_new(struct redis *redis, void (*fn)(void *user), void *user)
+{
+    struct redis_timer *timer = calloc(1, sizeof(*timer));
+
+    if (!timer)
+        return NULL;
+    *timer = (struct redis_timer){.fn = fn, .user = user};
+    timer->event = event_new(redis->engine.base, -1, 0, on_user_timer, timer);
+    if (!timer->event) {
+        free(timer);
+        return NULL;
+    }
+    pthread_mutex_lock(&redis->lock);
+    SLIST_INSERT_HEAD(&redis->engine.timers, timer, next);
+    pthread_mutex_unlock(&redis->lock);
+    return timer;
+}
+
+static struct timeval timeval_of(int64_t ns)
+{
+    return (struct timeval){.tv_sec = ns / NSEC_PER_SEC,
+                            .tv_usec = ns % NSEC_PER_SEC / NSEC_PER_USEC + 1};
+}
+
+void redis_timer_start(struct redis_timer *timer, int64_t ns)
+{
+    struct timeval wait = timeval_of(ns);
+
+    event_add(timer->event, &wait);
+}
+
+static void free_timers(struct engine *e)
+{
+    struct redis_timer *timer;
+
+    while ((timer = SLIST_FIRST(&e->timers)) != NULL) {
+        SLIST_REMOVE_HEAD(&e->timers, next);
+        event_free(timer->event);
+        free(timer);
+    }
+}
+
 /* ---- what was submitted ---- */
 
 /* False: the engine must end. */
@@ -249,15 +304,15 @@ static int64_t next_due(const struct engine *e)
 /* The timer is left alone while it rings soon enough: when it rings too early it is set again. */
 static void set_timer(struct engine *e)
 {
-    int64_t due = next_due(e), wait;
+    int64_t due = next_due(e), ns;
+    struct timeval wait;
 
     if (due == INT64_MAX ||
         (e->state == CONNECTION_READY && event_pending(e->timer, EV_TIMEOUT, NULL)))
         return;
-    wait = due - clock_monotonic_ns();
-    wait = wait > 0 ? wait : 0;
-    event_add(e->timer, &(struct timeval){.tv_sec = wait / NSEC_PER_SEC,
-                                          .tv_usec = wait % NSEC_PER_SEC / NSEC_PER_USEC + 1});
+    ns = due - clock_monotonic_ns();
+    wait = timeval_of(ns > 0 ? ns : 0);
+    event_add(e->timer, &wait);
 }
 
 static void look_at_time(struct engine *e)
@@ -339,6 +394,7 @@ int redis_engine_init(struct redis *redis)
 void redis_engine_free(struct engine *e)
 {
     channels_free(e);
+    free_timers(e);
     if (e->timer)
         event_free(e->timer);
     if (e->doorbell)

@@ -36,6 +36,13 @@ struct redis_command {
 };
 TAILQ_HEAD(command_list, redis_command);
 
+struct redis_timer {
+    struct event *event;
+    void (*fn)(void *user);
+    void *user;
+    SLIST_ENTRY(redis_timer) next;
+};
+
 /* Of a subscriber: one that is to be heard, or is, or was a moment ago. */
 struct channel;
 
@@ -65,6 +72,7 @@ struct engine {
     bool late;                         /* the connection is given up since an answer is late */
     int64_t due_ns;                    /* of the greeting; when down, of the next try */
     int64_t backoff_ns, logged_ns;
+    SLIST_HEAD(, redis_timer) timers; /* all; under the lock */
 };
 
 /* What /metrics tells. */

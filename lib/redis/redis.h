@@ -75,7 +75,7 @@ void redis_write_metrics(const struct redis_use *uses, size_t n, struct buf *tex
 /* Any thread: whether redis_submit() would send now. */
 bool redis_ready(const struct redis *redis);
 
-#define REDIS_MAX_WORDS 512
+#define REDIS_MAX_WORDS 1024
 
 /* A command of n words (bytes, any), REDIS_MAX_WORDS at most, in the arena, to be submitted once.
  * The arena must outlive the completion. NULL without memory. */
@@ -85,6 +85,14 @@ struct redis_command *redis_command(struct redis *redis, struct arena *arena,
 /* Any thread. done runs exactly once, on the engine thread, unless an error is returned: -ENOTCONN,
  * -ENOBUFS. */
 int redis_submit(struct redis_command *command, redis_done_fn *done, void *user) MUST_CHECK;
+
+/* Runs fn on the engine thread, once for each time that it is started, unless it is started again
+ * before, or Redis closed, which also frees it. NULL without memory. */
+struct redis_timer;
+struct redis_timer *redis_timer_new(struct redis *redis, void (*fn)(void *user),
+                                    void *user) MUST_CHECK;
+/* On the engine thread, as completions are. */
+void redis_timer_start(struct redis_timer *timer, int64_t ns);
 
 /* Any thread, on a subscriber's connection: the channel is heard from some moment on, also after
  * every loss of the connection, until it is unsubscribed. Both do nothing when it is so already.

@@ -4,8 +4,8 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -67,17 +67,24 @@ struct told {
 };
 
 /* Found by key, from a slot on. What finds no place is not told. */
-#define TOLD_SLOTS 256
-#define TOLD_MAX 128
+#define TOLD_SLOTS 512
+#define TOLD_MAX 256
 
 struct told_table {
     struct told slots[TOLD_SLOTS];
     size_t n;
+    bool urgent; /* it is not to wait until the rest is over */
 };
+
+/* Redis is told at once, and then not for so long: a key costs as much for one request as for many.
+ * Unless the others would let much too much through meanwhile, which is this part of a quota. */
+#define REST_NS (100 * NSEC_PER_MSEC)
+#define URGENT_PART 16
 
 struct shared_rate {
     struct shared_rate_options options;
-    struct redis *redis; /* may be NULL */
+    struct redis *redis;        /* may be NULL */
+    struct redis_timer *rested; /* on its engine thread */
     struct script ask, tell;
     atomic_bool shared;   /* the secret is that of all instances */
     atomic_llong refused; /* since the log said so last */
@@ -85,9 +92,10 @@ struct shared_rate {
 
     pthread_mutex_t lock; /* guards what follows */
     struct rate_table *table;
-    uint8_t secret[SHARED_RATE_SECRET_BYTES];
+    EVP_MAC_CTX *mac;                     /* with the secret */
     struct told_table *telling, *to_tell; /* on its way; collected meanwhile */
     bool tells;                           /* `telling` is whoever's who has set this */
+    bool rests;                           /* until on_rested() */
 
     struct arena arena; /* of the command that tells */
 };
@@ -119,6 +127,34 @@ static int make_tables(struct shared_rate *rate)
     return rate->table && rate->telling && rate->to_tell ? 0 : -ENOMEM;
 }
 
+static int set_secret(EVP_MAC_CTX *mac, const uint8_t secret[SHARED_RATE_SECRET_BYTES])
+{
+    char digest[] = "SHA256";
+    const OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_end(),
+    };
+
+    return EVP_MAC_init(mac, secret, SHARED_RATE_SECRET_BYTES, parameters) ? 0 : -ENOMEM;
+}
+
+/* With a secret that nobody knows. */
+static int make_mac(struct shared_rate *rate)
+{
+    uint8_t secret[SHARED_RATE_SECRET_BYTES];
+    EVP_MAC *hmac;
+    int r;
+
+    if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+        return -EIO;
+    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    rate->mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+    EVP_MAC_free(hmac);
+    r = rate->mac ? set_secret(rate->mac, secret) : -ENOMEM;
+    explicit_bzero(secret, sizeof(secret));
+    return r;
+}
+
 int shared_rate_new(const struct shared_rate_options *options, struct shared_rate **ret)
 {
     struct shared_rate *rate = calloc(1, sizeof(*rate));
@@ -134,8 +170,8 @@ int shared_rate_new(const struct shared_rate_options *options, struct shared_rat
         r = script_init(&rate->ask, ask_script, sizeof(ask_script) - 1);
     if (r == 0)
         r = script_init(&rate->tell, tell_script, sizeof(tell_script) - 1);
-    if (r == 0 && getrandom(rate->secret, sizeof(rate->secret), 0) != sizeof(rate->secret))
-        r = -EIO;
+    if (r == 0)
+        r = make_mac(rate);
     if (r < 0) {
         shared_rate_free(rate);
         return r;
@@ -152,23 +188,34 @@ void shared_rate_free(struct shared_rate *rate)
     free(rate->telling);
     free(rate->to_tell);
     arena_free(&rate->arena);
-    explicit_bzero(rate->secret, sizeof(rate->secret));
+    EVP_MAC_CTX_free(rate->mac);
     pthread_mutex_destroy(&rate->lock);
     free(rate);
 }
 
-void shared_rate_use_redis(struct shared_rate *rate, struct redis *redis)
+static void on_rested(void *user);
+
+int shared_rate_use_redis(struct shared_rate *rate, struct redis *redis)
 {
+    rate->rested = redis_timer_new(redis, on_rested, rate);
+    if (!rate->rested)
+        return -ENOMEM;
     rate->redis = redis;
+    return 0;
 }
 
 void shared_rate_set_secret(struct shared_rate *rate,
                             const uint8_t secret[SHARED_RATE_SECRET_BYTES])
 {
+    int r;
+
     pthread_mutex_lock(&rate->lock);
-    memcpy(rate->secret, secret, sizeof(rate->secret));
+    r = set_secret(rate->mac, secret);
     pthread_mutex_unlock(&rate->lock);
-    atomic_store(&rate->shared, true);
+    if (r < 0)
+        log_error("no memory for the keys of limits");
+    else
+        atomic_store(&rate->shared, true);
 }
 
 static bool may_use_redis(const struct shared_rate *rate)
@@ -194,9 +241,12 @@ static int make_key(const struct shared_rate *rate, struct str who,
                     unsigned char ret[RATE_KEY_SIZE])
 {
     unsigned char hash[EVP_MAX_MD_SIZE];
+    size_t n;
 
-    if (!HMAC(EVP_sha256(), rate->secret, sizeof(rate->secret), (const unsigned char *)who.p, who.n,
-              hash, NULL))
+    /* From the beginning, with the same secret. */
+    if (!EVP_MAC_init(rate->mac, NULL, 0, NULL) ||
+        !EVP_MAC_update(rate->mac, (const unsigned char *)who.p, who.n) ||
+        !EVP_MAC_final(rate->mac, hash, &n, sizeof(hash)))
         return -ENOMEM;
     memcpy(ret, hash, RATE_KEY_SIZE);
     return 0;
@@ -399,28 +449,32 @@ int shared_rate_ask(struct shared_rate *rate, struct arena *arena,
 /* The slot of a key, or the free one that it gets; NULL: it gets none. The lock is held. */
 static struct told *told_slot(struct told_table *table, const unsigned char key[RATE_KEY_SIZE])
 {
-    size_t at = key[0];
+    uint16_t at;
 
+    memcpy(&at, key, sizeof(at));
+    at %= TOLD_SLOTS;
     while (table->slots[at].limit) {
         if (memcmp(table->slots[at].key, key, RATE_KEY_SIZE) == 0)
             return &table->slots[at];
-        at = (at + 1) % TOLD_SLOTS;
+        at = (uint16_t)((at + 1) % TOLD_SLOTS);
     }
     return table->n < TOLD_MAX ? &table->slots[at] : NULL;
 }
 
-static void note(struct shared_rate *rate, const struct met *met)
+static void note(struct told_table *table, const struct met *met)
 {
-    struct told *told = told_slot(rate->to_tell, met->key);
+    struct told *told = told_slot(table, met->key);
 
     if (!told)
         return;
     if (!told->limit) {
         told->limit = met->limit;
         memcpy(told->key, met->key, RATE_KEY_SIZE);
-        rate->to_tell->n++;
+        table->n++;
     }
     told->n++;
+    if (told->n * URGENT_PART >= told->limit->quota || table->n == TOLD_MAX)
+        table->urgent = true;
 }
 
 static void on_told_by_digest(void *user, const struct redis_result *result);
@@ -447,7 +501,7 @@ static bool begin_to_tell(struct shared_rate *rate)
 {
     struct told_table *next = rate->to_tell;
 
-    if (rate->tells || next->n == 0)
+    if (rate->tells || next->n == 0 || (rate->rests && !next->urgent))
         return false;
     rate->to_tell = rate->telling;
     rate->telling = next;
@@ -495,7 +549,23 @@ static void on_told(void *user, const struct redis_result *result)
     if (result->outcome == REDIS_ANSWERED)
         learn(rate, result);
     rate->tells = false;
-    more = result->outcome == REDIS_ANSWERED && begin_to_tell(rate);
+    rate->rests = result->outcome == REDIS_ANSWERED;
+    more = rate->rests && begin_to_tell(rate);
+    pthread_mutex_unlock(&rate->lock);
+    if (result->outcome == REDIS_ANSWERED)
+        redis_timer_start(rate->rested, REST_NS);
+    if (more)
+        tell(rate);
+}
+
+static void on_rested(void *user)
+{
+    struct shared_rate *rate = user;
+    bool more;
+
+    pthread_mutex_lock(&rate->lock);
+    rate->rests = false;
+    more = begin_to_tell(rate);
     pthread_mutex_unlock(&rate->lock);
     if (more)
         tell(rate);
@@ -524,7 +594,7 @@ int shared_rate_take(struct shared_rate *rate, const struct shared_rate_count *c
     verdict = take(rate, met, n_met);
     if (verdict.allowed && may_use_redis(rate)) {
         for (int i = 0; i < n_met; i++)
-            note(rate, &met[i]);
+            note(rate->to_tell, &met[i]);
         tells = begin_to_tell(rate);
     }
     pthread_mutex_unlock(&rate->lock);

@@ -8,7 +8,8 @@
  * There are two ways to ask. shared_rate_ask() lets Redis decide: nobody gets more than the limit,
  * and each request waits for an answer of Redis. shared_rate_take() decides at once by what the
  * process knows; Redis is told afterwards, many requests in one command, and its answer is what the
- * others have let through: so a limit may be exceeded by what came in those milliseconds.
+ * others have let through. It is told at once, then after a tenth of a second, or as soon as a
+ * sixteenth of a quota has been used: so each instance more lets through that much more at most.
  */
 #ifndef STOA_REDIS_SHARED_RATE_H
 #define STOA_REDIS_SHARED_RATE_H
@@ -31,8 +32,8 @@ int shared_rate_new(const struct shared_rate_options *options, struct shared_rat
 /* After the Redis that it uses has been closed. */
 void shared_rate_free(struct shared_rate *rate);
 
-/* Once, before anything is asked: where all instances count together. */
-void shared_rate_use_redis(struct shared_rate *rate, struct redis *redis);
+/* Once, before anything is asked: where all instances count together. -ENOMEM. */
+int shared_rate_use_redis(struct shared_rate *rate, struct redis *redis) MUST_CHECK;
 
 /* What all instances make keys with, so that Redis does not hold what is counted by. Until it is
  * known, Redis is not asked. */

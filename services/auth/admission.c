@@ -85,7 +85,7 @@ static int open_redis(struct admission *a, struct str *ret_error)
     rpc_server_set_part(service_rpc(a->auth->service), REDIS_HEALTH, false);
     r = service_open_redis(a->auth->service, &config->redis, options, &a->redis, ret_error);
     if (r == 0)
-        shared_rate_use_redis(throttle_rate(a->throttle), a->redis);
+        r = shared_rate_use_redis(throttle_rate(a->throttle), a->redis);
     return r;
 }
 

@@ -88,9 +88,9 @@ void limits_set_database(struct limits *limits, struct str identity)
     shared_rate_set_secret(limits->rate, secret);
 }
 
-void limits_use_redis(struct limits *limits, struct redis *redis)
+int limits_use_redis(struct limits *limits, struct redis *redis)
 {
-    shared_rate_use_redis(limits->rate, redis);
+    return shared_rate_use_redis(limits->rate, redis);
 }
 
 void limits_free(struct limits *limits)

@@ -92,8 +92,8 @@ int limits_new(struct service *service, const struct limit_settings *settings, s
 /* Which database the accounts and rooms are of: others may count in the same Redis. Until it is
  * known, each instance counts by itself. Any thread. */
 void limits_set_database(struct limits *limits, struct str identity);
-/* Once, before the first call. */
-void limits_use_redis(struct limits *limits, struct redis *redis);
+/* Once, before the first call. -ENOMEM. */
+int limits_use_redis(struct limits *limits, struct redis *redis) MUST_CHECK;
 /* After the last call and Redis. NULL is nothing. */
 void limits_free(struct limits *limits);
 

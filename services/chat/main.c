@@ -186,12 +186,13 @@ static int start(struct service *service, struct str *ret_error)
     if (r == 0 && config->redis.address.n > 0)
         r = service_open_redis(service, &config->redis, (struct redis_options){.max_queue = 0},
                                &chat->redis, ret_error);
+    if (r == 0 && chat->redis)
+        r = limits_use_redis(chat->limits, chat->redis);
     if (r == 0)
         r = presence_new(service, &config->presence, &chat->presence);
     if (r < 0)
         return r;
     service_add_metrics(service, write_redis_metrics, chat);
-    limits_use_redis(chat->limits, chat->redis);
     hub_use_presence(chat->hub, chat->presence);
     r = presence_start(chat->presence, chat->hub, hub_bus(chat->hub), chat->redis);
     if (r < 0)

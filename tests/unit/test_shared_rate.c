@@ -29,7 +29,7 @@ static struct instance start(void)
         redis_open(&(struct redis_options){.address = str_of(redis_address), .timeout_ms = 500},
                    &i.redis),
         0);
-    shared_rate_use_redis(i.rate, i.redis);
+    assert_int_equal(shared_rate_use_redis(i.rate, i.redis), 0);
     shared_rate_set_secret(i.rate, secret);
     redis_await(i.redis, true);
     return i;
@@ -177,6 +177,50 @@ static void redis_comes_and_goes(void **state UNUSED)
     stop(&b);
 }
 
+/* How many scripts Redis has run. */
+static int64_t n_scripts(void)
+{
+    redisContext *c = redisConnectUnix(redis_address + strlen("unix:"));
+    redisReply *reply = redisCommand(c, "INFO commandstats");
+    int64_t n = 0;
+
+    assert_non_null(reply);
+    for (const char *at = reply->str; (at = strstr(at, "cmdstat_eval")) != NULL; at++)
+        n += strtoll(strstr(at, "calls=") + strlen("calls="), NULL, 10);
+    freeReplyObject(reply);
+    redisFree(c);
+    return n;
+}
+
+/* Requests of many callers are few commands, which leave nothing out. */
+static void many_go_together(void **state UNUSED)
+{
+    enum { CALLERS = 100, LIMIT = 400, EACH = LIMIT - 4 };
+    static const struct rate_limit limit = N_PER_HOUR(LIMIT);
+    struct instance a = start(), b;
+    char who[32];
+
+    for (int n = 0; n < CALLERS * EACH; n++) {
+        snprintf(who, sizeof(who), "account %d", n % CALLERS);
+        assert_true(take(&a, &limit, who).allowed);
+    }
+    await_keys(CALLERS);
+    b = start();
+    for (int caller = 0; caller < CALLERS; caller += CALLERS - 1) {
+        int n = 0;
+
+        snprintf(who, sizeof(who), "account %d", caller);
+        while (n < LIMIT / 2 && take(&b, &limit, who).allowed) {
+            n++;
+            usleep(20000);
+        }
+        assert_in_range(n, 1, LIMIT / 2 - 1); /* not the whole limit once more */
+    }
+    assert_in_range(n_scripts(), 1, CALLERS * EACH / 50);
+    stop(&a);
+    stop(&b);
+}
+
 /* More callers than can be told of at once, and nobody to tell. */
 static void a_paused_redis_costs_nothing(void **state UNUSED)
 {
@@ -215,11 +259,8 @@ static void what_is_remembered(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_instance),
-        TEST(limits_in_their_order),
-        TEST(instances_hear_of_each_other),
-        TEST(redis_comes_and_goes),
-        TEST(a_paused_redis_costs_nothing),
+        TEST(one_instance),       TEST(limits_in_their_order), TEST(instances_hear_of_each_other),
+        TEST(many_go_together),   TEST(redis_comes_and_goes),  TEST(a_paused_redis_costs_nothing),
         TEST(what_is_remembered),
     };
     return cmocka_run_group_tests(tests, redis_group_setup, redis_group_teardown);

@@ -31,7 +31,7 @@ static struct instance start(const struct throttle_options *options, bool with_r
             redis_open(&(struct redis_options){.address = str_of(redis_address), .timeout_ms = 500},
                        &i.redis),
             0);
-        shared_rate_use_redis(throttle_rate(i.throttle), i.redis);
+        assert_int_equal(shared_rate_use_redis(throttle_rate(i.throttle), i.redis), 0);
         shared_rate_set_secret(throttle_rate(i.throttle), secret);
     }
     return i;
