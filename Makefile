@@ -116,7 +116,7 @@ $(addprefix $(OUT)/bin/,$(TOOLS)): $(OUT)/bin/%: $(OUT)/tools/%.o $(OUT)/libstoa
 # stoa itself has the tasks and loads little; what calls the services is a program of its own, which it
 # starts (cli/README.md).
 CLI_C := $(sort $(wildcard cli/*.c cli/task/*.c))
-CLI_CLIENT_C := $(sort $(wildcard cli/client/*.c)) $(addprefix cli/,editor.c file.c paths.c roff.c terminal.c)
+CLI_CLIENT_C := $(sort $(wildcard cli/client/*.c)) $(addprefix cli/,bulk.c editor.c file.c paths.c roff.c terminal.c)
 CLI_CLIENT := $(OUT)/libexec/stoa/stoa-client
 CLI_MAN := $(addprefix $(OUT)/share/man/man1/,stoa-task.1 stoa.1 stoa-post.1 stoa-chat.1)
 CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(CLI_CLIENT) $(CLI_MAN)
@@ -264,14 +264,14 @@ $(OUT)/tests/test_page_token: $(OUT)/services/chat/page_token.o
 $(OUT)/tests/test_live: $(addprefix $(OUT)/services/chat/,window.o account_set.o live_parts.o)
 $(OUT)/tests/test_crowd: $(addprefix $(OUT)/services/chat/,crowd.o typists.o)
 $(OUT)/tests/test_task_line: $(addprefix $(OUT)/cli/task/,line.o date.o)
-$(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/,file.o paths.o task/journal.o)
+$(OUT)/tests/test_task_file: $(addprefix $(OUT)/cli/,bulk.o file.o paths.o task/journal.o)
 $(OUT)/tests/test_task_settings: $(addprefix $(OUT)/cli/,paths.o task/settings.o)
 $(OUT)/tests/test_terminal: $(OUT)/cli/terminal.o
 $(OUT)/tests/test_client_markdown: $(addprefix $(OUT)/cli/,terminal.o client/markdown.o)
 # The copy that md4c reads is put in front of a page that nobody may read.
 $(OUT)/tests/test_client_markdown: TEST_LIBS = -lmd4c -Wl,--wrap=calloc,--wrap=free
 $(OUT)/tests/test_client_room: $(addprefix $(OUT)/cli/,terminal.o client/input_line.o client/room_view.o)
-$(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,file.o paths.o $(addprefix client/,credentials.o \
+$(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,bulk.o file.o paths.o $(addprefix client/,credentials.o \
                                 document.o settings.o))
 $(OUT)/tests/test_posts_sql $(OUT)/tests/test_posts_locks: $(OUT)/services/posts/statements.o
 $(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o

@@ -9,8 +9,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define LINKS_MAX 40        /* as many as the kernel follows */
-#define LINE_BYTES_GUESS 32 /* of a file's lines: room for as many is made at once */
+#define LINKS_MAX 40   /* as many as the kernel follows */
+#define SPARE_LINES 64 /* room for lines that are appended */
 
 static int fail(struct files *f, int err, const char *what, const char *name)
 {
@@ -122,24 +122,47 @@ static int lock_folders(struct files *f)
 
 /* ---- reading ---- */
 
-static bool make_room(struct file *file)
+static bool make_room(struct files *f, struct file *file, size_t room)
 {
-    size_t room = file->room ? file->room * 2 : file->size / LINE_BYTES_GUESS + 64;
     struct file_line *lines;
 
-    if (file->n < file->room)
+    if (room <= file->room)
         return true;
-    lines = reallocarray(file->lines, room, sizeof(*lines));
+    lines = bulk_alloc(&f->bulk, room, sizeof(*lines));
     if (!lines)
         return false;
+    if (file->n)
+        memcpy(lines, file->lines, file->n * sizeof(*lines));
     file->lines = lines;
     file->room = room;
     return true;
 }
 
-static bool split(struct file *file, struct str bytes)
+/* By parts of a size that the compiler knows, which it then counts many bytes at a time. */
+static size_t count_line_ends(struct str bytes)
+{
+    unsigned char part[128];
+    size_t n = 0;
+
+    for (size_t at = 0; at < bytes.n; at += sizeof(part)) {
+        size_t left = bytes.n - at;
+        unsigned char ends = 0;
+
+        if (left < sizeof(part))
+            memset(part, 0, sizeof(part));
+        memcpy(part, bytes.p + at, left < sizeof(part) ? left : sizeof(part));
+        for (size_t i = 0; i < sizeof(part); i++)
+            ends = (unsigned char)(ends + (part[i] == '\n'));
+        n += ends;
+    }
+    return n;
+}
+
+static bool split(struct files *f, struct file *file, struct str bytes)
 {
     file->n = 0;
+    if (!make_room(f, file, count_line_ends(bytes) + 1 + SPARE_LINES))
+        return false;
     for (const char *p = bytes.p, *end = p + bytes.n; bytes.n && p < end;) {
         const char *lf = memchr(p, '\n', (size_t)(end - p));
         const char *stop = lf ? lf : end;
@@ -149,8 +172,6 @@ static bool split(struct file *file, struct str bytes)
             stop--;
             kind = LINE_END_CRLF;
         }
-        if (!make_room(file))
-            return false;
         file->lines[file->n++] = (struct file_line){{p, (size_t)(stop - p)}, kind};
         p = lf ? lf + 1 : end;
     }
@@ -163,7 +184,7 @@ static int read_bytes(struct files *f, struct file *file, int fd)
 
     if (file->as_read.st_size > FILE_BYTES_MAX)
         return fail(f, -EFBIG, "read", file->name);
-    file->bytes = malloc(size + 1);
+    file->bytes = bulk_alloc(&f->bulk, size + 1, 1);
     if (!file->bytes)
         return fail(f, -ENOMEM, "read", file->name);
     while (file->size < size) {
@@ -177,7 +198,7 @@ static int read_bytes(struct files *f, struct file *file, int fd)
             break; /* was made shorter meanwhile */
         file->size += (size_t)n;
     }
-    if (!split(file, (struct str){file->bytes, file->size}))
+    if (!split(f, file, (struct str){file->bytes, file->size}))
         return fail(f, -ENOMEM, "read", file->name);
     return 0;
 }
@@ -256,11 +277,10 @@ int files_begin(struct files *f, struct arena *arena, const char *const *names, 
 void files_end(struct files *f)
 {
     for (size_t i = 0; i < f->n; i++) {
-        free(f->file[i].bytes);
-        free(f->file[i].lines);
         if (f->file[i].folder >= 0)
             close(f->file[i].folder); /* and with it its lock */
     }
+    bulk_free(&f->bulk);
     f->n = f->n_locks = 0;
 }
 
@@ -276,7 +296,7 @@ void file_append(struct files *f, struct file *file, struct str text)
 {
     enum line_end end = LINE_END_LF;
 
-    if (!make_room(file)) {
+    if (file->n == file->room && !make_room(f, file, file->room * 2 + SPARE_LINES)) {
         f->no_memory = true;
         return;
     }
@@ -309,7 +329,7 @@ void file_remove_empty(struct file *file)
 
 void file_replace(struct files *f, struct file *file, struct str bytes)
 {
-    if (!split(file, bytes))
+    if (!split(f, file, bytes))
         f->no_memory = true;
     file->changed = true;
 }

@@ -16,6 +16,8 @@
 #ifndef STOA_CLI_FILE_H
 #define STOA_CLI_FILE_H
 
+#include "bulk.h"
+
 #include "base/arena.h"
 #include "base/buf.h"
 
@@ -53,6 +55,7 @@ struct file_change {
 
 struct files {
     struct arena *arena;
+    struct bulk bulk; /* of the files; also for those who work on them, until files_end() */
     struct file file[FILES_MAX];
     size_t n;
     size_t given[FILES_MAX]; /* which file the name at that place in the call means */

@@ -15,9 +15,12 @@
 #define NUMBER_MAX 24      /* bytes of a number, with what fills it up */
 #define AHEAD 16           /* lines that are fetched from memory before their turn */
 
+#define RANK_BYTES 16
+
 /* What is sorted: small, as it is moved about. */
 struct key {
-    uint64_t rank[2]; /* the first bytes of what is shown, in upper case; the very first in [1] */
+    uint64_t rank[RANK_BYTES /
+                  8]; /* the first bytes of what is shown, in upper case; the very first in [1] */
     uint32_t at;      /* which line: place_of() */
 };
 
@@ -25,6 +28,7 @@ struct key {
  * Memory that is never touched costs nothing: most of a list's time would else go into that. */
 struct items {
     const struct file *files[2];
+    struct bulk *bulk; /* for shown and keys */
     struct str *shown; /* listall: what each line becomes; NULL: as it is */
     struct key *keys;
     size_t n;
@@ -65,30 +69,34 @@ static bool is_shown(struct str text)
     return false;
 }
 
-/* "  7", "007". */
+/* "  7", "007"; at the end of `to`. */
 static struct str print_number(size_t number, size_t padding, char fill, char to[NUMBER_MAX])
 {
-    size_t digits = digits_of(number), width = digits > padding ? digits : padding;
+    char *end = to + NUMBER_MAX, *p = end;
 
-    for (size_t i = width; i > width - digits; number /= 10)
-        to[--i] = (char)('0' + number % 10);
-    memset(to, fill, width - digits);
-    return (struct str){to, width};
+    do {
+        *--p = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    while (p > end - padding)
+        *--p = fill;
+    return (struct str){p, (size_t)(end - p)};
 }
 
 /* "  7 text", NUL-terminated, in place of what v->line had. */
 static struct str numbered(struct view *v, size_t number, size_t padding, struct str text)
 {
-    size_t n;
+    char digits[NUMBER_MAX];
+    struct str label = print_number(number, padding, ' ', digits);
     char *p;
 
     v->line.n = 0;
-    p = must_have(v->t, buf_reserve(&v->line, NUMBER_MAX + text.n + 2));
-    n = print_number(number, padding, ' ', p).n;
-    p[n++] = ' ';
-    memcpy(p + n, text.p, text.n);
-    v->line.n = n + text.n;
-    p[v->line.n] = '\0';
+    p = must_have(v->t, buf_reserve(&v->line, label.n + text.n + 2));
+    p = mempcpy(p, label.p, label.n);
+    *p++ = ' ';
+    p = mempcpy(p, text.p, text.n);
+    *p = '\0';
+    v->line.n = label.n + 1 + text.n;
     return buf_str(&v->line);
 }
 
@@ -130,29 +138,37 @@ static bool has_priority(const struct view *v, struct str text)
     return !l.done && l.priority >= v->from && l.priority <= v->to;
 }
 
-static unsigned char fold(char c)
+/* Eight bytes in upper case, as one number in their order. */
+static uint64_t folded(const char *p)
 {
-    unsigned char byte = (unsigned char)c;
+    const uint64_t each = 0x0101010101010101;
+    uint64_t bytes, low, lower;
 
-    return (unsigned char)(byte - ((unsigned)(byte - 'a') < 26) * 32);
+    memcpy(&bytes, p, sizeof(bytes));
+    low = bytes & 0x7f * each;
+    /* The highest bit of those from 'a' on, less of those behind 'z', if they are ASCII. */
+    lower = ((low + (0x80 - 'a') * each) ^ (low + (0x7f - 'z') * each)) & ~bytes & 0x80 * each;
+    return be64toh(bytes - (lower >> 2));
+}
+
+/* The same of what is shorter: with zeros behind it. */
+static uint64_t folded_end(struct str s, size_t at)
+{
+    char bytes[8] = {0};
+
+    if (at < s.n)
+        memcpy(bytes, s.p + at, s.n - at);
+    return folded(bytes);
+}
+
+static uint64_t folded_at(struct str s, size_t at)
+{
+    return at + 8 <= s.n ? folded(s.p + at) : folded_end(s, at);
 }
 
 static struct key key_of(struct str shown, size_t at)
 {
-    unsigned char bytes[16] = {0};
-    struct key key = {.at = (uint32_t)at};
-
-    if (shown.n >= sizeof(bytes))
-        memcpy(bytes, shown.p, sizeof(bytes));
-    else
-        memcpy(bytes, shown.p ? shown.p : "", shown.n);
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = fold((char)bytes[i]);
-    memcpy(&key.rank[1], bytes, 8);
-    memcpy(&key.rank[0], bytes + 8, 8);
-    key.rank[1] = be64toh(key.rank[1]);
-    key.rank[0] = be64toh(key.rank[0]);
-    return key;
+    return (struct key){.rank = {folded_at(shown, 8), folded_at(shown, 0)}, .at = (uint32_t)at};
 }
 
 static bool same_rank(const struct key *a, const struct key *b)
@@ -198,14 +214,29 @@ static bool is_number_alone(const struct items *items, size_t at)
     return items->shown && !items->shown[at].n;
 }
 
-static bool is_wanted(struct view *v, const struct items *items, size_t at)
+static bool is_wanted(struct view *v, const struct items *items, size_t at, struct str text)
 {
-    struct str text = *text_at_place(items, at);
-
     if (v->nothing || (v->from && !has_priority(v, text)))
         return false;
     return !v->n_terms ||
            filter_matches(v->filter, numbered(v, at + 1, items->padding, text), text.n);
+}
+
+/* Of one file, or of two. listall: has lines that become others. */
+static void items_begin(struct task *t, struct files *files, size_t n, bool squeezes,
+                        struct items *ret)
+{
+    size_t lines = 0;
+
+    *ret = (struct items){.bulk = &files->bulk};
+    for (size_t i = 0; i < n; i++) {
+        ret->files[i] = files_at(files, i);
+        lines += ret->files[i]->n;
+    }
+    ret->keys = must_have(t, bulk_alloc(ret->bulk, lines, sizeof(*ret->keys)));
+    if (squeezes)
+        ret->shown = must_have(t, bulk_alloc(ret->bulk, lines, sizeof(*ret->shown)));
+    ret->padding = ret->files[0]->n || !squeezes ? digits_of(ret->files[0]->n) : 0;
 }
 
 /* What matches of the file at that place. */
@@ -214,36 +245,31 @@ static void collect(struct view *v, size_t which, struct items *items)
     size_t first = which ? items->files[0]->n : 0;
     const struct file *file = items->files[which];
 
-    items->keys =
-        must_have(v->t, reallocarray(items->keys, items->n + file->n + 1, sizeof(*items->keys)));
     for (size_t i = 0; i < file->n; i++) {
         size_t at = first + i;
+        struct str text = file->lines[i].text;
 
-        if (!is_shown(file->lines[i].text))
+        if (!is_shown(text))
             continue;
         items->of++;
-        if (!is_wanted(v, items, at))
+        if (!is_wanted(v, items, at, text))
             continue;
         if (items->shown)
-            items->shown[at] = squeezed(v->t, file->lines[i].text);
-        items->keys[items->n++] = key_of(shown_of(items, at), at);
+            items->shown[at] = text = squeezed(v->t, text);
+        items->keys[items->n++] = key_of(text, at);
     }
-}
-
-static void items_free(struct items *items)
-{
-    free(items->shown);
-    free(items->keys);
 }
 
 /* ---- sorting ---- */
 
-static int compare_folded(struct str a, struct str b)
+/* Of what has the same rank: by what comes behind that. Zeros and an end are told apart by the
+ * length. */
+static int compare_rest(struct str a, struct str b)
 {
     size_t n = a.n < b.n ? a.n : b.n;
 
-    for (size_t i = 0; i < n; i++) {
-        unsigned char x = fold(a.p[i]), y = fold(b.p[i]);
+    for (size_t at = RANK_BYTES; at < n; at += 8) {
+        uint64_t x = folded_at(a, at), y = folded_at(b, at);
 
         if (x != y)
             return x < y ? -1 : 1;
@@ -264,7 +290,7 @@ static int compare_items(const void *a, const void *b, void *data)
         if (x->rank[half] != y->rank[half])
             return x->rank[half] < y->rank[half] ? -1 : 1;
     }
-    order = compare_folded(s, with);
+    order = compare_rest(s, with);
     if (order)
         return order;
     if (label != other)
@@ -301,7 +327,7 @@ static void sort_by_rank(struct key *keys, struct key *other, size_t n)
         differ[0] |= keys[i].rank[0] ^ keys[0].rank[0];
         differ[1] |= keys[i].rank[1] ^ keys[0].rank[1];
     }
-    for (size_t byte = 0; byte < 16; byte++) {
+    for (size_t byte = 0; byte < RANK_BYTES; byte++) {
         if (differ[byte / 8] >> byte % 8 * 8 & 0xff) {
             struct key *sorted = to;
 
@@ -351,15 +377,14 @@ static void sort_items(struct view *v, struct items *items)
         sort_the_rest(items, false);
         return;
     }
-    parted = must_have(v->t, reallocarray(NULL, items->n, sizeof(*parted)));
-    sort_by_byte(items->keys, parted, items->n, 15);
+    parted = must_have(v->t, bulk_alloc(items->bulk, items->n, sizeof(*parted)));
+    sort_by_byte(items->keys, parted, items->n, RANK_BYTES - 1);
     for (size_t i = 0, n; i < items->n; i += n) {
         n = 1;
         while (i + n < items->n && parted[i + n].rank[1] >> 56 == parted[i].rank[1] >> 56)
             n++;
         sort_by_rank(parted + i, items->keys + i, n);
     }
-    free(items->keys);
     items->keys = parted;
     sort_the_rest(items, true);
 }
@@ -620,8 +645,7 @@ static int list_file(struct view *v, const char *name, const char *after)
     int status = look(t, &files, &name, 1);
 
     if (!status) {
-        items.files[0] = files_at(&files, 0);
-        items.padding = digits_of(items.files[0]->n);
+        items_begin(t, &files, 1, false, &items);
         collect(v, 0, &items);
         status = show(v, &items, &shown);
     }
@@ -631,7 +655,6 @@ static int list_file(struct view *v, const char *name, const char *after)
             buf_printf(&t->out, "--\n%.*s: %zu of %zu tasks shown\n", STR_FMT(prefix_of(t, name)),
                        shown, items.of);
     }
-    items_free(&items);
     files_end(&files);
     return status;
 }
@@ -761,12 +784,7 @@ int action_listall(struct task *t)
     if (!status)
         status = look(t, &files, names, 2);
     if (!status) {
-        struct file *todo = files_at(&files, 0), *done = files_at(&files, 1);
-
-        items.files[0] = todo;
-        items.files[1] = done;
-        items.shown = must_have(t, calloc(todo->n + done->n + 1, sizeof(*items.shown)));
-        items.padding = todo->n ? digits_of(todo->n) : 0;
+        items_begin(t, &files, 2, true, &items);
         collect(&v, 0, &items);
         shown[0] = items.n;
         collect(&v, 1, &items);
@@ -775,7 +793,6 @@ int action_listall(struct task *t)
         if (!status && !t->json && t->set.verbose > 0)
             count_all(t, &files, shown);
     }
-    items_free(&items);
     view_end(&v);
     files_end(&files);
     return status;

@@ -65,11 +65,6 @@ void buf_append_str(struct buf *b, struct str s)
     buf_append(b, s.p, s.n);
 }
 
-void buf_append_char(struct buf *b, char c)
-{
-    buf_append(b, &c, 1);
-}
-
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;

@@ -26,11 +26,18 @@ char *buf_reserve(struct buf *b, size_t n) MUST_CHECK;
 
 void buf_append(struct buf *b, const void *p, size_t n);
 void buf_append_str(struct buf *b, struct str s);
-void buf_append_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* 0, or why appends failed: -EMSGSIZE, the limit, or -ENOMEM. */
 int buf_error(const struct buf *b) MUST_CHECK;
+
+static inline void buf_append_char(struct buf *b, char c)
+{
+    if (b->n < b->cap && !b->failed)
+        b->p[b->n++] = c;
+    else
+        buf_append(b, &c, 1);
+}
 
 static inline struct str buf_str(const struct buf *b)
 {

@@ -34,8 +34,9 @@ class Player:
 
     def file(self):
         begins = ["", "", "", "(A) ", "(D) ", "(Z) ", "x 2026-02-01 ", "2026-01-03 "]
+        lines = self.rng.randint(250, 400) if self.rng.random() < .03 else self.rng.randint(0, 8)
         return "".join("\n" if self.rng.random() < .08 else self.rng.choice(begins) + self.text(5) + "\n"
-                       for _ in range(self.rng.randint(0, 8)))
+                       for _ in range(lines))
 
     def item(self):
         odd = ["0", "12", "x", "", "-1", "1x", "01", "2,3", "1 2", "$", "^", "1.", "*"]

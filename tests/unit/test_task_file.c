@@ -54,6 +54,52 @@ static void expect(const char *name, struct str bytes)
     files_end(&f);
 }
 
+/* Pieces of any size, each aligned and for itself. */
+static void bulk_pieces(void **state UNUSED)
+{
+    static const size_t sizes[] = {0,        1, 1000,    262143,   262144, 100,
+                                   3u << 20, 5, 1800000, 1u << 20, 17,     2u << 20};
+    char *pieces[ARRAY_SIZE(sizes)];
+    struct bulk bulk = {.blocks = NULL};
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        pieces[i] = bulk_alloc(&bulk, sizes[i], 1);
+        assert_non_null(pieces[i]);
+        assert_int_equal((uintptr_t)pieces[i] % _Alignof(max_align_t), 0);
+        memset(pieces[i], (int)i + 1, sizes[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        for (size_t k = 0; k < sizes[i]; k++)
+            assert_int_equal(pieces[i][k], i + 1);
+    }
+    assert_null(bulk_alloc(&bulk, SIZE_MAX / 2, 3));
+    assert_null(bulk_alloc(&bulk, SIZE_MAX, 1));
+    bulk_free(&bulk);
+    assert_null(bulk.blocks);
+    assert_non_null(bulk_alloc(&bulk, 10, 10));
+    bulk_free(&bulk);
+}
+
+/* More lines than there was room for when the file was read. */
+static void many_lines_are_appended(void **state UNUSED)
+{
+    const char *names[] = {path("a.txt")};
+    struct buf expected = {.max = 1 << 20};
+    struct files f;
+
+    put("a.txt", STR("first"));
+    assert_int_equal(files_begin(&f, &arena, names, 1), 0);
+    buf_append_str(&expected, STR("first\n"));
+    for (int i = 0; i < 1000; i++) {
+        file_append(&f, &f.file[0], arena_printf(&arena, "task %d", i));
+        buf_printf(&expected, "task %d\n", i);
+    }
+    assert_int_equal(files_commit(&f), 0);
+    files_end(&f);
+    expect("a.txt", buf_str(&expected));
+    buf_free(&expected);
+}
+
 static void lines_and_their_ends(void **state UNUSED)
 {
     const char *names[] = {path("a.txt")};
@@ -251,7 +297,9 @@ static void without_a_place_there_is_a_reason(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(bulk_pieces),
         TEST(lines_and_their_ends),
+        TEST(many_lines_are_appended),
         TEST(one_file_by_two_names_is_one),
         TEST(links_in_a_circle),
         TEST(a_file_that_changed_meanwhile_is_left_alone),
