@@ -625,9 +625,11 @@ TIDY_OK := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter lib/%.c services/%.c gatew
 BUF = $(LINT_TOOLS)/node_modules/@bufbuild/buf-linux-*/bin/buf
 
 .PHONY: lint format clean
-lint: ## clang-format, clang-tidy, buf, readers of OpenAPI, the schemas of Kubernetes, Compose and Grafana, all without a finding
+lint: ## clang-format, clang-tidy, buf, mandoc, readers of OpenAPI, schemas of Kubernetes, Compose and Grafana: all without a finding
 	@deploy/install-packages build lint
 	@clang-format --dry-run -Werror $(C_FILES) && echo "clang-format: $(words $(C_FILES)) files, no finding"
+	@$(BIG_MAKE) $(CLI_MAN)
+	@mandoc -T lint $(CLI_MAN) && echo "mandoc: $(words $(CLI_MAN)) pages, no finding"
 	@$(BIG_MAKE) $(LINT_TOOLS)/.installed
 	@$(BUF) lint && $(BUF) format --diff --exit-code && echo "buf: no finding"
 	@$(BIG_MAKE) $(OUT)/bin/stoa-openapi $(BUILD)/testserver.binpb

@@ -62,8 +62,16 @@ int terminal_page(struct str text) MUST_CHECK;
 /* Writes to standard output. A reader that is gone ends the program silently, as a signal would. */
 int terminal_write(struct str text) MUST_CHECK;
 
-/* Appends a line for roff, where it must not begin with a dot or an apostrophe, and a hyphen and a
- * backslash are what they are. */
+/* Manual pages in roff. A line of text must not begin with a dot or an apostrophe there, and a
+ * hyphen and a backslash are what they are.
+ *
+ * The title, which comes first; page: "stoa-task". */
+void roff_title(struct buf *out, const char *page);
+
+/* A line as it is, for headings and where lines are not filled. */
 void roff_line(struct buf *out, const char *text);
+
+/* Text that is filled: its source has short lines. */
+void roff_text(struct buf *out, const char *text);
 
 #endif

@@ -53,30 +53,30 @@ static const struct argp_option history_options[] = {
     {NULL, 0, NULL, 0, NULL, 0},
 };
 
-#define ROOM                                                                                  \
-    "ROOM is a number of `stoa chat rooms', a room's whole name, or @USER: the direct room\n" \
+#define ROOM                                                                                 \
+    "ROOM is a number of `stoa chat rooms', a room's whole name, or @USER: the direct room " \
     "with that account."
 #define ARTICLE "SLUG names an article; draft/NUMBER one of one's own drafts."
-#define DOCUMENT                                                                          \
-    "The text has a head: lines `title:', `description:' and `tags:' (with commas), an\n" \
-    "empty line, and then the body in Markdown. Without -F it is written in $VISUAL or\n" \
-    "$EDITOR, or read from standard input when that is no terminal. What could not be\n"  \
+#define DOCUMENT                                                                         \
+    "The text has a head: lines `title:', `description:' and `tags:' (with commas), an " \
+    "empty line, and then the body in Markdown. Without -F it is written in $VISUAL or " \
+    "$EDITOR, or read from standard input when that is no terminal. What could not be "  \
     "sent is kept in a file."
 
 static const struct argp_option tail_options[] = {
-    {"lines", 'n', "NUMBER", 0, "begin with so many messages (10; 100 at most)", 1},
+    {"lines", 'n', "NUMBER", 0, "so many messages at first (10; 100 at most)", 1},
     {"after", 'a', "SEQ", 0, "begin after this number, with all that happened since", 1},
     {NULL, 0, NULL, 0, NULL, 0},
 };
 
 const struct command commands[] = {
     {"", "register", "[USERNAME [EMAIL]]", "make an account, and sign in",
-     "What is missing is asked for. The password is typed blind, or is the next line of standard\n"
+     "What is missing is asked for. The password is typed blind, or is the next line of standard "
      "input.",
      "register ada ada@example.com", NULL, 0, 2, account_register},
     {"", "login", "[EMAIL]", "sign in",
-     "The password is typed blind, or is the next line of standard input. The tokens are kept in\n"
-     "$XDG_STATE_HOME/stoa/client, for these addresses of the services, and renewed by\n"
+     "The password is typed blind, or is the next line of standard input. The tokens are kept in "
+     "$XDG_STATE_HOME/stoa/client, for these addresses of the services, and renewed by "
      "themselves.",
      "login ada@example.com\nlogin ada@example.com <password-file", NULL, 0, 1, account_login},
     {"", "logout", "", "sign out: end the session", NULL, "logout\nlogout --forget", logout_options,
@@ -105,7 +105,7 @@ const struct command commands[] = {
      "post list\npost list --author ada --tag intro\npost list --drafts", list_options, 0, 0,
      post_list},
     {"post", "search", "WORD...", "search articles, the best match first",
-     "All words; \"a phrase\" in quotes, or between two, - in front of what is not wanted (after\n"
+     "All words; \"a phrase\" in quotes, or between two, - in front of what is not wanted (after "
      "`--').",
      "post search hello stoa\npost search -- hello -goodbye", limit_options, 1, -1, post_search},
     {"post", "show", "SLUG", "show an article or a draft",
@@ -116,7 +116,7 @@ const struct command commands[] = {
      "post new\npost new -F hello.md\npost new --publish -F hello.md", new_options, 0, 0, post_new},
     {"post", "edit", "SLUG", "change an article or a draft",
      ARTICLE "\n" DOCUMENT
-             " When somebody has changed it meanwhile, both texts are shown, and yours\n"
+             " When somebody has changed it meanwhile, both texts are shown, and yours "
              "is kept.",
      "post edit hello-stoa\npost edit draft/42 -F hello.md", file_options, 1, 1, post_edit},
     {"post", "publish", "draft/NUMBER", "make an article of a draft", NULL, "post publish draft/42",
@@ -127,7 +127,7 @@ const struct command commands[] = {
     {"comment", "list", "SLUG", "list the comments on an article", NULL, "comment list hello-stoa",
      limit_options, 1, 1, comment_list},
     {"comment", "add", "SLUG [TEXT...]", "comment on an article",
-     "Without TEXT it is written in the editor, or read from standard input when that is no\n"
+     "Without TEXT it is written in the editor, or read from standard input when that is no "
      "terminal.",
      "comment add hello-stoa 'I could not agree more.'\ncomment add hello-stoa -F thoughts.md",
      file_options, 1, -1, comment_add},
@@ -137,15 +137,15 @@ const struct command commands[] = {
     {"", "chat", "[ROOM]", "a room on the whole screen",
      ROOM
      "\nWithout ROOM the one where something happened last. Enter sends, Up and Down bring back "
-     "what\n"
-     "was sent, Page Up and Page Down go through the room's history; /room ROOM goes to another\n"
-     "one, /quit or Ctrl-C ends. What cannot be sent while the connection is lost is sent when it\n"
+     "what was sent, Page Up and Page Down go through the room's history; /room ROOM goes to "
+     "another "
+     "one, /quit or Ctrl-C ends. What cannot be sent while the connection is lost is sent when it "
      "is back.",
      "chat\nchat engine\nchat @ada", NULL, 0, 1, chat_screen},
     {"chat", "rooms", "", "list one's rooms, with what is unread", NULL,
      "chat rooms\nchat rooms --all", rooms_options, 0, 0, chat_rooms},
     {"chat", "join", "ROOM", "become a member of a public room",
-     "ROOM is a number of\n"
+     "ROOM is a number of "
      "`stoa chat rooms --all'.",
      "chat join 7", NULL, 1, 1, chat_join},
     {"chat", "history", "ROOM", "show messages of a room, the latest at the end", ROOM,
@@ -156,7 +156,7 @@ const struct command commands[] = {
      "chat send 7 Good morning\nuptime | stoa chat send @ada", NULL, 1, -1, chat_send},
     {"chat", "tail", "ROOM", "show what happens in a room, as it happens",
      ROOM
-     "\nWhat is lost is connected to again, and nothing is left out or shown twice. With -o plain\n"
+     "\nWhat is lost is connected to again, and nothing is left out or shown twice. With -o plain "
      "there are messages only, as of history; with -o json all events, one a line.",
      "chat tail 7\nchat tail @ada -n 100\nchat tail 7 --after 120 -o json", tail_options, 1, 1,
      chat_tail},
@@ -243,7 +243,7 @@ static void manual_options(struct client *c, const struct argp_option *o)
                             : TEXT(c, "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
         buf_append_str(&c->out, STR(".TP\n.B "));
         roff_line(&c->out, call.p);
-        roff_line(&c->out, o->doc);
+        roff_text(&c->out, o->doc);
     }
 }
 
@@ -252,12 +252,14 @@ static void manual_command(struct client *c, const struct command *command)
     struct buf *out = &c->out;
 
     buf_append_str(out, STR(".SS "));
-    roff_line(out, TEXT(c, "%s %s", command_name(c, command).p, command->arguments).p);
+    roff_line(out, TEXT(c, "%s%s%s", command_name(c, command).p, *command->arguments ? " " : "",
+                        command->arguments)
+                       .p);
     buf_printf(out, "%c", command->summary[0] - 32);
     roff_line(out, TEXT(c, "%s.", command->summary + 1).p);
     if (command->details) {
         buf_append_str(out, STR(".PP\n"));
-        roff_line(out, command->details);
+        roff_text(out, command->details);
     }
     manual_options(c, command->options);
     buf_append_str(out, STR(".PP\nExamples:\n.PP\n.nf\n"));
@@ -302,12 +304,12 @@ static void manual_settings(struct client *c)
     for (size_t i = 0; i < n_settings; i++) {
         buf_append_str(&c->out, STR(".TP\n.B "));
         roff_line(&c->out, settings_table[i].name);
-        roff_line(&c->out, TEXT(c, "%s%s%s%s", settings_table[i].help,
+        roff_text(&c->out, TEXT(c, "%s%s%s%s", settings_table[i].help,
                                 *settings_table[i].fallback ? " (" : "", settings_table[i].fallback,
                                 *settings_table[i].fallback ? ")" : "")
                                .p);
     }
-    buf_append_str(&c->out, STR(".PP\nAlso NO_COLOR, PAGER, VISUAL, EDITOR, TZ, XDG_CONFIG_HOME, "
+    buf_append_str(&c->out, STR(".PP\nAlso NO_COLOR, PAGER, VISUAL, EDITOR, TZ, XDG_CONFIG_HOME,\n"
                                 "XDG_STATE_HOME.\n"));
 }
 
@@ -339,14 +341,15 @@ int print_manual(struct client *c, const char *name)
     }
     if (!page)
         return fail(c, USAGE, "there is no page '%s': stoa, stoa-post, stoa-chat", name);
-    buf_printf(&c->out, ".TH \"%s\" 1 \"\" Stoa \"User Commands\"\n.SH NAME\n", page->name);
+    roff_title(&c->out, page->name);
+    buf_append_str(&c->out, STR(".SH NAME\n"));
     roff_line(&c->out, page->name);
     c->out.n--;
     buf_append_str(&c->out, STR(" \\- "));
     roff_line(&c->out, page->about);
     buf_append_str(&c->out, STR(".SH SYNOPSIS\n.B stoa\n\\fICOMMAND\\fR [\\fIOPTION\\fR...] "
                                 "[\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\n"));
-    roff_line(&c->out, page->description);
+    roff_text(&c->out, page->description);
     buf_append_str(&c->out, STR(".SH COMMANDS\n"));
     for (size_t g = 0; page->groups[g]; g++) {
         for (size_t i = 0; i < n_commands; i++) {
@@ -358,7 +361,7 @@ int print_manual(struct client *c, const char *name)
     manual_options(c, common_options);
     manual_settings(c);
     manual_status(c);
-    buf_append_str(&c->out, STR(".SH SEE ALSO\nstoa(1), stoa\\-post(1), stoa\\-chat(1), "
+    buf_append_str(&c->out, STR(".SH SEE ALSO\nstoa(1), stoa\\-post(1), stoa\\-chat(1),\n"
                                 "stoa\\-task(1)\n"));
     return DONE;
 }

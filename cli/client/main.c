@@ -131,12 +131,12 @@ static const struct {
 
 const struct argp_option common_options[] = {
     {NULL, 0, NULL, 0, "Options of every command:", 2},
-    {"output", 'o', "FORMAT", 0, "table, plain (a line each, tabs between) or json", 2},
+    {"output", 'o', "FORMAT", 0, "table, plain (lines with tabs) or json", 2},
     {"timeout", OPTION_TIMEOUT, "SECONDS", 0, "how long to wait for an answer (10)", 2},
     {"auth-address", OPTION_AUTH, "HOST:PORT", 0, "where auth is (127.0.0.1:9001)", 2},
     {"posts-address", OPTION_POSTS, "HOST:PORT", 0, "where posts is (127.0.0.1:9002)", 2},
     {"chat-address", OPTION_CHAT, "HOST:PORT", 0, "where chat is (127.0.0.1:9003)", 2},
-    {"tls", OPTION_TLS, NULL, 0, "encrypted; so it is by itself, but on this machine", 2},
+    {"tls", OPTION_TLS, NULL, 0, "encrypted, as it is but for this machine", 2},
     {"no-tls", OPTION_NO_TLS, NULL, 0, "not encrypted, wherever it goes", 2},
     {"ca-file", OPTION_CA, "FILE", 0, "who may sign certificates (PEM)", 2},
     {"certificate-file", OPTION_CERTIFICATE, "FILE", 0, "a certificate to show (PEM)", 2},
@@ -216,7 +216,11 @@ static int parse(struct client *c, int words, int argc, char **argv)
     struct argp_option *options = must_have(calloc(own + common, sizeof(*options)));
     char *doc = help_text(c);
     struct argp argp = {
-        .options = options, .parser = take, .args_doc = c->command->arguments, .doc = doc};
+        .options = options,
+        .parser = take,
+        .args_doc = *c->command->arguments ? c->command->arguments : NULL,
+        .doc = doc,
+    };
     error_t err;
 
     if (own)
@@ -306,6 +310,8 @@ int main(int argc, char **argv)
     struct client c = {.command = NULL};
 
     argp_err_exit_status = USAGE;
+    if (setenv("ARGP_HELP_FMT", "opt-doc-col=34", 0)) /* behind the longest option */
+        must_have(NULL);
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN); /* terminal_write() sees to it */
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), not the end */

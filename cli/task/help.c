@@ -4,7 +4,7 @@
 
 const struct command commands[] = {
     {"add", "a", action_add, false, "TEXT...", "add a task",
-     "Words like +project, @context, due:2026-12-01, t:2026-11-30 (not before) and rec:1w mean\n"
+     "Words like +project, @context, due:2026-12-01, t:2026-11-30 (not before) and rec:1w mean "
      "something; (A) in front is a priority. Without TEXT it is asked for.",
      "add Call Ada @phone due:2026-12-01\nadd '(A) Pay the rent rec:+1m due:2026-12-01'"},
     {"addm", NULL, action_addm, false, "LINES...", "add several tasks, one a line", NULL,
@@ -25,14 +25,14 @@ const struct command commands[] = {
     {"depri", "dp", action_depri, false, "ITEM#...", "remove the priority of tasks", NULL,
      "depri 3 5\ndp 3,5"},
     {"do", "done", action_do, false, "ITEM#...", "mark tasks as done, and archive them",
-     "A task with rec: is followed by its next one: rec:1w is a week from today, rec:+1w a week\n"
+     "A task with rec: is followed by its next one: rec:1w is a week from today, rec:+1w a week "
      "from its due date; d, w, m, y and b (days of work).",
      "do 3\ndo 3,5"},
     {"help", NULL, action_help, false, "[ACTION...]", "tell about options and actions", NULL,
      "help\nhelp do"},
     {"list", "ls", action_list, false, "[TERM...]", "list tasks that have each TERM",
-     "TERM is a basic regular expression in any case; `-TERM' leaves out what has it. Also:\n"
-     "pri:A, pri:A-C, pri:none; due, t, created and done with <, <=, >, >= or = and a date\n"
+     "TERM is a basic regular expression in any case; `-TERM' leaves out what has it. Also: "
+     "pri:A, pri:A-C, pri:none; due, t, created and done with <, <=, >, >= or = and a date "
      "(2026-12-01, today, fri, +2w); due:none, due:any; /extended regular expression/.",
      "ls @home -+work\nls pri:A-C 'due<+1w'\nls '/call (ada|bob)/'"},
     {"listall", "lsa", action_listall, false, "[TERM...]", "list open and done tasks", NULL,
@@ -79,6 +79,10 @@ const struct command commands[] = {
 };
 
 const size_t n_commands = ARRAY_SIZE(commands);
+
+#define HELP_COLUMNS 79
+#define CALL_COLUMNS 26 /* of an action; what is longer has a line of its own */
+#define OPTION_COLUMNS 10
 
 struct option_help {
     const char *option, *meaning;
@@ -135,6 +139,30 @@ static void print_call(struct buf *out, const struct command *c)
                *c->arguments ? " " : "", c->arguments);
 }
 
+/* Text in lines behind so many blanks. */
+static void print_text(struct buf *out, struct str text, size_t indent)
+{
+    do {
+        struct str line = terminal_wrap(&text, HELP_COLUMNS - indent);
+
+        buf_printf(out, "%*s%.*s\n", (int)indent, "", STR_FMT(line));
+    } while (text.n);
+}
+
+/* "    NAME    what it is", that in as many lines as it takes. */
+static void print_row(struct buf *out, struct str name, size_t columns, const char *meaning)
+{
+    size_t indent = 4 + columns + 1;
+    struct str rest = str_of(meaning), first = STR_NULL;
+
+    if (name.n <= columns)
+        first = terminal_wrap(&rest, HELP_COLUMNS - indent);
+    buf_printf(out, "    %-*.*s%s%.*s\n", first.n ? (int)columns : 0, STR_FMT(name),
+               first.n ? " " : "", STR_FMT(first));
+    if (rest.n)
+        print_text(out, rest, indent);
+}
+
 static void print_group(struct task *t, const char *title, bool own)
 {
     struct buf call CLEANUP(buf_free) = {.max = 4096};
@@ -145,7 +173,7 @@ static void print_group(struct task *t, const char *title, bool own)
             continue;
         call.n = 0;
         print_call(&call, &commands[i]);
-        buf_printf(&t->out, "    %-36.*s %s\n", STR_FMT(buf_str(&call)), commands[i].summary);
+        print_row(&t->out, buf_str(&call), CALL_COLUMNS, commands[i].summary);
     }
 }
 
@@ -177,18 +205,7 @@ static void print_options(struct task *t)
 {
     buf_append_str(&t->out, STR("\n  Options:\n"));
     for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-        buf_printf(&t->out, "    %-10s %s\n", options[i].option, options[i].meaning);
-}
-
-/* Lines with something in front of each. */
-static void print_lines(struct buf *out, const char *lines, const char *front)
-{
-    for (const char *p = lines; *p;) {
-        size_t n = strcspn(p, "\n");
-
-        buf_printf(out, "%s%.*s\n", front, (int)n, p);
-        p += n + (p[n] == '\n');
-    }
+        print_row(&t->out, str_of(options[i].option), OPTION_COLUMNS, options[i].meaning);
 }
 
 /* An example of two lines is one command when the first leaves a quote open. */
@@ -214,7 +231,7 @@ void print_command(struct task *t, const struct command *c)
     print_call(out, c);
     buf_printf(out, "\n      %s\n", c->summary);
     if (c->details)
-        print_lines(out, c->details, "      ");
+        print_text(out, str_of(c->details), 6);
     if (c->examples) {
         buf_append_str(out, STR("      Examples:\n"));
         print_examples(out, must_print(t, "  %s", t->program).p, c->examples);
@@ -273,7 +290,7 @@ static void manual_command(struct task *t, const struct command *c)
     roff_line(out, c->summary + 1);
     if (c->details) {
         buf_append_str(out, STR(".br\n"));
-        roff_line(out, c->details);
+        roff_text(out, c->details);
     }
     if (c->examples) {
         text.n = 0;
@@ -291,8 +308,9 @@ void print_manual(struct task *t)
 {
     struct buf *out = &t->out;
 
+    roff_title(out, "stoa-task");
     buf_append_str(
-        out, STR(".TH STOA\\-TASK 1 \"\" Stoa \"User Commands\"\n.SH NAME\n"
+        out, STR(".SH NAME\n"
                  "stoa\\-task, stoa\\-todo \\- tasks in todo.txt files\n.SH SYNOPSIS\n"
                  ".B stoa task\n[\\fIOPTION\\fR...] \\fIACTION\\fR [\\fIARGUMENT\\fR...]\n.br\n"
                  ".B stoa\\-todo\n[\\fIOPTION\\fR...] \\fIACTION\\fR [\\fIARGUMENT\\fR...]\n"
@@ -304,7 +322,7 @@ void print_manual(struct task *t)
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         buf_append_str(out, STR(".TP\n.B "));
         roff_line(out, options[i].option);
-        roff_line(out, options[i].meaning);
+        roff_text(out, options[i].meaning);
     }
     buf_append_str(out, STR(".SH ACTIONS\n"));
     for (size_t i = 0; i < n_commands; i++)
@@ -318,8 +336,8 @@ void print_manual(struct task *t)
             ".TP\n.I $XDG_STATE_HOME/stoa/undo\nwhat undo needs.\n"
             ".TP\n.I todo.txt.bak\nthe file before the last change.\n"
             ".SH ENVIRONMENT\n"
-            "TODO_DIR, TODO_FILE, DONE_FILE, REPORT_FILE, TODO_ACTIONS_DIR and TODOTXT_* as with\n"
-            "todo.sh; NO_COLOR, PAGER, VISUAL, EDITOR, XDG_CONFIG_HOME, XDG_DATA_HOME,\n"
-            "XDG_STATE_HOME.\n.SH EXIT STATUS\n"
+            "TODO_DIR, TODO_FILE, DONE_FILE, REPORT_FILE, TODO_ACTIONS_DIR and TODOTXT_*\n"
+            "as with todo.sh; NO_COLOR, PAGER, VISUAL, EDITOR, XDG_CONFIG_HOME,\n"
+            "XDG_DATA_HOME, XDG_STATE_HOME.\n.SH EXIT STATUS\n"
             "0: done. 1: it could not be done. 2: wrong options.\n"));
 }

@@ -391,6 +391,8 @@ static int run_action(struct task *t)
     int status;
 
     if (strcmp(t->action, "command") == 0) {
+        if (take_late_options(t, command_find(t->action), &status))
+            return status;
         if (t->argc)
             t->action = lower_case(t, t->argv[0]);
         t->argv++;

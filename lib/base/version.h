@@ -3,5 +3,6 @@
 #define STOA_BASE_VERSION_H
 
 #define STOA_VERSION "1.0"
+#define STOA_VERSION_DATE "2026-11-29" /* since when; in manual pages */
 
 #endif

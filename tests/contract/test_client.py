@@ -907,7 +907,7 @@ def test_exit_statuses(signed_in, publish, new_account, tmp_path):
 
 def every_command():
     done = subprocess.run([f"{STOA_FOLDER}/../libexec/stoa/stoa-client", "complete", ""], capture_output=True, text=True, check=True)
-    words = [(word,) for word in done.stdout.split() if word not in ("task", "--help", "--version", "post", "comment", "chat")]
+    words = [(word,) for word in done.stdout.split() if word not in ("task", "--help", "--version", "post", "comment")]
     for group in ("post", "comment", "chat", "sessions"):
         done = subprocess.run([f"{STOA_FOLDER}/../libexec/stoa/stoa-client", "complete", group, ""], capture_output=True,
                               text=True, check=True)
@@ -922,6 +922,7 @@ def test_help(tmp_path):
     for words in commands:
         said = cli.say(*words, "--help")
         assert "Examples:\n  stoa " + " ".join(words) in said, said
+        assert all(len(line) < 80 and line == line.rstrip() for line in said.splitlines()), said
     for group in ("post", "comment", "chat"):
         assert "Usage: stoa " + group in cli.say(group, "--help")
     assert cli.say("--version").startswith("stoa 1.0")
@@ -935,3 +936,28 @@ def test_manual_page(page):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     for part in ("NAME", "COMMANDS", "OPTIONS", "ENVIRONMENT", "EXIT STATUS", "Examples:"):
         assert part in done.stdout, part
+
+
+def test_manual_pages_tell_what_help_tells(tmp_path):
+    """Each command is in one page, with its arguments, options and examples."""
+    sections, general = {}, ""
+    for page in ("stoa", "stoa-post", "stoa-chat"):
+        with open(f"{STOA_FOLDER}/../share/man/man1/{page}.1") as source:
+            for section in source.read().replace("\\-", "-").replace("\\e", "\\").split("\n.S")[1:]:
+                heading, _, text = section.partition("\n")
+                if heading.startswith("S "):
+                    assert sections.setdefault(heading[2:], text) is text, heading
+                elif page == "stoa" and heading == "H OPTIONS":
+                    general = text
+    cli = Cli(tmp_path)
+    for words in every_command():
+        own, _, rest = cli.say(*words, "--help").partition(" Options of every command:\n")
+        usage, _, own = own.partition("\n")
+        text = sections.pop(re.fullmatch(r"Usage: (stoa .*)", usage)[1].replace(" [OPTION...]", ""))
+        for option in re.findall(r"^ +((?:-\w, )? *--[a-z-]+)", own, re.M):
+            assert re.search(rf"^\.B {re.escape(option.strip())}\b", text, re.M), (words, option)
+        for option in set(re.findall(r"--[a-z-]+", rest.partition("-?, --help")[0])):
+            assert re.search(rf"^\.B (-\w, )?{option}\b", general, re.M), option
+        for example in rest.partition("Examples:\n")[2].partition("\n\n")[0].splitlines():
+            assert example in text, (words, example)
+    assert not sections
