@@ -513,11 +513,11 @@ static void tell_journal(struct files *f, const struct pending *pending, size_t 
     size_t told = 0;
 
     for (size_t i = 0; i < n; i++) {
-        struct file *file = pending[i].file;
+        const struct file *file = pending[i].file;
+        struct str before = {file->bytes, file->size}, after = buf_str(&pending[i].bytes);
 
-        if (!file->is_device)
-            changes[told++] = (struct file_change){
-                file->path, {file->bytes, file->size}, buf_str(&pending[i].bytes)};
+        if (!file->is_device && !str_eq(before, after))
+            changes[told++] = (struct file_change){file->path, before, after};
     }
     if (f->journal && told)
         f->journal(f->journal_data, changes, told);
