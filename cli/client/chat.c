@@ -2,6 +2,7 @@
 #include "chat.h"
 
 #include "post.h"
+#include "text_source.h"
 
 #include <sys/random.h>
 #include <unistd.h>
@@ -283,38 +284,27 @@ enum rpc_code send_text(struct client *c, int64_t room, struct str text, struct 
     return try_call(c, &call, ret);
 }
 
-/* The arguments from the second one on, or standard input. */
-static int message_text(struct client *c, struct str *ret)
-{
-    int status;
-
-    *ret = STR("");
-    for (int i = 1; i < c->argc; i++)
-        *ret = TEXT(c, "%.*s%s%s", STR_FMT(*ret), i > 1 ? " " : "", c->argv[i]);
-    if (c->argc > 1)
-        return 0;
-    if (isatty(STDIN_FILENO))
-        fputs("The message, and Ctrl-D at its end:\n", stderr);
-    status = read_text(c, "-", ret);
-    while (ret->n && strchr(" \t\r\n", ret->p[ret->n - 1]))
-        ret->n--;
-    return status;
-}
-
 int chat_send(struct client *c)
 {
     const Stoa__Chat__V1__SendMessageResponse *response;
     struct rpc_answer answer;
+    struct text_source source;
     struct str text;
     int64_t room = 0;
-    int status = message_text(c, &text);
+    int status = room_find(c, c->argv[0], &room);
 
     if (!status)
-        status = room_find(c, c->argv[0], &room);
+        status = text_source_words(&source, c, &text);
     if (status)
         return status;
-    if (send_text(c, room, text, new_key(c), &answer) != RPC_OK)
-        return told(c, SERVICE_CHAT, &answer);
+    if (send_text(c, room, text, new_key(c), &answer) != RPC_OK) {
+        struct str line;
+
+        status = describe(c, SERVICE_CHAT, &answer, &line);
+        return text_source_fail(&source, c, status, line, source.text,
+                                TEXT(c, "stoa chat send %lld", (long long)room).p);
+    }
+    text_source_done(&source);
     if (c->set.output == OUTPUT_JSON)
         return say_json(c, answer.response);
     response = (const Stoa__Chat__V1__SendMessageResponse *)answer.response;

@@ -63,25 +63,6 @@ int comment_list(struct client *c)
     return DONE;
 }
 
-/* The arguments from the second one on, or what text_source has. */
-static int comment_text(struct client *c, struct text_source *source, struct str *ret)
-{
-    int status;
-
-    *source = (struct text_source){.file = NULL};
-    *ret = STR_NULL;
-    for (int i = 1; i < c->argc; i++)
-        *ret = TEXT(c, "%.*s%s%s", STR_FMT(*ret), i > 1 ? " " : "", c->argv[i]);
-    if (c->argc > 1)
-        return 0;
-    status = text_source_read(source, c, STR(""));
-    *ret = source->text;
-    while (ret->n && strchr(" \t\r\n", ret->p[ret->n - 1]))
-        ret->n--;
-    *ret = must_str(arena_copy(&c->arena, ret->p ? *ret : STR("")));
-    return status;
-}
-
 int comment_add(struct client *c)
 {
     Stoa__Posts__V1__CreateCommentRequest request = STOA__POSTS__V1__CREATE_COMMENT_REQUEST__INIT;
@@ -95,7 +76,7 @@ int comment_add(struct client *c)
     struct text_source source;
     struct rpc_answer answer;
     struct str text;
-    int status = comment_text(c, &source, &text);
+    int status = text_source_words(&source, c, &text);
 
     if (status)
         return status;
@@ -104,14 +85,10 @@ int comment_add(struct client *c)
     comment.body = (char *)text.p;
     if (try_call(c, &call, &answer) != RPC_OK) {
         struct str line;
-        const char *path = source.text.p ? text_source_keep(&source, c, source.text) : NULL;
 
         status = describe(c, SERVICE_POSTS, &answer, &line);
-        return path ? fail(c, (enum exit_status)status,
-                           "%.*s; what you wrote is in %s: "
-                           "`stoa comment add %s -F %s' sends it",
-                           STR_FMT(line), path, c->argv[0], path)
-                    : fail(c, (enum exit_status)status, "%.*s", STR_FMT(line));
+        return text_source_fail(&source, c, status, line, source.text,
+                                TEXT(c, "stoa comment add %s", c->argv[0]).p);
     }
     text_source_done(&source);
     if (c->set.output == OUTPUT_JSON)

@@ -63,6 +63,10 @@ static const struct argp_option history_options[] = {
     "$EDITOR, or read from standard input when that is no terminal. What could not be "  \
     "sent is kept in a file."
 
+#define TEXT_ARGUMENT                                                                        \
+    "Without TEXT it is written in the editor, or read from standard input when that is no " \
+    "terminal. What could not be sent is kept in a file."
+
 static const struct argp_option tail_options[] = {
     {"lines", 'n', "NUMBER", 0, "so many messages at first (10; 100 at most)", 1},
     {"after", 'a', "SEQ", 0, "begin after this number, with all that happened since", 1},
@@ -126,9 +130,7 @@ const struct command commands[] = {
 
     {"comment", "list", "SLUG", "list the comments on an article", NULL, "comment list hello-stoa",
      limit_options, 1, 1, comment_list},
-    {"comment", "add", "SLUG [TEXT...]", "comment on an article",
-     "Without TEXT it is written in the editor, or read from standard input when that is no "
-     "terminal.",
+    {"comment", "add", "SLUG [TEXT...]", "comment on an article", TEXT_ARGUMENT,
      "comment add hello-stoa 'I could not agree more.'\ncomment add hello-stoa -F thoughts.md",
      file_options, 1, -1, comment_add},
     {"comment", "delete", "SLUG NUMBER", "delete a comment of one's own", NULL,
@@ -151,9 +153,9 @@ const struct command commands[] = {
     {"chat", "history", "ROOM", "show messages of a room, the latest at the end", ROOM,
      "chat history 7\nchat history @ada -n 100\nchat history 7 --before 120", history_options, 1, 1,
      chat_history},
-    {"chat", "send", "ROOM [TEXT...]", "send a message",
-     ROOM "\nWithout TEXT it is standard input.",
-     "chat send 7 Good morning\nuptime | stoa chat send @ada", NULL, 1, -1, chat_send},
+    {"chat", "send", "ROOM [TEXT...]", "send a message", ROOM "\n" TEXT_ARGUMENT,
+     "chat send 7 Good morning\nchat send @ada <plan.md\nchat send engine -F plan.md", file_options,
+     1, -1, chat_send},
     {"chat", "tail", "ROOM", "show what happens in a room, as it happens",
      ROOM
      "\nWhat is lost is connected to again, and nothing is left out or shown twice. With -o plain "

@@ -136,6 +136,14 @@ static void print_cell(struct buf *out, struct str cell, size_t width, bool righ
     }
 }
 
+/* Without what fills up cells that are empty. */
+static void end_row(struct buf *out)
+{
+    while (out->n && out->p[out->n - 1] == ' ')
+        out->n--;
+    buf_append_char(out, '\n');
+}
+
 static void print_table(struct table *t)
 {
     struct buf *out = &t->c->out;
@@ -152,7 +160,10 @@ static void print_table(struct table *t)
         bool is_last = i % t->n == t->n - 1;
 
         print_cell(out, t->cells[i], widths[i % t->n], t->columns[i % t->n].right, is_last);
-        buf_append_str(out, is_last ? STR("\n") : STR("  "));
+        if (!is_last)
+            buf_append_str(out, STR("  "));
+        else
+            end_row(out);
     }
 }
 

@@ -51,6 +51,24 @@ int text_source_read(struct text_source *s, struct client *c, struct str start)
     return isatty(STDIN_FILENO) ? edit(s, c, start) : read_text(c, "-", &s->text);
 }
 
+int text_source_words(struct text_source *s, struct client *c, struct str *ret)
+{
+    struct str text = STR_NULL;
+    int status = 0;
+
+    *s = (struct text_source){.file = NULL};
+    for (int i = 1; i < c->argc; i++)
+        text = TEXT(c, "%.*s%s%s", STR_FMT(text), i > 1 ? " " : "", c->argv[i]);
+    if (c->argc <= 1) {
+        status = text_source_read(s, c, STR(""));
+        text = s->text;
+    }
+    while (text.n && strchr(" \t\r\n", text.p[text.n - 1]))
+        text.n--;
+    *ret = must_str(arena_copy(&c->arena, text.p ? text : STR("")));
+    return status;
+}
+
 void text_source_done(struct text_source *s)
 {
     if (s->edited)
@@ -86,4 +104,15 @@ const char *text_source_keep(struct text_source *s, struct client *c, struct str
         fail(c, LOCAL, "%.*s", STR_FMT(files.error));
     files_end(&files);
     return path;
+}
+
+int text_source_fail(struct text_source *s, struct client *c, int status, struct str line,
+                     struct str text, const char *again)
+{
+    const char *path = text.p ? text_source_keep(s, c, text) : NULL;
+
+    return path ? fail(c, (enum exit_status)status,
+                       "%.*s; what you wrote is in %s: `%s -F %s' sends it", STR_FMT(line), path,
+                       again, path)
+                : fail(c, (enum exit_status)status, "%.*s", STR_FMT(line));
 }

@@ -26,25 +26,13 @@ static int say_saved(struct client *c, const struct rpc_answer *answer,
     return DONE;
 }
 
-/* The line of an error, and where the text is now. */
-static int fail_and_keep(struct client *c, struct text_source *source, int status, struct str line,
-                         struct str text, const char *again)
-{
-    const char *path = text_source_keep(source, c, text);
-
-    return path ? fail(c, (enum exit_status)status,
-                       "%.*s; what you wrote is in %s: `%s -F %s' sends it", STR_FMT(line), path,
-                       again, path)
-                : fail(c, (enum exit_status)status, "%.*s", STR_FMT(line));
-}
-
 static int read_document(struct client *c, struct text_source *source, struct document *ret,
                          const char *again)
 {
     struct str error;
 
     if (document_read(source->text, ret, &c->arena, &error))
-        return fail_and_keep(c, source, REFUSED, error, source->text, again);
+        return text_source_fail(source, c, REFUSED, error, source->text, again);
     return 0;
 }
 
@@ -112,8 +100,8 @@ int post_new(struct client *c)
 
         status = describe(c, SERVICE_POSTS, &answer, &line);
         /* Without an answer it may be there: sent again with the same key it is so once. */
-        return fail_and_keep(c, &source, status, line,
-                             status == UNREACHABLE ? document_text(c, &d) : source.text, again);
+        return text_source_fail(&source, c, status, line,
+                                status == UNREACHABLE ? document_text(c, &d) : source.text, again);
     }
     text_source_done(&source);
     return has_option(c, 'P')
@@ -210,9 +198,9 @@ static int conflict(struct client *c, struct text_source *source, const struct p
     }
     ours->etag = theirs.etag;
     return status ? status
-                  : fail_and_keep(c, source, CONFLICT,
-                                  STR("it was changed meanwhile, and nothing of yours is sent"),
-                                  document_text(c, ours), again);
+                  : text_source_fail(source, c, CONFLICT,
+                                     STR("it was changed meanwhile, and nothing of yours is sent"),
+                                     document_text(c, ours), again);
 }
 
 static int send_changes(struct client *c, struct text_source *source, const struct post_name *name,
@@ -240,7 +228,7 @@ static int send_changes(struct client *c, struct text_source *source, const stru
         if (strcmp(answer.reason, "ETAG_MISMATCH") == 0)
             return conflict(c, source, name, &d, again);
         status = describe(c, SERVICE_POSTS, &answer, &line);
-        return fail_and_keep(c, source, status, line, source->text, again);
+        return text_source_fail(source, c, status, line, source->text, again);
     }
     text_source_done(source);
     return name->draft

@@ -564,6 +564,24 @@ def test_chat(signed_in, room, new_account, tmp_path, suite):
     assert "no room named" in cli.fail(5, "chat", "history", "nowhere")
 
 
+def test_chat_message_that_cannot_be_sent_is_kept(signed_in, room):
+    """Written in the editor, piped, from a file of one's own; not what the arguments say."""
+    cli, number = signed_in, room["id"]
+    too_long = "word " * 2000
+    error = cli.fail(6, "chat", "send", number, stdin=too_long)
+    kept, = cli.kept()
+    assert error.endswith(f"; what you wrote is in {kept}: `stoa chat send {number} -F {kept}' sends it"), error
+    assert kept.read_text() == too_long
+    kept.write_text("shorter\n")
+    assert cli.say("chat", "send", room["name"], "-F", str(kept)) == "1\n"
+    cli.fail(6, "chat", "send", number, too_long)
+    assert "NUL" in cli.fail(6, "chat", "send", number, stdin="a\0b")
+    assert cli.kept() == [kept]
+    with_editor = Terminal(cli, "chat", "send", number, **cli.editor("echo 'from the editor' >\"$1\""))
+    assert with_editor.end() == 0 and cli.kept() == [kept]
+    assert cli.say("chat", "history", number).endswith("from the editor\n")
+
+
 def test_rooms_of_one_name(signed_in, room, call_grpc):
     code, _ = call_grpc("chat", "CreateRoom", {"room": {"name": room["name"]}}, signed_in.account["token"])
     assert code == "OK"
@@ -921,7 +939,9 @@ def test_help(tmp_path):
     assert len(commands) >= 24
     for words in commands:
         said = cli.say(*words, "--help")
-        assert "Examples:\n  stoa " + " ".join(words) in said, said
+        examples = said.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+        call = "  stoa " + " ".join(words)
+        assert examples and all(f"{example} ".startswith((call + " ", "  stoa sessions ")) for example in examples), said
         assert all(len(line) < 80 and line == line.rstrip() for line in said.splitlines()), said
     for group in ("post", "comment", "chat"):
         assert "Usage: stoa " + group in cli.say(group, "--help")
