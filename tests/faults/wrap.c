@@ -105,7 +105,6 @@ static bool buf_due(const struct buf *b, size_t n)
 
 WRAP_APPEND(buf_append, n, (struct buf *b, const void *p, size_t n), (b, p, n))
 WRAP_APPEND(buf_append_str, s.n, (struct buf *b, struct str s), (b, s))
-WRAP_APPEND(buf_append_char, 1, (struct buf *b, char c), (b, c))
 /* clang-format on */
 
 char *__real_buf_reserve(struct buf *b, size_t n);
