@@ -490,16 +490,20 @@ static struct edge_stream *new_stream(struct edge *edge, struct rpc_call *call)
 static const struct rpc_error stopping = {
     .code = RPC_UNAVAILABLE, .message = {"the instance stops", 18}, .reason = "STOPPING"};
 
+static const struct rpc_error starting = {.code = RPC_UNAVAILABLE,
+                                          .message = {"the instance is not ready yet", 29}};
+
 static void stream_open(void *service, struct rpc_call *call,
                         const ProtobufCMessage *request UNUSED)
 {
     struct edge *edge = service;
-    struct edge_stream *stream = new_stream(edge, call);
+    bool ready = !edge->handler->ready || edge->handler->ready(edge->context);
+    struct edge_stream *stream = ready ? new_stream(edge, call) : NULL;
     bool refused;
 
     rpc_call_set_context(call, stream);
     if (!stream) {
-        rpc_stream_finish(call, &no_memory);
+        rpc_stream_finish(call, ready ? &no_memory : &starting);
         return;
     }
     pthread_mutex_lock(&edge->lock);

@@ -23,6 +23,9 @@ struct edge_stream;  /* of a worker of an edge */
 struct edge_session; /* a call */
 
 struct edge_handler {
+    /* Whether calls can be taken: while they cannot yet, streams are refused, and edges come again
+     * or go elsewhere with calls that nothing has happened to. May be NULL: always. */
+    bool (*ready)(void *context);
     /* A stream begins, and is over, after the last call in it. May be NULL. */
     void (*attached)(void *context, struct edge_stream *stream);
     void (*detached)(void *context, struct edge_stream *stream);

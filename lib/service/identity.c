@@ -79,6 +79,11 @@ static void on_revocations_known(void *user)
     struct identity *identity = user;
 
     service_set_condition(identity->service, REVOCATIONS_CONDITION, true);
+    /* The keys that were read without them did not count: now they are read again at once. */
+    pthread_mutex_lock(&identity->lock);
+    identity->next_refresh_ns = 0;
+    pthread_mutex_unlock(&identity->lock);
+    service_wake(identity->service);
 }
 
 int identity_new(struct service *service, struct identity **ret)
@@ -121,7 +126,18 @@ void identity_free(struct identity *identity)
     free(identity);
 }
 
+bool identity_knows_keys(const struct identity *identity)
+{
+    return jwt_verifier_key_count(identity->verifier) > 0;
+}
+
 /* ---- judging a call ---- */
+
+/* Nothing was done: another instance may be asked. */
+static void refuse_unknown(struct rpc_call *call)
+{
+    rpc_refuse(call, "KEYS_UNKNOWN", "the token can't be checked right now");
+}
 
 static void refuse(struct identity *identity, struct rpc_call *call, enum check check)
 {
@@ -261,8 +277,13 @@ void identity_authenticate(void *context, struct rpc_call *call)
             refuse(identity, call, CHECK_MISSING);
         return;
     }
-    if (!judge(identity, call) && !park(identity, call))
+    if (judge(identity, call) || park(identity, call))
+        return;
+    /* Without any key it is no fault of the token's. */
+    if (identity_knows_keys(identity))
         refuse(identity, call, CHECK_INVALID);
+    else
+        refuse_unknown(call);
 }
 
 /* ---- metrics ---- */
@@ -306,8 +327,7 @@ static void set_keys(struct identity *identity, const struct db_result *result)
         jwks[i] = db_get_text(result, i, 1);
     if (jwt_verifier_set_keys(identity->verifier, jwks, (size_t)n) < 0)
         log_error("a published verification key is malformed: the old keys stay");
-    service_set_condition(identity->service, KEYS_CONDITION,
-                          jwt_verifier_key_count(identity->verifier) > 0);
+    service_set_condition(identity->service, KEYS_CONDITION, identity_knows_keys(identity));
 }
 
 /* Takes the calls that waited for the refresh that just ended. */
@@ -318,7 +338,7 @@ static struct parked take_refreshed(struct identity *identity, bool ok)
 
     if (!ok)
         wait = revocations_are_known(identity->revocations) ? RETRY_INTERVAL : UNKNOWN_KEY_INTERVAL;
-    else if (jwt_verifier_key_count(identity->verifier) == 0)
+    else if (!identity_knows_keys(identity))
         wait = UNKNOWN_KEY_INTERVAL; /* a first start: auth publishes its key any moment */
     pthread_mutex_lock(&identity->lock);
     calls = identity->refreshed;
@@ -337,7 +357,7 @@ static void finish_refresh(struct identity *identity, bool ok)
 
     for (size_t i = 0; i < calls.n; i++) {
         if (!ok)
-            rpc_refuse(calls.calls[i], "KEYS_UNKNOWN", "the token can't be checked right now");
+            refuse_unknown(calls.calls[i]);
         else if (!judge(identity, calls.calls[i]))
             refuse(identity, calls.calls[i], CHECK_INVALID);
     }

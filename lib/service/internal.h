@@ -74,6 +74,8 @@ void identity_free(struct identity *identity);
 bool identity_caller_ended(struct identity *identity, const struct service_caller *caller,
                            struct rpc_error *ret_error) MUST_CHECK;
 
+/* Whether there are keys to check tokens with: never before the revocations are known. */
+bool identity_knows_keys(const struct identity *identity);
 /* The authenticate hook of lib/grpc; context is the struct identity. */
 void identity_authenticate(void *context, struct rpc_call *call);
 

@@ -115,6 +115,11 @@ void service_session_ended(struct service *service, const struct uuid *session,
     identity_session_ended(service->identity, session, expires_at_us);
 }
 
+bool service_knows_callers(const struct service *service)
+{
+    return identity_knows_keys(service->identity);
+}
+
 bool service_caller_ended(struct service *service, const struct service_caller *caller,
                           struct rpc_error *ret_error)
 {

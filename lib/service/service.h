@@ -98,6 +98,8 @@ const struct service_caller *service_caller(const struct rpc_call *call);
 /* 0 for an anonymous caller; for binding to SQL. */
 int64_t service_caller_id(const struct rpc_call *call);
 
+/* Whether access tokens can be checked: not yet when a process begins. From any thread. */
+bool service_knows_callers(const struct service *service);
 /* A stream outlives the check at its beginning: whether the caller's token would pass it now. True:
  * *ret_error says why it would not, in the message as well, which is all that is left of it in a
  * WebSocket's Close. Any thread. */

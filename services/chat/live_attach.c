@@ -370,9 +370,16 @@ static void on_detached(void *context UNUSED, struct edge_stream *stream)
     attached_unref(in);
 }
 
+/* Before an instance knows whose tokens count, it would have to refuse those who come back. */
+static bool is_ready(void *context)
+{
+    return service_knows_callers(context);
+}
+
 int live_attach_new(struct service *service, struct edge **ret)
 {
     static const struct edge_handler handler = {
+        .ready = is_ready,
         .attached = on_attached,
         .detached = on_detached,
         .open = on_open,

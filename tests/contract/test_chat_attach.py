@@ -130,6 +130,21 @@ def test_both_instances_lost(chat, http, room):
         member.close()
 
 
+def test_both_instances_lost_with_many(chat, account):
+    """Those that begin take nobody before they can check tokens: all come at once, and those that could not wait for that
+    would be refused for their tokens."""
+    tokens = [account()["token"] for _ in range(10)]
+    clients = [WebSocketLive(chat.ports["STOA_HTTP_PORT"], token) for token in tokens for _ in range(60)]
+    for client in clients:
+        client.expect("welcome")
+    old = [chat.kill(instance) for instance in INSTANCES]
+    for client in clients:
+        client.expect("resumed")
+        client.close()
+    for instance, pid in zip(INSTANCES, old):
+        chat.wait_restarted(instance, pid)
+
+
 def test_refused_before_the_101(chat):
     with pytest.raises(Refused) as got:
         WebSocketLive(chat.ports["STOA_HTTP_PORT"], "nonsense")

@@ -257,6 +257,22 @@ def test_a_bad_file_stops_the_start(tmp_path, mode, content, cure):
 # ---- keys that nobody has ----
 
 
+def test_tokens_before_any_key_is_known(own_suite, contract):
+    """A service that begins can say of no token that it is invalid: all who ask are told to ask again, however many."""
+    k = Keys(own_suite(), contract)
+    good = k.sign_in()
+    k.suite.supervise("stop", "postgres")
+    old = k.suite.kill("posts")
+    wait_until(lambda: k.suite.pid("posts") not in (0, old), "posts begins", 60)
+    method = contract.method("stoa.posts.v1.ArticleService", "ListFeed")
+    ask = k.suite.grpc("posts").unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+    metadata = (("authorization", f"Bearer {good}"),)
+    calls = [ask.future(method.request(), metadata=metadata, timeout=60, wait_for_ready=True) for _ in range(600)]
+    assert {call.exception().code().name for call in calls} == {"UNAVAILABLE"}
+    k.suite.supervise("start", "postgres")
+    wait_until(lambda: k.grpc("posts", "ListFeed", {}, good)[0] == "OK", "the token counts again", 60)
+
+
 def test_unknown_keys_cost_little(own_suite, contract):
     """However many tokens name keys that do not exist: at most four questions a second to Postgres from each
     service, and everybody else is served."""
