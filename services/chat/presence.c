@@ -324,7 +324,6 @@ static void on_beat(void *user, const struct redis_result *result)
 
     pthread_mutex_lock(&presence->lock);
     presence->beating = false;
-    arena_free(&presence->beat_arena);
     if (redis_get_int(result, 0, &was_known)) {
         uint64_t alive = hash_of(result);
 
@@ -336,6 +335,7 @@ static void on_beat(void *user, const struct redis_result *result)
     } else if (result->outcome == REDIS_REFUSED) {
         log_warn("redis does not keep who is online", LOG_S("cause", result->message));
     }
+    arena_free(&presence->beat_arena);
     pthread_mutex_unlock(&presence->lock);
 }
 
@@ -421,7 +421,6 @@ static void on_read(void *user, const struct redis_result *result)
 
     pthread_mutex_lock(&presence->lock);
     place->reading = false;
-    arena_free(&place->read_arena);
     if (result->outcome == REDIS_ANSWERED &&
         read_crowd(result, (size_t)presence->settings.names, &others) == 0) {
         crowd_free(&place->others);
@@ -430,6 +429,7 @@ static void on_read(void *user, const struct redis_result *result)
     } else {
         place->stale = true;
     }
+    arena_free(&place->read_arena);
     pthread_mutex_unlock(&presence->lock);
 }
 
