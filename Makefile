@@ -116,7 +116,7 @@ $(addprefix $(OUT)/bin/,$(TOOLS)): $(OUT)/bin/%: $(OUT)/tools/%.o $(OUT)/libstoa
 # stoa itself has the tasks and loads little; what calls the services is a program of its own, which it
 # starts (cli/README.md).
 CLI_C := $(sort $(wildcard cli/*.c cli/task/*.c))
-CLI_CLIENT_C := $(sort $(wildcard cli/client/*.c)) $(addprefix cli/,bulk.c editor.c file.c paths.c roff.c terminal.c)
+CLI_CLIENT_C := $(sort $(wildcard cli/client/*.c)) $(addprefix cli/,bulk.c editor.c file.c paths.c roff.c terminal.c usage.c)
 CLI_CLIENT := $(OUT)/libexec/stoa/stoa-client
 CLI_MAN := $(addprefix $(OUT)/share/man/man1/,stoa-task.1 stoa.1 stoa-post.1 stoa-chat.1)
 CLI := $(OUT)/bin/stoa $(OUT)/bin/stoa-todo $(CLI_CLIENT) $(CLI_MAN)

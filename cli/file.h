@@ -47,7 +47,8 @@ struct file {
     bool keep_backup; /* the file that is replaced stays as NAME.bak, as with todo.sh */
 };
 
-/* What a journal is told before the first rename. before and after: whole contents, which differ. */
+/* What a journal is told before the first rename. before and after: whole contents, which differ.
+ */
 struct file_change {
     const char *path;
     struct str before, after;

@@ -2,8 +2,8 @@
  * groups of commands in this program, which have folders of their own, and those of stoa-client,
  * which takes longer to load: it is started in this one's place. */
 #include "task/task.h"
+#include "usage.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <limits.h>
 #include <locale.h>
@@ -76,14 +76,13 @@ static error_t take(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG:
         choice->group = find_group(arg);
         if (!choice->group)
-            argp_error(state, "there is no command '%s'", arg);
+            usage_error(state, "there is no command '%s'", arg);
         choice->argv = &state->argv[state->next - 1];
         choice->argc = state->argc - state->next + 1;
         state->next = state->argc;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_usage(state); /* does not return */
-        return EINVAL;
+        usage_error(state, "there is no command");
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -110,6 +109,7 @@ static int run(int argc, char **argv)
     struct argp argp = {
         .parser = take,
         .args_doc = "COMMAND [ARGUMENT...]",
+        .children = usage_children,
     };
     struct choice choice = {NULL, 0, NULL};
     struct buf doc = {.max = 4096};
@@ -117,7 +117,9 @@ static int run(int argc, char **argv)
 
     print_doc(&doc);
     argp.doc = doc.p;
-    err = buf_error(&doc) ? ENOMEM : argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+    err = buf_error(&doc) ? ENOMEM
+                          : argp_parse(&argp, argc, argv,
+                                       ARGP_IN_ORDER | ARGP_NO_HELP | ARGP_NO_ERRS, NULL, &choice);
     buf_free(&doc);
     if (err) {
         fprintf(stderr, "stoa: %s\n", strerror(err));

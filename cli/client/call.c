@@ -136,6 +136,9 @@ static struct str not_found(struct client *c, struct str message)
         {"article not found", "`stoa post list' and `search' tell which there are"},
         {"draft not found", "`stoa post list --drafts' tells which there are"},
         {"room not found", "`stoa chat rooms --all' tells which there are"},
+        {"comment not found", "`stoa comment list SLUG' tells which there are"},
+        {"session not found", "`stoa sessions' tells which there are"},
+        {"profile not found", "`stoa post list' tells who writes here"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cures); i++) {

@@ -3,6 +3,7 @@
 
 #include "../file.h"
 #include "../paths.h"
+#include "../usage.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -153,18 +154,20 @@ static error_t take(int key, char *arg, struct argp_state *state)
         if (option_variables[i].key == key) {
             const char *value = option_variables[i].value ? option_variables[i].value : arg;
 
-            return setenv(option_variables[i].variable, value, 1) ? ENOMEM : 0;
+            if (setenv(option_variables[i].variable, value, 1))
+                must_have(NULL);
+            return 0;
         }
     }
     if (key == ARGP_KEY_ARG) {
         if (command->max >= 0 && c->argc >= command->max)
-            argp_error(state, "too many arguments: '%s'", arg);
+            usage_error(state, "too many arguments: '%s'", arg);
         c->argv[c->argc++] = arg;
         return 0;
     }
     if (key == ARGP_KEY_END) {
         if (c->argc < command->min)
-            argp_error(state, "%s is missing", command->arguments);
+            usage_error(state, "%s is missing", command->arguments);
         return 0;
     }
     for (const struct argp_option *o = command->options; o && (o->name || o->key); o++) {
@@ -220,6 +223,7 @@ static int parse(struct client *c, int words, int argc, char **argv)
         .parser = take,
         .args_doc = *c->command->arguments ? c->command->arguments : NULL,
         .doc = doc,
+        .children = usage_children,
     };
     error_t err;
 
@@ -228,7 +232,7 @@ static int parse(struct client *c, int words, int argc, char **argv)
     memcpy(options + own, common_options, common * sizeof(*options));
     c->argv = must_have(calloc((size_t)argc + 1, sizeof(*c->argv)));
     argv[words] = (char *)command_name(c, c->command).p;
-    err = argp_parse(&argp, argc - words, argv + words, 0, NULL, c);
+    err = argp_parse(&argp, argc - words, argv + words, ARGP_NO_HELP | ARGP_NO_ERRS, NULL, c);
     free(doc);
     free(options);
     return err ? fail(c, LOCAL, "%s", strerror(err)) : 0;

@@ -37,18 +37,26 @@ static int edit(struct text_source *s, struct client *c, struct str start)
     if (s->text.n && memchr(s->text.p, '\0', s->text.n))
         return fail(c, REFUSED, "there is a NUL byte in %s, which you have written: it is no text",
                     s->editor.path);
-    if (!str_eq(s->text, start) && !str_is_blank(s->text))
+    if (!str_eq(s->text, start))
         return 0;
     text_source_done(s);
-    return fail(c, FAILED, "nothing was written, so nothing is sent");
+    s->text = STR("");
+    return 0;
 }
 
 int text_source_read(struct text_source *s, struct client *c, struct str start)
 {
+    int status;
+
     *s = (struct text_source){.file = option_of(c, 'F')};
     if (s->file)
-        return read_text(c, s->file, &s->text);
-    return isatty(STDIN_FILENO) ? edit(s, c, start) : read_text(c, "-", &s->text);
+        status = read_text(c, s->file, &s->text);
+    else
+        status = isatty(STDIN_FILENO) ? edit(s, c, start) : read_text(c, "-", &s->text);
+    if (status || !str_is_blank(s->text))
+        return status;
+    text_source_done(s);
+    return fail(c, FAILED, "nothing was written, so nothing is sent");
 }
 
 int text_source_words(struct text_source *s, struct client *c, struct str *ret)

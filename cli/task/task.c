@@ -2,8 +2,8 @@
 #include "task.h"
 
 #include "../paths.h"
+#include "../usage.h"
 
-#include <argp.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -240,7 +240,7 @@ static error_t take(int key, char *arg, struct argp_state *state)
         return 0;
     case 'l':
         if (!is_list_name(arg))
-            argp_error(state, "'%s' is no name of a list", arg);
+            usage_error(state, "'%s' is no name of a list", arg);
         o->set.list = arg;
         return 0;
     case 'v':
@@ -268,6 +268,8 @@ static error_t take(int key, char *arg, struct argp_state *state)
         o->first = state->next - 1;
         state->next = state->argc;
         return 0;
+    case ARGP_KEY_ERROR:
+        usage_bad_option(state);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -522,7 +524,7 @@ static int start(const char *program, bool is_todo_sh, int argc, char **argv)
     snprintf(name, sizeof(name), "%s", program);
     if (argc)
         argv[0] = argv[0][0] == '/' || strchr(argv[0], '/') ? argv[0] : name;
-    err = argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_HELP, NULL, &o);
+    err = argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_HELP | ARGP_NO_ERRS, NULL, &o);
     if (err)
         return finish(&t, trouble(&t, must_print(&t, "%s", strerror(err))));
     t.set = o.set;

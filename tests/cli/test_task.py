@@ -348,7 +348,9 @@ def test_wrong_options(home):
     for program in ([STOA, "task"], [STOA_TODO]):
         home.program = program
         run = home.run("-Z", "ls")
-        assert run.returncode == 2 and run.stdout == b"" and b"invalid option" in run.stderr
+        assert run.returncode == 2 and run.stdout == b"" and run.stderr.count(b"\n") == 1
+        assert b": invalid option -Z: `stoa" in run.stderr
+        assert b": option -l needs a value: " in home.run("-f", "-l").stderr
     home.program = [STOA]
     run = home.run("tusk")
     assert run.returncode == 2 and b"there is no command 'tusk'" in run.stderr

@@ -576,6 +576,7 @@ def test_chat_message_that_cannot_be_sent_is_kept(signed_in, room):
     assert cli.say("chat", "send", room["name"], "-F", str(kept)) == "1\n"
     cli.fail(6, "chat", "send", number, too_long)
     assert "NUL" in cli.fail(6, "chat", "send", number, stdin="a\0b")
+    assert "nothing was written" in cli.fail(1, "chat", "send", number, stdin=" \n")
     assert cli.kept() == [kept]
     with_editor = Terminal(cli, "chat", "send", number, **cli.editor("echo 'from the editor' >\"$1\""))
     assert with_editor.end() == 0 and cli.kept() == [kept]
@@ -914,11 +915,17 @@ def test_exit_statuses(signed_in, publish, new_account, tmp_path):
     for words in (("post", "lisst"), ("post", "show"), ("post", "list", "--no-such"), ("post", "list", "-n", "0"),
                   ("post", "list", "-n", "many"), ("post", "list", "x"), ("post", "show", "draft/x"),
                   ("post", "publish", "hello"), ("post", "list", "-o", "xml"), ("chat", "join", "x"),
-                  ("comment", "delete", "x", "y"), ("post",), ("nothing",)):
+                  ("comment", "delete", "x", "y"), ("nothing",), (), ("--nothing",), ("post", "list", "-dx"),
+                  ("post", "list", "--nothing"), ("post", "list", "-d", "--tag"), ("post", "show"), ("post", "show", "a", "b")):
         done = cli.run(*words)
-        assert done.returncode == 2, (words, done)
+        assert done.returncode == 2 and done.stdout == b"", (words, done)
+        assert re.fullmatch(rb"stoa[a-z ]*: [^\n]+\n", done.stderr), (words, done)
+    assert cli.run("post").returncode == 2
+    assert b": option --tag needs a value: `stoa post list --help'" in cli.run("post", "list", "-d", "--tag").stderr
+    assert b": invalid option -dx: " in cli.run("post", "list", "-n", "2", "-dx").stderr
     cli.fail(10, "post", "new", "-F", "/no/such/file")
     assert "NUL byte" in cli.fail(6, "comment", "add", foreign, stdin="a\0b")
+    assert "nothing was written" in cli.fail(1, "post", "new", stdin=" \n")
 
 
 # ---- help ----
