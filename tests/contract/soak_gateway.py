@@ -194,8 +194,6 @@ def main():
         subprocess.run([ROOT / "deploy/self-signed-certificate", folder], check=True, capture_output=True)
         ports = {"http2": free_port(), "tls": free_port()}
         gateway = TestGateway({
-            # What nginx and the service keep for the next request is not for this one.
-            "keepalive 64;": "keepalive 64; keepalive_timeout 1s;",
             " default_server;": f""" default_server;
                 listen 127.0.0.1:{ports['http2']} http2;
                 listen 127.0.0.1:{ports['tls']} ssl; ssl_session_cache off; ssl_session_tickets off;
