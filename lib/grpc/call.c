@@ -19,7 +19,12 @@
 #define ARENA_FACTOR 8
 #define ARENA_EXTRA ((size_t)16 << 20)
 
-#define OVERLOAD_RETRY_MS 1000
+static const struct rpc_error overload_error = {
+    .code = RPC_RESOURCE_EXHAUSTED,
+    .message = STR("too many calls at once"),
+    .reason = "OVERLOADED",
+    .retry_after_ms = 1000,
+};
 
 /* ---- references ---- */
 
@@ -70,6 +75,8 @@ static void receive_unary(struct rpc_call *call)
         rpc_fail(call, RPC_UNIMPLEMENTED, "the call has no request message");
     else if (atomic_load(&call->cancelled))
         rpc_fail(call, RPC_CANCELLED, "the caller has gone");
+    else if (!count_place(call))
+        rpc_fail_with(call, &overload_error);
     else if (message_decode(call, &call->arena, &request, &error) < 0)
         rpc_fail_with(call, &error);
     else
@@ -209,12 +216,7 @@ static void refuse_unknown(struct rpc_call *call, struct str path)
 static void refuse_overload(struct rpc_call *call)
 {
     atomic_fetch_add_explicit(&call->server->refused_calls, 1, memory_order_relaxed);
-    refuse(call, &(struct rpc_error){
-                     .code = RPC_RESOURCE_EXHAUSTED,
-                     .message = STR("too many calls at once"),
-                     .reason = "OVERLOADED",
-                     .retry_after_ms = OVERLOAD_RETRY_MS,
-                 });
+    refuse(call, &overload_error);
 }
 
 /* Without memory for it the caller decides by itself whether to ask elsewhere. */

@@ -20,16 +20,45 @@ void count_nothing(struct rpc_call *call)
         atomic_fetch_sub_explicit(&call->method->counts->open, 1, memory_order_relaxed);
 }
 
+bool count_place(struct rpc_call *call)
+{
+    struct in_flight *in_flight = call->method->in_flight;
+
+    if (!in_flight)
+        return true;
+    call->placed_ns = clock_monotonic_ns();
+    return in_flight_begin(in_flight, call->placed_ns, &call->place);
+}
+
+/* What was refused or given up says nothing about how long an answer takes. */
+static bool is_answer(enum rpc_code code)
+{
+    return code != RPC_RESOURCE_EXHAUSTED && code != RPC_UNAVAILABLE && code != RPC_CANCELLED;
+}
+
+static void leave_place(struct rpc_call *call, enum rpc_code code, int64_t now)
+{
+    if (call->place.open == 0)
+        return;
+    in_flight_end(call->method->in_flight, &call->place,
+                  is_answer(code) ? now - call->placed_ns : -1, now);
+    call->place.open = 0;
+}
+
 void count_end(struct rpc_call *call, enum rpc_code code)
 {
     struct rpc_counts *counts = call->method->counts;
+    int64_t now;
 
     assert(code >= RPC_OK && code <= RPC_UNAUTHENTICATED);
     call->code = code;
     count_nothing(call);
     metrics_add(&counts->codes[code], 1);
-    if (call->admitted && call->method->unary)
-        metrics_observe_ns(&counts->duration, clock_monotonic_ns() - call->begun_ns);
+    if (!call->admitted || !call->method->unary)
+        return;
+    now = clock_monotonic_ns();
+    metrics_observe_ns(&counts->duration, now - call->begun_ns);
+    leave_place(call, code, now);
 }
 
 static void on_probe(struct ev *ev, bool ok UNUSED)
@@ -126,10 +155,25 @@ static void write_limits(const struct rpc_server *server, struct buf *text)
                             &server->queue_waits);
 }
 
+static void write_refused(const struct rpc_server *server, struct buf *text)
+{
+    static const struct metrics_family family = {
+        "stoa_grpc", "calls_without_place_total", METRICS_COUNTER,
+        "Unary calls refused since they would only have waited, by RPC."};
+
+    metrics_begin(text, &family);
+    for (size_t i = 0; i < server->n_methods; i++) {
+        if (server->methods[i].in_flight)
+            metrics_sample(text, &family, METRICS_LABELS(rpc_label(&server->methods[i])),
+                           in_flight_refused(server->methods[i].in_flight));
+    }
+}
+
 void rpc_server_write_metrics(const struct rpc_server *server, struct buf *text)
 {
     write_codes(server, text);
     write_durations(server, text);
     write_open(server, text);
     write_limits(server, text);
+    write_refused(server, text);
 }

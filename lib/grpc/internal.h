@@ -7,6 +7,7 @@
 #ifndef STOA_GRPC_INTERNAL_H
 #define STOA_GRPC_INTERNAL_H
 
+#include "grpc/in_flight.h"
 #include "grpc/rpc.h"
 #include "metrics/metrics.h"
 
@@ -46,8 +47,9 @@ struct rpc_method {
     const struct rpc_stream_handler *stream;
     void *service;
     struct rpc_counts *counts;
-    bool built_in; /* health and reflection: no authentication */
-    bool vital;    /* Health.Check: answered also when max_calls are in work */
+    struct in_flight *in_flight; /* NULL: as many as max_calls allows */
+    bool built_in;               /* health and reflection: no authentication */
+    bool vital;                  /* Health.Check: answered also when max_calls are in work */
 };
 
 struct rpc_metadata {
@@ -95,6 +97,8 @@ struct rpc_call {
     bool bounded;                 /* in the server's list of unary calls without a deadline */
     struct rpc_call *prev, *next; /* that list; next also links the pool */
     int64_t begun_ns;             /* when it was admitted */
+    struct in_flight_call place;  /* among those of its method that are in work */
+    int64_t placed_ns;            /* since when */
     int64_t deadline_ns;
     void *context;
     struct str peer;
@@ -176,6 +180,8 @@ void server_ring(struct rpc_server *server, struct ev *ev);
 
 /* The call has been admitted. */
 void count_begin(struct rpc_call *call);
+/* The call's request is here: whether it gets a place among those of its method in work. */
+bool count_place(struct rpc_call *call) MUST_CHECK;
 /* The call has ended with a code, which it keeps for its span; RPC_OK to RPC_UNAUTHENTICATED. Once
  * for each call, admitted or not. */
 void count_end(struct rpc_call *call, enum rpc_code code);

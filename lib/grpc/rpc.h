@@ -230,9 +230,12 @@ struct rpc_server_options {
     void *authenticate_context;
     size_t max_request_bytes; /* 0: 4 MiB. Larger: RESOURCE_EXHAUSTED from the core */
     size_t max_calls;         /* calls in work at once; more: RESOURCE_EXHAUSTED. 0: 4096 */
-    size_t max_stream_queue;  /* messages waiting per stream. 0: 1024 */
-    int64_t max_call_ms;      /* bound on unary calls without a deadline. 0: 30,000 */
-    unsigned pollers;         /* poller threads. 0: 1 */
+    /* Unary calls of an RPC that would only wait are refused with RESOURCE_EXHAUSTED while answers
+     * take longer than this (in_flight.h). 0: none is. */
+    int64_t patience_ms;
+    size_t max_stream_queue; /* messages waiting per stream. 0: 1024 */
+    int64_t max_call_ms;     /* bound on unary calls without a deadline. 0: 30,000 */
+    unsigned pollers;        /* poller threads. 0: 1 */
     /* Gets a span of each call whose traceparent says so, or whose turn has come; outlives the
      * server. NULL: none. */
     struct trace_recorder *recorder;

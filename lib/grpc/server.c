@@ -126,7 +126,8 @@ static void fill_defaults(struct rpc_server_options *options)
 static bool valid_options(const struct rpc_server_options *options)
 {
     return options->schema && options->max_request_bytes <= INT32_MAX && options->max_call_ms > 0 &&
-           options->max_call_ms <= INT64_C(24) * 3600 * 1000 && options->pollers <= 64;
+           options->patience_ms >= 0 && options->max_call_ms <= INT64_C(24) * 3600 * 1000 &&
+           options->pollers <= 64;
 }
 
 static int64_t tick_for(int64_t max_call_ms)
@@ -513,11 +514,38 @@ static void unhang_doorbell(struct rpc_server *server)
     server->doorbell = NULL;
 }
 
+/* Health and reflection are asked by who wants to know what is wrong. */
+static int make_places(struct rpc_server *server)
+{
+    for (size_t i = 0; server->options.patience_ms > 0 && i < server->n_methods; i++) {
+        struct rpc_method *method = &server->methods[i];
+
+        if (!method->unary || method->built_in)
+            continue;
+        method->in_flight = arena_calloc(&server->arena, 1, sizeof(*method->in_flight));
+        if (!method->in_flight)
+            return -ENOMEM;
+        in_flight_init(method->in_flight, (unsigned)server->options.max_calls,
+                       server->options.patience_ms * NSEC_PER_MSEC);
+    }
+    return 0;
+}
+
+static void free_places(struct rpc_server *server)
+{
+    for (size_t i = 0; i < server->n_methods; i++) {
+        if (server->methods[i].in_flight)
+            in_flight_free(server->methods[i].in_flight);
+    }
+}
+
 int rpc_server_start(struct rpc_server *server)
 {
     int r = build_table(server);
 
     assert(!server->started);
+    if (r == 0)
+        r = make_places(server);
     if (r < 0)
         return r;
     grpc_server_start(server->core);
@@ -674,6 +702,7 @@ void rpc_server_free(struct rpc_server *server)
     pool_free(server);
     health_free(server);
     free(server->threads);
+    free_places(server);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
     arena_free(&server->arena);

@@ -12,7 +12,8 @@ struct service_settings {
     struct str listen, database, database_password, log_level, issuer, audience, gateways;
     struct str metrics_listen, traces;
     struct str tls_certificate, tls_key, tls_client_ca;
-    int64_t database_connections, database_queue, max_calls, max_request_bytes, grace_ms, drain_ms;
+    int64_t database_connections, database_queue, max_calls, patience_ms, max_request_bytes,
+        grace_ms, drain_ms;
     int64_t trace_one_in;
 };
 

@@ -51,6 +51,12 @@ static const struct config_setting common_settings[] = {
      "PEM file of authorities; callers must then show a certificate of theirs (mutual TLS)."},
     {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "4096", 1, 1000000, false,
      "Calls in work at once; more are refused with RESOURCE_EXHAUSTED."},
+    {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
+     "While the answers of an RPC take longer than this, and three times as long as when few are "
+     "asked"
+     " for, calls that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: "
+     "none"
+     " are."},
     {"STOA_MAX_REQUEST_BYTES", CONFIG_INT, AT(max_request_bytes), "4194304", 1024, 1 << 30, false,
      "Largest request message."},
     {"STOA_GRACE_MS", CONFIG_INT, AT(grace_ms), "10000", 0, 600000, false,
@@ -428,6 +434,7 @@ static int start_service(struct service *service, struct str *ret_error)
             .authenticate_context = service->identity,
             .max_request_bytes = (size_t)service->settings.max_request_bytes,
             .max_calls = (size_t)service->settings.max_calls,
+            .patience_ms = service->settings.patience_ms,
             .recorder = tracing_recorder(service->tracing),
         },
         &service->rpc);

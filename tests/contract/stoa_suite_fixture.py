@@ -196,8 +196,8 @@ class Suite:
         ports = {name: str(port) for name, port in self.ports.items()}
         fixed = {"STOA_RUN_DIR": str(self.run_dir), "STOA_OUT": str(output_folder()), "STOA_BIND": "127.0.0.1"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
-        # Sanitizers slow a start down; and tests sign up and in by many at once.
-        patient = {"STOA_START_TIMEOUT_S": str(START_SECONDS), "STOA_AUTH_HASH_QUEUE": "64"}
+        # Sanitizers slow everything down, and so do tests that run beside; and many sign up and in at once.
+        patient = {"STOA_START_TIMEOUT_S": str(START_SECONDS), "STOA_AUTH_HASH_QUEUE": "64", "STOA_PATIENCE_MS": "10000"}
         return {**inherited, **patient, **fixed, **ports, **self._settings}
 
     def _start(self):

@@ -45,6 +45,8 @@ WRONG = 'stoa_auth_sign_ins_total{job="auth",instance="a",result="wrong"}'
 RIGHT = 'stoa_auth_sign_ins_total{job="auth",instance="a",result="ok"}'
 HASHED = 'stoa_auth_hashes_total{job="auth",instance="a"}'
 REFUSED = 'stoa_auth_hashes_refused_total{job="auth",instance="a"}'
+WITHOUT_PLACE = 'stoa_grpc_calls_without_place_total{job="posts",instance="a",rpc="/x"}'
+CALLS = 'stoa_grpc_calls_total{job="posts",instance="a",rpc="/x",code="OK"}'
 OTHERS = {f'up{{job="{job}",instance="a"}}': "1x60" for job in ("auth", "chat", "gateway")}
 HERE = {"job": "posts", "instance": "a"}
 
@@ -66,8 +68,9 @@ CASES = {
         {"job": "posts", "rpc": "/stoa.posts.v1.ArticleService/GetArticle"},
         {**histogram("stoa_grpc_call_duration_seconds", RPC, 100, 0), **histogram("stoa_grpc_call_duration_seconds", LOGIN, 0, 100)},
     ),
-    "StoaOverloaded": ({"stoa_grpc_calls_overload_total" + POSTS: "0+5x60"}, "10m", {"job": "posts"},
-                       {"stoa_grpc_calls_overload_total" + POSTS: "7x60"}),
+    "StoaOverloaded": ({"stoa_grpc_calls_overload_total" + POSTS: "7x60", WITHOUT_PLACE: "0+6x60", CALLS: "0+60x60"}, "10m",
+                       {"job": "posts"},
+                       {"stoa_grpc_calls_overload_total" + POSTS: "7x60", WITHOUT_PLACE: "0+6x60", CALLS: "0+6000x60"}),
     "StoaDatabaseDown": ({"stoa_db_up" + POSTS: "0x60"}, "2m", HERE, {"stoa_db_up" + POSTS: "1x60"}),
     "StoaDatabaseQueue": (
         {"stoa_db_queries_waiting" + POSTS: "2500x60", "stoa_db_queries_in_flight" + POSTS: "128x60", "stoa_db_queries_limit" + POSTS: "4096x60"},
