@@ -1,8 +1,8 @@
 #include "grpc/in_flight.h"
 
-/* Calls that come at random times wait for each other: at two thirds of what one worker can do,
- * three times as long as an answer takes. */
-#define TIMES 3
+/* Calls that come at random times wait for each other: at three quarters of what can be done,
+ * four times as long as an answer takes where that is random too; a lower limit leaves gaps. */
+#define TIMES 4
 /* One answer says little, and so does a moment. Where answers are rare, fewer will do. */
 #define ROUND_CALLS 16
 #define ROUND_NS (20 * NSEC_PER_MSEC)

@@ -9,7 +9,7 @@
  * the database restarts, say: then all wait. Sources: K. Nichols, V. Jacobson: Controlling Queue
  * Delay, 2012; N. Cardwell et al.: BBR: Congestion-Based Congestion Control, 2016.
  *
- * Too long is three times what an answer takes when few calls are in work, and longer than somebody
+ * Too long is four times what an answer takes when few calls are in work, and longer than somebody
  * would notice. What it takes then is seen whenever few are; and every ten seconds of refusing, few
  * are let in for a moment to see it again. So nothing has to be set for a machine or for an RPC.
  *

@@ -135,7 +135,7 @@ static void answers_stay_quick_however_much_comes(void **state UNUSED)
     for (size_t k = 0; k < ARRAY_SIZE(takes_ns); k++) {
         for (size_t i = 0; i < ARRAY_SIZE(loads); i++) {
             int64_t lasts_ns = 20 * NSEC_PER_SEC;
-            int64_t may_ns = 3 * takes_ns[k] > PATIENCE_NS ? 3 * takes_ns[k] : PATIENCE_NS;
+            int64_t may_ns = 4 * takes_ns[k] > PATIENCE_NS ? 4 * takes_ns[k] : PATIENCE_NS;
             struct seen seen;
 
             setup(&service, 2, takes_ns[k]);
