@@ -60,6 +60,8 @@ class Stack:
             **clean, **wide, **{f"STOA_{name}_PORT": port for name, port in ports.items()},
             "STOA_AUTH_REFUSE_COMMON_PASSWORDS": "off", "STOA_ADDRESS_RATE": "off", "STOA_ACCOUNT_RATE": "off",
             "STOA_CORS_ORIGINS": "http://localhost:*",
+            # Many sign up and in at once, beside other tests.
+            "STOA_AUTH_HASH_QUEUE": "64", "STOA_PATIENCE_MS": "10000",
         }
         self.command = [*compose, "-p", PROJECT, "-f", str(FILE)]
 
