@@ -376,7 +376,7 @@ static const char list_articles_filtered[] =
 
 /* The text with the hits marked. Characters that mark hits are taken out of it first. */
 #define HIGHLIGHTED(text, options)                                             \
-    "ts_headline('pg_catalog.english', translate(" text ", E'\\x01\\x02', ''),"         \
+    "ts_headline('posts.words', translate(" text ", E'\\x01\\x02', ''),"                \
     "            (SELECT words FROM query), E'StartSel=\\x01, StopSel=\\x02, " options "')"
 
 /* article_search_document; then articles_pkey or favorites_pkey for a filter, and article_search_pkey for

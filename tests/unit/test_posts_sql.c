@@ -756,6 +756,50 @@ static void what_changes_is_found_anew(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_search"), 4);
 }
 
+/* For connections that have prepared their statements before, too. */
+static void searches_are_in_the_language_that_is_set(void **state UNUSED)
+{
+    static const struct {
+        const char *language;
+        struct search_case searches[6]; /* up to one without words */
+    } cases[] = {
+        {"english",
+         {{.q = "ships", .want = "a1 ", .total = 1},
+          {.q = "Haus", .want = "", .total = 0},
+          {.q = "\xd0\xb4\xd0\xbe\xd0\xbc", .want = "", .total = 0}, /* house, in Russian */
+          {.q = "an", .want = "", .total = NO_WORDS},
+          {.q = "die", .want = "b2 ", .total = 1}}},
+        {"german",
+         {{.q = "Haus", .want = "b2 ", .total = 1},
+          {.q = "an ship", .want = "a1 ", .total = 1},
+          {.q = "die", .want = "", .total = NO_WORDS}}},
+        {"russian",
+         {{.q = "\xd0\xb4\xd0\xbe\xd0\xbc", .want = "a3 ", .total = 1},
+          {.q = "ships", .want = "a1 ", .total = 1}}},
+        {"simple",
+         {{.q = "ships", .want = "", .total = 0},
+          {.q = "an", .want = "a1 b2 ", .total = 2},
+          {.q = "die", .want = "b2 ", .total = 1}}},
+        {"english", {{.q = "ships", .want = "a1 ", .total = 1}}},
+    };
+    char sql[64];
+
+    create(ADA, "a1", NULL, NULL);
+    create(BOB, "b2", NULL, NULL);
+    create(ADA, "a3", NULL, NULL);
+    pg_sql("UPDATE posts.articles a SET title = t.title, body = t.body"
+           " FROM (VALUES ('a1', 'An old ship', ''), ('b2', 'Die H\xc3\xa4user', 'an der Elbe'),"
+           "  ('a3', '\xd0\xb4\xd0\xbe\xd0\xbc\xd0\xb0', '')) t (slug, title, body)"
+           " WHERE a.slug = t.slug");
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        snprintf(sql, sizeof(sql), "SELECT posts.search_in('%s')", cases[i].language);
+        assert_int_equal(pg_sql(sql), 3);
+        index_all();
+        for (const struct search_case *c = cases[i].searches; c->q; c++)
+            expect_search(c);
+    }
+}
+
 static void articles_from_before_are_queued(void **state UNUSED)
 {
     fill();
@@ -980,9 +1024,9 @@ static void seed(void)
         "INSERT INTO posts.tag_counts SELECT tag, 0, count(*) FROM posts.article_tags GROUP BY 1");
     pg_sql("INSERT INTO posts.account_counts (account_id, shard, articles)"
            " SELECT author_id, 0, count(*) FROM posts.articles GROUP BY 1");
-    pg_sql(
-        "INSERT INTO posts.article_search SELECT id, to_tsvector('english', title || ' ' || body)"
-        " FROM posts.articles");
+    pg_sql("INSERT INTO posts.article_search SELECT id, to_tsvector('posts.words', title || ' ' || "
+           "body)"
+           " FROM posts.articles");
     pg_sql("DELETE FROM posts.search_queue WHERE article_id <= 99000");
     pg_sql("INSERT INTO posts.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
     pg_sql("INSERT INTO posts.idempotency_keys"
@@ -1108,6 +1152,7 @@ int main(void)
         cmocka_unit_test_setup(drafts_are_listed_newest_first, empty_tables),
         cmocka_unit_test_setup(a_search_finds_and_ranks, empty_tables),
         cmocka_unit_test_setup(what_changes_is_found_anew, empty_tables),
+        cmocka_unit_test_setup(searches_are_in_the_language_that_is_set, empty_tables),
         cmocka_unit_test_setup(articles_from_before_are_queued, empty_tables),
         cmocka_unit_test_setup(articles_are_indexed_in_batches, empty_tables),
         cmocka_unit_test_setup(indexers_take_turns, empty_tables),

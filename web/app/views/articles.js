@@ -132,7 +132,7 @@ export async function search({ query, signal }) {
     head: ["Articles with “", words, "”"],
     path: "/api/articles",
     query: { q: words },
-    empty: "Nothing found. Words are compared in English forms; “a phrase”, or and -without are understood.",
+    empty: "Nothing found. Words count in any of their forms; “a phrase”, or and -without are understood.",
     signal,
   });
 }
