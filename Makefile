@@ -169,7 +169,7 @@ NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SOURCE)/src/,core event event/mod
                   http/modules http/v2) -isystem $(NGINX_BUILD)
 GATEWAY_C := $(sort $(wildcard gateway/*.c))
 # The module carries its own copies of what it needs, out of sight of nginx (module.map).
-GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/% trace/% edge/attach_wire.o \
+GATEWAY_LIB_O := $(filter $(addprefix $(OUT)/lib/,base/% http/% openapi/% schema/% trace/% edge/attach_wire.o grpc/carry_wire.o \
                  metrics/process.o metrics/text.o),$(LIB_O)) $(GEN_O)
 
 # nginx's configure, with the flags of Debian's nginx, finds out the types that the module must share.
@@ -293,7 +293,7 @@ TEST_PROTOS := $(sort $(shell cd tests/testserver/protos 2>/dev/null && find . -
 TEST_PB_O := $(TEST_PROTOS:%.proto=$(OUT)/gen/testserver/%.pb-c.o)
 TEST_SERVER_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/testserver/*.c))
 # What reflection and health need, and the types of error details.
-TEST_PROTOS_ALSO := stoa/edge/v1/edge.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto \
+TEST_PROTOS_ALSO := stoa/edge/v1/edge.proto stoa/edge/v1/call.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto \
                     grpc/reflection/v1alpha/reflection.proto google/rpc/error_details.proto
 
 $(TEST_GEN)/.protos: $(addprefix tests/testserver/protos/,$(TEST_PROTOS)) $(GEN)/.protos
@@ -351,7 +351,7 @@ conformance: ## protobuf's own conformance suite on our JSON and binary codec
 FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) lib/edge/attach_wire.c \
+FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) lib/edge/attach_wire.c lib/grpc/carry_wire.c \
           $(addprefix cli/,terminal.c client/document.c client/markdown.c) \
           $(addprefix cli/task/,date.c filter.c line.c)
 FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)

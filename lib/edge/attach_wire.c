@@ -19,24 +19,9 @@ static size_t varint_size(uint64_t v)
     return n;
 }
 
-static void put_bytes(struct buf *to, uint32_t number, struct str value)
-{
-    schema_put_tag(to, number, SCHEMA_WIRE_LENGTH);
-    schema_put_varint(to, value.n);
-    buf_append_str(to, value);
-}
-
-static void put_number(struct buf *to, uint32_t number, uint64_t value)
-{
-    if (!value)
-        return;
-    schema_put_tag(to, number, SCHEMA_WIRE_VARINT);
-    schema_put_varint(to, value);
-}
-
 void attach_put_beat(struct buf *to)
 {
-    put_number(to, BEAT, 1);
+    schema_put_number(to, BEAT, 1);
 }
 
 void attach_put_item(struct buf *to, uint64_t session, enum attach_up what, struct str value)
@@ -45,13 +30,13 @@ void attach_put_item(struct buf *to, uint64_t session, enum attach_up what, stru
 
     schema_put_tag(to, ITEMS, SCHEMA_WIRE_LENGTH);
     schema_put_varint(to, n);
-    put_number(to, SESSION, session);
-    put_bytes(to, what, value);
+    schema_put_number(to, SESSION, session);
+    schema_put_bytes(to, what, value);
 }
 
 void attach_put_method(struct buf *to, struct str method)
 {
-    put_bytes(to, 1, method);
+    schema_put_bytes(to, 1, method);
 }
 
 void attach_put_metadata(struct buf *to, struct str name, struct str value)
@@ -59,14 +44,14 @@ void attach_put_metadata(struct buf *to, struct str name, struct str value)
     schema_put_tag(to, 2, SCHEMA_WIRE_LENGTH);
     schema_put_varint(to, TAG_SIZE + varint_size(name.n) + name.n + TAG_SIZE +
                               varint_size(value.n) + value.n);
-    put_bytes(to, 1, name);
-    put_bytes(to, 2, value);
+    schema_put_bytes(to, 1, name);
+    schema_put_bytes(to, 2, value);
 }
 
 void attach_put_resumed(struct buf *to, struct str state)
 {
-    put_number(to, 3, 1);
-    put_bytes(to, 4, state);
+    schema_put_number(to, 3, 1);
+    schema_put_bytes(to, 4, state);
 }
 
 void attach_put_position(struct buf *to, uint64_t channel, int64_t seq)
@@ -76,8 +61,8 @@ void attach_put_position(struct buf *to, uint64_t channel, int64_t seq)
 
     schema_put_tag(to, 5, SCHEMA_WIRE_LENGTH);
     schema_put_varint(to, n);
-    put_number(to, 1, channel);
-    put_number(to, 2, (uint64_t)seq);
+    schema_put_number(to, 1, channel);
+    schema_put_number(to, 2, (uint64_t)seq);
 }
 
 /* ---- down ---- */
@@ -90,12 +75,6 @@ static size_t number_size(uint64_t value)
 static size_t bytes_size(struct str value)
 {
     return value.n ? TAG_SIZE + varint_size(value.n) + value.n : 0;
-}
-
-static void put_some(struct buf *to, uint32_t number, struct str value)
-{
-    if (value.n)
-        put_bytes(to, number, value);
 }
 
 /* Of the message behind the field `what`. */
@@ -127,18 +106,18 @@ static void put_inner(struct buf *to, const struct attach_down *down)
         buf_append_str(to, down->bytes);
         break;
     case ATTACH_END:
-        put_number(to, 1, (uint64_t)down->code);
-        put_some(to, 2, down->bytes);
-        put_some(to, 3, down->details);
+        schema_put_number(to, 1, (uint64_t)down->code);
+        schema_put_some(to, 2, down->bytes);
+        schema_put_some(to, 3, down->details);
         break;
     case ATTACH_CHANNEL:
     case ATTACH_BROADCAST:
-        put_number(to, 1, down->channel);
-        put_number(to, 2, (uint64_t)down->seq);
+        schema_put_number(to, 1, down->channel);
+        schema_put_number(to, 2, (uint64_t)down->seq);
         if (down->what == ATTACH_CHANNEL)
-            put_number(to, 3, down->live);
+            schema_put_number(to, 3, down->live);
         else
-            put_some(to, 3, down->bytes);
+            schema_put_some(to, 3, down->bytes);
         break;
     default:
         break;
@@ -154,7 +133,7 @@ void attach_put_down(struct buf *to, const struct attach_down *down)
     schema_put_tag(to, ITEMS, SCHEMA_WIRE_LENGTH);
     schema_put_varint(to, number_size(down->session) + TAG_SIZE + what +
                               number_size(down->tell_drained));
-    put_number(to, SESSION, down->session);
+    schema_put_number(to, SESSION, down->session);
     if (down->what == ATTACH_LEFT_CHANNEL) {
         schema_put_tag(to, ATTACH_LEFT_CHANNEL, SCHEMA_WIRE_VARINT);
         schema_put_varint(to, down->channel);
@@ -163,13 +142,7 @@ void attach_put_down(struct buf *to, const struct attach_down *down)
         schema_put_varint(to, inner);
         put_inner(to, down);
     }
-    put_number(to, TELL_DRAINED, down->tell_drained);
-}
-
-/* A field of a message that is known to be of this type. */
-static bool is(const struct schema_wire_field *f, uint32_t number, enum schema_wire_type type)
-{
-    return f->number == number && f->wire_type == type;
+    schema_put_number(to, TELL_DRAINED, down->tell_drained);
 }
 
 static int read_end(struct str wire, struct attach_down *ret)
@@ -179,11 +152,11 @@ static int read_end(struct str wire, struct attach_down *ret)
     int got;
 
     while ((got = schema_read_field(&r, &f)) == 1) {
-        if (is(&f, 1, SCHEMA_WIRE_VARINT))
+        if (schema_field_is(&f, 1, SCHEMA_WIRE_VARINT))
             ret->code = (int32_t)f.scalar;
-        else if (is(&f, 2, SCHEMA_WIRE_LENGTH))
+        else if (schema_field_is(&f, 2, SCHEMA_WIRE_LENGTH))
             ret->bytes = f.bytes;
-        else if (is(&f, 3, SCHEMA_WIRE_LENGTH))
+        else if (schema_field_is(&f, 3, SCHEMA_WIRE_LENGTH))
             ret->details = f.bytes;
     }
     return got;
@@ -197,13 +170,13 @@ static int read_place(struct str wire, struct attach_down *ret)
     int got;
 
     while ((got = schema_read_field(&r, &f)) == 1) {
-        if (is(&f, 1, SCHEMA_WIRE_VARINT))
+        if (schema_field_is(&f, 1, SCHEMA_WIRE_VARINT))
             ret->channel = f.scalar;
-        else if (is(&f, 2, SCHEMA_WIRE_VARINT))
+        else if (schema_field_is(&f, 2, SCHEMA_WIRE_VARINT))
             ret->seq = (int64_t)f.scalar;
-        else if (ret->what == ATTACH_CHANNEL && is(&f, 3, SCHEMA_WIRE_VARINT))
+        else if (ret->what == ATTACH_CHANNEL && schema_field_is(&f, 3, SCHEMA_WIRE_VARINT))
             ret->live = f.scalar != 0;
-        else if (ret->what == ATTACH_BROADCAST && is(&f, 3, SCHEMA_WIRE_LENGTH))
+        else if (ret->what == ATTACH_BROADCAST && schema_field_is(&f, 3, SCHEMA_WIRE_LENGTH))
             ret->bytes = f.bytes;
     }
     return got;
@@ -248,9 +221,9 @@ static int read_item(struct str wire, struct attach_down *ret)
     while (!err && (got = schema_read_field(&r, &f)) != 0) {
         if (got < 0)
             err = got;
-        else if (is(&f, SESSION, SCHEMA_WIRE_VARINT))
+        else if (schema_field_is(&f, SESSION, SCHEMA_WIRE_VARINT))
             ret->session = f.scalar;
-        else if (is(&f, TELL_DRAINED, SCHEMA_WIRE_VARINT))
+        else if (schema_field_is(&f, TELL_DRAINED, SCHEMA_WIRE_VARINT))
             ret->tell_drained = f.scalar != 0;
         else if (f.number >= ATTACH_OPENED && f.number <= ATTACH_BROADCAST &&
                  f.wire_type ==
@@ -266,7 +239,7 @@ bool attach_has_beat(struct str wire)
     struct schema_wire_field f;
 
     while (schema_read_field(&r, &f) == 1) {
-        if (is(&f, BEAT, SCHEMA_WIRE_VARINT))
+        if (schema_field_is(&f, BEAT, SCHEMA_WIRE_VARINT))
             return f.scalar != 0;
     }
     return false;
@@ -278,7 +251,7 @@ int attach_next(struct schema_reader *r, struct attach_down *ret)
     int got;
 
     while ((got = schema_read_field(r, &f)) == 1) {
-        if (!is(&f, ITEMS, SCHEMA_WIRE_LENGTH))
+        if (!schema_field_is(&f, ITEMS, SCHEMA_WIRE_LENGTH))
             continue;
         got = read_item(f.bytes, ret);
         return got < 0 ? got : 1;

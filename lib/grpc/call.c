@@ -65,13 +65,13 @@ static void on_open(struct ev *ev, bool ok UNUSED)
     rpc_call_unref(call);
 }
 
-static void receive_unary(struct rpc_call *call)
+void call_handle(struct rpc_call *call)
 {
     const struct rpc_method *method = call->method;
     const ProtobufCMessage *request;
     struct rpc_error error;
 
-    if (!call->incoming) /* half-closed without a request, too large, or gone */
+    if (!call->incoming && !call->carried) /* half-closed without a request, too large, or gone */
         rpc_fail(call, RPC_UNIMPLEMENTED, "the call has no request message");
     else if (atomic_load(&call->cancelled))
         rpc_fail(call, RPC_CANCELLED, "the caller has gone");
@@ -90,7 +90,7 @@ static void on_message(struct ev *ev, bool ok UNUSED)
     if (call->stream)
         stream_received(call);
     else
-        receive_unary(call);
+        call_handle(call);
     rpc_call_unref(call);
 }
 
@@ -187,20 +187,35 @@ static int64_t monotonic_ns(gpr_timespec t)
     return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
 }
 
-/* Answers a call that is not started: one batch for everything. */
-static void refuse(struct rpc_call *call, const struct rpc_error *error)
+/* All that a unary call is answered, in one batch or on its carrier. One of response (taken over)
+ * and error is NULL. started: somebody waits for its close already. */
+static void send_answer(struct rpc_call *call, const grpc_slice *response,
+                        const struct rpc_error *error, bool started)
 {
     struct batch batch = {.n = 0};
     struct rpc_status status;
 
-    if (call->method)
-        count_end(call, error->code);
+    if (call->carried) {
+        carry_answer(call, response, error);
+        return;
+    }
     status_make(&status, error);
     batch_headers(&batch, call);
+    if (response)
+        batch_message(&batch, call, *response, 0);
     batch_status(&batch, call, &status);
-    batch_receive_close(&batch, call);
+    if (!started)
+        batch_receive_close(&batch, call);
     batch_start(&batch, call, &call->on_sent);
     status_free(&status);
+}
+
+/* Answers a call that is not started. */
+static void refuse(struct rpc_call *call, const struct rpc_error *error)
+{
+    if (call->method)
+        count_end(call, error->code);
+    send_answer(call, NULL, error, false);
     rpc_call_unref(call);
 }
 
@@ -265,13 +280,14 @@ static bool admit(struct rpc_call *call)
     return r == 0;
 }
 
-static void set_deadline(struct rpc_call *call)
+static void set_deadline(struct rpc_call *call, int64_t deadline_ns)
 {
-    call->deadline_ns = monotonic_ns(call->details.deadline);
-    if (call->deadline_ns == INT64_MAX && !call->stream) {
+    call->deadline_ns = deadline_ns;
+    if (call->deadline_ns == INT64_MAX && !call->stream)
         call->deadline_ns = call->begun_ns + call->server->options.max_call_ms * NSEC_PER_MSEC;
-        bound_call(call);
-    }
+    else if (!call->carried)
+        return; /* the core looks after it */
+    bound_call(call);
 }
 
 static bool is_stream(const struct schema_method *method)
@@ -279,36 +295,44 @@ static bool is_stream(const struct schema_method *method)
     return method->client_streaming || method->server_streaming;
 }
 
-static void start(struct rpc_call *call)
+static void start(struct rpc_call *call, int64_t deadline_ns)
 {
     const struct rpc_server_options *options = &call->server->options;
     struct batch batch = {.n = 0};
 
     atomic_store_explicit(&call->finished, false, memory_order_relaxed);
-    set_deadline(call);
+    set_deadline(call, deadline_ns);
     call_begin_trace(call);
-    batch_receive_close(&batch, call);
-    batch_start(&batch, call, &call->on_close);
+    if (call->core) {
+        batch_receive_close(&batch, call);
+        batch_start(&batch, call, &call->on_close);
+    }
     if (options->authenticate && !call->method->built_in)
         options->authenticate(options->authenticate_context, call);
     else
         rpc_call_proceed(call);
 }
 
-void call_accept(struct rpc_call *call)
+void call_begin(struct rpc_call *call, struct str path, int64_t deadline_ns)
 {
-    struct str path = slice_str(&call->details.method);
-
     atomic_store_explicit(&call->refs, 1, memory_order_relaxed); /* the owner's */
     call->method = server_method(call->server, path);
     if (!call->method)
         refuse_unknown(call, path);
+    else if (call->carried && is_stream(call->method->schema))
+        refuse(call, &(struct rpc_error){.code = RPC_UNIMPLEMENTED,
+                                         .message = STR("a stream is a call of its own")});
     else if (!admit(call))
         return;
     else if (is_stream(call->method->schema) && stream_new(call) < 0)
         refuse_overload(call);
     else
-        start(call);
+        start(call, deadline_ns);
+}
+
+void call_accept(struct rpc_call *call)
+{
+    call_begin(call, slice_str(&call->details.method), monotonic_ns(call->details.deadline));
 }
 
 void call_receive(struct rpc_call *call)
@@ -325,6 +349,8 @@ void rpc_call_proceed(struct rpc_call *call)
 {
     if (call->local)
         call->local->options.proceed(call->local->user, call);
+    else if (call->carried)
+        carry_proceed(call);
     else if (call->stream)
         stream_proceed(call);
     else
@@ -345,14 +371,7 @@ bool call_claim(struct rpc_call *call, enum rpc_code code)
 
 void call_answer(struct rpc_call *call, const struct rpc_error *error)
 {
-    struct batch batch = {.n = 0};
-    struct rpc_status status;
-
-    status_make(&status, error);
-    batch_headers(&batch, call);
-    batch_status(&batch, call, &status);
-    batch_start(&batch, call, &call->on_sent);
-    status_free(&status);
+    send_answer(call, NULL, error, true);
 }
 
 static void begin_end(struct rpc_call *call)
@@ -366,19 +385,11 @@ static void begin_end(struct rpc_call *call)
 /* Takes over the reference to the slice. */
 static void reply_unary(struct rpc_call *call, grpc_slice response)
 {
-    struct batch batch = {.n = 0};
-    struct rpc_status status;
-
     begin_end(call);
-    if (call_claim(call, RPC_OK) && !atomic_load(&call->cancelled)) {
-        status_make(&status, NULL);
-        batch_headers(&batch, call);
-        batch_message(&batch, call, response, 0);
-        batch_status(&batch, call, &status);
-        batch_start(&batch, call, &call->on_sent);
-    } else {
+    if (call_claim(call, RPC_OK) && !atomic_load(&call->cancelled))
+        send_answer(call, &response, NULL, true);
+    else
         grpc_slice_unref(response);
-    }
     rpc_call_unref(call);
 }
 
@@ -477,9 +488,9 @@ struct str rpc_call_metadata(const struct rpc_call *call, const char *key)
 {
     struct str wanted = str_of(key);
 
-    for (size_t i = 0; call->local && i < call->local->n_metadata; i++)
-        if (str_eq(call->local->metadata[i].key, wanted))
-            return call->local->metadata[i].value;
+    for (size_t i = 0; i < call->n_given; i++)
+        if (str_eq(call->given[i].key, wanted))
+            return call->given[i].value;
     for (size_t i = 0; i < call->metadata.count; i++)
         if (str_eq(slice_str(&call->metadata.metadata[i].key), wanted))
             return slice_str(&call->metadata.metadata[i].value);
@@ -488,9 +499,7 @@ struct str rpc_call_metadata(const struct rpc_call *call, const char *key)
 
 struct str rpc_call_peer(struct rpc_call *call)
 {
-    if (call->local)
-        return call->local->peer;
-    if (!call->peer.p) {
+    if (!call->peer.p && call->core) {
         char *peer = grpc_call_get_peer(call->core);
         call->peer = arena_copy(&call->arena, str_of(peer));
         gpr_free(peer);

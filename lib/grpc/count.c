@@ -138,15 +138,23 @@ static void write_open(const struct rpc_server *server, struct buf *text)
 
 static void write_limits(const struct rpc_server *server, struct buf *text)
 {
+    uint64_t calls, messages;
     static const struct metrics_family
         limit = {"stoa_grpc", "calls_limit", METRICS_GAUGE, "Calls that may be in work at once."},
         refused = {"stoa_grpc", "calls_overload_total", METRICS_COUNTER,
                    "Calls refused since the limit was reached."},
         unknown = {"stoa_grpc", "calls_unknown_total", METRICS_COUNTER,
                    "Calls of methods that are not there."},
+        carried = {"stoa_grpc", "calls_carried_total", METRICS_COUNTER,
+                   "Calls that came together with others on a stream of an edge."},
+        together = {"stoa_grpc", "carry_messages_total", METRICS_COUNTER,
+                    "Messages in which those were answered."},
         waits = {"stoa_grpc", "queue_wait_seconds", METRICS_HISTOGRAM,
                  "How long what comes in waits for the poller thread, tried once a second."};
 
+    carry_count(server, &calls, &messages);
+    metrics_single(text, &carried, calls);
+    metrics_single(text, &together, messages);
     metrics_single(text, &limit, server->options.max_calls);
     metrics_single(text, &refused, atomic_load(&server->refused_calls));
     metrics_single(text, &unknown, metrics_get(&server->unknown_calls));

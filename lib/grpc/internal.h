@@ -13,6 +13,9 @@
 
 #include <grpc/grpc.h>
 #include <pthread.h>
+#include <sys/queue.h>
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
 
 /* ThreadSanitizer can't see the core's own synchronisation: a tag hands everything written before
  * its operation was started to the thread that takes it from the queue. */
@@ -63,9 +66,29 @@ struct rpc_stream; /* stream.c */
 struct local_call {
     struct rpc_local options;
     void *user;
-    const struct rpc_local_metadata *metadata;
-    size_t n_metadata;
-    struct str peer;
+};
+
+struct rpc_status {
+    grpc_status_code code;
+    grpc_slice message;
+    grpc_slice details; /* a packed google.rpc.Status; empty: none */
+};
+
+struct carrier;      /* carry.c */
+struct rpc_carriers; /* the same */
+
+/* A call that came on a carrier; in the call's arena. */
+struct carried_call {
+    struct rpc_call *call;
+    struct carrier *carrier; /* a reference */
+    uint64_t id;
+    struct str request;
+    grpc_slice response; /* these three: once it is answered */
+    struct rpc_status status;
+    size_t sent;                    /* bytes of the response */
+    TAILQ_ENTRY(carried_call) next; /* in carrier->answers */
+    bool open;                      /* in carrier->calls; under the carrier's lock */
+    UT_hash_handle hh;
 };
 
 /* What a call's span is made of; in the call's arena. */
@@ -94,7 +117,7 @@ struct rpc_call {
     atomic_bool finished;         /* the handler has ended the call (or not yet got it) */
     atomic_bool answered;         /* the status is on its way: by the handler or by the runtime */
     bool admitted;                /* counts in server->active */
-    bool bounded;                 /* in the server's list of unary calls without a deadline */
+    bool bounded;                 /* in the server's list of unary calls whose end we look after */
     struct rpc_call *prev, *next; /* that list; next also links the pool */
     int64_t begun_ns;             /* when it was admitted */
     struct in_flight_call place;  /* among those of its method that are in work */
@@ -104,9 +127,12 @@ struct rpc_call {
     struct str peer;
     struct rpc_metadata *headers, *trailers; /* NULL until something is added */
     struct rpc_stream *stream;               /* NULL: unary */
-    struct local_call *local;                /* NULL: it came from the network */
-    struct call_trace *trace;                /* NULL: it is not traced */
-    enum rpc_code code;                      /* how it was answered */
+    struct local_call *local;                /* NULL: it is not one of the process's own */
+    struct carried_call *carried;            /* NULL: it did not come on a carrier */
+    const struct rpc_local_metadata *given;  /* metadata of a call without the core's part */
+    size_t n_given;
+    struct call_trace *trace; /* NULL: it is not traced */
+    enum rpc_code code;       /* how it was answered */
     struct arena arena;
 };
 
@@ -123,6 +149,7 @@ struct rpc_server {
     atomic_int_fast64_t probe_ns;         /* the same while it is in the queue; 0: it is not */
     struct metrics_histogram queue_waits; /* how long it waited there */
     struct rpc_health *health;
+    struct rpc_carriers *carriers;
     grpc_call *doorbell; /* leads nowhere: its empty batches are events for the pollers */
 
     struct rpc_method *methods;
@@ -140,12 +167,14 @@ struct rpc_server {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     struct rpc_call *pool;
-    size_t n_pool, n_alive;             /* calls in the pool; calls outside of it */
-    size_t n_missing;                   /* requests that could not be posted for want of memory */
-    bool drained;                       /* the core has let go of all calls */
-    bool rings;                         /* the doorbell may be used */
-    unsigned n_paused;                  /* pollers that wait */
-    struct rpc_call *oldest, *youngest; /* unary calls without a deadline, by age */
+    size_t n_pool, n_alive; /* calls in the pool; calls outside of it */
+    size_t n_missing;       /* requests that could not be posted for want of memory */
+    bool drained;           /* the core has let go of all calls */
+    bool rings;             /* the doorbell may be used */
+    unsigned n_paused;      /* pollers that wait */
+    struct rpc_call *first_due, *last_due; /* unary calls whose end we look after, by deadline */
+
+    atomic_int_fast64_t due_ns; /* the deadline of the first; INT64_MAX: there is none */
 
     atomic_bool draining; /* stop has begun: no new calls */
     atomic_bool paused;   /* pollers wait */
@@ -204,8 +233,9 @@ void pool_free(struct rpc_server *server);
 
 void bound_call(struct rpc_call *call);   /* the call ends at its deadline_ns at the latest */
 void unbound_call(struct rpc_call *call); /* it has been answered */
-/* Poller 0, every tick: answers DEADLINE_EXCEEDED for calls that are overdue; posts requests that
- * could not be posted before. */
+/* Pollers, from server->due_ns on: answers DEADLINE_EXCEEDED for calls that are overdue. */
+void pool_end_overdue(struct rpc_server *server, int64_t now_ns);
+/* Poller 0, every tick: posts requests that could not be posted before. */
 void pool_tick(struct rpc_server *server);
 
 /* ---- call.c ---- */
@@ -214,6 +244,10 @@ void pool_tick(struct rpc_server *server);
 void call_init(struct rpc_call *call, struct rpc_server *server);
 /* A request was accepted: looks it up, admits it and starts it. */
 void call_accept(struct rpc_call *call);
+/* The same of a call object. deadline_ns: INT64_MAX without one. */
+void call_begin(struct rpc_call *call, struct str path, int64_t deadline_ns);
+/* The request is there: decodes it and runs the handler. */
+void call_handle(struct rpc_call *call);
 /* True for the one who may send the status of a unary call, which is counted as this code. */
 bool call_claim(struct rpc_call *call, enum rpc_code code) MUST_CHECK;
 /* Counts the call as active. 0, -EAGAIN (the server stops) or -ENOBUFS (there are enough). */
@@ -250,12 +284,6 @@ ProtobufCAllocator arena_allocator(struct arena *arena);
 
 /* ---- status.c: errors as google.rpc.Status ---- */
 
-struct rpc_status {
-    grpc_status_code code;
-    grpc_slice message;
-    grpc_slice details; /* a packed google.rpc.Status; empty: none */
-};
-
 void status_make(struct rpc_status *status, const struct rpc_error *error /* NULL: OK */);
 void status_free(struct rpc_status *status);
 
@@ -281,6 +309,24 @@ void batch_start(struct batch *batch, struct rpc_call *call, struct ev *ev);
 /* Ends a local call. One of the two is NULL. */
 void local_end(struct rpc_call *call, const ProtobufCMessage *response,
                const struct rpc_error *error);
+
+/* ---- carry.c ---- */
+
+int carry_new(struct rpc_server *server) MUST_CHECK;
+/* Edges are told to make their calls elsewhere; carriers end with their last call. */
+void carry_stop(struct rpc_server *server);
+void carry_free(struct rpc_server *server);
+/* Calls that came on carriers, and the messages that their answers went in. */
+void carry_count(const struct rpc_server *server, uint64_t *ret_calls, uint64_t *ret_messages);
+/* This thread is a poller, which says when it is through with an event. */
+void carry_begin_turns(void);
+void carry_end_turn(void);
+/* Authentication has succeeded. */
+void carry_proceed(struct rpc_call *call);
+/* Answers a carried call. One of response (taken over) and error is NULL. */
+void carry_answer(struct rpc_call *call, const grpc_slice *response, const struct rpc_error *error);
+/* Nobody refers to the carried call any more. */
+void carry_release(struct rpc_call *call);
 
 /* ---- stream.c ---- */
 

@@ -45,9 +45,9 @@ void rpc_local_set_user(struct rpc_call *call, void *user)
 void rpc_local_set_metadata(struct rpc_call *call, const struct rpc_local_metadata *metadata,
                             size_t n, struct str peer)
 {
-    call->local->metadata = metadata;
-    call->local->n_metadata = n;
-    call->local->peer = peer;
+    call->given = metadata;
+    call->n_given = n;
+    call->peer = peer;
 }
 
 void rpc_local_authenticate(struct rpc_call *call)

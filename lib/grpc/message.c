@@ -120,7 +120,11 @@ int message_decode(struct rpc_call *call, struct arena *arena, const ProtobufCMe
                    struct rpc_error *ret_error)
 {
     struct str bytes;
-    int r = message_contiguous(call->incoming, arena, &bytes);
+    int r;
+
+    if (call->carried)
+        return message_decode_bytes(call->method, call->carried->request, arena, ret, ret_error);
+    r = message_contiguous(call->incoming, arena, &bytes);
 
     r = r < 0 ? too_much_memory(ret_error)
               : message_decode_bytes(call->method, bytes, arena, ret, ret_error);

@@ -1,5 +1,6 @@
-/* Call objects: a pool of them, the requests posted with them, and the unary calls that have no
- * deadline of their own. Any thread; all under server->lock.
+/* Call objects: a pool of them, the requests posted with them, and the unary calls whose deadline
+ * the core does not look after: those without one, and carried ones. Any thread; all under
+ * server->lock.
  *
  * A pooled call keeps one block of its arena, so that a typical call needs no malloc of ours. */
 #include "grpc/internal.h"
@@ -93,6 +94,8 @@ void pool_put(struct rpc_call *call)
     bool keep, admitted = call->admitted;
 
     call_end_trace(call);
+    if (call->carried)
+        carry_release(call);
     clear(call);
     pthread_mutex_lock(&server->lock);
     if (admitted) {
@@ -166,31 +169,46 @@ static void post_missing(struct rpc_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
-/* ---- unary calls without a deadline: a list by age, which is by end too ---- */
+/* ---- unary calls whose end we look after, by deadline; under the lock ---- */
 
-void bound_call(struct rpc_call *call)
+static void note_due(struct rpc_server *server)
+{
+    atomic_store(&server->due_ns, server->first_due ? server->first_due->deadline_ns : INT64_MAX);
+}
+
+/* Most have the same time limit, so that one that begins is the last to end. */
+static void link_call(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
+    struct rpc_call *before = server->last_due;
 
-    call->bounded = true;
-    call->next = NULL;
-    pthread_mutex_lock(&server->lock);
-    call->prev = server->youngest;
-    if (server->youngest)
-        server->youngest->next = call;
-    else
-        server->oldest = call;
-    server->youngest = call;
-    pthread_mutex_unlock(&server->lock);
+    while (before && before->deadline_ns > call->deadline_ns)
+        before = before->prev;
+    call->prev = before;
+    call->next = before ? before->next : server->first_due;
+    *(before ? &before->next : &server->first_due) = call;
+    *(call->next ? &call->next->prev : &server->last_due) = call;
+    note_due(server);
 }
 
 static void unlink_call(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
 
-    *(call->prev ? &call->prev->next : &server->oldest) = call->next;
-    *(call->next ? &call->next->prev : &server->youngest) = call->prev;
+    *(call->prev ? &call->prev->next : &server->first_due) = call->next;
+    *(call->next ? &call->next->prev : &server->last_due) = call->prev;
     call->prev = call->next = NULL;
+    note_due(server);
+}
+
+void bound_call(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+
+    call->bounded = true;
+    pthread_mutex_lock(&server->lock);
+    link_call(call);
+    pthread_mutex_unlock(&server->lock);
 }
 
 void unbound_call(struct rpc_call *call)
@@ -200,13 +218,13 @@ void unbound_call(struct rpc_call *call)
     pthread_mutex_unlock(&call->server->lock);
 }
 
-/* The oldest call when it is overdue and not yet answered, with a reference; claimed. */
+/* The first call that is overdue and not yet answered, with a reference; claimed. */
 static struct rpc_call *take_overdue(struct rpc_server *server, int64_t now)
 {
     struct rpc_call *call;
 
     pthread_mutex_lock(&server->lock);
-    for (call = server->oldest; call && call->deadline_ns <= now; call = call->next)
+    for (call = server->first_due; call && call->deadline_ns <= now; call = call->next)
         if (!atomic_exchange(&call->answered, true)) /* else its winner is about to unlink it */
             break;
     if (call && call->deadline_ns > now)
@@ -219,12 +237,11 @@ static struct rpc_call *take_overdue(struct rpc_server *server, int64_t now)
     return call;
 }
 
-static void end_overdue(struct rpc_server *server)
+void pool_end_overdue(struct rpc_server *server, int64_t now_ns)
 {
-    int64_t now = clock_monotonic_ns();
     struct rpc_call *call;
 
-    while ((call = take_overdue(server, now))) {
+    while ((call = take_overdue(server, now_ns))) {
         atomic_store(&call->cancelled, true);
         count_end(call, RPC_DEADLINE_EXCEEDED);
         call_answer(call, &(struct rpc_error){.code = RPC_DEADLINE_EXCEEDED,
@@ -235,7 +252,6 @@ static void end_overdue(struct rpc_server *server)
 
 void pool_tick(struct rpc_server *server)
 {
-    end_overdue(server);
     post_missing(server);
     count_queue_wait(server);
 }

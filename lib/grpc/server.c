@@ -167,6 +167,7 @@ int rpc_server_new(const struct rpc_server_options *options, struct rpc_server *
     pthread_mutex_init(&server->lock, NULL);
     cond_init(&server->changed);
     server->on_drained.fn = on_drained;
+    atomic_init(&server->due_ns, INT64_MAX);
     server->tick_ns = tick_for(server->options.max_call_ms);
     server->cq = grpc_completion_queue_create_for_next(NULL);
     server->core = core_server(&server->options);
@@ -174,6 +175,8 @@ int rpc_server_new(const struct rpc_server_options *options, struct rpc_server *
     r = health_new(server);
     if (r == 0)
         r = reflection_add(server);
+    if (r == 0)
+        r = carry_new(server);
     if (r < 0) {
         rpc_server_free(server);
         return r;
@@ -383,33 +386,44 @@ static void take_event(const grpc_event *event)
     ev->fn(ev, event->success != 0);
 }
 
+/* Returns when the next tick is. */
+static int64_t look_at_clock(struct rpc_server *server, int64_t tick_at_ns)
+{
+    int64_t now_ns = clock_monotonic_ns();
+
+    if (now_ns >= atomic_load(&server->due_ns))
+        pool_end_overdue(server, now_ns);
+    if (now_ns < tick_at_ns)
+        return tick_at_ns;
+    pool_tick(server);
+    return now_ns + server->tick_ns;
+}
+
 static void *poll_queue(void *arg, bool ticks)
 {
     struct rpc_server *server = arg;
-    gpr_timespec next = gpr_inf_future(GPR_CLOCK_MONOTONIC);
-    const gpr_timespec tick = gpr_time_from_nanos(server->tick_ns, GPR_TIMESPAN);
+    int64_t tick_at_ns = ticks ? clock_monotonic_ns() + server->tick_ns : INT64_MAX;
     unsigned since_look = 0;
 
-    if (ticks)
-        next = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), tick);
+    carry_begin_turns();
     for (;;) {
-        grpc_event event = grpc_completion_queue_next(server->cq, next, NULL);
+        int64_t due_ns = atomic_load_explicit(&server->due_ns, memory_order_relaxed);
+        int64_t until_ns = due_ns < tick_at_ns ? due_ns : tick_at_ns;
+        grpc_event event = grpc_completion_queue_next(
+            server->cq, gpr_time_from_nanos(until_ns, GPR_CLOCK_MONOTONIC), NULL);
 
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
         if (event.type == GRPC_OP_COMPLETE)
             take_event(&event);
+        /* A busy queue never times out: look at the clock now and then. */
+        if (event.type == GRPC_QUEUE_TIMEOUT || ++since_look >= 256) {
+            since_look = 0;
+            tick_at_ns = look_at_clock(server, tick_at_ns);
+        }
+        carry_end_turn();
         if (atomic_load_explicit(&server->paused, memory_order_relaxed))
             pause_poller(server);
-        /* A busy queue never times out: look at the clock now and then. */
-        if (ticks && (event.type == GRPC_QUEUE_TIMEOUT || ++since_look >= 256)) {
-            gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
-            since_look = 0;
-            if (gpr_time_cmp(now, next) >= 0) {
-                pool_tick(server);
-                next = gpr_time_add(now, tick);
-            }
-        }
     }
 }
 
@@ -679,6 +693,7 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
     server->stopped = true;
     atomic_store(&server->draining, true);
     health_stop(server);
+    carry_stop(server);
     if (server->n_threads > 0) {
         wait_until(server, is_idle, deadline_ns);
         pause_pollers(server);
@@ -701,6 +716,7 @@ void rpc_server_free(struct rpc_server *server)
     grpc_completion_queue_destroy(server->cq);
     pool_free(server);
     health_free(server);
+    carry_free(server);
     free(server->threads);
     free_places(server);
     pthread_mutex_destroy(&server->lock);

@@ -188,6 +188,36 @@ int schema_merge_wire(const struct schema_message *type, struct str bytes, struc
 /* Appending wire bytes. */
 void schema_put_varint(struct buf *b, uint64_t v);
 void schema_put_tag(struct buf *b, uint32_t number, enum schema_wire_type type);
+/* Fields of bytes or text; then such, and numbers, without presence: not written when empty or 0.
+ */
+static inline void schema_put_bytes(struct buf *b, uint32_t number, struct str value)
+{
+    schema_put_tag(b, number, SCHEMA_WIRE_LENGTH);
+    schema_put_varint(b, value.n);
+    buf_append_str(b, value);
+}
+
+static inline void schema_put_some(struct buf *b, uint32_t number, struct str value)
+{
+    if (value.n)
+        schema_put_bytes(b, number, value);
+}
+
+static inline void schema_put_number(struct buf *b, uint32_t number, uint64_t value)
+{
+    if (!value)
+        return;
+    schema_put_tag(b, number, SCHEMA_WIRE_VARINT);
+    schema_put_varint(b, value);
+}
+
+/* Whether what was read is the field of a message that is known to be of this type. */
+static inline bool schema_field_is(const struct schema_wire_field *f, uint32_t number,
+                                   enum schema_wire_type type)
+{
+    return f->number == number && f->wire_type == type;
+}
+
 /* A length-delimited field written in place: begin remembers where, end fills in the length (moving
  * the content when its length needs more than one byte). */
 size_t schema_put_begin(struct buf *b, uint32_t number) MUST_CHECK;

@@ -423,9 +423,15 @@ def database(quiet_suite):
 # ---- the matrix ----
 
 SERVED = {method.path: method for method in CONTRACT.methods() if method.service}
-# Streams are tried in test_chat_live.py; an Attach has calls in it that are authenticated each, test_chat_attach.py.
-ATTACH = "/stoa.edge.v1.EdgeService/Attach"
-STREAMS = {"/stoa.chat.v1.LiveService/Connect": ACCOUNTS, "/stoa.chat.v1.LiveService/Subscribe": ACCOUNTS, ATTACH: ANYBODY}
+# Streams are tried in test_chat_live.py. An Attach and a Carry have calls in them that are authenticated each: test_chat_attach.py
+# and tests/unit/test_rpc_carry.c; what is tried here over HTTP is carried.
+ATTACH, CARRY = "/stoa.edge.v1.EdgeService/Attach", "/stoa.edge.v1.CallService/Carry"
+STREAMS = {
+    "/stoa.chat.v1.LiveService/Connect": ACCOUNTS,
+    "/stoa.chat.v1.LiveService/Subscribe": ACCOUNTS,
+    ATTACH: ANYBODY,
+    CARRY: ANYBODY,
+}
 METHODS = {path: method for path, method in SERVED.items() if path not in STREAMS}
 
 
@@ -444,7 +450,8 @@ def test_each_method_has_a_rule(suite):
     assert METHODS.keys() == RULES.keys()
     for process in ("auth", "posts", "chat"):
         own = {path.split("/")[1] for path, method in SERVED.items() if method.service == process}
-        assert served(suite, process) == own | ({ATTACH.split("/")[1]} if process == "chat" else set())
+        edge = {CARRY.split("/")[1]} | ({ATTACH.split("/")[1]} if process == "chat" else set())
+        assert served(suite, process) == own | edge
 
 
 def served(suite, process):
