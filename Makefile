@@ -220,7 +220,7 @@ $(IO_FAULTS): $(OUT)/tests/cli/io_faults.o
 # A user of gateway/h2.h for the contract tests, with its own copy of what is behind it.
 H2_MODULE := $(BUILD)/release/tests/ngx_http_h2_test_module.so
 H2_MODULE_O := $(OUT)/gateway/tests/h2module/module.o \
-               $(addprefix $(OUT)/gateway/,$(addsuffix .o,h2_connection h2_peer h2_session h2_stream \
+               $(addprefix $(OUT)/gateway/,$(addsuffix .o,h2_carrier h2_connection h2_peer h2_session h2_stream \
                rpc_stream rpc_status problem))
 $(OUT)/gateway/tests/%.o: tests/%.c $(NGINX_BUILD)/.configured
 	@mkdir -p $(@D)

@@ -192,6 +192,8 @@ static ngx_int_t start(ngx_http_request_t *r, struct grpc_json_ctx *ctx, const n
         .keeps_worker = !method->server_streaming,
     };
 
+    if (!method->server_streaming && conf->carry.len)
+        rpc.carrier = grpc_json_str(conf->carry);
     rpc.headers = grpc_json_flatten(r, metadata, &rpc.n);
     if (!call || !rpc.headers)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

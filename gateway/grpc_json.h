@@ -76,6 +76,7 @@ struct grpc_json_conf {
     ngx_array_t *response_headers;        /* struct grpc_json_header_rule */
     ngx_http_complex_value_t *instance;   /* grpc_json_problem_instance */
     ngx_str_t problem_type;               /* grpc_json_problem_type */
+    ngx_str_t carry;                      /* grpc_json_carry; empty: none */
     ngx_array_t *ready;                   /* ngx_str_t: upstreams of grpc_json_ready */
     struct grpc_json_openapi *openapi;    /* grpc_json_openapi of this location; not inherited */
     struct schema *schema;                /* grpc_json_descriptor_set */

@@ -79,8 +79,10 @@ struct grpc_h2_call {
     struct str frame; /* the message behind its prefix (rpc_prefix_write()); copied */
     ngx_msec_t timeout;
     size_t max_message;
-    bool idempotent;   /* may be sent again when a connection is lost under it */
-    bool keeps_worker; /* from exiting, until it has ended: a day at most */
+    struct str carrier; /* the RPC that may carry the call together with others, where the server
+                         * knows it (CallService/Carry); lives on. {NULL, 0}: none */
+    bool idempotent;    /* may be sent again when a connection is lost under it */
+    bool keeps_worker;  /* from exiting, until it has ended: a day at most */
 };
 
 /* As grpc_h2_open(), with the one message and the half close. What differs:

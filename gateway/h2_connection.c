@@ -23,7 +23,8 @@ static unsigned char read_buffer[READ_SIZE];
 
 static bool busy(const struct h2_connection *conn)
 {
-    return conn->n_open > 0 || !ngx_queue_empty(&conn->waiting) || !ngx_queue_empty(&conn->open);
+    return conn->n_open > h2_carrier_streams(conn) || !ngx_queue_empty(&conn->waiting) ||
+           h2_carrier_calls(conn) > 0;
 }
 
 /* ---- closing ---- */
@@ -46,9 +47,8 @@ static struct grpc_h2_stream *pop(ngx_queue_t *queue)
     return s;
 }
 
-/* Whether nothing of a stream has been written: it was submitted after the last bytes were made, or
- * for those that have not begun to go. */
-static bool unsent(const struct h2_connection *conn, const struct grpc_h2_stream *s)
+/* It was submitted after the last bytes were made, or for those that have not begun to go. */
+bool h2_connection_unsent(const struct h2_connection *conn, const struct grpc_h2_stream *s)
 {
     return s->turn == conn->turn ||
            (s->turn + 1 == conn->turn && conn->out.n > 0 && conn->out_at == 0);
@@ -61,7 +61,7 @@ static void lose_streams(struct h2_connection *conn)
 
     while (!ngx_queue_empty(&conn->open)) {
         s = pop(&conn->open);
-        h2_stream_lost(s, unsent(conn, s));
+        h2_stream_lost(s, h2_connection_unsent(conn, s));
     }
     take_waiting(conn, &waiting);
     while (!ngx_queue_empty(&waiting)) {
@@ -92,6 +92,7 @@ void h2_connection_close(struct h2_connection *conn, const char *reason)
                   reason);
     ngx_queue_remove(&conn->link);
     conn->peer->n_connections--;
+    h2_carrier_free(conn);
     close_socket(conn);
     nghttp2_session_del(conn->session);
     conn->session = NULL;
@@ -216,6 +217,7 @@ static void progress(struct h2_connection *conn)
     /* A worker that exits still has requests: what they need is one connection, not one each. */
     if (conn->state == H2_OPEN && (conn->goaway || (ngx_exiting && !busy(conn))))
         conn->state = H2_DRAINING;
+    h2_carrier_flush(conn);
     if (write_all(conn) == NGX_ERROR)
         reason = "writing failed";
     else
@@ -452,11 +454,14 @@ void h2_connection_attach(struct h2_connection *conn, struct grpc_h2_stream *s)
         s->conn = conn;
         return;
     }
-    rc = h2_session_submit(conn, s);
+    if (!s->call || !h2_carrier_take(conn, s))
+        rc = h2_session_submit(conn, s);
     if (rc == NGX_OK) {
         ngx_queue_insert_tail(&conn->open, &s->link);
         s->conn = conn;
         h2_connection_touch(conn);
+        if (s->carrier.p && !s->carried)
+            h2_carrier_begin(conn, s);
     } else if (rc == NGX_DECLINED) { /* its stream numbers are used up */
         conn->goaway = true;
         h2_connection_touch(conn);

@@ -45,6 +45,8 @@ void h2_dispatch_again(struct grpc_h2_stream *s);
 void h2_peer_release(struct grpc_h2_stream *s, ngx_uint_t state);
 void h2_peer_failed(struct h2_peer *peer);
 void h2_peer_works(struct h2_peer *peer);
+/* When the worker ends: before the streams go, and after. */
+void h2_peers_free_carriers(void);
 void h2_peers_shutdown(void);
 
 /* ---- connections (h2_connection.c) ---- */
@@ -73,7 +75,8 @@ struct h2_connection {
     ngx_event_t flush;   /* posted */
     struct buf out;      /* bytes that the socket has not yet taken */
     size_t out_at;
-    ngx_uint_t turn; /* how often `out` was filled */
+    ngx_uint_t turn;            /* how often `out` was filled */
+    struct h2_carrier *carrier; /* NULL: no call has asked for one */
 };
 
 /* NULL: refused at once, or without memory. */
@@ -87,6 +90,8 @@ void h2_connection_touch(struct h2_connection *conn);
 /* A call ran out of time that was sent at that time (ms): when nothing was heard since, new calls
  * get another connection. The peer may be gone without a word, and a ping is for later. */
 void h2_connection_doubt(struct h2_connection *conn, ngx_msec_t sent_at);
+/* Whether nothing of a stream, or of a carried call, has been written. */
+bool h2_connection_unsent(const struct h2_connection *conn, const struct grpc_h2_stream *s);
 /* Its streams are told, or moved if that is safe. reason: for them and for the log. */
 void h2_connection_close(struct h2_connection *conn, const char *reason);
 
@@ -98,11 +103,32 @@ ngx_int_t h2_session_start(struct h2_connection *conn);
 /* Sends the request. NGX_OK, NGX_DECLINED: this connection takes no more; NGX_ERROR. */
 ngx_int_t h2_session_submit(struct h2_connection *conn, struct grpc_h2_stream *s);
 
+/* ---- carriers (h2_carrier.c) ---- */
+
+struct carry_answer;
+
+/* A call of this connection has gone by itself that its `carrier` could have carried: the next one
+ * may be. */
+void h2_carrier_begin(struct h2_connection *conn, const struct grpc_h2_stream *s);
+/* Whether the call travels with others; then its `carried` is set. */
+bool h2_carrier_take(struct h2_connection *conn, struct grpc_h2_stream *s);
+/* Before the connection writes: what has been taken goes. */
+void h2_carrier_flush(struct h2_connection *conn);
+/* The carried call has ended here. cancelled: the server is told. */
+void h2_carrier_forget(struct h2_connection *conn, struct grpc_h2_stream *s, bool cancelled);
+/* Calls in it, and streams of HTTP/2 that it has for itself: none, or one. */
+ngx_uint_t h2_carrier_calls(const struct h2_connection *conn);
+ngx_uint_t h2_carrier_streams(const struct h2_connection *conn);
+/* The connection ends; its calls are still in its list. */
+void h2_carrier_free(struct h2_connection *conn);
+
 /* ---- streams (h2_stream.c) ---- */
 
 /* A request's headers, kept until the service has answered, in case that it must be sent again. */
 struct h2_request {
-    size_t n;
+    size_t n, own; /* own: how many come before the caller's */
+    size_t size;   /* bytes of the caller's */
+    struct str path;
     nghttp2_nv headers[];
 };
 
@@ -111,7 +137,10 @@ struct grpc_h2_stream {
     ngx_queue_t link;  /* of the connection's waiting or open ones */
     ngx_queue_t ready; /* of those with something to tell; see is_ready */
     struct h2_connection *conn;
-    int32_t id; /* 0: not submitted */
+    int32_t id;         /* 0: not submitted */
+    uint64_t carried;   /* by conn->carrier, with this id; 0: not */
+    struct str carrier; /* grpc_h2_call.carrier */
+    ngx_msec_t timeout; /* of a call; 0: none */
 
     ngx_http_upstream_srv_conf_t *upstream;
     struct h2_peer *peer;
@@ -162,6 +191,13 @@ void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str valu
 void h2_stream_headers(struct grpc_h2_stream *s, bool last);
 void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n);
 void h2_stream_finish(struct grpc_h2_stream *s); /* END_STREAM */
+/* What a carried call is answered, or a piece of it. */
+void h2_stream_answer(struct grpc_h2_stream *s, const struct carry_answer *answer);
+/* A stream for the connection's own use. NULL: without memory, or it takes no more. */
+struct grpc_h2_stream *h2_stream_open_on(struct h2_connection *conn,
+                                         ngx_http_upstream_srv_conf_t *upstream, struct str path,
+                                         size_t max_message,
+                                         const struct grpc_h2_callbacks *callbacks, void *data);
 void h2_stream_closed(struct grpc_h2_stream *s, uint32_t error);
 /* Up to n bytes to send; *ret_end: nothing comes after them. */
 size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret_end);

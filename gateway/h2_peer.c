@@ -220,6 +220,15 @@ void grpc_h2_stats(struct grpc_h2_stats *ret)
         ret->connections += peer->n_connections;
 }
 
+void h2_peers_free_carriers(void)
+{
+    for (const struct h2_peer *peer = peers; peer; peer = peer->next) {
+        for (ngx_queue_t *q = ngx_queue_head(&peer->connections);
+             q != ngx_queue_sentinel(&peer->connections); q = ngx_queue_next(q))
+            h2_carrier_free(ngx_queue_data(q, struct h2_connection, link));
+    }
+}
+
 void h2_peers_shutdown(void)
 {
     struct h2_peer *peer;

@@ -19,19 +19,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      void *data)
 {
     struct grpc_h2_stream *s = stream_of(session, frame->hd.stream_id);
-    int rc;
 
     (void)flags;
     (void)data;
-    if (!s)
-        return 0;
-    rc = rpc_result_add(&s->result, (struct str){(const char *)name, name_size},
-                        (struct str){(const char *)value, value_size});
-    if (rc == -EBADMSG)
-        h2_stream_fail(s, RPC_INTERNAL, "the service's headers are broken");
-    else if (rc)
-        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the service's headers are too large");
-    else
+    if (s)
         h2_stream_header(s, (struct str){(const char *)name, name_size},
                          (struct str){(const char *)value, value_size});
     return 0;

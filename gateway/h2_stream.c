@@ -2,6 +2,8 @@
  * event, stream by stream, so that they may do anything in a callback. */
 #include "h2_internal.h"
 
+#include "grpc/carry_wire.h"
+
 #include <errno.h>
 
 #define HIGH_WATER (64 << 10) /* queued bytes at which grpc_h2_send() says NGX_AGAIN */
@@ -76,6 +78,9 @@ static void tell_end(struct grpc_h2_stream *s)
     arena_init(&arena, 0);
     if (s->reason) {
         end.message = str_of(s->reason);
+    } else if (s->result.decoded) {
+        end.message = s->result.message;
+        end.details = s->result.details;
     } else {
         /* Damaged ones, and those that there is no memory for, are left out: the code stands. */
         if (s->result.message.n)
@@ -177,6 +182,8 @@ static void detach(struct grpc_h2_stream *s)
 {
     if (!s->conn)
         return;
+    if (s->carried)
+        h2_carrier_forget(s->conn, s, false);
     if (s->id)
         nghttp2_session_set_stream_user_data(s->conn->session, s->id, NULL);
     ngx_queue_remove(&s->link);
@@ -188,6 +195,10 @@ static void detach(struct grpc_h2_stream *s)
 /* A stream that the service was not told of would go on there: better none of the connection. */
 static void reset(struct grpc_h2_stream *s, uint32_t error)
 {
+    if (s->conn && s->carried) {
+        h2_carrier_forget(s->conn, s, error == NGHTTP2_CANCEL);
+        return;
+    }
     if (s->conn && s->id &&
         nghttp2_submit_rst_stream(s->conn->session, NGHTTP2_FLAG_NONE, s->id, error))
         s->conn->broken = true;
@@ -221,13 +232,25 @@ void h2_stream_finish(struct grpc_h2_stream *s)
     finish(s, code, true, s->result.code >= 0 ? NULL : "the service ended without a status");
 }
 
-void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str value)
+static void tell_header(struct grpc_h2_stream *s, struct str name, struct str value)
 {
     /* Before the status, and with one of 1xx, it is not about the answer. */
     if (s->finished || s->result.http_status == 0 || !s->callbacks->metadata)
         return;
     if (!s->callbacks->metadata(s->data, name, value, s->headers_came))
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str value)
+{
+    int rc = rpc_result_add(&s->result, name, value);
+
+    if (rc == -EBADMSG)
+        h2_stream_fail(s, RPC_INTERNAL, "the service's headers are broken");
+    else if (rc)
+        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the service's headers are too large");
+    else
+        tell_header(s, name, value);
 }
 
 /* It goes elsewhere, from the event loop. */
@@ -292,6 +315,62 @@ void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n)
     s->unconsumed += n;
     if (rpc_reader_add(&s->reader, p, n))
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+    make_ready(s);
+}
+
+/* The metadata of a carried call's answer that is (not) trailing. */
+static bool answer_metadata(struct grpc_h2_stream *s, const struct carry_answer *answer,
+                            bool trailing)
+{
+    struct schema_reader r = schema_reader_of(answer->item);
+    struct carry_metadata m;
+
+    while (!s->finished && carry_next_metadata(&r, &m) == 1) {
+        if (m.trailing == trailing)
+            h2_stream_header(s, m.name, m.value);
+    }
+    return !s->finished;
+}
+
+/* As the headers of a call of its own would be. Of an error they are all in one place. */
+static bool answer_headers(struct grpc_h2_stream *s, const struct carry_answer *answer, bool last)
+{
+    unsigned char prefix[RPC_PREFIX_SIZE];
+    size_t size = answer->size ? answer->size : answer->message.n;
+
+    s->result.http_status = NGX_HTTP_OK;
+    s->result.is_grpc = true;
+    if (!answer_metadata(s, answer, false) || (last && !answer_metadata(s, answer, true)))
+        return false;
+    h2_stream_headers(s, last);
+    if (s->finished || s->again)
+        return false;
+    if (size > UINT32_MAX) {
+        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the message is larger than the limit");
+        return false;
+    }
+    rpc_prefix_write(prefix, (uint32_t)size);
+    if (rpc_reader_add(&s->reader, prefix, sizeof(prefix)) == 0)
+        return true;
+    h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+    return false;
+}
+
+void h2_stream_answer(struct grpc_h2_stream *s, const struct carry_answer *answer)
+{
+    bool last = answer->ended && answer->code != RPC_OK;
+
+    if (answer->ended && (answer->code < RPC_OK || answer->code > RPC_UNAUTHENTICATED))
+        h2_stream_fail(s, RPC_INTERNAL, "the service's headers are broken");
+    else if (answer->ended &&
+             rpc_result_end(&s->result, answer->code, answer->text, answer->details))
+        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+    if (s->finished || (!s->headers_came && !answer_headers(s, answer, last)))
+        return;
+    if (rpc_reader_add(&s->reader, answer->message.p, answer->message.n))
+        h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+    if (answer->ended && !s->finished && answer_metadata(s, answer, true))
+        h2_stream_finish(s);
     make_ready(s);
 }
 
@@ -409,6 +488,8 @@ static struct h2_request *make_request(const ngx_http_upstream_srv_conf_t *upstr
     if (!request)
         return NULL;
     request->n = 0;
+    request->path = path;
+    request->size = size;
     put_header(request, STR(":method"), STR("POST"));
     put_header(request, STR(":scheme"), STR("http"));
     put_header(request, STR(":path"), path);
@@ -418,6 +499,7 @@ static struct h2_request *make_request(const ngx_http_upstream_srv_conf_t *upstr
     if (timeout)
         put_header(request, STR("grpc-timeout"),
                    (struct str){text, rpc_timeout_write(text, timeout)});
+    request->own = request->n;
     for (size_t i = 0; i < n; i++)
         put_header(request, headers[i].name, headers[i].value);
     own_headers(request, (u_char *)request + table);
@@ -499,6 +581,8 @@ struct grpc_h2_stream *grpc_h2_call(const struct grpc_h2_call *call,
     s->upstream = call->upstream;
     s->call = s->half_closed = true;
     s->idempotent = call->idempotent;
+    s->carrier = call->carrier;
+    s->timeout = call->timeout;
     s->request =
         make_request(call->upstream, call->path, call->headers, call->n, call->timeout, log);
     buf_append_str(&s->out, call->frame);
@@ -532,6 +616,27 @@ struct grpc_h2_stream *grpc_h2_open_at(const struct grpc_h2_server *server, stru
         return NULL;
     }
     h2_dispatch(s);
+    return s;
+}
+
+struct grpc_h2_stream *h2_stream_open_on(struct h2_connection *conn,
+                                         ngx_http_upstream_srv_conf_t *upstream, struct str path,
+                                         size_t max_message,
+                                         const struct grpc_h2_callbacks *callbacks, void *data)
+{
+    struct grpc_h2_stream *s = new_stream(max_message, callbacks, data, ngx_cycle->log);
+
+    if (!s)
+        return NULL;
+    s->upstream = upstream;
+    s->request = make_request(upstream, path, NULL, 0, 0, ngx_cycle->log);
+    if (!s->request || h2_session_submit(conn, s) != NGX_OK) {
+        free_stream(s);
+        return NULL;
+    }
+    ngx_queue_insert_tail(&conn->open, &s->link);
+    s->conn = conn;
+    h2_connection_touch(conn);
     return s;
 }
 
@@ -608,6 +713,7 @@ ngx_uint_t h2_streams_count(void)
 void grpc_h2_shutdown(ngx_cycle_t *cycle)
 {
     (void)cycle;
+    h2_peers_free_carriers();
     while (!ngx_queue_empty(&all)) {
         struct grpc_h2_stream *s = ngx_queue_data(ngx_queue_head(&all), struct grpc_h2_stream, all);
 

@@ -216,6 +216,7 @@ static ngx_conf_bitmask_t print_options[] = {
 static ngx_command_t commands[] = {
     DIRECTIVE("grpc_json", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, enabled, NULL),
     DIRECTIVE("grpc_json_pass", EVERYWHERE | NGX_CONF_TAKE1, grpc_json_target_set, pass, NULL),
+    DIRECTIVE("grpc_json_carry", EVERYWHERE | NGX_CONF_TAKE1, ngx_conf_set_str_slot, carry, NULL),
     DIRECTIVE("grpc_json_descriptor_set", EVERYWHERE | NGX_CONF_TAKE1, set_descriptor_set, schema,
               NULL),
     DIRECTIVE("grpc_json_problems", EVERYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, problems,
@@ -378,6 +379,7 @@ static char *merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->trace, prev->trace, 0);
     ngx_conf_merge_str_value(conf->overload, prev->overload, "off");
     ngx_conf_merge_str_value(conf->problem_type, prev->problem_type, "");
+    ngx_conf_merge_str_value(conf->carry, prev->carry, "");
     ngx_conf_merge_ptr_value(conf->request_headers, prev->request_headers, NULL);
     ngx_conf_merge_ptr_value(conf->set_headers, prev->set_headers, NULL);
     ngx_conf_merge_ptr_value(conf->response_headers, prev->response_headers, NULL);

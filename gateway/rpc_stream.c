@@ -139,6 +139,16 @@ int rpc_result_add(struct rpc_result *result, struct str name, struct str value)
     return 0;
 }
 
+int rpc_result_end(struct rpc_result *result, int code, struct str message, struct str details)
+{
+    result->code = code;
+    result->decoded = true;
+    if ((message.n && keep(&result->message, message)) ||
+        (details.n && keep(&result->details, details)))
+        return -ENOMEM;
+    return 0;
+}
+
 int rpc_result_code(const struct rpc_result *result)
 {
     if (result->code >= 0)

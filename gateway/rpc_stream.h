@@ -35,6 +35,7 @@ struct rpc_result {
     int http_status;             /* 0: not known */
     int code;                    /* of grpc-status; -1: there was none */
     bool is_grpc;                /* by content-type */
+    bool decoded;                /* message and details are as they were meant, not as sent */
     bool untouched;              /* nothing was done for the call (grpc-retry-pushback-ms) */
     struct str message, details; /* as sent; malloc */
     size_t size;
@@ -45,6 +46,9 @@ void rpc_result_free(struct rpc_result *result);
 /* Takes one header or trailer. Returns 0; -E2BIG: they are too many; -EBADMSG: a broken one;
  * -ENOMEM. */
 int rpc_result_add(struct rpc_result *result, struct str name, struct str value) MUST_CHECK;
+/* What a carried call ended with. Returns 0 or -ENOMEM. */
+int rpc_result_end(struct rpc_result *result, int code, struct str message,
+                   struct str details) MUST_CHECK;
 /* The gRPC code of a stream that ended in order: grpc-status, or what HTTP says. */
 int rpc_result_code(const struct rpc_result *result);
 

@@ -46,6 +46,7 @@ http {{
     }}
 }}
 """
+CARRY = "/stoa.edge.v1.CallService/Carry"
 SLOW = "30s 1h 1h 1h"  # connect, ping interval, ping timeout, idle
 
 
@@ -257,6 +258,10 @@ class Connection:
     def _on(self, event):
         if isinstance(event, h2.events.RequestReceived):
             headers = dict(event.headers)
+            if headers[":path"] == CARRY and CARRY not in self.service.rpcs:
+                # UNIMPLEMENTED: a service that knows nothing of it, and its tests of no such stream.
+                self.respond(Stream(event.stream_id, headers), ("grpc-status", "12"), end=True)
+                return
             self.service.requests.append(headers)
             self.streams[event.stream_id] = Stream(event.stream_id, headers)
         elif isinstance(event, h2.events.PingReceived):
@@ -318,4 +323,4 @@ def wait_streams(gateway, connections, streams):
     wait_until(lambda: gateway.stats() == (connections, streams))
 
 
-__all__ = ["Connection", "H2Gateway", "H2Service", "User", "crc", "grpc_message", "wait_streams", "wait_until"]
+__all__ = ["CARRY", "Connection", "H2Gateway", "H2Service", "User", "crc", "grpc_message", "wait_streams", "wait_until"]

@@ -1,0 +1,270 @@
+"""Calls that travel together on one stream (stoa.edge.v1.CallService), with a service that tests play by hand. Services
+of lib/grpc do it in all tests of the suite; those that know nothing of it are in test_gateway_calls.py."""
+import struct
+from concurrent import futures
+
+import h2.events
+import pytest
+from gateway_fixture import Gateway, Messages, compile_demo, grpc_message, wait_until
+from h2_fixture import CARRY, H2Service
+from test_gateway_calls import CALLS, CREATE, GET, Clients, all_wait, all_well, results, stopped
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory):
+    return Messages(compile_demo(tmp_path_factory.mktemp("demo")))
+
+
+@pytest.fixture(scope="module")
+def shared(messages):
+    gateway = Gateway(messages.path)
+    try:
+        yield gateway.start()
+    finally:
+        gateway.stop()
+
+
+class Carrier:
+    """A service with a carrier on each connection: `take(carrier, calls)` gets the calls of a CarryRequest, in the thread
+    of the connection. Calls by themselves are counted, and answered."""
+
+    def __init__(self, messages, address):
+        self.messages = messages
+        self.streams = []  # of all connections
+        self.requests = []  # CarryRequests that have calls
+        self.cancelled = []
+        self.alone = []  # paths
+        self.ended = 0  # half closes
+        self.take = Carrier.answer_all
+        self.service = H2Service(address, rpcs={CARRY: self._carry, GET: self._alone, CREATE: self._alone})
+
+    def _carry(self, connection, stream, event):
+        if isinstance(event, h2.events.RequestReceived):
+            stream.connection = connection
+            self.streams.append(stream)
+            connection.respond(stream)
+        elif isinstance(event, h2.events.DataReceived):
+            connection.consume(event)
+            stream.received += event.data
+            while len(stream.received) >= 5 and len(stream.received) >= 5 + (n := struct.unpack(">I", stream.received[1:5])[0]):
+                request = self.messages.type("stoa.edge.v1.CarryRequest").FromString(stream.received[5:5 + n])
+                stream.received = stream.received[5 + n:]
+                self.cancelled += request.cancelled
+                if request.calls:
+                    self.requests.append(request)
+                    self.take(self, stream, request.calls)
+        elif isinstance(event, h2.events.StreamEnded):
+            self.ended += 1
+
+    def _alone(self, connection, stream, event):
+        if isinstance(event, h2.events.DataReceived):
+            connection.consume(event)
+            stream.received += event.data
+        elif isinstance(event, h2.events.StreamEnded):
+            self.alone.append(stream.path)
+            connection.respond(stream)
+            stream.waiting = grpc_message(self.response(stream.path, stream.received[5:]).SerializeToString())
+            connection.trailers(stream, 0)
+
+    def response(self, method, request, note=""):
+        if method == CREATE:
+            name = self.messages.type("demo.v1.CreateItemRequest").FromString(request).item.name
+        else:
+            name = self.messages.type("demo.v1.GetItemRequest").FromString(request).name
+        return self.messages.new("demo.v1.GetItemResponse", item=self.messages.new("demo.v1.Item", name=name, note=note))
+
+    def answer(self, call, **more):
+        return self.messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, message=self.response(call.method, call.message).SerializeToString(),
+                                 end={}, **more)
+
+    def say(self, stream, *answers, going=False):
+        self.raw(stream, self.messages.new("stoa.edge.v1.CarryResponse", answers=answers, going=going).SerializeToString())
+
+    def raw(self, stream, message):
+        stream.waiting += grpc_message(message)
+
+    def later(self, stream, *answers, **more):
+        """say(), from a test's thread."""
+        stream.connection.do(lambda _: self.say(stream, *answers, **more))
+
+    def answer_all(self, stream, calls):
+        self.say(stream, *(self.answer(call) for call in calls))
+
+    def hold(self):
+        """The next calls are kept: [(stream, call)]."""
+        held = []
+        self.take = lambda _, stream, calls: held.extend((stream, call) for call in calls)
+        return held
+
+    def prime(self, gateway):
+        """Until the gateway knows that calls may travel together."""
+        wait_until(lambda: gateway.get("/demo/items/prime").status == 200 and self.requests)
+        self.requests.clear()
+        self.alone.clear()
+
+
+@pytest.fixture
+def carrier(shared, messages):
+    made = Carrier(messages, shared.socket_path("chat"))
+    made.prime(shared)
+    yield made
+    made.service.stop()
+
+
+# ---- together ----
+
+
+def test_calls_of_a_turn_are_one_message(shared, carrier):
+    with Clients(shared, CALLS) as clients:
+        all_well(clients.create(), 201)
+        carrier.requests.clear()
+        with stopped(shared):
+            asked = clients.create()
+            wait_until(lambda: all_wait(clients))
+        all_well(asked, 201)
+    (request,) = carrier.requests
+    assert len(request.calls) == CALLS == len({call.id for call in request.calls})
+    for call in request.calls:
+        assert call.method == CREATE and call.id > 0 and call.timeout_ms > 0
+        names = [entry.name for entry in call.metadata]
+        assert "x-request-id" in names and not [name for name in names if name.startswith((":", "grpc-", "te", "content-type"))]
+    assert not carrier.alone
+
+
+def test_errors_and_metadata(shared, carrier, messages):
+    info = messages.new("google.rpc.ErrorInfo", reason="NOT_HERE", domain="demo")
+    status = messages.new("google.rpc.Status", code=5, message="no such: 100 %")
+    status.details.add().Pack(info)
+
+    def refuse(_, stream, calls):
+        end = messages.new("stoa.edge.v1.End", code=5, message=status.message, details=status.SerializeToString())
+        carrier.say(stream, *(messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, end=end) for call in calls))
+
+    carrier.take = refuse
+    answer = shared.get("/demo/items/a")
+    assert answer.status == 404
+    assert (answer.json()["reason"], answer.json()["detail"]) == ("NOT_HERE", "no such: 100 %")
+
+    link = {"name": "link", "value": "</next>; rel=next"}
+    carrier.take = lambda _, stream, calls: carrier.say(stream, *(carrier.answer(call, trailers=[link]) for call in calls))
+    assert shared.get("/demo/items/a").headers["link"] == link["value"]
+    carrier.take = lambda _, stream, calls: carrier.say(stream, *(carrier.answer(call, metadata=[link]) for call in calls))
+    assert shared.get("/demo/items/a").headers["link"] == link["value"]
+
+
+def test_answer_in_pieces(shared, carrier, messages):
+    """And other answers between them."""
+    held = carrier.hold()
+    with futures.ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(shared.get, f"/demo/items/{i}") for i in range(2)]
+        wait_until(lambda: len(held) == 2)
+        (stream, large), (_, small) = held
+        whole = carrier.response(large.method, large.message, "x" * 100_000).SerializeToString()
+
+        def piece(at, n, **more):
+            return messages.new("stoa.edge.v1.CarriedAnswer", id=large.id, message=whole[at:at + n], **more)
+
+        carrier.later(stream, piece(0, 40_000, size=len(whole)), carrier.answer(small))
+        carrier.later(stream, piece(40_000, 60_000))
+        carrier.later(stream, piece(100_000, len(whole), end={}))
+        got = results(asked)
+    assert [each.status for each in got] == [200, 200]
+    assert sorted(len(each.json()["item"]["note"] or "") for each in got) == [0, 100_000]
+
+
+def test_large_requests_go_by_themselves(shared, carrier):
+    assert shared.post("/demo/items", {"item": {"name": "x" * 20_000}}).status == 201
+    assert carrier.alone == [CREATE] and not carrier.requests
+
+
+# ---- what goes wrong ----
+
+
+def test_client_leaves(shared, carrier):
+    held = carrier.hold()
+    connection = shared.connect()
+    connection.request("GET", "/demo/items/a")
+    wait_until(lambda: held)
+    connection.close()
+    (stream, call), = held
+    wait_until(lambda: carrier.cancelled == [call.id])
+    carrier.later(stream, carrier.answer(call))  # it had not heard of it; nobody has the id any more
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/b").json()["item"]["name"] == "b"
+    assert carrier.requests[-1].calls[0].id != call.id
+
+
+def test_time_is_up(shared, carrier):
+    held = carrier.hold()
+    assert shared.get("/demo/items/a", headers={"Request-Timeout": "1"}).status == 504
+    assert held[0][1].timeout_ms == 1000
+    wait_until(lambda: carrier.cancelled == [held[0][1].id])
+
+
+@pytest.mark.parametrize("how", ("closed", "ended", "broken"))
+def test_lost(shared, carrier, how):
+    """The connection, its stream, or what is on it: what may be repeated is, and nothing else."""
+    held = carrier.hold()
+    with Clients(shared, CALLS) as readers, Clients(shared, CALLS) as writers:
+        reads, writes = readers.ask(), writers.create()
+        wait_until(lambda: len(held) == 2 * CALLS)
+        carrier.take = Carrier.answer_all
+        stream = held[0][0]
+        if how == "closed":
+            stream.connection.close()
+        elif how == "ended":
+            stream.connection.do(lambda connection: connection.trailers(stream, 8))
+        else:
+            stream.connection.do(lambda _: carrier.raw(stream, b"\x0a\x7f"))
+        all_well(reads)
+        assert [each.status for each in results(writes)] == [502] * CALLS
+    assert shared.get("/demo/items/a").status == 200
+    assert carrier.alone.count(GET) >= 1 and CREATE not in carrier.alone
+
+
+def test_nonsense_is_its_own_calls_alone(shared, carrier, messages):
+    """A code that is none, and an answer that is shorter than it says; of calls that are not there nothing is heard."""
+    held = carrier.hold()
+    with futures.ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(shared.get, f"/demo/items/{i}") for i in range(3)]
+        wait_until(lambda: len(held) == 3)
+        stream, (code, size, good) = held[0][0], (call for _, call in held)
+        carrier.later(
+            stream,
+            messages.new("stoa.edge.v1.CarriedAnswer", id=code.id, end={"code": 99}),
+            messages.new("stoa.edge.v1.CarriedAnswer", id=size.id, message=b"x", size=1000, end={}),
+            messages.new("stoa.edge.v1.CarriedAnswer", id=12345, end={}),
+            messages.new("stoa.edge.v1.CarriedAnswer", id=0, end={}),
+            carrier.answer(good),
+        )
+        assert sorted(each.status for each in results(asked)) == [200, 502, 502]
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/a").status == 200
+
+
+def test_answer_over_the_limit(shared, carrier, messages):
+    def boast(_, stream, calls):
+        carrier.say(stream, *(messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, message=b"x", size=1 << 30) for call in calls))
+
+    carrier.take = boast
+    assert shared.get("/demo/items/a").status == 502
+    wait_until(lambda: carrier.cancelled)
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/a").status == 200
+
+
+def test_service_that_goes(shared, carrier):
+    """It is answered what it had, gets the half close, and no new calls by this stream."""
+    held = carrier.hold()
+    with futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(shared.get, "/demo/items/a")
+        wait_until(lambda: held)
+        (stream, call), = held
+        carrier.later(stream, going=True)
+        wait_until(lambda: carrier.ended == 1)
+        assert shared.get("/demo/items/b").status == 200
+        assert carrier.alone == [GET] and len(held) == 1
+        carrier.later(stream, carrier.answer(call))
+        assert asked.result(60).json()["item"]["name"] == "a"
+    stream.connection.do(lambda connection: connection.trailers(stream, 0))
+    assert shared.get("/demo/items/c").status == 200
