@@ -58,6 +58,7 @@ struct edge {
     pthread_mutex_t lock;
     LIST_HEAD(, edge_stream) streams;
     bool stopping;
+    atomic_uint held; /* by so many: what waits is not sent, up to a batch */
 };
 
 static const struct rpc_error no_memory = {.code = RPC_RESOURCE_EXHAUSTED,
@@ -117,6 +118,8 @@ static void send_next(struct edge_stream *stream)
     struct rpc_packed *packed;
 
     if (stream->sending || stream->over || !batch)
+        return;
+    if (atomic_load(&stream->edge->held) > 0 && stream->n_waiting < BATCH_BYTES)
         return;
     packed = rpc_packed_copy(buf_str(&batch->bytes));
     if (!packed || rpc_stream_send_packed(stream->call, packed) == -ENOBUFS)
@@ -599,6 +602,7 @@ int edge_new(const struct edge_handler *handler, void *context, struct edge **re
     edge->handler = handler;
     edge->context = context;
     pthread_mutex_init(&edge->lock, NULL);
+    atomic_init(&edge->held, 0);
     LIST_INIT(&edge->streams);
     *ret = edge;
     return 0;
@@ -628,6 +632,28 @@ void edge_stop(struct edge *edge)
     LIST_FOREACH(stream, &edge->streams, siblings)
     {
         fail(stream, &stopping);
+    }
+    pthread_mutex_unlock(&edge->lock);
+}
+
+void edge_hold(struct edge *edge)
+{
+    atomic_fetch_add(&edge->held, 1);
+}
+
+/* Whoever has seen that it is held has let go of the stream's lock by when it is taken here. */
+void edge_release(struct edge *edge)
+{
+    struct edge_stream *stream;
+
+    if (atomic_fetch_sub(&edge->held, 1) > 1)
+        return;
+    pthread_mutex_lock(&edge->lock);
+    LIST_FOREACH(stream, &edge->streams, siblings)
+    {
+        pthread_mutex_lock(&stream->lock);
+        send_next(stream);
+        pthread_mutex_unlock(&stream->lock);
     }
     pthread_mutex_unlock(&edge->lock);
 }

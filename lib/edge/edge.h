@@ -7,7 +7,8 @@
  * Callbacks come without a lock of this file's that the functions below would want, and one at a
  * time for each stream. The functions may be called from any thread, from callbacks as well; none
  * of them waits or calls back, and for a call that has ended they do nothing. What they say goes
- * out in that order; while a message is on its way, what comes waits, and goes as one message then.
+ * out in that order; while a message is on its way, what comes waits, and goes as one message then;
+ * or it is held (edge_hold()).
  * A stream for which too much waits is ended: its edge does not read, and takes its calls
  * elsewhere.
  */
@@ -48,6 +49,11 @@ int edge_add(struct edge *edge, struct rpc_server *server, struct str *ret_error
 /* Ends all streams, and those that still come: their edges take the calls elsewhere. When the
  * server is about to stop. */
 void edge_stop(struct edge *edge);
+/* From edge_hold() to edge_release(), which are called as often, what is said waits, whoever says
+ * it: what is said by several functions then goes as one message of each stream. Any thread, for
+ * moments. */
+void edge_hold(struct edge *edge);
+void edge_release(struct edge *edge);
 /* When the server has stopped. NULL is nothing. */
 void edge_free(struct edge *edge);
 

@@ -9,6 +9,7 @@
 #include "stoa/chat/v1/chat.pb-c.h"
 #include "stoa/chat/v1/live.pb-c.h"
 
+struct edge;
 struct sends;
 
 /* What main.c keeps: the hub of live rooms (live.h), and the messages on their way (messages.c). */
@@ -108,7 +109,7 @@ static inline void bind_client_id(struct db_query *query, const char *client_id)
 /* ---- messages on their way (messages.c) ---- */
 
 /* -ENOMEM. */
-int sends_new(struct hub *hub, struct sends **ret) MUST_CHECK;
+int sends_new(struct hub *hub, struct edge *edge, struct sends **ret) MUST_CHECK;
 void sends_free(struct sends *sends); /* after db_close(); NULL is nothing */
 
 /* ---- pages ---- */

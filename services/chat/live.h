@@ -184,6 +184,8 @@ void hub_message_stored(struct hub *hub, int64_t room);
 /* Tells this instance's sessions and the others: those of a room in their order. The events are
  * taken over. */
 void hub_messages_sent(struct hub *hub, const struct sent_messages *messages);
+/* Whether that may take long, since many follow rooms by streams of their own. Any thread. */
+bool hub_tells_many_alone(const struct hub *hub);
 
 /* Something has been changed in a room, which has committed. */
 void hub_room_changed(struct hub *hub, int64_t room);

@@ -15,6 +15,7 @@
 #define AHEAD_INTERVAL (1 * NSEC_PER_SEC)
 #define AHEAD_TIMEOUT (2 * NSEC_PER_SEC)
 #define IDENTITY_TIMEOUT (10 * NSEC_PER_SEC)
+#define MANY_ALONE 16
 
 /* ---- what has happened ---- */
 
@@ -82,6 +83,11 @@ void hub_messages_sent(struct hub *hub, const struct sent_messages *messages)
             room_decide(room);
     }
     hub_unlock(hub);
+}
+
+bool hub_tells_many_alone(const struct hub *hub)
+{
+    return atomic_load(&hub->n_alone) > MANY_ALONE;
 }
 
 void hub_room_changed(struct hub *hub, int64_t room_id)

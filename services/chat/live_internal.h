@@ -95,9 +95,10 @@ struct hub {
      */
     _Atomic int64_t stored[HUB_MAX_STORED];
     _Atomic size_t n_stored;
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t wake;  /* the clock has something to do */
-    struct room *rooms;   /* by id */
+    atomic_size_t n_alone; /* in the rooms' lists of that name; written under the lock */
+    pthread_mutex_t lock;  /* guards what follows */
+    pthread_cond_t wake;   /* the clock has something to do */
+    struct room *rooms;    /* by id */
     struct account_sessions *accounts;
     TAILQ_HEAD(, live_session) sessions;
     bool stopping;

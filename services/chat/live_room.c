@@ -141,6 +141,8 @@ void subscription_end(struct subscription *subscription)
     TAILQ_REMOVE(list_of(subscription), subscription, next);
     if (list_of(subscription) == &room->shared)
         remove_from_carrier(room, session->carrier);
+    if (list_of(subscription) == &room->alone)
+        atomic_fetch_sub(&room->hub->n_alone, 1);
     count_down(&room->hub->counts.subscriptions);
     if (--room->n_subscriptions == 0)
         room->idle_ns = clock_monotonic_ns();
@@ -243,6 +245,8 @@ static void go_live(struct subscription *subscription)
     TAILQ_REMOVE(&room->behind, subscription, next);
     subscription->state = LIVE;
     TAILQ_INSERT_TAIL(list_of(subscription), subscription, next);
+    if (list_of(subscription) == &room->alone)
+        atomic_fetch_add(&room->hub->n_alone, 1);
     if (transport->place)
         transport->place(session, room->id, room->window.last, true);
 }

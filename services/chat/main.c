@@ -180,7 +180,7 @@ static int start(struct service *service, struct str *ret_error)
     if (r == 0)
         r = new_hub(service, config, &chat->hub, ret_error);
     if (r == 0)
-        r = sends_new(chat->hub, &chat->sends);
+        r = sends_new(chat->hub, chat->edge, &chat->sends);
     if (r == 0)
         r = limits_new(service, &config->limits, &chat->limits, ret_error);
     if (r == 0 && config->redis.address.n > 0)

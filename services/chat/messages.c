@@ -3,6 +3,8 @@
 #include "live.h"
 #include "live_parts.h"
 
+#include "edge/edge.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -32,8 +34,11 @@ static bool message_from_result(const struct request *request, const struct db_r
 
 struct sends {
     struct hub *hub;
+    struct edge *edge;
     struct db_group *groups[GROUPS];
-    struct sent_messages sent; /* acknowledged, not yet told; the database's engine thread */
+    /* The database's engine thread: */
+    struct sent_messages sent; /* acknowledged, not yet told */
+    bool holds;                /* the edge, until all of a statement are told */
 };
 
 struct sending {
@@ -104,13 +109,27 @@ static void complete_message(const struct sending *sending, Stoa__Chat__V1__Mess
     }
 }
 
+/* Answers and what is told go to a worker of the gateway as one message: it costs both sides about
+ * as much as a few of what is in it. But nobody waits for many who are told one by one. A statement
+ * is back, so on_all_sent() comes. */
+static void hold(struct sends *sends)
+{
+    if (sends->holds || hub_tells_many_alone(sends->hub))
+        return;
+    edge_hold(sends->edge);
+    sends->holds = true;
+}
+
 static void on_sent(struct db_group_item *item, const struct db_result *result, int row)
 {
     struct sending *sending = CONTAINER_OF(item, struct sending, item);
     const struct request *request = &sending->request;
+    struct sends *sends = chat_sends(request->service);
     Stoa__Chat__V1__SendMessageResponse response = STOA__CHAT__V1__SEND_MESSAGE_RESPONSE__INIT;
     struct message_row message;
 
+    if (result->error == DB_OK)
+        hold(sends);
     if (!message_from_result(request, result, row, &message))
         return;
     if (db_is_null(result, row, MESSAGE_TEXT))
@@ -123,8 +142,8 @@ static void on_sent(struct db_group_item *item, const struct db_result *result, 
         .event = part_message(request->room, &message.message),
     };
     rpc_call_ref(request->call);
-    STAILQ_INSERT_TAIL(&chat_sends(request->service)->sent, &sending->sent, next);
-    hub_message_stored(chat_hub(request->service), request->room);
+    STAILQ_INSERT_TAIL(&sends->sent, &sending->sent, next);
+    hub_message_stored(sends->hub, request->room);
     rpc_reply(request->call, &response.base);
 }
 
@@ -134,16 +153,18 @@ static void on_all_sent(void *user)
     struct sends *sends = user;
     struct sent_message *sent;
 
-    if (STAILQ_EMPTY(&sends->sent))
-        return;
-    hub_messages_sent(sends->hub, &sends->sent);
+    if (!STAILQ_EMPTY(&sends->sent))
+        hub_messages_sent(sends->hub, &sends->sent);
+    if (sends->holds)
+        edge_release(sends->edge);
+    sends->holds = false;
     while ((sent = STAILQ_FIRST(&sends->sent)) != NULL) {
         STAILQ_REMOVE_HEAD(&sends->sent, next);
         rpc_call_unref(CONTAINER_OF(sent, struct sending, sent)->request.call);
     }
 }
 
-int sends_new(struct hub *hub, struct sends **ret)
+int sends_new(struct hub *hub, struct edge *edge, struct sends **ret)
 {
     struct sends *sends = calloc(1, sizeof(*sends));
     const struct db_group_options options = {.one = SEND_MESSAGE,
@@ -161,6 +182,7 @@ int sends_new(struct hub *hub, struct sends **ret)
 
     if (sends) {
         sends->hub = hub;
+        sends->edge = edge;
         STAILQ_INIT(&sends->sent);
     }
     for (size_t i = 0; r == 0 && i < GROUPS; i++)

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 
 import grpc
 import jwt
@@ -14,7 +15,7 @@ import psycopg2
 import pytest
 from chat_fixture import call, open_room  # noqa: F401: fixtures
 from live_fixture import SECONDS, Ended, GrpcEvents, GrpcLive, ServerSentEvents, WebSocketLive
-from metrics_fixture import settled
+from metrics_fixture import Numbers, settled
 from stoa_contract import GrpcClient, HttpClient, token_part
 from stoa_suite_fixture import Suite, wait_until
 from websocket_fixture import Refused
@@ -459,6 +460,25 @@ def send_many(client, room, count, text="", at_once=40):
             for number in numbers:
                 assert client.answer(number)[0] == "ack"
             numbers = []
+
+
+def test_answers_and_news_go_together(world):
+    """To a worker of the gateway an answer and what it makes known are one message."""
+    count = 300
+    room, host = world.room()
+    client = world.connect(host, "gateway")
+    client.follow(room)
+
+    def received():
+        with urllib.request.urlopen(f"{world.suite.http}/metrics", timeout=SECONDS) as answer:
+            found = Numbers(answer.read().decode(), "grpc_json_")
+        return {name: found.get("attach_received_messages_total", instance=name) for name in found.names("instance")}
+
+    before = received()
+    send_many(client, room, count, at_once=1)
+    assert [int(event["seq"]) for event in client.events(count)] == list(range(1, count + 1))
+    # Of the instance that has it; some are about who is online, or that it lives.
+    assert count <= max(number - before[name] for name, number in received().items()) < 1.7 * count
 
 
 def test_too_far_behind(world):
