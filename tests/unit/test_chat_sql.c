@@ -933,6 +933,26 @@ static void expect_found(int64_t account, int64_t room, const char *words, const
     answer_free(&a);
 }
 
+/* More than Postgres would keep unsorted by itself, which is 4 MB. */
+static void nobody_who_sends_sorts_the_index(void **state UNUSED)
+{
+    enum { PAGE_BYTES = 8192, USUAL_BYTES = 4 << 20 };
+    struct answer a;
+
+    (void)create(ADA, PUBLIC);
+    run(&a, SORT_SEARCH_INDEX);
+    answer_free(&a);
+    pg_sql("INSERT INTO chat.messages (room_id, seq, author_id, text, created_at)"
+           " SELECT 1, i, 1, 'one two three four five six seven eight nine ten eleven twelve w' || "
+           "i, now()"
+           " FROM generate_series(1000, 25000) i");
+    run(&a, SORT_SEARCH_INDEX); /* answers with how many pages */
+    assert_in_range(db_get_int8(&a.result, 0, 0), 1.2 * USUAL_BYTES / PAGE_BYTES, INT32_MAX);
+    answer_free(&a);
+    expect_found(ADA, NO_NUMBER, "w12345", "1/12345 ");
+    pg_sql("DELETE FROM chat.messages"); /* which took no numbers of the room */
+}
+
 static void search_finds_words_in_my_rooms(void **state UNUSED)
 {
     int64_t room = create_with_members(PUBLIC), other = create(BOB, PRIVATE);
@@ -1578,6 +1598,7 @@ int main(void)
         TEST(a_mark_never_moves_back),
         TEST(pages_go_both_ways),
         TEST(the_log_has_everything),
+        TEST(nobody_who_sends_sorts_the_index),
         TEST(search_finds_words_in_my_rooms),
         TEST(a_deleted_room_is_removed_bit_by_bit),
         TEST(a_forgotten_account_leaves_no_word),
