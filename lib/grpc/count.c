@@ -148,7 +148,7 @@ static void write_limits(const struct rpc_server *server, struct buf *text)
         carried = {"stoa_grpc", "calls_carried_total", METRICS_COUNTER,
                    "Calls that came together with others on a stream of an edge."},
         together = {"stoa_grpc", "carry_messages_total", METRICS_COUNTER,
-                    "Messages in which those were answered."},
+                    "Messages in which carried calls were answered."},
         waits = {"stoa_grpc", "queue_wait_seconds", METRICS_HISTOGRAM,
                  "How long what comes in waits for the poller thread, tried once a second."};
 
