@@ -158,6 +158,10 @@ struct rpc_stream_handler {
     /* Bidi: messages are read only while few wait to be sent, so that a handler that answers each
      * with one of about its size never finds the queue full. */
     bool paced;
+    /* The answer begins with the first message or the end, and not with open(): for a stream that
+     * learns only later whether it may be, and whose refusal is then seen as one by whoever has to
+     * choose a status with the beginning, such as HTTP's. */
+    bool begins_late;
 };
 
 struct rpc_handler {

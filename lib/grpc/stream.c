@@ -382,6 +382,8 @@ static void open_stream(struct rpc_call *call, const ProtobufCMessage *request)
 
     stream->opened = true;
     call->method->stream->open(call->method->service, call, request);
+    if (call->method->stream->begins_late)
+        return;
     /* The caller sees that the stream has begun, even when its first message is far. */
     pthread_mutex_lock(&stream->lock);
     stream->headers_wanted = true;

@@ -288,7 +288,7 @@ static void closed(void *service UNUSED, struct rpc_call *call)
 }
 
 static const struct rpc_stream_handler export_room_stream = {
-    .open = opened, .drained = drained, .closed = closed};
+    .open = opened, .drained = drained, .closed = closed, .begins_late = true};
 
 const struct rpc_handler export_room_handler = {.method = "ExportRoom",
                                                 .stream = &export_room_stream};

@@ -142,7 +142,8 @@ static const struct rpc_stream_handler connect_stream = {.open = open_connect,
                                                          .closed = on_closed},
                                        subscribe_stream = {.open = open_subscribe,
                                                            .drained = on_drained,
-                                                           .closed = on_closed};
+                                                           .closed = on_closed,
+                                                           .begins_late = true};
 
 const struct rpc_handler connect_handler = {.method = "Connect", .stream = &connect_stream},
                          subscribe_handler = {.method = "Subscribe", .stream = &subscribe_stream};

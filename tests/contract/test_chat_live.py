@@ -1,6 +1,7 @@
 """Live rooms: Connect and Subscribe, over gRPC and through the gateway."""
 import contextlib
 import dataclasses
+import http.client
 import itertools
 import json
 import signal
@@ -665,6 +666,29 @@ def test_the_end_of_a_subscription(world, over):
     assert reset.next() == ("reset", {"room": room, "lastSeq": "2"})
     with pytest.raises(Ended):
         reset.next()
+
+
+def waits_for_a_lock(cursor):
+    cursor.execute("SELECT pg_stat_clear_snapshot()")
+    cursor.execute("SELECT FROM pg_stat_activity WHERE usename = 'stoa_chat' AND wait_event_type = 'Lock'")
+    return cursor.rowcount > 0
+
+
+@pytest.mark.parametrize("path", ("events", "export"))
+def test_a_refusal_that_takes_long_has_its_status(world, path):
+    """Whether somebody may read a room is known when Postgres has answered, however late that is."""
+    room, _ = world.room()
+    stranger = world.account()
+    connection = http.client.HTTPConnection("127.0.0.1", world.suite.ports["STOA_HTTP_PORT"], timeout=SECONDS)
+    with contextlib.closing(connection), \
+            contextlib.closing(psycopg2.connect(**world.suite.database())) as database, database.cursor() as cursor:
+        cursor.execute("LOCK TABLE chat.rooms IN ACCESS EXCLUSIVE MODE")
+        connection.request("GET", f"/api/chat/rooms/{room}/{path}",
+                           headers={"Authorization": f"Bearer {stranger['token']}"})
+        wait_until(lambda: waits_for_a_lock(cursor), "a query waits for the table")
+        time.sleep(0.1)  # much longer than the gateway waits after a beginning
+        database.rollback()
+        assert connection.getresponse().status == 404
 
 
 # ---- what is kept ----
