@@ -108,7 +108,7 @@ class Stoa(Suite):
         )
 
     def fill(self):
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:  # more sign up at once only where cores hash them
             self.tokens = list(pool.map(self._account, range(MEMBERS)))
             self.room = self._room(self.tokens[0])
             self.rooms = [self._room(self.tokens[i * IN_A_ROOM]) for i in range(ROOMS)]
