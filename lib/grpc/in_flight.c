@@ -12,6 +12,7 @@
 #define RATE_NS (100 * NSEC_PER_MSEC)
 #define TURN_NS (5 * NSEC_PER_SEC)
 #define BURST_NS (100 * NSEC_PER_MSEC)
+#define STANDS_NS (500 * NSEC_PER_MSEC)
 #define LOOK_NS (10 * NSEC_PER_SEC)
 #define GROWTH 1.25
 /* How much of what is seen counts at once: something else may be at work beside. */
@@ -22,7 +23,7 @@ void in_flight_init(struct in_flight *f, unsigned most, int64_t patience_ns)
 {
     pthread_mutex_init(&f->lock, NULL);
     f->most = most;
-    f->limit = most < IN_FLIGHT_FIRST ? most : IN_FLIGHT_FIRST;
+    f->limit = most < IN_FLIGHT_BURST ? most : IN_FLIGHT_BURST;
     f->patience_ns = patience_ns;
 }
 
@@ -125,7 +126,7 @@ static bool stands(struct in_flight *f, double open, double took_ns, int64_t now
     }
     if (f->stands_ns == 0)
         f->stands_ns = now_ns;
-    return now_ns - f->stands_ns >= BURST_NS || f->limited;
+    return now_ns - f->stands_ns >= STANDS_NS || f->limited;
 }
 
 static void set_limit(struct in_flight *f, double open, double took_ns, int64_t now_ns)

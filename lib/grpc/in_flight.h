@@ -5,9 +5,10 @@
  * excess waits in a queue that stands, and the limit falls to what is answered in the time that an
  * answer may take (Little's law; by the most that was answered in the last seconds, or a lower
  * limit would be its own reason). Otherwise it grows, until a burst has room: a queue that goes by
- * itself within 100 ms is no reason to refuse anybody. Nor is a time without any answer, in which
- * the database restarts, say: then all wait. Sources: K. Nichols, V. Jacobson: Controlling Queue
- * Delay, 2012; N. Cardwell et al.: BBR: Congestion-Based Congestion Control, 2016.
+ * itself within half a second is no reason to refuse anybody: so long a disk may hold up writes
+ * that otherwise take a millisecond. Nor is a time without any answer, in which the database
+ * restarts, say: then all wait. Sources: K. Nichols, V. Jacobson: Controlling Queue Delay, 2012; N.
+ * Cardwell et al.: BBR: Congestion-Based Congestion Control, 2016.
  *
  * Too long is four times what an answer takes when few calls are in work, and longer than somebody
  * would notice. What it takes then is seen whenever few are; and every ten seconds of refusing, few
@@ -22,8 +23,7 @@
 #include <pthread.h>
 
 #define IN_FLIGHT_LEAST 2   /* in work at once that are never refused */
-#define IN_FLIGHT_BURST 16  /* likewise, unless answers have taken too long lately */
-#define IN_FLIGHT_FIRST 256 /* before anything is known */
+#define IN_FLIGHT_BURST 256 /* likewise, unless answers have taken too long lately */
 
 struct in_flight {
     unsigned most;       /* in work at once, whatever the answers say */

@@ -165,6 +165,28 @@ static void bursts_are_let_in(void **state UNUSED)
     assert_int_equal(seen.refused, 0);
 }
 
+/* As many as ask again and again, and a disk that holds all of them up for some time at the very
+ * beginning, when nobody has seen yet how much can be answered. */
+static void a_slow_moment_refuses_nobody(void **state UNUSED)
+{
+    struct in_flight_call calls[64];
+    int64_t now_ns, took_ns = ARRAY_SIZE(calls) * MS;
+
+    setup(&service, 1, MS);
+    (void)run(&service, 0.1, 5 * NSEC_PER_SEC);
+    now_ns = service.now_ns + 100 * MS;
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+        assert_true(in_flight_begin(&service.in_flight, now_ns + (int64_t)i * MS, &calls[i]));
+    now_ns += took_ns;
+    assert_true(took_ns > PATIENCE_NS);
+    for (size_t i = 0; i < 450; i++, now_ns += MS) {
+        struct in_flight_call *call = &calls[i % ARRAY_SIZE(calls)];
+
+        in_flight_end(&service.in_flight, call, took_ns, now_ns);
+        assert_true(in_flight_begin(&service.in_flight, now_ns, call));
+    }
+}
+
 static void all_is_as_before_when_it_is_over(void **state UNUSED)
 {
     struct seen seen = {0, 0, 0, 0};
@@ -233,6 +255,7 @@ int main(void)
         CASE(nobody_is_refused_while_all_can_be_done),
         CASE(answers_stay_quick_however_much_comes),
         CASE(bursts_are_let_in),
+        CASE(a_slow_moment_refuses_nobody),
         CASE(all_is_as_before_when_it_is_over),
         CASE(learns_in_a_flood_how_long_an_answer_takes),
         CASE(learns_that_answers_take_longer_now),
