@@ -72,7 +72,8 @@ def with_instances(text, layout, found):
         if addresses:
             # What failed is tried again soon: whether it is there is looked at here.
             servers = [f"server {shown(address)} fail_timeout={PERIOD_SECONDS}s;" for address in addresses]
-            text = text.replace(socket_line, "\n        ".join(servers))
+            # In one line: the names of what is filled in stand in comments as well.
+            text = text.replace(socket_line, " ".join(servers))
     return text
 
 
