@@ -1,5 +1,7 @@
 #include "edge/attach_wire.h"
 
+#include "grpc/carry_wire.h"
+
 #include <errno.h>
 
 #define ITEMS 1   /* AttachRequest.items, AttachResponse.items */
@@ -106,9 +108,7 @@ static void put_inner(struct buf *to, const struct attach_down *down)
         buf_append_str(to, down->bytes);
         break;
     case ATTACH_END:
-        schema_put_number(to, 1, (uint64_t)down->code);
-        schema_put_some(to, 2, down->bytes);
-        schema_put_some(to, 3, down->details);
+        carry_put_end(to, down->code, down->bytes, down->details);
         break;
     case ATTACH_CHANNEL:
     case ATTACH_BROADCAST:
@@ -143,23 +143,6 @@ void attach_put_down(struct buf *to, const struct attach_down *down)
         put_inner(to, down);
     }
     schema_put_number(to, TELL_DRAINED, down->tell_drained);
-}
-
-static int read_end(struct str wire, struct attach_down *ret)
-{
-    struct schema_reader r = schema_reader_of(wire);
-    struct schema_wire_field f;
-    int got;
-
-    while ((got = schema_read_field(&r, &f)) == 1) {
-        if (schema_field_is(&f, 1, SCHEMA_WIRE_VARINT))
-            ret->code = (int32_t)f.scalar;
-        else if (schema_field_is(&f, 2, SCHEMA_WIRE_LENGTH))
-            ret->bytes = f.bytes;
-        else if (schema_field_is(&f, 3, SCHEMA_WIRE_LENGTH))
-            ret->details = f.bytes;
-    }
-    return got;
 }
 
 /* ChannelState and Broadcast: the third field tells them apart. */
@@ -202,7 +185,7 @@ static int read_what(const struct schema_wire_field *f, struct attach_down *ret)
         ret->bytes = f->bytes;
         return 0;
     case ATTACH_END:
-        return read_end(f->bytes, ret);
+        return carry_read_end(f->bytes, &ret->code, &ret->bytes, &ret->details);
     case ATTACH_CHANNEL:
     case ATTACH_BROADCAST:
         return read_place(f->bytes, ret);

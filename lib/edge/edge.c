@@ -62,7 +62,7 @@ struct edge {
 };
 
 static const struct rpc_error no_memory = {.code = RPC_RESOURCE_EXHAUSTED,
-                                           .message = {"out of memory", 13}};
+                                           .message = STR("out of memory")};
 
 /* ---- references ---- */
 
@@ -139,7 +139,7 @@ static void send_next(struct edge_stream *stream)
 static struct buf *room_for(struct edge_stream *stream, size_t n)
 {
     static const struct rpc_error too_slow = {.code = RPC_RESOURCE_EXHAUSTED,
-                                              .message = {"too much waits to be read", 25}};
+                                              .message = STR("too much waits to be read")};
     struct batch *batch = TAILQ_LAST(&stream->waiting, batches);
 
     if (stream->n_waiting + n > MAX_WAITING) {
@@ -390,7 +390,7 @@ static struct edge_session *find(struct edge_stream *stream, uint64_t id)
 static void on_open(struct edge_stream *stream, uint64_t id, const Stoa__Edge__V1__Open *open)
 {
     static const struct rpc_error twice = {.code = RPC_INVALID_ARGUMENT,
-                                           .message = {"a session is opened twice", 25}};
+                                           .message = STR("a session is opened twice")};
     struct edge_session *s = find(stream, id) ? NULL : calloc(1, sizeof(*s));
     unsigned before;
 
@@ -491,10 +491,10 @@ static struct edge_stream *new_stream(struct edge *edge, struct rpc_call *call)
 }
 
 static const struct rpc_error stopping = {
-    .code = RPC_UNAVAILABLE, .message = {"the instance stops", 18}, .reason = "STOPPING"};
+    .code = RPC_UNAVAILABLE, .message = STR("the instance stops"), .reason = "STOPPING"};
 
 static const struct rpc_error starting = {.code = RPC_UNAVAILABLE,
-                                          .message = {"the instance is not ready yet", 29}};
+                                          .message = STR("the instance is not ready yet")};
 
 static void stream_open(void *service, struct rpc_call *call,
                         const ProtobufCMessage *request UNUSED)
@@ -541,7 +541,7 @@ static void stream_message(void *service UNUSED, struct rpc_call *call,
 static void stream_half_close(void *service UNUSED, struct rpc_call *call)
 {
     static const struct rpc_error detached = {.code = RPC_CANCELLED,
-                                              .message = {"the edge has detached", 21}};
+                                              .message = STR("the edge has detached")};
 
     if (rpc_call_context(call))
         fail(rpc_call_context(call), &detached);

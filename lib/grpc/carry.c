@@ -58,7 +58,7 @@ static __thread struct carrier *turn;
 static __thread bool on_poller;
 
 static const struct rpc_error no_memory = {.code = RPC_RESOURCE_EXHAUSTED,
-                                           .message = {"out of memory", 13}};
+                                           .message = STR("out of memory")};
 
 /* ---- references ---- */
 
@@ -373,11 +373,11 @@ static int fill(struct carrier *carrier, struct rpc_call *call,
 static void fail(struct carrier *carrier, int r)
 {
     static const struct rpc_error twice = {.code = RPC_INVALID_ARGUMENT,
-                                           .message = {"a call is begun twice", 21}},
+                                           .message = STR("a call is begun twice")},
                                   metadata = {.code = RPC_INVALID_ARGUMENT,
-                                              .message = {"metadata that is no header's", 28}},
+                                              .message = STR("metadata that is no header's")},
                                   many = {.code = RPC_RESOURCE_EXHAUSTED,
-                                          .message = {"too many calls in one stream", 28}};
+                                          .message = STR("too many calls in one stream")};
 
     pthread_mutex_lock(&carrier->lock);
     give_up(carrier, r == -EEXIST   ? &twice

@@ -82,6 +82,32 @@ void carry_put_cancelled(struct buf *to, uint64_t id)
     schema_put_number(to, CANCELLED, id);
 }
 
+/* ---- ends ---- */
+
+void carry_put_end(struct buf *to, int32_t code, struct str text, struct str details)
+{
+    schema_put_number(to, END_CODE, (uint64_t)code);
+    schema_put_some(to, END_MESSAGE, text);
+    schema_put_some(to, END_DETAILS, details);
+}
+
+int carry_read_end(struct str wire, int32_t *code, struct str *text, struct str *details)
+{
+    struct schema_reader r = schema_reader_of(wire);
+    struct schema_wire_field f;
+    int got;
+
+    while ((got = schema_read_field(&r, &f)) == 1) {
+        if (schema_field_is(&f, END_CODE, SCHEMA_WIRE_VARINT))
+            *code = (int32_t)f.scalar;
+        else if (schema_field_is(&f, END_MESSAGE, SCHEMA_WIRE_LENGTH))
+            *text = f.bytes;
+        else if (schema_field_is(&f, END_DETAILS, SCHEMA_WIRE_LENGTH))
+            *details = f.bytes;
+    }
+    return got;
+}
+
 /* ---- answers, written ---- */
 
 size_t carry_begin_answer(struct buf *to, uint64_t id)
@@ -104,9 +130,7 @@ void carry_end_answer(struct buf *to, size_t mark, const struct carry_answer *an
     if (answer->ended) {
         size_t end = schema_put_begin(to, ANSWER_END);
 
-        schema_put_number(to, END_CODE, (uint64_t)answer->code);
-        schema_put_some(to, END_MESSAGE, answer->text);
-        schema_put_some(to, END_DETAILS, answer->details);
+        carry_put_end(to, answer->code, answer->text, answer->details);
         schema_put_end(to, end);
     }
     schema_put_end(to, mark);
@@ -121,20 +145,8 @@ void carry_put_going(struct buf *to)
 
 static int read_end(struct str wire, struct carry_answer *ret)
 {
-    struct schema_reader r = schema_reader_of(wire);
-    struct schema_wire_field f;
-    int got;
-
     ret->ended = true;
-    while ((got = schema_read_field(&r, &f)) == 1) {
-        if (schema_field_is(&f, END_CODE, SCHEMA_WIRE_VARINT))
-            ret->code = (int32_t)f.scalar;
-        else if (schema_field_is(&f, END_MESSAGE, SCHEMA_WIRE_LENGTH))
-            ret->text = f.bytes;
-        else if (schema_field_is(&f, END_DETAILS, SCHEMA_WIRE_LENGTH))
-            ret->details = f.bytes;
-    }
-    return got;
+    return carry_read_end(wire, &ret->code, &ret->text, &ret->details);
 }
 
 static int read_answer(struct str wire, struct carry_answer *ret)

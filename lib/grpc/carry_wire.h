@@ -28,6 +28,13 @@ void carry_put_metadata(struct buf *to, struct str name, struct str value);
 void carry_end_call(struct buf *to, size_t mark, struct str message, uint64_t timeout_ms);
 void carry_put_cancelled(struct buf *to, uint64_t id);
 
+/* ---- ends: what stoa.edge.v1.End holds, also on other streams ---- */
+
+void carry_put_end(struct buf *to, int32_t code, struct str text, struct str details);
+/* Sets what is there; strings are parts of wire. Returns 0 or -EBADMSG. */
+int carry_read_end(struct str wire, int32_t *code, struct str *text,
+                   struct str *details) MUST_CHECK;
+
 /* ---- answers ---- */
 
 struct carry_answer {

@@ -311,7 +311,7 @@ void rpc_stream_finish(struct rpc_call *call, const struct rpc_error *error)
 void rpc_stream_cancel(struct rpc_call *call, const struct rpc_error *error)
 {
     static const struct rpc_error cancelled = {.code = RPC_CANCELLED,
-                                               .message = {"the stream was cancelled", 24}};
+                                               .message = STR("the stream was cancelled")};
     struct rpc_stream *stream = call->stream;
     bool stuck;
 
