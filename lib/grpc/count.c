@@ -20,16 +20,6 @@ void count_nothing(struct rpc_call *call)
         atomic_fetch_sub_explicit(&call->method->counts->open, 1, memory_order_relaxed);
 }
 
-bool count_place(struct rpc_call *call)
-{
-    struct in_flight *in_flight = call->method->in_flight;
-
-    if (!in_flight)
-        return true;
-    call->placed_ns = clock_monotonic_ns();
-    return in_flight_begin(in_flight, call->placed_ns, &call->place);
-}
-
 /* What was refused or given up says nothing about how long an answer takes. */
 static bool is_answer(enum rpc_code code)
 {
@@ -38,11 +28,24 @@ static bool is_answer(enum rpc_code code)
 
 static void leave_place(struct rpc_call *call, enum rpc_code code, int64_t now)
 {
-    if (call->place.open == 0)
-        return;
-    in_flight_end(call->method->in_flight, &call->place,
-                  is_answer(code) ? now - call->placed_ns : -1, now);
-    call->place.open = 0;
+    if (atomic_exchange(&call->placed, false))
+        in_flight_end(call->method->in_flight, &call->place,
+                      is_answer(code) ? now - call->placed_ns : -1, now);
+}
+
+bool count_place(struct rpc_call *call)
+{
+    struct in_flight *in_flight = call->method->in_flight;
+
+    if (!in_flight)
+        return true;
+    call->placed_ns = clock_monotonic_ns();
+    if (!in_flight_begin(in_flight, call->placed_ns, &call->place))
+        return false;
+    atomic_store(&call->placed, true);
+    if (atomic_load(&call->answered)) /* by another poller, since it is overdue: its place stays */
+        leave_place(call, RPC_CANCELLED, call->placed_ns);
+    return true;
 }
 
 void count_end(struct rpc_call *call, enum rpc_code code)

@@ -59,7 +59,7 @@ struct in_flight {
 /* One call in work. */
 struct in_flight_call {
     uint32_t round;
-    unsigned open; /* with it, when it began; 0: it is none */
+    unsigned open; /* with it, when it began */
 };
 
 /* Zeroed memory. most: 1 or more; patience_ns: more than 0. */

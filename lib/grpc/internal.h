@@ -122,6 +122,7 @@ struct rpc_call {
     int64_t begun_ns;             /* when it was admitted */
     struct in_flight_call place;  /* among those of its method that are in work */
     int64_t placed_ns;            /* since when */
+    atomic_bool placed;           /* it is; who ends it there sets this to false */
     int64_t deadline_ns;
     void *context;
     struct str peer;

@@ -5,6 +5,7 @@
 
 #include "google/rpc/error_details.pb-c.h"
 #include "google/rpc/status.pb-c.h"
+#include "grpc/internal.h"
 
 /* ---- details of an error, as a client decodes them ---- */
 
@@ -748,6 +749,19 @@ static void test_calls_that_would_only_wait(void **state UNUSED)
     end_lane();
 }
 
+/* One poller answers a call that is overdue while another one is about to run its handler. */
+static void test_overdue_before_it_has_a_place(void **state UNUSED)
+{
+    struct in_flight in_flight = {0};
+    struct rpc_method method = {.in_flight = &in_flight};
+    struct rpc_call call = {.method = &method, .answered = true};
+
+    in_flight_init(&in_flight, 1, NSEC_PER_SEC);
+    assert_true(count_place(&call));
+    assert_int_equal(in_flight.open, 0);
+    in_flight_free(&in_flight);
+}
+
 /* ---- many at once ---- */
 
 #define HAMMER_THREADS 64
@@ -819,6 +833,7 @@ int main(void)
         cmocka_unit_test(test_client_cancel),
         cmocka_unit_test(test_max_calls),
         cmocka_unit_test(test_calls_that_would_only_wait),
+        cmocka_unit_test(test_overdue_before_it_has_a_place),
         cmocka_unit_test(test_hammer),
     };
     int failed = cmocka_run_group_tests_name("rpc requests", plain, start_plain, stop_plain);
