@@ -520,6 +520,152 @@ static void serves_both_ways(void **state)
     }
 }
 
+/* ---- several pollers, and other threads ---- */
+
+#define CROWD 2000 /* fewer than may wait */
+#define IN_A_MESSAGE 20
+
+/* Lets calls in and answers them, in a thread of its own. */
+struct elsewhere {
+    struct errand {
+        struct rpc_call *call;
+        bool proceed;
+    } errands[2 * CROWD + 1]; /* the last one has no call: that is all */
+    size_t n, done;
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    pthread_t thread;
+};
+
+static struct elsewhere elsewhere;
+
+static void do_elsewhere(struct rpc_call *call, bool proceed)
+{
+    pthread_mutex_lock(&elsewhere.lock);
+    assert_true(elsewhere.n < ARRAY_SIZE(elsewhere.errands));
+    elsewhere.errands[elsewhere.n++] = (struct errand){call, proceed};
+    pthread_cond_signal(&elsewhere.more);
+    pthread_mutex_unlock(&elsewhere.lock);
+}
+
+static struct errand next_errand(void)
+{
+    struct errand errand;
+
+    pthread_mutex_lock(&elsewhere.lock);
+    while (elsewhere.done == elsewhere.n)
+        pthread_cond_wait(&elsewhere.more, &elsewhere.lock);
+    errand = elsewhere.errands[elsewhere.done++];
+    pthread_mutex_unlock(&elsewhere.lock);
+    return errand;
+}
+
+static void *run_errands(void *arg UNUSED)
+{
+    struct errand errand;
+
+    while ((errand = next_errand()).call) {
+        if (errand.proceed)
+            rpc_call_proceed(errand.call);
+        else
+            reply_text(errand.call, STR("later"));
+    }
+    return NULL;
+}
+
+static void let_in_elsewhere(void *context UNUSED, struct rpc_call *call)
+{
+    do_elsewhere(call, true);
+}
+
+static void say_now_or_later(void *service UNUSED, struct rpc_call *call,
+                             const ProtobufCMessage *request)
+{
+    if (str_eq(str_of(((const text_message *)request)->service), STR("later")))
+        do_elsewhere(call, false);
+    else
+        rpc_reply(call, request);
+}
+
+static const struct rpc_handler crowd_handlers[] = UNARY_HANDLERS(say_now_or_later, publish_ok);
+
+static int start_crowd(void **state)
+{
+    struct carry_fixture *f = test_calloc(1, sizeof(*f));
+
+    elsewhere =
+        (struct elsewhere){.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+    assert_int_equal(pthread_create(&elsewhere.thread, NULL, run_errands, NULL), 0);
+    pthread_mutex_init(&f->held.lock, NULL);
+    fixture_start(&f->rpc,
+                  (struct rpc_server_options){
+                      .pollers = 3, .patience_ms = 60000, .authenticate = let_in_elsewhere},
+                  crowd_handlers, NULL);
+    client_begin(&f->rpc.client, &f->stream, CARRY, 0, NULL, 0);
+    *state = f;
+    return 0;
+}
+
+static int stop_crowd(void **state)
+{
+    do_elsewhere(NULL, false);
+    pthread_join(elsewhere.thread, NULL);
+    return stop(state);
+}
+
+static bool has_time(uint64_t id)
+{
+    return id % 3 != 0;
+}
+
+static void send_crowd(struct carry_fixture *f)
+{
+    for (uint64_t first = 1; first <= CROWD; first += IN_A_MESSAGE) {
+        struct ask asks[IN_A_MESSAGE];
+
+        for (uint64_t i = 0; i < IN_A_MESSAGE; i++)
+            asks[i] = (struct ask){
+                .id = first + i,
+                .text = i % 2 ? "later" : "now",
+                .timeout_ms = has_time(first + i) ? 0 : 1,
+            };
+        send_asks(f, asks, IN_A_MESSAGE, first);
+    }
+    assert_true(client_half_close(&f->stream));
+}
+
+static void judge(const answer_type *answer, unsigned *times)
+{
+    assert_in_range(answer->id, 1, CROWD);
+    assert_non_null(answer->end);
+    if (answer->end->code != RPC_OK) {
+        assert_int_equal(answer->end->code, RPC_DEADLINE_EXCEEDED);
+        assert_false(has_time(answer->id));
+    }
+    times[answer->id]++;
+}
+
+/* Each call is answered once, or was cancelled, whoever lets it in, runs it, answers it and watches
+ * its time; and then nothing is left. */
+static void serves_a_crowd(void **state)
+{
+    struct carry_fixture *f = *state;
+    unsigned times[CROWD + 1] = {0};
+    struct rpc_server_stats stats;
+    response_type *response;
+
+    send_crowd(f);
+    while ((response = receive(f))) {
+        for (size_t i = 0; i < response->n_answers; i++)
+            judge(response->answers[i], times);
+        release(response);
+    }
+    assert_int_equal(client_status(&f->stream), RPC_OK);
+    for (size_t id = 1; id <= CROWD; id++)
+        assert_in_range(times[id], id % IN_A_MESSAGE == 1 ? 0 : 1, 1);
+    WAIT_UNTIL((rpc_server_stats(f->rpc.server, &stats), stats.active == 0));
+}
+
 static void is_not_offered_where_messages_are_small(void **state)
 {
     assert_refuses_stream(*state, RPC_UNIMPLEMENTED);
@@ -545,6 +691,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_what_is_no_header, start, stop),
         cmocka_unit_test_setup_teardown(refuses_more_calls_than_an_edge_has, start, stop),
         cmocka_unit_test_setup_teardown(serves_both_ways, start, stop),
+        cmocka_unit_test_setup_teardown(serves_a_crowd, start_crowd, stop_crowd),
         cmocka_unit_test_setup_teardown(is_not_offered_where_messages_are_small, start_narrow,
                                         stop),
     };
