@@ -40,6 +40,19 @@ static void free_stream(struct grpc_h2_stream *s)
     ngx_free(s);
 }
 
+/* What came cannot be read. The end may have come with it; what the service says in it of a success
+ * is then not so. */
+static void fail_reading(struct grpc_h2_stream *s, int code, const char *reason)
+{
+    rpc_reader_free(&s->reader);
+    if (s->finished && s->code == RPC_OK) {
+        s->code = code;
+        s->reason = reason;
+    } else {
+        h2_stream_fail(s, code, reason);
+    }
+}
+
 static void deliver_messages(struct grpc_h2_stream *s)
 {
     struct str message;
@@ -50,13 +63,10 @@ static void deliver_messages(struct grpc_h2_stream *s)
         if (s->callbacks->message(s->data, message))
             s->paused = false;
     }
-    if (rc < 0) {
-        rpc_reader_free(&s->reader);
-        if (rc == -EMSGSIZE)
-            h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the message is larger than the limit");
-        else
-            h2_stream_fail(s, RPC_INTERNAL, "the message is compressed, which was not offered");
-    }
+    if (rc == -EMSGSIZE)
+        fail_reading(s, RPC_RESOURCE_EXHAUSTED, "the message is larger than the limit");
+    else if (rc < 0)
+        fail_reading(s, RPC_INTERNAL, "the message is compressed, which was not offered");
     if (!s->paused && s->conn && s->unconsumed) {
         if (nghttp2_session_consume_stream(s->conn->session, s->id, s->unconsumed))
             s->conn->broken = true;
@@ -318,6 +328,13 @@ void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n)
     make_ready(s);
 }
 
+/* As nghttp2 has seen to it for what comes by itself. */
+static bool is_header(struct str name, struct str value)
+{
+    return nghttp2_check_header_name((const uint8_t *)name.p, name.n) &&
+           nghttp2_check_header_value((const uint8_t *)value.p, value.n);
+}
+
 /* The metadata of a carried call's answer that is (not) trailing. */
 static bool answer_metadata(struct grpc_h2_stream *s, const struct carry_answer *answer,
                             bool trailing)
@@ -326,7 +343,9 @@ static bool answer_metadata(struct grpc_h2_stream *s, const struct carry_answer 
     struct carry_metadata m;
 
     while (!s->finished && carry_next_metadata(&r, &m) == 1) {
-        if (m.trailing == trailing)
+        if (!is_header(m.name, m.value) || m.name.p[0] == ':')
+            h2_stream_fail(s, RPC_INTERNAL, "the service's headers are broken");
+        else if (m.trailing == trailing)
             h2_stream_header(s, m.name, m.value);
     }
     return !s->finished;
@@ -456,8 +475,7 @@ static void own_headers(struct h2_request *request, u_char *block)
 static bool valid(const struct grpc_h2_header *headers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (!nghttp2_check_header_name((const uint8_t *)headers[i].name.p, headers[i].name.n) ||
-            !nghttp2_check_header_value((const uint8_t *)headers[i].value.p, headers[i].value.n))
+        if (!is_header(headers[i].name, headers[i].value))
             return false;
     }
     return true;

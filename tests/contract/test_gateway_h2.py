@@ -290,6 +290,25 @@ def test_compressed_flag(gateway, serve):
         assert user.end()[:2] == (13, False)
 
 
+@pytest.mark.parametrize("bad, code", ((grpc_message(b"x" * 101), 8), (grpc_message(b"x", flag=1), 13)), ids=("large", "compressed"))
+@pytest.mark.parametrize("status", (0, 5))
+def test_end_with_a_message_that_cannot_be_read(gateway, serve, bad, code, status):
+    """They come with one read: a success it is not, and what else the service says stands."""
+
+    def rpc(connection, stream, event):
+        if isinstance(event, h2.events.RequestReceived):
+            connection.respond(stream)
+            stream.waiting = grpc_message(b"good") + bad
+            connection.trailers(stream, status)
+
+    serve(rpcs={"/t/Bad": rpc})
+    with gateway.user() as user:
+        user.open("/t/Bad", 100)
+        user.hear("opened")
+        assert user.message()[0] == 4
+        assert user.end()[0] == (status or code)
+
+
 def test_incomplete_message(gateway, serve):
     def cut(connection, stream, event):
         if isinstance(event, Requested):
