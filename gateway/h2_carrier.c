@@ -28,11 +28,12 @@ struct h2_carrier {
     struct h2_connection *conn;
     struct grpc_h2_stream *stream; /* NULL: has ended */
     ngx_msec_t again_at;           /* when it may begin once more, if `again` */
-    bool again;    /* it has ended, and not since the server does not know the RPC */
-    bool works;    /* the server knows the RPC */
-    bool going;    /* takes no new calls */
-    bool full;     /* takes none for now */
-    struct buf up; /* the next CarryRequest */
+    bool again;         /* it has ended, and not since the server does not know the RPC */
+    bool works;         /* the server knows the RPC */
+    bool going;         /* takes no new calls */
+    bool full;          /* takes none for now */
+    struct buf up;      /* the next CarryRequest */
+    ngx_uint_t went_at; /* the connection's turn when `up` last went */
     struct slot *slots;
     uint32_t n_slots, free; /* free: n_slots: there is none */
     ngx_uint_t n_calls;
@@ -88,10 +89,12 @@ static void give_slot(struct h2_carrier *carrier, uint64_t id)
 
 /* ---- up ---- */
 
-static void put_call(struct h2_carrier *carrier, const struct grpc_h2_stream *s, uint64_t id)
+/* False without memory: what waits is still whole. */
+static bool put_call(struct h2_carrier *carrier, const struct grpc_h2_stream *s, uint64_t id)
 {
     const struct h2_request *request = s->request;
     struct str message = str_skip(buf_str(&s->out), RPC_PREFIX_SIZE);
+    size_t before = carrier->up.n;
     size_t mark = carry_begin_call(&carrier->up, id, request->path);
 
     for (size_t i = request->own; i < request->n; i++) {
@@ -101,6 +104,11 @@ static void put_call(struct h2_carrier *carrier, const struct grpc_h2_stream *s,
                            (struct str){(const char *)h->value, h->valuelen});
     }
     carry_end_call(&carrier->up, mark, message, s->timeout);
+    if (!carrier->up.failed)
+        return true;
+    carrier->up.n = before;
+    carrier->up.failed = carrier->up.no_memory = false;
+    return false;
 }
 
 /* Whether its metadata can be that of a carried call. */
@@ -121,7 +129,7 @@ static bool suits(const struct h2_request *request)
 static bool has_room(const struct h2_carrier *carrier)
 {
     return carrier && carrier->works && !carrier->going && !carrier->full &&
-           carrier->up.n < CARRY_REQUEST_MAX / 2;
+           carrier->up.n < CARRY_REQUEST_MAX / 2 && !carrier->up.failed;
 }
 
 bool h2_carrier_take(struct h2_connection *conn, struct grpc_h2_stream *s)
@@ -135,9 +143,12 @@ bool h2_carrier_take(struct h2_connection *conn, struct grpc_h2_stream *s)
     slot = take_slot(carrier);
     if (!slot)
         return false;
-    put_call(carrier, s, slot->id);
     slot->s = s;
     carrier->n_calls++;
+    if (!put_call(carrier, s, slot->id)) {
+        give_slot(carrier, slot->id);
+        return false;
+    }
     s->carried = slot->id;
     s->turn = conn->turn;
     s->sent_at = ngx_current_msec;
@@ -149,10 +160,11 @@ void h2_carrier_flush(struct h2_connection *conn)
     struct h2_carrier *carrier = conn->carrier;
     ngx_int_t rc = NGX_OK;
 
-    if (!carrier || !carrier->stream || carrier->full)
-        return;
+    if (!carrier || !carrier->stream || carrier->stream->finished || carrier->full)
+        return; /* when its stream has ended, what waits never goes: on_ended() comes */
     if (carrier->up.n)
         rc = grpc_h2_send(carrier->stream, buf_str(&carrier->up));
+    carrier->went_at = conn->turn;
     carrier->full = rc == NGX_AGAIN;
     if (carrier->up.failed || rc == NGX_ERROR)
         conn->broken = true;
@@ -194,6 +206,12 @@ static void on_going(void *data)
     h2_connection_touch(carrier->conn);
 }
 
+/* Whether nothing of a call has been written: it still waits here, perhaps. */
+static bool is_unsent(const struct h2_carrier *carrier, const struct grpc_h2_stream *s)
+{
+    return (ngx_int_t)(s->turn - carrier->went_at) > 0 || h2_connection_unsent(carrier->conn, s);
+}
+
 /* Its stream has ended: so have its calls, as if the connection had. */
 static void lose_calls(struct h2_carrier *carrier, int status, struct str reason)
 {
@@ -206,11 +224,13 @@ static void lose_calls(struct h2_carrier *carrier, int status, struct str reason
     carrier->again = status != RPC_UNIMPLEMENTED;
     carrier->again_at = ngx_current_msec + AGAIN;
     for (uint32_t i = 0; i < carrier->n_slots; i++) {
-        if (carrier->slots[i].s)
-            h2_stream_lost(carrier->slots[i].s,
-                           h2_connection_unsent(carrier->conn, carrier->slots[i].s));
+        struct grpc_h2_stream *s = carrier->slots[i].s;
+
+        if (s)
+            h2_stream_lost(s, is_unsent(carrier, s));
     }
     carrier->up.n = 0;
+    carrier->up.failed = carrier->up.no_memory = false;
 }
 
 static bool on_message(void *data, struct str wire)
@@ -276,9 +296,9 @@ void h2_carrier_begin(struct h2_connection *conn, const struct grpc_h2_stream *s
         conn->carrier = new_carrier(conn);
     if (!conn->carrier)
         return;
-    conn->carrier->again = false;
     conn->carrier->stream = h2_stream_open_on(conn, s->upstream, s->carrier, CARRY_RESPONSE_MAX,
                                               &callbacks, conn->carrier);
+    conn->carrier->again = !conn->carrier->stream;
 }
 
 ngx_uint_t h2_carrier_calls(const struct h2_connection *conn)

@@ -8,6 +8,7 @@ import pytest
 from gateway_fixture import Gateway, Messages, compile_demo, grpc_message, wait_until
 from h2_fixture import CARRY, H2Service
 from test_gateway_calls import CALLS, CREATE, GET, Clients, all_wait, all_well, results, stopped
+from test_gateway_instances import PUSHBACK, TwoInstances
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ class Carrier:
         self.alone = []  # paths
         self.ended = 0  # half closes
         self.take = Carrier.answer_all
+        self.reads = True  # makes room for what follows
         self.service = H2Service(address, rpcs={CARRY: self._carry, GET: self._alone, CREATE: self._alone})
 
     def _carry(self, connection, stream, event):
@@ -44,7 +46,10 @@ class Carrier:
             self.streams.append(stream)
             connection.respond(stream)
         elif isinstance(event, h2.events.DataReceived):
-            connection.consume(event)
+            if self.reads:
+                connection.consume(event)
+            else:
+                connection.h2.increment_flow_control_window(event.flow_controlled_length)  # for other streams
             stream.received += event.data
             while len(stream.received) >= 5 and len(stream.received) >= 5 + (n := struct.unpack(">I", stream.received[1:5])[0]):
                 request = self.messages.type("stoa.edge.v1.CarryRequest").FromString(stream.received[5:5 + n])
@@ -199,6 +204,10 @@ def test_time_is_up(shared, carrier):
     assert shared.get("/demo/items/a", headers={"Request-Timeout": "1"}).status == 504
     assert held[0][1].timeout_ms == 1000
     wait_until(lambda: carrier.cancelled == [held[0][1].id])
+    # Nothing at all was heard on that connection: new calls go by another one.
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/a").status == 200
+    assert len(carrier.service.connections) == 2
 
 
 @pytest.mark.parametrize("how", ("closed", "ended", "broken"))
@@ -220,6 +229,146 @@ def test_lost(shared, carrier, how):
         assert [each.status for each in results(writes)] == [502] * CALLS
     assert shared.get("/demo/items/a").status == 200
     assert carrier.alone.count(GET) >= 1 and CREATE not in carrier.alone
+
+
+def test_not_written_is_sent_again(shared, carrier):
+    """The stream has ended, which the worker reads in the turn of its loop in which it is asked: the service has seen
+    none of the calls."""
+    with Clients(shared, CALLS) as clients:
+        all_well(clients.create(), 201)
+        stream = carrier.streams[-1]
+        with stopped(shared):
+            asked = clients.create()
+            wait_until(lambda: all_wait(clients))
+            stream.connection.do(lambda connection: connection.trailers(stream, 13))
+            wait_until(lambda: stream.ended)
+        all_well(asked, 201)
+    assert carrier.alone == [CREATE] * CALLS
+
+
+@pytest.mark.parametrize("pushback, status", ((PUSHBACK[0][1], 201), ("-1", 503)))
+def test_refused(messages, pushback, status):
+    """By an instance that has not begun with it, a call goes to another one, also when it changes something."""
+    gateway = TwoInstances(messages.path)
+    carriers = []
+    try:
+        gateway.start()
+        carriers = [Carrier(messages, gateway.socket_path(name)) for name in ("chat", "chat-2")]
+        wait_until(lambda: gateway.get("/demo/items/prime").status == 200 and all(each.requests for each in carriers))
+        trailer = {"name": PUSHBACK[0][0], "value": pushback}
+        carriers[0].take = lambda carrier, stream, calls: carrier.say(
+            stream, *(messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, end={"code": 14}, trailers=[trailer]) for call in calls))
+        got = [gateway.post("/demo/items", {"item": {"name": "a"}}).status for _ in range(4)]
+        assert sorted(got) == [201, 201, status, status]
+        assert CREATE in [call.method for request in carriers[0].requests for call in request.calls]
+        assert CREATE not in carriers[0].alone + carriers[1].alone
+    finally:
+        for each in carriers:
+            each.service.stop()
+        gateway.stop()
+
+
+def test_service_that_does_not_read(shared, carrier):
+    """What does not fit into its window, and the little that may wait for that, goes by itself; nothing is lost."""
+    with Clients(shared, CALLS) as clients:
+        all_well(clients.create(), 201)
+        carrier.reads = False
+        stream = carrier.streams[-1]
+        body = {"item": {"name": "x" * 10_000}}
+        asked = [clients.pool.submit(shared.request, "POST", "/demo/items", connection=c, body=body) for c in clients.connections]
+        wait_until(lambda: carrier.alone)
+        assert len(carrier.alone) <= CALLS - 12  # 64 KB twice
+        carrier.reads = True
+        stream.connection.do(lambda connection: connection.h2.acknowledge_received_data(65535, stream.number))
+        assert [each.status for each in results(asked)] == [201] * CALLS
+    carrier.alone.clear()
+    assert shared.get("/demo/items/a").status == 200 and not carrier.alone
+
+
+def test_answered_more_than_once(shared, carrier, messages):
+    """The first answer is it, and no piece comes after the last."""
+    held = carrier.hold()
+    with futures.ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(shared.get, f"/demo/items/{i}") for i in range(2)]
+        wait_until(lambda: len(held) == 2)
+        stream, (one, other) = held[0][0], (call for _, call in held)
+        again = messages.new("stoa.edge.v1.CarriedAnswer", id=one.id, message=b"x" * 100, end={"code": 5})
+        carrier.later(stream, carrier.answer(one), again, carrier.answer(one))
+        carrier.later(stream, again, carrier.answer(other))
+        assert sorted(each.json()["item"]["name"] for each in results(asked)) == ["0", "1"]
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/a").status == 200
+
+
+def test_answer_other_than_it_says(shared, carrier, messages):
+    """More than was promised, at once or piece by piece, an end in the middle, a failure after a piece."""
+
+    def answers(*pieces):
+        carrier.take = lambda _, stream, calls: [carrier.say(stream, messages.new(
+            "stoa.edge.v1.CarriedAnswer", id=call.id, **piece)) for call in calls for piece in pieces]
+        return shared.get("/demo/items/a")
+
+    whole = carrier.response(GET, b"", "x" * 100).SerializeToString()
+    assert answers({"message": whole, "size": 10, "end": {}}).status == 502
+    assert answers({"message": whole[:50], "size": len(whole)}, {"message": whole[50:] + whole, "end": {}}).status == 502
+    assert answers({"message": whole[:50], "size": len(whole)}, {"end": {}}).status == 502
+    assert answers({"message": whole, "size": len(whole)}, {"message": b"\0\0\0\0\0", "end": {}}).status == 502
+    got = answers({"message": whole[:50], "size": len(whole)}, {"end": {"code": 5, "message": "not any more"}})
+    assert (got.status, got.json()["detail"]) == (404, "not any more")
+    assert answers({"message": whole[:50], "size": len(whole)}, {"message": whole[50:]}, {}, {"end": {}}).status == 200
+    assert answers({"end": {}}).status == 200  # an empty message
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/a").status == 200
+
+
+@pytest.mark.parametrize("name, value", (
+    (":status", "404"),
+    ("link", "a\r\nx-evil: 1"),
+    ("link", "a\0b"),
+    ("Link", "<a>"),
+    ("", ""),
+))
+def test_metadata_that_is_no_header(shared, carrier, name, value):
+    """As it would fail the stream of a call by itself."""
+    for place in ("metadata", "trailers"):
+        carrier.take = lambda _, stream, calls: carrier.say(
+            stream, *(carrier.answer(call, **{place: [{"name": name, "value": value}]}) for call in calls))
+        got = shared.get("/demo/items/a")
+        assert got.status == 502 and list(got.errors()) == ["service"]
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/a").status == 200
+
+
+def test_client_leaves_between_pieces(shared, carrier, messages):
+    held = carrier.hold()
+    connection = shared.connect()
+    connection.request("GET", "/demo/items/a")
+    wait_until(lambda: held)
+    (stream, call), = held
+    carrier.later(stream, messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, message=b"x" * 1000, size=5000))
+    carrier.take = Carrier.answer_all
+    assert shared.get("/demo/items/b").status == 200  # so the piece has come
+    connection.close()
+    wait_until(lambda: carrier.cancelled == [call.id])
+    carrier.later(stream, messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, message=b"x" * 4000, end={}))
+    assert shared.get("/demo/items/c").status == 200
+
+
+def test_replaced_by_one_that_does_not_know_it(shared, messages):
+    """And by one that does: each connection finds out for itself."""
+    address = shared.socket_path("chat")
+    for knows in (True, False, True):
+        made = Carrier(messages, address)
+        if not knows:
+            del made.service.rpcs[CARRY]
+        wait_until(lambda: shared.get("/demo/items/a").status == 200)
+        if knows:
+            made.prime(shared)
+        for _ in range(3):
+            assert shared.get("/demo/items/a").status == 200
+        assert bool(made.requests) == knows and bool(made.alone) != knows
+        made.service.stop()
+        wait_until(lambda made=made: not made.service.open_connections())
 
 
 def test_nonsense_is_its_own_calls_alone(shared, carrier, messages):
