@@ -96,7 +96,7 @@ def archive(layout, settings):
         "STOA_POSTGRES_BIN": settings["STOA_POSTGRES_BIN"],
         "STOA_RUN_DIR": layout.base,
     }
-    return [Program("archive", ["/bin/bash", f"{layout.program}/deploy/backup", "archive"], environment, stop_signal="INT")]
+    return [Program("archive", ["/bin/bash", f"{layout.program}/deploy/backup", "archive"], environment)]
 
 
 def programs(layout, settings, cluster, stand_in=False):
