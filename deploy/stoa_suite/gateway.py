@@ -15,8 +15,7 @@ import threading
 import time
 
 from . import reload
-from .control import http_status
-from .instances import Instances, is_serving
+from .instances import Instances
 from .layout import Layout
 from .names import Lookout, place, shown
 from .postgres import write_private
@@ -153,27 +152,11 @@ class Gateway:
         return self._nginx.wait()
 
 
-def check(settings):
-    status, body = http_status(settings.reachable("STOA_HTTP_PORT"), "/readyz")
-    print(body)
-    return 0 if status == 200 else 1
-
-
-def check_forward(settings):
-    """Each port leads to an instance that serves."""
-    ports = {name: settings[f"STOA_{name.upper()}_PORT"] for name in ADDRESSES}
-    bind = settings.bind("STOA_AUTH_PORT")
-    host = ("127.0.0.1" if bind.version == 4 else "::1") if bind.is_unspecified else str(bind)
-    silent = [name for name, port in ports.items() if not is_serving((host, port))]
-    print(f"not serving: {' '.join(silent)}" if silent else "all serve")
-    return 1 if silent else 0
-
-
 COMMANDS = """\
-  run             the gateway (without a command, too)
-  check           exit 0 when the one that runs answers /readyz with 200
-  forward         instead of the gateway: gRPC connections, as they are, to instances of each service, by port
-  check-forward   exit 0 when an instance of each service serves behind what `forward` listens on
+  run       the gateway (without a command, too)
+  forward   instead of the gateway: gRPC connections, as they are, to instances of each service, by port
+
+deploy/check-gateway says whether it is healthy.
 """
 
 
@@ -186,15 +169,11 @@ def main(arguments):
             table_text(), "", "And of its own:",
             *(f"  {each.name}  {each.about} [{each.default}]" for each in ADDRESSES.values())]),
     )
-    commands = ("run", "check", "forward", "check-forward")
-    parser.add_argument("command", choices=commands, nargs="?", default="run", metavar="COMMAND")
+    parser.add_argument("command", choices=("run", "forward"), nargs="?", default="run", metavar="COMMAND")
     asked = parser.parse_args(arguments)
     os.umask(0o077)
     try:
-        settings = Settings(os.environ)
-        if asked.command.startswith("check"):
-            return (check if asked.command == "check" else check_forward)(settings)
-        return Gateway(settings, read_addresses(os.environ), asked.command == "forward").run()
+        return Gateway(Settings(os.environ), read_addresses(os.environ), asked.command == "forward").run()
     except (SuiteError, OSError) as error:
         log("error", "cannot start", cause=str(error))
         return 1

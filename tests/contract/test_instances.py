@@ -93,10 +93,15 @@ def wait_in_use(process, ports):
     wait_until(lambda: in_use(process) == sorted(ports), f"nginx uses {ports}", 60)
 
 
-def check(process, program, command="check"):
+def check(process, *words):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
-    done = subprocess.run([program / "deploy/gateway", command], env={**clean, **process.environment}, timeout=60)
-    return done.returncode == 0
+    done = subprocess.run([REPOSITORY / "deploy/check-gateway", *words], env={**clean, **process.environment}, capture_output=True,
+                          text=True, timeout=60)
+    return done.returncode == 0, done.stdout
+
+
+def wait_healthy(process, *words):
+    wait_until(lambda: check(process, *words) == (True, ""), "it is healthy", 60)
 
 
 def test_instances_come_and_go(suite, program, tmp_path):
@@ -104,7 +109,7 @@ def test_instances_come_and_go(suite, program, tmp_path):
     second, third = free_ports(2)
     with gateway(suite, program, tmp_path, [first, second, third]) as process:
         wait_in_use(process, [first])
-        wait_until(lambda: check(process, program), "the gateway answers", 60)
+        wait_healthy(process)
         pid = process.process.pid
         with HttpLoad(process.http, keeps=False) as load:
             load.more()
@@ -134,7 +139,7 @@ def test_replacing_an_instance_fails_no_request(suite, program, publish, new_acc
     old, new = free_ports(2)
     with gateway(suite, program, tmp_path, [old, new]) as process, posts(suite, old, tmp_path, 3000) as leaving:
         wait_in_use(process, [old])
-        wait_until(lambda: check(process, program), "the gateway answers", 60)
+        wait_healthy(process)
         with posts(suite, new, tmp_path):
             # On new connections: a client that was held up for longer than a leaving worker waits for the next
             # request of an old one would lose that.
@@ -157,7 +162,7 @@ def test_without_a_collector_requests_are_served(suite, program, tmp_path, colle
     address = collector.format(free=free_ports(1)[0])
     with gateway(suite, program, tmp_path, [first], STOA_TRACES=address, STOA_TRACE_ONE_IN="1") as process:
         wait_in_use(process, [first])
-        wait_until(lambda: check(process, program), "the gateway answers", 60)
+        wait_healthy(process)
         with HttpLoad(process.http, keeps=False) as load:
             load.more()
         assert not load.failed, load.failed[:5]
@@ -167,7 +172,26 @@ def test_without_a_collector_requests_are_served(suite, program, tmp_path, colle
 def test_grpc_connections_are_forwarded(suite, program, contract, tmp_path):
     own = int(suite.grpc_address("posts").rpartition(":")[2])
     with gateway(suite, program, tmp_path, [own], "forward") as process:
-        wait_until(lambda: check(process, program, "check-forward"), "all ports lead to a service", 60)
+        wait_healthy(process, "forward")
+
+
+def test_health_is_that_somebody_serves(suite, program, tmp_path):
+    """One of posts that runs, and has no Postgres: for a gateway that is the only one, and so it is asked for its own answer."""
+    port, = free_ports(1)
+    for words in ((), ("forward",)):
+        folder = tmp_path / "-".join(("gateway", *words))
+        folder.mkdir()
+        with gateway(suite, program, folder, [port], *words) as process:
+            assert not check(process, *words)[0], "before it listens"
+            wait_in_use(process, [port])
+            wait_until(lambda: "posts" in check(process, *words)[1] or str(process.ports["posts"]) in check(process, *words)[1],
+                       "it says who does not serve", 60)
+            environment = {"STOA_LISTEN": f"127.0.0.1:{port}", "STOA_DATABASE": "host=/nonexistent user=none"}
+            with Process([output_folder() / "bin/posts"], environment, folder / "posts.log") as lame:
+                wait_until(lambda: "listening" in lame.log(), "it listens", 60)
+                assert not check(process, *words)[0]
+            with posts(suite, port, folder):
+                wait_healthy(process, *words)
 
 
 @pytest.mark.parametrize("setting", ("STOA_POSTS_ADDRESSES=posts", "STOA_POSTS_ADDRESSES=posts:0", "STOA_HTTP_PORT=x"))
