@@ -56,7 +56,8 @@ static const struct config_setting settings[] = {
     {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "0", 0, 256,
      false,
      "Threads that hash passwords, on what everything else leaves of the cores; each takes 19 MiB."
-     " 0: one less than there are cores, but one."},
+     " 0: one less than there are cores, but one, and what fits into half of a container's "
+     "memory."},
     {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "0", 0, 100000,
      false,
      "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED. Each waits "

@@ -17,9 +17,12 @@
 
 #include <argon2.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <uninorm.h>
@@ -331,12 +334,44 @@ int password_verify(struct password_pool *pool, struct arena *arena,
 
 /* ---- life of the pool ---- */
 
+/* The memory that a container may take, as its own control group says in the file system at root
+ * (version 2, version 1); UINT64_MAX without a limit. */
+static uint64_t memory_limit(const char *root)
+{
+    static const char *const files[] = {"memory.max", "memory/memory.limit_in_bytes"};
+    uint64_t limit = UINT64_MAX;
+
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        char path[PATH_MAX];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/%s", root, files[i]);
+        file = fopen(path, "re");
+        if (!file)
+            continue;
+        if (fscanf(file, "%" SCNu64, &limit) != 1) /* "max" */
+            limit = UINT64_MAX;
+        fclose(file);
+        break;
+    }
+    return limit;
+}
+
+unsigned password_pool_threads_of(unsigned cores, const char *cgroup)
+{
+    uint64_t n = cores < 2 ? 1 : cores - 1;
+    uint64_t fit = memory_limit(cgroup) / 2 / (MEMORY_KIB * UINT64_C(1024));
+
+    n = n > fit ? fit : n;
+    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned)n;
+}
+
 unsigned password_pool_threads(void)
 {
     cpu_set_t mine;
-    int n = sched_getaffinity(0, sizeof(mine), &mine) == 0 ? CPU_COUNT(&mine) : 1;
+    bool known = sched_getaffinity(0, sizeof(mine), &mine) == 0;
 
-    return n < 2 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned)n - 1;
+    return password_pool_threads_of(known ? (unsigned)CPU_COUNT(&mine) : 1, "/sys/fs/cgroup");
 }
 
 size_t password_pool_queue(unsigned threads)

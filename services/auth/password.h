@@ -35,9 +35,11 @@ struct password_request {
     void *user;
 };
 
-/* How many threads may hash so that a core is left for everything else: one less than this process
- * may use, but one. */
+/* How many threads may hash so that a core is left for everything else, and half of the memory that
+ * the container may take: one less than the cores that this process may use, but one. Without the
+ * second, the first crowd on a machine with many cores would have the process killed. */
 unsigned password_pool_threads(void);
+unsigned password_pool_threads_of(unsigned cores, const char *cgroup);
 
 /* How many jobs may wait for so many threads: one for each, but three. The length of a queue is
  * what everybody waits once more comes than can be done, so this bounds a job's time to that of two

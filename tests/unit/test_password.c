@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -391,6 +392,49 @@ static void options_are_checked(void **state UNUSED)
     assert_int_equal(password_pool_new(&(struct password_pool_options){10000, 1}, &none), -EINVAL);
 }
 
+static void write_limit(const char *folder, const char *name, const char *text)
+{
+    char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void threads_leave_a_core_and_half_of_the_memory(void **state)
+{
+    char folder[] = "/tmp/stoa-cgroup-XXXXXX", inner[64], command[64];
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(password_pool_threads_of(0, folder), 1);
+    assert_int_equal(password_pool_threads_of(1, folder), 1);
+    assert_int_equal(password_pool_threads_of(2, folder), 1);
+    assert_int_equal(password_pool_threads_of(64, folder), 63);
+    assert_int_equal(password_pool_threads_of(1000, folder), 256);
+
+    snprintf(inner, sizeof(inner), "%s/memory", folder);
+    assert_int_equal(mkdir(inner, 0700), 0);
+    write_limit(inner, "memory.limit_in_bytes", "9223372036854771712\n"); /* none */
+    assert_int_equal(password_pool_threads_of(64, folder), 63);
+    write_limit(inner, "memory.limit_in_bytes", "402653184\n");
+    assert_int_equal(password_pool_threads_of(64, folder), 10);
+
+    write_limit(folder, "memory.max", "max\n");
+    assert_int_equal(password_pool_threads_of(64, folder), 63);
+    write_limit(folder, "memory.max", "201326592\n"); /* deploy/compose.yaml's 192 MiB */
+    assert_int_equal(password_pool_threads_of(64, folder), 5);
+    assert_int_equal(password_pool_threads_of(3, folder), 2);
+    write_limit(folder, "memory.max", "1048576\n");
+    assert_int_equal(password_pool_threads_of(64, folder), 1);
+
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -405,6 +449,7 @@ int main(void)
         CASE(longest_password_counts_to_its_last_character),
         CASE(bytes_that_are_no_text_are_refused),
         CASE(passwords_are_wiped),
+        cmocka_unit_test(threads_leave_a_core_and_half_of_the_memory),
         cmocka_unit_test(queue_is_as_long_as_there_are_threads),
         SMALL(full_queue_refuses_at_once),
         CASE(hashing_steps_back),
