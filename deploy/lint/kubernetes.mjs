@@ -93,6 +93,27 @@ for (const object of of("Deployment")) {
   if (!of("HorizontalPodAutoscaler").some((each) => each.spec.scaleTargetRef.name === object.metadata.name)) find(object, "has no HorizontalPodAutoscaler");
 }
 
+// ---- connections to Postgres, when there are as many instances as there may be ----
+
+// What an instance holds beside STOA_DATABASE_CONNECTIONS, at most (docs/scaling.md).
+const BESIDE = 6;
+// Postgres' own: superuser_reserved_connections, and those of jobs and of backups.
+const OTHERS = 10;
+const settingsOf = (pod) => Object.assign({}, ...pod.spec.containers.flatMap((container) => [
+  ...(container.envFrom ?? []).map(({ configMapRef }) => objects.find((each) => each.kind === "ConfigMap" && each.metadata.name === configMapRef.name)?.data ?? {}),
+  ...(container.env ?? []).map(({ name, value }) => ({ [name]: value })),
+]));
+const wanted = of("Deployment").reduce((sum, object) => {
+  const settings = settingsOf(object.spec.template);
+  const scaler = of("HorizontalPodAutoscaler").find((each) => each.spec.scaleTargetRef.name === object.metadata.name);
+  if (!settings.STOA_DATABASE || !scaler) return sum;
+  return sum + (scaler.spec.maxReplicas + object.spec.strategy.rollingUpdate.maxSurge) * (Number(settings.STOA_DATABASE_CONNECTIONS) + BESIDE);
+}, OTHERS);
+for (const object of of("StatefulSet")) {
+  const limit = object.spec.template.spec.containers[0].args?.map((each) => /^-cmax_connections=(\d+)$/.exec(each)?.[1]).find(Boolean);
+  if (limit && Number(limit) < wanted) find(object, `has ${limit} connections, and all instances together want ${wanted}`);
+}
+
 // ---- who may reach whom ----
 
 const policies = of("NetworkPolicy");
