@@ -32,6 +32,7 @@ class Start:
         self._control = Control(layout)
         self._supervisor = None
         self._end = 0
+        self._archive_fails = ""
         self.follower = None
 
     # ---- waiting ----
@@ -55,8 +56,8 @@ class Start:
         if self._supervisor.poll() is not None:
             raise SuiteError(f"supervisord stopped: {self._last_words('supervisord')}")
         for program in self._control.programs():
-            if program["statename"] in (BACKOFF, FATAL):
-                name = program["name"]
+            name = program["name"]
+            if program["statename"] in (BACKOFF, FATAL) and name != "archive":
                 raise SuiteError(f"{name} does not start: {self._last_words(name)}")
 
     def _last_words(self, name):
@@ -138,6 +139,7 @@ class Start:
         self._control.start("postgres")
         self._wait(self._cluster.is_ready, lambda: "postgres is not ready")
         self._cluster.bootstrap(names)
+        self._archive_fails = self._check_archive()
         for service in self._services:
             if service.number == 1:
                 self._migrate(service)
@@ -147,6 +149,16 @@ class Start:
         self._wait(lambda: all(map(os.path.exists, sockets)), lambda: f"not all of {' '.join(names)} listen")
         self._control.start("gateway")
         self._wait(self._is_ready, self._why_not_ready)
+
+    def _check_archive(self):
+        """Why the archive cannot run, or nothing. The suite serves without it, and whoever starts it has to know."""
+        for program in self._table:
+            if program.name == "archive":
+                try:
+                    run([*program.command[:-1], "check"], {**os.environ, **program.environment})
+                except SuiteError as error:
+                    return str(error)
+        return ""
 
     def _migrate(self, service):
         environment = {**os.environ, **table_of.service_environment(self.layout, self.settings, service)}
@@ -175,6 +187,8 @@ class Start:
         lines.append(f"  Postgres    {layout.sock}/.s.PGSQL.5432")
         lines.append(f"  Redis       {layout.sock}/redis.sock")
         lines.append(f"  Logs        {layout.log}")
+        if self._archive_fails:
+            lines.append(f"  Archive     does not run: {self._archive_fails}")
         lines.append(f"  Stop        {'Ctrl-C' if self.in_foreground else 'make down'}")
         say("\n".join(lines))
 

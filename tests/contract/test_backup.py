@@ -26,13 +26,13 @@ from stoa_suite.stage import as_account  # noqa: E402
 BIN = "/usr/lib/postgresql/15/bin"
 
 
-def deploy(story, program, *arguments, suite=None, **settings):
-    """deploy/backup or deploy/restore on the story's backups. Returns (exit status, stdout, stderr)."""
+def deploy(story, program, *arguments, suite=None, cwd=None, wrapped=(), **settings):
+    """deploy/backup or deploy/restore on the story's backups, called in cwd. Returns (exit status, stdout, stderr)."""
     environment = {
         **(suite or story.suite).environment(), "STOA_BACKUP_DIR": str(story.backups),
         **{name: str(value) for name, value in settings.items()}}
-    done = subprocess.run([REPOSITORY / "deploy" / program, *map(str, arguments)], env=environment, capture_output=True,
-                          text=True, stdin=subprocess.DEVNULL, timeout=300)
+    done = subprocess.run([*wrapped, REPOSITORY / "deploy" / program, *map(str, arguments)], env=environment, cwd=cwd,
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -161,8 +161,11 @@ def test_what_happened_until_a_moment_and_nothing_else(story, target):
             assert contents(connection) == story.contents
             assert texts(connection) == ["before"]
 
-        up = second.command("up")
+        # With the folder that it came from by mistake it serves, and whoever starts it is told.
+        second.may_end("archive")
+        up = second.command("up", STOA_BACKUP_DIR=story.backups)
         assert up.returncode == 0, up.stderr
+        assert re.search("Archive +does not run: backup: .*before it was restored; set STOA_BACKUP_DIR to a new folder", up.stdout)
         for service in SERVICES:
             environment = {"STOA_LISTEN": f"unix:{second.socket(service)}", "STOA_DATABASE": "dbname=stoa"}
             if service == "auth":
@@ -181,8 +184,11 @@ def test_what_happened_until_a_moment_and_nothing_else(story, target):
 
 
 def test_as_late_as_the_archive_reaches(story, target):
-    status, said, error = deploy(story, "restore", target / "15")
+    """With paths as an operator gives them: of the folder that he is in."""
+    (target / "password").write_text("another password\n")
+    status, said, error = deploy(story, "restore", "--password", "password", "15", cwd=target)
     assert status == 0, error
+    assert f"Restored {target}/15: last transaction " in said
     with served(target / "15", target.parent) as connection:
         assert texts(connection) == ["before", "after", "later 0", "later 1", "later 2"]
         with connection.cursor() as cursor:
@@ -196,6 +202,25 @@ def test_nothing_is_overwritten(story, target):
     status, _, error = deploy(story, "restore", target / "15")
     assert status == 1 and "is there already" in error
     assert (target / "15/kept").read_text() == "kept" and list(target.iterdir()) == [target / "15"]
+
+
+def test_a_place_that_cannot_be_written_to(story, target):
+    for place in (target / "none", "/sys"):
+        status, said, error = deploy(story, "restore", f"{place}/15")
+        assert status == 1 and f"{place} is not a folder that" in error
+        assert not said, "before anything is read"
+
+
+def test_a_full_disk_is_told_in_a_line_and_nothing_is_left(story, target):
+    """Which is 20 MB: a base backup has more."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    script = 'mount -t tmpfs -o size=20m,uid="$1" tmpfs "$2" && shift 2 && "$@"; status=$?; ls -A "$(dirname "${@: -1}")"; exit $status'
+    wrapped = ["unshare", "--mount", "bash", "-c", script, "bash", str(suite_account().pw_uid), str(target)]
+    status, said, error = deploy(story, "restore", target / "15", wrapped=wrapped)
+    assert status == 1
+    assert len(error.splitlines()) == 1 and "No space left on device" in error
+    assert said.splitlines()[1:] == []
 
 
 @pytest.mark.parametrize("to, words", [
