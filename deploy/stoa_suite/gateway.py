@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from . import reload
+from . import nginx
 from .instances import Instances
 from .layout import Layout
 from .names import Lookout, place, shown
@@ -106,7 +106,7 @@ class Gateway:
     def _write(self, found):
         fresh = f"{self._path}.new"
         write_private(fresh, with_instances(self._text, self._layout, found))
-        reload.check(self._layout, fresh)
+        nginx.check(self._layout, fresh)
         os.replace(fresh, self._path)
         self._in_use = found
         log("info", "instances", **{name: [shown(each) for each in addresses] for name, addresses in found.items()})
@@ -115,20 +115,20 @@ class Gateway:
         for name in FOLDERS:
             os.makedirs(f"{self._layout.base}/{name}", mode=0o700, exist_ok=True)
         self._write(self._look())
-        command = [reload.NGINX, "-e", "stderr", "-p", self._layout.nginx, "-c", self._path, "-g", "daemon off;"]
+        command = [nginx.NGINX, "-e", "stderr", "-p", self._layout.nginx, "-c", self._path, "-g", "daemon off;"]
         self._nginx = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def _take_over(self):
         """nginx reads the new list; its old workers finish what they have. Not before the last time is over:
         what is asked of it twice at once it may do once."""
-        before = reload.workers(self._nginx.pid)
+        before = nginx.workers(self._nginx.pid)
         self._nginx.send_signal(signal.SIGHUP)
 
         def done():
             return self._stopping.is_set() or self._nginx.poll() is not None or (
-                reload.workers(self._nginx.pid) - before and all(map(reload.is_leaving, before)))
+                nginx.workers(self._nginx.pid) - before and all(map(nginx.is_leaving, before)))
 
-        if not reload.wait_for(done, time.monotonic() + reload.TAKE_OVER_SECONDS):
+        if not nginx.wait_for(done, time.monotonic() + nginx.TAKE_OVER_SECONDS):
             log("error", "nginx does not take over its new configuration")
 
     def run(self):

@@ -6,19 +6,14 @@ and nginx itself keeps the old one when it cannot take the new one.
 """
 import os
 import signal
-import subprocess
 import time
 
-from . import stage
+from . import nginx, stage
 from .control import UP, Control
-from .master import is_master, master_of
 from .postgres import write_private
 from .programs import nginx_configuration, standing_in
 from .settings import RELOADED, REPOSITORY, TABLE, Settings, SuiteError
 
-NGINX = "/usr/sbin/nginx"
-# For nginx to start new workers, once it has been told to.
-TAKE_OVER_SECONDS = 15
 # Settings of the command rather than of the suite.
 OWN = ("STOA_OUT", "STOA_RUN_DIR", "STOA_START_TIMEOUT_S", "STOA_POSTGRES_BIN")
 
@@ -40,69 +35,12 @@ def prepare(command, settings, layout, environment, arguments=()):
     return stage.continue_unprivileged(command, arguments, wanted, layout, who, environment, lock, folder)
 
 
-def complaint(text):
-    """What nginx says is wrong, without its time and process."""
-    lines = [line for line in text.splitlines() if "[emerg]" in line or "[alert]" in line]
-    return (lines or text.splitlines() or ["it said nothing"])[0].partition("] ")[2].partition(": ")[2] or text.strip()
-
-
-def workers(master):
-    """Pids of nginx's children; a master that takes over from another one is its child, and no worker."""
-    found = set()
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{int(entry)}/stat", encoding="ascii", errors="replace") as file:
-                is_child = int(file.read().rpartition(")")[2].split()[1]) == master
-            if is_child and not is_master(entry):
-                found.add(int(entry))
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def title(pid):
-    """What a process calls itself: nginx writes its state there."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def is_leaving(pid):
-    """Whether a worker takes no new connections, or is gone."""
-    found = title(pid)
-    return not found or b"shutting down" in found
-
-
-def serving_master(layout):
-    """Pid of an nginx that has workers; None while it is being started."""
-    pid = master_of(layout.nginx_pid)
-    return pid if pid and is_master(pid) and workers(pid) else None
-
-
-def wait_for(found, end):
-    """What found() returns once that is true; None when the time is over."""
-    while not (value := found()):
-        if time.monotonic() > end:
-            return None
-        time.sleep(0.02)
-    return value
-
-
-def check(layout, path):
-    command = [NGINX, "-e", "stderr", "-p", layout.nginx, "-c", path, "-t", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SuiteError(f"the new configuration is refused, the old one goes on: {complaint(done.stderr)}")
-
-
 def replace_configuration(layout, text):
     """nginx.conf is this text from now on, if nginx accepts it. Returns what it was."""
     path, fresh = layout.nginx_conf, f"{layout.nginx_conf}.new"
     try:
         write_private(fresh, text)
-        check(layout, fresh)
+        nginx.check(layout, fresh)
         with open(path, encoding="utf-8") as file:
             old = file.read()
         os.replace(fresh, path)
@@ -113,7 +51,7 @@ def replace_configuration(layout, text):
 
 
 def wait_master(layout):
-    master = wait_for(lambda: serving_master(layout), time.monotonic() + TAKE_OVER_SECONDS)
+    master = nginx.wait_for(lambda: nginx.serving_master(layout), time.monotonic() + nginx.TAKE_OVER_SECONDS)
     if not master:
         raise SuiteError(f"the gateway is not running; see {layout.log}/gateway.log")
     return master
@@ -123,17 +61,17 @@ def take_over(layout, text):
     """nginx serves by this configuration. Returns the workers that did before; they may have requests to finish."""
     master = wait_master(layout)
     old = replace_configuration(layout, text)
-    before = workers(master)
+    before = nginx.workers(master)
     try:
         os.kill(master, signal.SIGHUP)
     except ProcessLookupError:
         pass  # it has just died, and is started again with the new configuration
 
     def taken_over():
-        now = serving_master(layout)
-        return now and (now != master or (workers(now) - before and all(map(is_leaving, before))))
+        now = nginx.serving_master(layout)
+        return now and (now != master or (nginx.workers(now) - before and all(map(nginx.is_leaving, before))))
 
-    if not wait_for(taken_over, time.monotonic() + TAKE_OVER_SECONDS):
+    if not nginx.wait_for(taken_over, time.monotonic() + nginx.TAKE_OVER_SECONDS):
         # A start of the gateway alone must find what works.
         write_private(layout.nginx_conf, old)
         raise SuiteError(f"nginx keeps its old configuration; see {layout.log}/gateway.log")

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 
-from . import reload
+from . import nginx, reload
 from .control import BACKOFF, FATAL, Control
 from .postgres import Cluster, run, write_private
 from .programs import NAMES as SERVICES
@@ -93,7 +93,7 @@ class Roll:
         return nginx_configuration(self._layout, self._settings, self._build, called)
 
     def _wait_gone(self, processes):
-        if not reload.wait_for(lambda: not any(map(reload.title, processes)), time.monotonic() + LEAVE_SECONDS):
+        if not nginx.wait_for(lambda: not any(map(nginx.title, processes)), time.monotonic() + LEAVE_SECONDS):
             raise SuiteError(f"what nginx was before does not leave; see {self._layout.log}/gateway.log")
 
     # ---- steps ----
@@ -155,14 +155,14 @@ class Roll:
     def _replace_nginx(self, called):
         old = reload.wait_master(self._layout)
         text = reload.replace_configuration(self._layout, self._nginx_conf(called))
-        before = reload.workers(old)
+        before = nginx.workers(old)
         os.kill(old, signal.SIGUSR2)
 
         def taken_over():
-            now = reload.serving_master(self._layout)
+            now = nginx.serving_master(self._layout)
             return now if now != old else None
 
-        if not reload.wait_for(taken_over, time.monotonic() + reload.TAKE_OVER_SECONDS):
+        if not nginx.wait_for(taken_over, time.monotonic() + nginx.TAKE_OVER_SECONDS):
             write_private(self._layout.nginx_conf, text)
             raise SuiteError(f"nginx keeps its old binary; see {self._layout.log}/gateway.log")
         os.kill(old, signal.SIGQUIT)
