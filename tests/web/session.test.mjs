@@ -17,6 +17,10 @@ class World {
     this.refreshes = 0;
     this.reused = 0;
     this.down = false;
+    this.logins = 0;
+    this.busy = 0; // that many sign-ins are refused
+    this.reason = "OVERLOADED";
+    this.wait = "1";
     this.queue = Promise.resolve();
     this.serial = 0;
     this.locks = {
@@ -44,6 +48,11 @@ class World {
     const refused = Response.json({ title: "Unauthorized", errors: { token: ["is invalid"] } }, { status: 401 });
     const asked = body && JSON.parse(body);
     if (path === "/api/users/login") {
+      this.logins++;
+      if (this.busy > 0) {
+        this.busy--;
+        return Response.json({ title: "Too Many Requests", reason: this.reason }, { status: 429, headers: { "Retry-After": this.wait } });
+      }
       const session = { id: this.sessions.length, username: asked.user.email.split("@")[0], generation: 1, rotated: -Infinity, over: false };
       this.sessions.push(session);
       return this.granted(session);
@@ -125,6 +134,46 @@ test("sign in, renew in time, sign out", async () => {
   assert.equal(world.kept, undefined);
   assert.ok(world.sessions[0].over);
   assert.equal(world.clock.timers.size, 0);
+});
+
+/** These go by, in small steps: a request takes some turns of the loop and no time. */
+async function seconds(world, count) {
+  await settle();
+  await settle();
+  for (let step = 0; step < 100; step++) await world.clock.pass((count * 1000) / 100);
+}
+
+test("a server that is busy is asked again, when it says so", async () => {
+  const world = new World();
+  const tab = await world.started();
+  world.busy = 3;
+  let waits = 0;
+  const signing = tab.session.signIn({ email: "ada@example.com", password: "correct horse battery" }, () => waits++);
+  await seconds(world, 0.999);
+  assert.deepEqual([world.logins, waits, tab.session.status], [1, 1, "out"]);
+  await seconds(world, 10);
+  await signing;
+  assert.deepEqual([world.logins, waits, tab.session.status], [4, 3, "in"]);
+});
+
+test("a server that stays busy is not asked for ever", async () => {
+  const world = new World();
+  const tab = await world.started();
+  world.busy = Infinity;
+  const signing = assert.rejects(signIn(tab), (error) => error.status === 429);
+  await seconds(world, 60);
+  await signing;
+  assert.equal(world.logins, 6);
+  assert.equal(world.clock.timers.size, 0);
+});
+
+test("who has tried too often, or has to wait for long, is told at once", async () => {
+  for (const refusal of [{ reason: "TOO_MANY_ATTEMPTS" }, { wait: "30" }]) {
+    const world = Object.assign(new World(), { busy: 1, ...refusal });
+    const tab = await world.started();
+    await assert.rejects(signIn(tab), (error) => error.status === 429);
+    assert.equal(world.logins, 1);
+  }
 });
 
 test("a new tab takes the token that another one has", async () => {

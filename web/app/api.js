@@ -69,6 +69,27 @@ function strong(etag) {
   return etag?.replace(/^W\//, "") ?? null;
 }
 
+const TRIES = 6;
+const LONGEST_WAIT_S = 5;
+
+/**
+ * What ask() gives. A server that is too busy for it (passwords take their time) has done nothing, and says when to come
+ * again: it is asked again then, not by all at once, and each time onWait() hears of it. Who has tried too often waits longer
+ * than anybody should be kept waiting, and is told so.
+ */
+export async function patiently(ask, clock, onWait = () => {}) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask();
+    } catch (error) {
+      const busy = error instanceof ApiError && error.status === 429 && error.reason === "OVERLOADED";
+      if (!busy || error.retryAfter > LONGEST_WAIT_S || tries === TRIES) throw error;
+      onWait();
+      await new Promise((resolve) => clock.setTimeout(resolve, (error.retryAfter + Math.random()) * 1000));
+    }
+  }
+}
+
 /** "/api/articles" and {tag: "a b", q: undefined} -> "/api/articles?tag=a%20b" */
 export function withQuery(path, query) {
   const parts = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");

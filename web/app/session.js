@@ -7,7 +7,7 @@
 //   out ──signIn──► in ──signOut, or the server says that it has ended──► out
 //   start ─► waiting (there is a refresh token, and no answer yet) ─► in or out
 
-import { ApiError, request, Unreachable } from "./api.js";
+import { ApiError, patiently, request, Unreachable } from "./api.js";
 
 const LOCK = "stoa-session";
 /** A token that has less than this to live is not used any more. */
@@ -91,12 +91,13 @@ export class Session {
     return this.renewal;
   }
 
-  async signIn(credentials) {
-    return this.begin("/api/users/login", credentials);
+  /** onWait(): the server is busy, and is asked again. */
+  async signIn(credentials, onWait) {
+    return this.begin("/api/users/login", credentials, onWait);
   }
 
-  async signUp(account) {
-    return this.begin("/api/users", account);
+  async signUp(account, onWait) {
+    return this.begin("/api/users", account, onWait);
   }
 
   /** Ends the session at the server as well; false when that could not be reached. */
@@ -126,8 +127,8 @@ export class Session {
     return this.locks.request(LOCK, work);
   }
 
-  async begin(path, user) {
-    const { data } = await request(this.fetch, "POST", path, { body: { user } });
+  async begin(path, user, onWait) {
+    const { data } = await patiently(() => request(this.fetch, "POST", path, { body: { user } }), this.clock, onWait);
     await this.alone(() => this.keep(data));
     this.adopt(data.user);
     this.share();

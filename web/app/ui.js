@@ -201,11 +201,13 @@ export function field(label, attributes, hint = "") {
 
 /**
  * A form that does something: fields by the names that the server has for them, buttons, and a place for what
- * belongs to no field. submit(event) may throw what the API throws.
+ * belongs to no field. submit(event, onWait) may throw what the API throws, and calls onWait() when it takes longer because
+ * the server is busy.
  */
 export function form(known, buttons, submit, attributes = {}) {
   const whole = h("p", { class: "fault", role: "alert", hidden: true });
-  const node = h("form", { novalidate: true, ...attributes }, Object.values(known).map((one) => one.node), whole, buttons);
+  const waits = h("p", { class: "hint", role: "status" });
+  const node = h("form", { novalidate: true, ...attributes }, Object.values(known).map((one) => one.node), whole, waits, buttons);
   node.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (node.getAttribute("aria-busy") === "true") return;
@@ -213,10 +215,11 @@ export function form(known, buttons, submit, attributes = {}) {
     whole.hidden = true;
     for (const one of Object.values(known)) one.say("");
     try {
-      await submit(event);
+      await submit(event, () => (waits.textContent = "The server is busy. Trying again …"));
     } catch (error) {
       showFaults(error, known, whole);
     } finally {
+      waits.textContent = "";
       node.removeAttribute("aria-busy");
     }
   });

@@ -21,8 +21,8 @@ export async function signIn({ query }) {
     email: field("E-mail address", { type: "email", autocomplete: "username", name: "email", maxlength: 254, required: true }),
     password: field("Password", { type: "password", autocomplete: "current-password", name: "password", maxlength: 256, required: true }),
   };
-  const submit = async () => {
-    await session.signIn(values(known));
+  const submit = async (_, onWait) => {
+    await session.signIn(values(known), onWait);
     await go(safeReturn(query.return), { replace: true });
   };
   const other = h("p", {}, "New here? ", h("a", { href: href("sign-up", {}, carried(query)) }, "Make an account"), ".");
@@ -36,8 +36,8 @@ export async function signUp({ query }) {
     email: field("E-mail address", { type: "email", autocomplete: "username", name: "email", maxlength: 254, required: true }),
     password: field("Password", { type: "password", autocomplete: "new-password", name: "password", maxlength: 256, required: true }, "At least 8 characters, of any kind."),
   };
-  const submit = async () => {
-    await session.signUp(values(known));
+  const submit = async (_, onWait) => {
+    await session.signUp(values(known), onWait);
     await go(safeReturn(query.return), { replace: true });
   };
   const other = h("p", {}, "You have an account? ", h("a", { href: href("sign-in", {}, carried(query)) }, "Sign in"), ".");

@@ -1,7 +1,7 @@
 // One's own account: profile, password, deletion; and the sessions in which it is signed in.
 
-import { withQuery } from "../api.js";
-import { api, session } from "../context.js";
+import { patiently, withQuery } from "../api.js";
+import { api, clock, session } from "../context.js";
 import { deviceName } from "../format.js";
 import { go } from "../navigation.js";
 import { href } from "../routes.js";
@@ -15,8 +15,9 @@ function tabs(current) {
 const submitButton = (text) => h("div", { class: "buttons" }, h("button", { class: "primary", type: "submit" }, text));
 
 /** Sends what differs, with the current password where that is asked for. */
-async function change(changes, currentPassword) {
-  const { data } = await api("PUT", "/api/user", { body: { user: changes, ...(currentPassword ? { currentPassword } : {}) } });
+async function change(changes, onWait, currentPassword) {
+  const body = { user: changes, ...(currentPassword ? { currentPassword } : {}) };
+  const { data } = await patiently(() => api("PUT", "/api/user", { body }), clock, onWait);
   session.update(data.user);
 }
 
@@ -27,13 +28,13 @@ function profileForm(account) {
     bio: field("About you", { rows: 4, name: "bio", maxlength: 4096, value: account.bio ?? "" }),
     image: field("Picture (URL)", { type: "url", name: "image", maxlength: 2048, value: account.image ?? "" }, "Other programs show it. This page does not: it loads nothing from elsewhere."),
   };
-  const submit = async () => {
+  const submit = async (_, onWait) => {
     const changes = {};
     for (const [name, one] of Object.entries(known)) {
       if (one.input.value !== (session.account[name] ?? "")) changes[name] = one.input.value;
     }
     if (Object.keys(changes).length === 0) return;
-    await change(changes);
+    await change(changes, onWait);
     toast("Saved.", "good");
   };
   return form(known, submitButton("Save"), submit);
@@ -44,8 +45,8 @@ function passwordForm() {
     currentPassword: field("Current password", { type: "password", name: "currentPassword", maxlength: 256, autocomplete: "current-password" }, "Not needed within 15 minutes of signing in."),
     password: field("New password", { type: "password", name: "password", maxlength: 256, autocomplete: "new-password" }, "At least 8 characters. All other sessions end."),
   };
-  const submit = async () => {
-    await change({ password: known.password.input.value }, known.currentPassword.input.value);
+  const submit = async (_, onWait) => {
+    await change({ password: known.password.input.value }, onWait, known.currentPassword.input.value);
     for (const one of Object.values(known)) one.input.value = "";
     toast("The password is changed. Other sessions have ended.", "good");
   };
@@ -55,9 +56,10 @@ function passwordForm() {
 async function deleteAccount() {
   await dialog("Delete your account?", (close) => {
     const known = { currentPassword: field("Current password", { type: "password", name: "currentPassword", maxlength: 256, autocomplete: "current-password" }) };
-    const submit = async () => {
+    const submit = async (_, onWait) => {
       const currentPassword = known.currentPassword.input.value;
-      await api("DELETE", "/api/user", { body: currentPassword ? { currentPassword } : {} });
+      const body = currentPassword ? { currentPassword } : {};
+      await patiently(() => api("DELETE", "/api/user", { body }), clock, onWait);
       close();
       await session.signOut();
       toast("Your account is deleted.");
