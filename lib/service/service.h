@@ -179,6 +179,14 @@ void service_fail_field(struct rpc_call *call, enum rpc_code code, const char *r
 void service_fail_fields(struct rpc_call *call, enum rpc_code code, const char *reason,
                          const struct schema_fault *violations, size_t n);
 
+/* The metadata `idempotency-key` (draft-ietf-httpapi-idempotency-key-header) of a create; {NULL, 0}
+ * when there is none. False: it is no key, and the call has been failed. */
+#define SERVICE_IDEMPOTENCY_KEY_MAX 255
+bool service_idempotency_key(struct rpc_call *call, struct str *ret) MUST_CHECK;
+
+/* INVALID_ARGUMENT: the key has served for another request. */
+void service_fail_key_used(struct rpc_call *call);
+
 /* NOT_FOUND with ResourceInfo: errors: {type: ["not found"]}. */
 void service_fail_not_found(struct rpc_call *call, const char *type, struct str name);
 

@@ -66,8 +66,10 @@ struct request {
     struct str emoji;
     int page_size;
     void (*reply)(struct rpc_call *call, Stoa__Chat__V1__Room *room); /* rooms.c */
-    const ProtobufCMessageDescriptor *empty_answer;                   /* submit_change() */
-    bool tells;                                                       /* the hub itself */
+    /* CreateRoom with an Idempotency-Key: what a room of before has been opened by as well. */
+    const Stoa__Chat__V1__CreateRoomRequest__NewRoom *asked;
+    const ProtobufCMessageDescriptor *empty_answer; /* submit_change() */
+    bool tells;                                     /* the hub itself */
 };
 
 /* A request about a room, as the first member of a struct of `size` bytes, the rest of which is
@@ -99,6 +101,16 @@ enum chat_limit {
  * request's room. client_id: empty when there is none. (limits.c) */
 bool limit_failed(const struct request *request, enum chat_limit limit,
                   const char *client_id) MUST_CHECK;
+
+/* What a create that is sent again is known by, and found by (resend.c). */
+struct resend {
+    const char *client_id; /* empty: it is not */
+    bool by_key;           /* it is its Idempotency-Key, which counts as a client_id */
+};
+
+/* The client_id of the request, or else the key that came with it. False: the call has been
+ * failed. */
+bool read_resend(struct rpc_call *call, const char *client_id, struct resend *ret) MUST_CHECK;
 
 /* A client_id; none when empty. */
 static inline void bind_client_id(struct db_query *query, const char *client_id)

@@ -44,6 +44,7 @@ struct sends {
 struct sending {
     struct request request;
     const Stoa__Chat__V1__SendMessageRequest__NewMessage *message;
+    struct resend resend;
     struct db_group_item item;
     struct sent_message sent; /* in sends->sent, with a reference to the call */
 };
@@ -69,7 +70,7 @@ static void bind_one(struct db_query *query, const struct db_group_item *item)
         db_bind_int8(query, sending->message->reply_to);
     else
         db_bind_null(query);
-    bind_client_id(query, sending->message->client_id);
+    bind_client_id(query, sending->resend.client_id);
 }
 
 static void bind_many(struct db_query *query, struct db_group_item *const *items, size_t n)
@@ -84,7 +85,7 @@ static void bind_many(struct db_query *query, struct db_group_item *const *items
         rooms[i] = sending->request.room;
         texts[i] = str_of(sending->message->text);
         replies[i] = sending->message->_reply_to_case ? sending->message->reply_to : 0;
-        client_ids[i] = str_of(sending->message->client_id);
+        client_ids[i] = str_of(sending->resend.client_id);
     }
     db_bind_int8_array(query, callers, n);
     db_bind_int8_array(query, rooms, n);
@@ -99,14 +100,25 @@ static void complete_message(const struct sending *sending, Stoa__Chat__V1__Mess
     const Stoa__Chat__V1__SendMessageRequest__NewMessage *given = sending->message;
 
     message->text = given->text;
-    if (*given->client_id) {
+    if (*sending->resend.client_id) {
         message->_client_id_case = STOA__CHAT__V1__MESSAGE___CLIENT_ID_CLIENT_ID;
-        message->client_id = given->client_id;
+        message->client_id = (char *)sending->resend.client_id;
     }
     if (given->_reply_to_case) {
         message->_reply_to_case = STOA__CHAT__V1__MESSAGE___REPLY_TO_REPLY_TO;
         message->reply_to = given->reply_to;
     }
+}
+
+/* Whether a message that was there already was sent by this. Once it has been changed nobody knows.
+ */
+static bool sent_by(const struct sending *sending, const Stoa__Chat__V1__Message *message)
+{
+    const Stoa__Chat__V1__SendMessageRequest__NewMessage *given = sending->message;
+
+    return message->edited_at || message->deleted_at ||
+           (strcmp(message->text, given->text) == 0 &&
+            message->reply_to == (given->_reply_to_case ? given->reply_to : 0));
 }
 
 /* Answers and what is told go to a worker of the gateway as one message: it costs both sides about
@@ -134,6 +146,10 @@ static void on_sent(struct db_group_item *item, const struct db_result *result, 
         return;
     if (db_is_null(result, row, MESSAGE_TEXT))
         complete_message(sending, &message.message);
+    else if (sending->resend.by_key && !sent_by(sending, &message.message)) {
+        service_fail_key_used(request->call);
+        return;
+    }
     response.message = &message.message;
     sending->sent = (struct sent_message){
         .room = request->room,
@@ -209,7 +225,8 @@ static void send_message(struct service *service, struct rpc_call *call,
     const struct sends *sends = chat_sends(service);
     struct sending *sending = request_new(service, call, from->room, sizeof(*sending));
 
-    if (!sending || limit_failed(&sending->request, LIMIT_SEND, from->message->client_id))
+    if (!sending || !read_resend(call, from->message->client_id, &sending->resend) ||
+        limit_failed(&sending->request, LIMIT_SEND, sending->resend.client_id))
         return;
     sending->message = from->message;
     sending->request.message = from->message->reply_to;

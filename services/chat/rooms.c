@@ -21,6 +21,26 @@ REPLY(reply_got, Stoa__Chat__V1__GetRoomResponse, STOA__CHAT__V1__GET_ROOM_RESPO
 REPLY(reply_updated, Stoa__Chat__V1__UpdateRoomResponse, STOA__CHAT__V1__UPDATE_ROOM_RESPONSE__INIT)
 REPLY(reply_joined, Stoa__Chat__V1__JoinRoomResponse, STOA__CHAT__V1__JOIN_ROOM_RESPONSE__INIT)
 
+static int32_t kind_of(const Stoa__Chat__V1__CreateRoomRequest__NewRoom *asked)
+{
+    return asked->kind ? (int32_t)asked->kind : STOA__CHAT__V1__ROOM_KIND__ROOM_KIND_PUBLIC;
+}
+
+/* Whether a room, which may have been there before, was opened by this. Once something has happened
+ * in it, only its kind is still what it was for sure. */
+static bool opened_by(const struct db_result *result,
+                      const Stoa__Chat__V1__CreateRoomRequest__NewRoom *asked)
+{
+    const Stoa__Chat__V1__Retention *keeps = asked->retention;
+
+    return db_get_int4(result, 0, ROOM_KIND) == kind_of(asked) &&
+           (db_get_int8(result, 0, ROOM_LAST_SEQ) > 0 ||
+            (str_eq(db_get_text(result, 0, ROOM_NAME), str_of(asked->name)) &&
+             str_eq(db_get_text(result, 0, ROOM_DESCRIPTION), str_of(asked->description)) &&
+             db_get_int4(result, 0, ROOM_RETAIN_DAYS) == (keeps ? keeps->days : 0) &&
+             db_get_int4(result, 0, ROOM_RETAIN_MESSAGES) == (keeps ? keeps->messages : 0)));
+}
+
 static void on_room(void *user, const struct db_result *result)
 {
     const struct request *request = user;
@@ -30,6 +50,10 @@ static void on_room(void *user, const struct db_result *result)
         return;
     if (db_rows(result) == 0) {
         fail_no_room(request);
+        return;
+    }
+    if (request->asked && !opened_by(result, request->asked)) {
+        service_fail_key_used(request->call);
         return;
     }
     room_from_row(chat_retention(request->service), result, 0, &room);
@@ -74,17 +98,19 @@ static void create_room(struct service *service, struct rpc_call *call,
     const Stoa__Chat__V1__CreateRoomRequest__NewRoom *room = message->room;
     struct db_query *query;
     struct request *request = request_begin(service, call, CREATE_ROOM, 0, &query);
+    struct resend resend;
 
     if (!request || text_failed(call, "room.name", room->name, true) ||
         text_failed(call, "room.description", room->description, false) ||
-        limit_failed(request, LIMIT_OPEN, room->client_id))
+        !read_resend(call, room->client_id, &resend) ||
+        limit_failed(request, LIMIT_OPEN, resend.client_id))
         return;
     request->reply = reply_created;
-    db_bind_int4(query,
-                 room->kind ? (int32_t)room->kind : STOA__CHAT__V1__ROOM_KIND__ROOM_KIND_PUBLIC);
+    request->asked = resend.by_key ? room : NULL;
+    db_bind_int4(query, kind_of(room));
     db_bind_text(query, str_of(room->name));
     db_bind_text(query, str_of(room->description));
-    bind_client_id(query, room->client_id);
+    bind_client_id(query, resend.client_id);
     db_bind_int4(query, room->retention ? room->retention->days : 0);
     db_bind_int4(query, room->retention ? room->retention->messages : 0);
     (void)service_query_with(call, query, on_made, request);

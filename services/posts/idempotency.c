@@ -5,17 +5,6 @@
 
 /* ---- the key of a request ---- */
 
-static bool is_key(struct str key)
-{
-    if (key.n == 0 || key.n > IDEMPOTENCY_KEY_MAX)
-        return false;
-    for (size_t i = 0; i < key.n; i++) {
-        if (key.p[i] <= ' ' || key.p[i] > '~')
-            return false;
-    }
-    return true;
-}
-
 /* Of the method and the message. */
 static int hash_request(struct rpc_call *call, const ProtobufCMessage *request, uint8_t *ret)
 {
@@ -33,14 +22,11 @@ static int hash_request(struct rpc_call *call, const ProtobufCMessage *request, 
 bool read_idempotency(struct rpc_call *call, const ProtobufCMessage *request,
                       struct idempotency *ret)
 {
-    *ret = (struct idempotency){.key = rpc_call_metadata(call, "idempotency-key")};
+    *ret = (struct idempotency){.key = STR_NULL};
+    if (!service_idempotency_key(call, &ret->key))
+        return false;
     if (!ret->key.p)
         return true;
-    if (!is_key(ret->key)) {
-        service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_IDEMPOTENCY_KEY", "idempotency_key",
-                           "must be 1 to 255 visible ASCII characters");
-        return false;
-    }
     if (hash_request(call, request, ret->request_hash) < 0) {
         service_fail_memory(call);
         return false;
@@ -71,8 +57,7 @@ enum replay read_replay(struct rpc_call *call, const struct db_result *result, i
         return REPLAY_GONE;
     if (db_get_bool(result, 0, same_column))
         return REPLAY_FIRST;
-    service_fail_field(call, RPC_INVALID_ARGUMENT, "IDEMPOTENCY_KEY_USED", "idempotency_key",
-                       "has been used for another request");
+    service_fail_key_used(call);
     return REPLAY_FAILED;
 }
 

@@ -10,7 +10,6 @@
 
 #include "service/service.h"
 
-#define IDEMPOTENCY_KEY_MAX 255
 #define REQUEST_HASH_BYTES 32
 
 struct idempotency {

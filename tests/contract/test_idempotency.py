@@ -1,4 +1,4 @@
-"""Idempotency-Key on what creates: articles and comments."""
+"""Idempotency-Key on what creates: articles and comments, rooms and messages."""
 import concurrent.futures
 import contextlib
 
@@ -31,7 +31,29 @@ def kind(request, call_http, new_account, publish, unique):
         def count(self):
             return len(call_http("GET", self.path).json["comments"])
 
-    made = (Article if request.param == "article" else Comment)()
+    class Room:
+        path, token = "/api/chat/rooms", account["token"]
+
+        def body(self, body="Once", **changes):
+            return {"room": {"name": body, "description": "d", **changes}}
+
+        def count(self):
+            return len(call_http("GET", "/api/chat/rooms/mine", token=self.token).json["rooms"])
+
+    class Message:
+        token = account["token"]
+
+        def __init__(self):
+            self.room = call_http("POST", "/api/chat/rooms", {"room": {"name": "r"}}, self.token).json["room"]["id"]
+            self.path = f"/api/chat/rooms/{self.room}/messages"
+
+        def body(self, body="Once", **changes):
+            return {"message": {"text": body, **changes}}
+
+        def count(self):
+            return len(call_http("GET", self.path, token=self.token).json["messages"])
+
+    made = {"article": Article, "comment": Comment, "room": Room, "message": Message}[request.param]()
     made.create = lambda key, token=None, **changes: call_http(
         "POST", made.path, made.body(**changes), token or made.token, {"Idempotency-Key": key} if key is not None else {})
     before = made.count()
@@ -39,20 +61,20 @@ def kind(request, call_http, new_account, publish, unique):
     return made
 
 
-both_kinds = pytest.mark.parametrize("kind", ["article", "comment"], indirect=True)
+all_kinds = pytest.mark.parametrize("kind", ["article", "comment", "room", "message"], indirect=True)
 
 
-@both_kinds
+@all_kinds
 def test_a_replay_gets_the_first_answer(kind):
     first, second = kind.create('"key-1"'), kind.create('"key-1"')
     assert first.status == 201 == second.status, second.text
-    assert first.json == second.json and first.headers["ETag"] == second.headers["ETag"]
+    assert first.json == second.json and first.headers.get("ETag") == second.headers.get("ETag")
     assert kind.made() == 1
     assert kind.create('"key-2"').json != first.json and kind.create(None).json != first.json
     assert kind.made() == 3
 
 
-@both_kinds
+@all_kinds
 def test_another_request_under_the_same_key(kind):
     first = kind.create("key")
     answer = kind.create("key", body="Something else")
@@ -61,7 +83,7 @@ def test_another_request_under_the_same_key(kind):
     assert kind.create("key").json == first.json and kind.made() == 1
 
 
-@both_kinds
+@all_kinds
 def test_doubles_at_once_do_the_work_once(kind):
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: kind.create("key"), range(20)))
@@ -69,14 +91,16 @@ def test_doubles_at_once_do_the_work_once(kind):
     assert all(answer.json == answers[0].json for answer in answers) and kind.made() == 1
 
 
-@both_kinds
-def test_a_key_is_the_accounts_own(kind, new_account):
-    first = kind.create("key")
-    assert kind.create("key", new_account()["token"]).status == 201
+@all_kinds
+def test_a_key_is_the_accounts_own(kind, call_http, new_account):
+    first, other = kind.create("key"), new_account()["token"]
+    if kind.path.endswith("/messages"):
+        assert call_http("POST", kind.path.replace("messages", "join"), None, other).status == 200
+    assert kind.create("key", other).status == 201
     assert kind.create("key").json == first.json
 
 
-@both_kinds
+@all_kinds
 @pytest.mark.parametrize("key", ["two words", "x" * 256])
 def test_keys_that_are_none(kind, key):
     answer = kind.create(key)
@@ -85,7 +109,7 @@ def test_keys_that_are_none(kind, key):
     assert kind.create("~" * 255).status == 201
 
 
-@both_kinds
+@all_kinds
 def test_what_failed_can_be_tried_again(kind):
     assert kind.create("key", body="").status == 422
     assert kind.create("key").status == 201, "nothing had been made under the key"
@@ -97,6 +121,35 @@ def test_a_comment_and_an_article_do_not_share_a_key(call_http, new_account, pub
     assert call_http("POST", path, {"comment": {"body": "!"}}, account["token"], key).status == 201
     body = {"article": {"title": "t", "description": "d", "body": "b"}}
     assert call_http("POST", "/api/articles", body, account["token"], key).status == 422
+
+
+@pytest.mark.parametrize("kind", ["room", "message"], indirect=True)
+def test_in_chat_it_is_a_client_id(kind, call_http):
+    """Where the request has none; a client_id of its own counts, and the key does not."""
+    name = "room" if kind.path.endswith("rooms") else "message"
+    first = kind.create("key").json[name]
+    assert kind.create(None, clientId="key").json[name] == first
+    assert kind.create("key", clientId="own").json[name] != first and kind.made() == 2
+    long = [kind.create("x" * 254 + end).json[name] for end in "aab"]
+    assert long[0] == long[1] != long[2] and kind.made() == 4
+
+
+def test_a_room_or_message_that_has_changed_since(call_http, new_account):
+    """What it was opened with or said is not known any more: the key gets what there is."""
+    token, key = new_account()["token"], {"Idempotency-Key": "k"}
+    room = lambda **kind: call_http("POST", "/api/chat/rooms", {"room": {"name": "before", **kind}}, token, key)
+    path = f"/api/chat/rooms/{room().json['room']['id']}"
+    message = lambda text, **reply: call_http("POST", f"{path}/messages", {"message": {"text": text, **reply}}, token, key)
+    seq = message("before").json["message"]["seq"]
+    assert message("before", replyTo=seq).status == 422
+    assert call_http("PATCH", f"{path}/messages/{seq}", {"text": "after"}, token).status == 200
+    assert message("before").json["message"]["text"] == "after"
+    assert call_http("DELETE", f"{path}/messages/{seq}", None, token).status == 204
+    assert message("before").json["message"]["seq"] == seq
+    assert call_http("PATCH", path, {"changes": {"name": "after"}}, token).status == 200
+    assert room().json["room"]["name"] == "after"
+    # That stays for ever.
+    assert room(kind="ROOM_KIND_PRIVATE").status == 422
 
 
 @pytest.mark.parametrize("kind", ["article"], indirect=True)
