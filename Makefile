@@ -509,6 +509,15 @@ roll-test: ## a suite under load while all of it is replaced (tests/live/README.
 	@$(MAKE) --no-print-directory build
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/roll.py
 
+# The version before is built where it was checked out, once for each commit.
+.PHONY: upgrade-test
+upgrade-test: ## the version before (FROM=commit) under load: migrated, rolled to this one, back and again (tests/live/README.md)
+	@deploy/install-packages build run test
+	@$(MAKE) --no-print-directory build
+	@tree=$$(tests/live/check-out-version $(abspath $(BUILD))/versions $(FROM)) && \
+	    $(MAKE) --no-print-directory -C $$tree BUILD=build SANITIZE= build && \
+	    STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/live/upgrade.py $$tree
+
 .PHONY: drill
 drill: ## the availability drill: ten minutes under load while instances are killed (tests/live/README.md: settings)
 	@deploy/install-packages build run test

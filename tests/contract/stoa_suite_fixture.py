@@ -159,9 +159,11 @@ class RunningSuite:
 
 
 class Suite:
-    """`with Suite() as suite:`; settings are STOA_ variables beside the folder and the ports."""
+    """`with Suite() as suite:`; settings are STOA_ variables beside the folder and the ports. tree: the sources whose
+    deploy/suite is used, with STOA_OUT their build."""
 
-    def __init__(self, subfolder="run", **settings):
+    def __init__(self, subfolder="run", tree=REPOSITORY, **settings):
+        self._tree = tree
         self._settings = {name: str(value) for name, value in settings.items()}
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-"))
         # As root the suite runs under an account of its own, which has to get through.
@@ -214,7 +216,7 @@ class Suite:
         """In the foreground and bound to this process, so that it ends whatever becomes of the tests."""
         with open(self._folder / "output", "wb") as output:
             self.process = subprocess.Popen(
-                [REPOSITORY / "deploy/suite", "run", "--with-parent"],
+                [self._tree / "deploy/suite", "run", "--with-parent"],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -265,6 +267,11 @@ class Suite:
 
     # ---- use ----
 
+    def use(self, tree, build):
+        """Other sources and their build, from the next command on."""
+        self._tree = tree
+        self._settings["STOA_OUT"] = str(build)
+
     @property
     def http(self):
         return f"http://127.0.0.1:{self.ports['STOA_HTTP_PORT']}"
@@ -305,7 +312,7 @@ class Suite:
         """Runs deploy/suite on this suite: suite.command("status"); settings: other ones, for this run."""
         environment = {**self.environment(), **{name: str(value) for name, value in settings.items()}}
         return subprocess.run(
-            [REPOSITORY / "deploy/suite", *arguments], env=environment, capture_output=True, text=True, timeout=300
+            [self._tree / "deploy/suite", *arguments], env=environment, capture_output=True, text=True, timeout=300
         )
 
     def supervise(self, *command):

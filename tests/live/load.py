@@ -48,7 +48,7 @@ class World:
         self.tag = uuid.uuid4().hex[:8]
         self.users = [f"{self.tag}-{i}" for i in range(ACCOUNTS)]
         self.tokens = [self.must("POST", "/api/users", {"user": {
-            "username": name, "email": f"{name}@example.com", "password": "correct horse battery"}})["user"]["token"] for name in self.users]
+            "username": name, "email": f"{name}@example.com", "password": self.PASSWORD}})["user"]["token"] for name in self.users]
         article = {"article": {"title": f"An article {self.tag}", "description": "About it", "body": "The text."}}
         # Each account's own: many that mark one article at once wait for one another.
         self.slugs = [self.must("POST", "/api/articles", article, token)["article"]["slug"] for token in self.tokens]
@@ -68,29 +68,39 @@ class World:
             raise RuntimeError(f"{method} {path}: {status} {answer}")
         return json.loads(answer)
 
+    PASSWORD = "correct horse battery"
+
+    # Of an account, and of its own article, or of the room.
+    READS = (
+        ("auth GetCurrentUser", "GET", "/api/user"),
+        ("auth ListSessions", "GET", "/api/sessions"),
+        ("auth GetJsonWebKeySet", "GET", "/.well-known/jwks.json"),
+        ("posts GetArticle", "GET", "{article}"),
+        ("posts ListArticles", "GET", "/api/articles"),
+        ("posts ListComments", "GET", "{article}/comments"),
+        ("posts FavoriteArticle", "POST", "{article}/favorite"),
+        ("posts UnfavoriteArticle", "DELETE", "{article}/favorite"),
+        ("chat GetRoom", "GET", "{room}"),
+        ("chat ListMyRooms", "GET", "/api/chat/rooms/mine"),
+        ("chat ListMessages", "GET", "{room}/messages"),
+        ("chat AddReaction", "PUT", "{room}/messages/{seq}/reactions/:+1:"),
+    )
+
+    def reads(self, account):
+        """(rpc, method, path, body): what may be asked any number of times."""
+        names = {"article": f"/api/articles/{self.slugs[account]}", "room": f"/api/chat/rooms/{self.room}", "seq": self.seq}
+        return [(rpc, method, path.format(**names), None) for rpc, method, path in self.READS]
+
     def requests(self, rng):
         """Without end: about as many of each service, one of five a write."""
         room = f"/api/chat/rooms/{self.room}"
-        reads = (
-            ("auth GetCurrentUser", "GET", "/api/user"),
-            ("auth ListSessions", "GET", "/api/sessions"),
-            ("auth GetJsonWebKeySet", "GET", "/.well-known/jwks.json"),
-            ("posts GetArticle", "GET", "{article}"),
-            ("posts ListArticles", "GET", "/api/articles"),
-            ("posts ListComments", "GET", "{article}/comments"),
-            ("posts FavoriteArticle", "POST", "{article}/favorite"),
-            ("posts UnfavoriteArticle", "DELETE", "{article}/favorite"),
-            ("chat GetRoom", "GET", room),
-            ("chat ListMyRooms", "GET", "/api/chat/rooms/mine"),
-            ("chat ListMessages", "GET", f"{room}/messages"),
-            ("chat AddReaction", "PUT", f"{room}/messages/{self.seq}/reactions/:+1:"),
-        )
+        reads = [self.reads(account) for account in range(ACCOUNTS)]
         for n in itertools.count(1):
             account = rng.randrange(ACCOUNTS)
             article = f"/api/articles/{self.slugs[account]}"
             if rng.random() < 0.8:
-                rpc, method, path = rng.choice(reads)
-                yield Request(rpc, (method, path.replace("{article}", article)), account=account)
+                rpc, method, path, body = rng.choice(reads[account])
+                yield Request(rpc, (method, path), body, account)
                 continue
             key = f"{self.tag}-{n}"
             yield rng.choice((

@@ -74,12 +74,12 @@ async def talk(members, rng):
         await asyncio.sleep(1 / MESSAGES_PER_S)
 
 
-async def under_load(suite, act, rate=200, sockets=200, seed=1, keeps=False):
+async def under_load(suite, act, rate=200, sockets=200, seed=1, keeps=False, asked=World):
     """What is found when act(), in a thread, does something to the suite; before it and after, and while it takes its time,
-    requests are served and WebSockets chat."""
+    requests are served and WebSockets chat. asked: what there is to ask for."""
     rng = random.Random(seed)
     history = History()
-    world = await asyncio.to_thread(World, suite.http)
+    world = await asyncio.to_thread(asked, suite.http)
     members = await asyncio.to_thread(make_members, world, sockets, rng, history)
     chatting = [asyncio.create_task(member.run()) for member in members]
     talking = asyncio.create_task(talk(members, rng))
