@@ -200,6 +200,37 @@ void service_fail_overloaded(struct rpc_call *call);
 /* RESOURCE_EXHAUSTED: the call's arena is at its limit. */
 void service_fail_memory(struct rpc_call *call);
 
+/* ---- entity tags (entity_tag.c) ----
+ *
+ * Which state of something an answer shows: metadata `etag`, and of a request `if-match` and
+ * `if-none-match`; over HTTP the headers of these names (RFC 9110 sections 8.8.3 and 13). Any
+ * thread. */
+
+/* {NULL, 0} without memory. */
+struct str service_pack(struct arena *arena, const ProtobufCMessage *message);
+
+/* What tells a packed message, and beside it a number that says the rest, from all others: 24 hex
+ * digits. packed may be {NULL, 0}; {NULL, 0} without memory. */
+struct str service_view(struct arena *arena, struct str packed, uint64_t rest);
+
+/* Adds the tag "VERSION VIEW", in quotes and without a space, to an answer that is about to be
+ * given. False: the call has been failed, as when view is {NULL, 0}. */
+bool service_add_tag(struct rpc_call *call, struct str version, struct str view) MUST_CHECK;
+
+/* Ends the call with an answer whose tag is of all that it says. */
+void service_reply_tagged(struct rpc_call *call, const ProtobufCMessage *response);
+
+/* False: conditions of a change are damaged, and the call has been failed. */
+bool service_read_conditions(struct rpc_call *call) MUST_CHECK;
+
+bool service_has_conditions(const struct rpc_call *call);
+
+/* Whether they let it change what has a tag that begins like this, the first quote included. */
+bool service_conditions_hold(const struct rpc_call *call, struct str prefix);
+
+/* FAILED_PRECONDITION, which is 412 over HTTP: errors: {type: ["has been changed meanwhile"]}. */
+void service_fail_changed(struct rpc_call *call, const char *type, struct str name);
+
 /* A time stamp of a row as a message. */
 void service_set_time(Google__Protobuf__Timestamp *ret, int64_t unix_us);
 

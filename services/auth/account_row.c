@@ -32,6 +32,34 @@ Stoa__Auth__V1__User auth_user_of_row(const struct db_result *result, int first_
     return user;
 }
 
+/* ---- entity tags ---- */
+
+static struct str view_of(struct rpc_call *call, const Stoa__Auth__V1__User *account)
+{
+    struct arena *arena = rpc_call_arena(call);
+    Stoa__Auth__V1__User shown = *account;
+
+    shown.token = (char *)protobuf_c_empty_string;
+    return service_view(arena, service_pack(arena, &shown.base), 0);
+}
+
+bool auth_tag_account(struct rpc_call *call, const Stoa__Auth__V1__User *account)
+{
+    return service_add_tag(call, STR(""), view_of(call, account));
+}
+
+int auth_conditions_hold(struct rpc_call *call, const Stoa__Auth__V1__User *account, bool *ret)
+{
+    struct str view = view_of(call, account);
+    struct str tag =
+        view.p ? arena_printf(rpc_call_arena(call), "\"%.*s\"", STR_FMT(view)) : STR_NULL;
+
+    if (!tag.p)
+        return -ENOMEM;
+    *ret = service_conditions_hold(call, tag);
+    return 0;
+}
+
 /* ---- names ---- */
 
 static int complete_username(struct auth_names *names, struct arena *arena)

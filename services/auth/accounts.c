@@ -159,7 +159,8 @@ static void on_current_account(void *user, const struct db_result *result)
     }
     account = auth_user_of_row(result, 0, (char *)token.p);
     response.user = &account;
-    rpc_reply(call, &response.base);
+    if (auth_tag_account(call, &account))
+        rpc_reply(call, &response.base);
 }
 
 void auth_get_current_user_rpc(void *service, struct rpc_call *call,

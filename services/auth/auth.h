@@ -120,6 +120,14 @@ char *auth_refresh_token_text(struct rpc_call *call, const struct refresh_token 
 Stoa__Auth__V1__User auth_user_of_row(const struct db_result *result, int first_column,
                                       char *token);
 
+/* The entity tag is of all that the account shows to its owner, whichever token is used. False: the
+ * call has been failed. */
+bool auth_tag_account(struct rpc_call *call, const Stoa__Auth__V1__User *account) MUST_CHECK;
+
+/* Whether the call's conditions let it change an account of this state. -ENOMEM. */
+int auth_conditions_hold(struct rpc_call *call, const Stoa__Auth__V1__User *account,
+                         bool *ret) MUST_CHECK;
+
 /* A username and an e-mail address with their keys; {NULL, 0} for one that is not given. */
 struct auth_names {
     struct str username, username_key, email, email_key;

@@ -142,14 +142,35 @@ static int keep_account(struct change *c, const struct db_result *result)
     return kept ? 0 : -ENOMEM;
 }
 
-/* -ESTALE: there is nothing any more that could be changed. */
+/* -ESTALE: there is nothing any more that could be changed. -ECANCELED: it is in another state than
+ * the call's conditions ask for. */
+static int lock_account(struct change *c, struct db_tx *tx)
+{
+    struct db_result result;
+    Stoa__Auth__V1__User account;
+    bool holds;
+    int r = run(tx, query_of_session(c, AUTH_LOCK_ACCOUNT), &result);
+
+    if (r < 0)
+        return r;
+    if (db_rows(&result) == 0)
+        return -ESTALE;
+    account = auth_user_of_row(&result, 0, NULL);
+    r = auth_conditions_hold(c->call, &account, &holds);
+    if (r == 0 && !holds)
+        r = copy_column(c, &result, 1, &c->username) ? -ECANCELED : -ENOMEM;
+    return r;
+}
+
 static int change_body(struct db_tx *tx, void *user)
 {
     struct change *c = user;
-    struct db_query *query = query_of_session(c, AUTH_CHANGE_ACCOUNT);
+    int r = service_has_conditions(c->call) ? lock_account(c, tx) : 0;
+    struct db_query *query = r == 0 ? query_of_session(c, AUTH_CHANGE_ACCOUNT) : NULL;
     struct db_result result;
-    int r;
 
+    if (r < 0)
+        return r;
     if (query)
         bind_changes(c, query);
     r = run(tx, query, &result);
@@ -164,10 +185,8 @@ static int delete_body(struct db_tx *tx, void *user)
 {
     struct change *c = user;
     struct db_result result;
-    int r = run(tx, query_of_session(c, AUTH_LOCK_ACCOUNT), &result);
+    int r = lock_account(c, tx);
 
-    if (r == 0 && db_rows(&result) == 0)
-        r = -ESTALE;
     if (r == 0)
         r = end_sessions(c, tx, query_of(c, AUTH_END_ALL_SESSIONS));
     if (r == 0)
@@ -198,7 +217,8 @@ static void reply_changed(struct change *c)
         account.image = (char *)c->image.p;
     }
     response.user = &account;
-    rpc_reply(c->call, &response.base);
+    if (auth_tag_account(c->call, &account))
+        rpc_reply(c->call, &response.base);
 }
 
 static void reply_deleted(struct change *c)
@@ -217,6 +237,10 @@ static void on_committed(void *user, const struct db_result *outcome, int body_r
         return;
     if (body_result == -ESTALE) {
         fail_ended(c);
+        return;
+    }
+    if (body_result == -ECANCELED) {
+        service_fail_changed(c->call, "account", c->username);
         return;
     }
     if (body_result < 0) {
@@ -465,6 +489,15 @@ static bool accept_changes(struct change *c,
     return false;
 }
 
+/* False: the call has been failed. */
+static bool read_conditions(struct change *c)
+{
+    if (service_read_conditions(c->call))
+        return true;
+    forget_passwords(c);
+    return false;
+}
+
 static void update_current_user(struct auth *auth, struct rpc_call *call,
                                 const Stoa__Auth__V1__UpdateCurrentUserRequest *request)
 {
@@ -477,7 +510,7 @@ static void update_current_user(struct auth *auth, struct rpc_call *call,
     c->auth = auth;
     c->call = call;
     c->current_password = request->current_password;
-    if (accept_changes(c, request))
+    if (accept_changes(c, request) && read_conditions(c))
         look_at_account(c);
 }
 
@@ -501,5 +534,6 @@ void auth_delete_current_user_rpc(void *service, struct rpc_call *call,
     c->deletes = true;
     c->current_password =
         ((const Stoa__Auth__V1__DeleteCurrentUserRequest *)request)->current_password;
-    look_at_account(c);
+    if (read_conditions(c))
+        look_at_account(c);
 }

@@ -56,7 +56,7 @@ static void on_published_keys(void *user, const struct db_result *result)
         return;
     }
     response.n_keys = (size_t)n;
-    rpc_reply(call, &response.base);
+    service_reply_tagged(call, &response.base);
 }
 
 void auth_get_json_web_key_set_rpc(void *service, struct rpc_call *call,

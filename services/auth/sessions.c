@@ -157,7 +157,7 @@ static void on_listed(void *user, const struct db_result *result)
     response.n_sessions = (size_t)n;
     if (db_rows(result) > n)
         response.next_page_token = rows[n - 1].id;
-    rpc_reply(l->call, &response.base);
+    service_reply_tagged(l->call, &response.base);
 }
 
 static void list_sessions(struct auth *auth, struct rpc_call *call,

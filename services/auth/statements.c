@@ -186,14 +186,15 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                 " RETURNING " ENDED_COLUMNS "), " REVOKE_ENDED
                 " SELECT id, tokens_expire_at FROM ended"},
 
-    /* Takes the account for its deletion: a sign-in that is under way ends first, and a later one
-     * waits in vain. users_pkey, sessions_pkey. 1 account id, 2 session id -> 1, when both are
-     * there
+    /* Takes the account for its deletion, or for a change of one state of it: a sign-in that is
+     * under way ends first, and a later one waits, of a deletion in vain. users_pkey,
+     * sessions_pkey. 1 account id, 2 session id -> email, username, bio, image, when both are there
      */
     [AUTH_LOCK_ACCOUNT] = {.name = "lock_account",
                            .kind = DB_WRITE,
                            .params = {DB_INT8, DB_UUID},
-                           .sql = "SELECT 1 FROM auth.users WHERE id = $1 AND EXISTS ("
+                           .sql = "SELECT email, username, bio, image FROM auth.users"
+                                  " WHERE id = $1 AND EXISTS ("
                                   " SELECT FROM auth.sessions WHERE id = $2 AND user_id = $1)"
                                   " FOR UPDATE"},
 

@@ -185,7 +185,7 @@ static void on_comments(void *user, const struct db_result *result)
             response.next_page_token = (char *)token.p;
         }
     }
-    reply_tagged(call, &response.base);
+    service_reply_tagged(call, &response.base);
 }
 
 static void list_comments(struct service *service, struct rpc_call *call,
@@ -236,7 +236,7 @@ static void on_deleted(void *user, const struct db_result *result)
     else if (!db_get_bool(result, 0, DELETED_MINE))
         fail_forbidden(call, "comment", id);
     else if (!request->may_go)
-        fail_changed(call, "comment", id);
+        service_fail_changed(call, "comment", id);
     else
         rpc_reply(call, &response.base);
 }
@@ -247,7 +247,7 @@ static void delete_comment(struct service *service, struct rpc_call *call,
     struct db_query *query = db_query(service_db(service), rpc_call_arena(call), DELETE_COMMENT);
     struct request *request = begin(service, call, message->slug);
 
-    if (!request || !read_conditions(call))
+    if (!request || !service_read_conditions(call))
         return;
     if (!query) {
         service_fail_memory(call);

@@ -234,7 +234,7 @@ static void on_drafts(void *user, const struct db_result *result)
             STOA__POSTS__V1__LIST_DRAFTS_RESPONSE___NEXT_PAGE_TOKEN_NEXT_PAGE_TOKEN;
         response.next_page_token = (char *)token.p;
     }
-    reply_tagged(call, &response.base);
+    service_reply_tagged(call, &response.base);
 }
 
 static void list_drafts(struct service *service, struct rpc_call *call,
@@ -341,7 +341,7 @@ static void update_draft(struct service *service, struct rpc_call *call,
         GIVEN(message->draft, .of = "draft", .mask = message->update_mask, .may_be_empty = true);
     struct request *request;
 
-    if (!read_conditions(call))
+    if (!service_read_conditions(call))
         return;
     request = begin(service, call, message->id);
     if (request && read_changes(call, &given, &request->changes))
@@ -378,7 +378,7 @@ static void delete_draft(struct service *service, struct rpc_call *call,
 {
     struct request *request;
 
-    if (!read_conditions(call))
+    if (!service_read_conditions(call))
         return;
     request = begin(service, call, message->id);
     if (request)

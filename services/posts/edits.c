@@ -115,7 +115,7 @@ static struct edit *begin(struct service *service, struct rpc_call *call, const 
 {
     struct edit *edit;
 
-    if (!read_conditions(call))
+    if (!service_read_conditions(call))
         return NULL;
     edit = arena_calloc(rpc_call_arena(call), 1, sizeof(*edit));
     if (!edit) {

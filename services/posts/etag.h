@@ -20,10 +20,8 @@ bool tag_article(struct rpc_call *call, const struct article *article) MUST_CHEC
 bool tag_draft(struct rpc_call *call, const struct draft *draft) MUST_CHECK;
 bool tag_comment(struct rpc_call *call, const struct comment *comment) MUST_CHECK;
 bool tag_profile(struct rpc_call *call, const Stoa__Posts__V1__Profile *profile) MUST_CHECK;
-/* Ends the call with a list, or with what never changes; its tag is of all that the answer says. */
-void reply_tagged(struct rpc_call *call, const ProtobufCMessage *response);
-
-/* The same for several calls: packed and hashed once, in the arena of one of them, which ends last.
+/* Of a list, for several calls: packed and hashed once, in the arena of one of them, which ends
+ * last.
  */
 struct tagged {
     struct str bytes, view;
@@ -32,15 +30,7 @@ int tagged_make(struct arena *arena, const ProtobufCMessage *response,
                 struct tagged *ret) MUST_CHECK; /* -ENOMEM */
 void reply_made(struct rpc_call *call, const struct tagged *tagged);
 
-/* ---- conditions of a change ---- */
-
-/* Ends the call and returns false when its conditions are damaged. */
-bool read_conditions(struct rpc_call *call) MUST_CHECK;
-
-/* Whether its conditions let it change what has this version. Any thread. */
+/* Whether a call's conditions let it change what has this version. Any thread. */
 bool conditions_hold(struct rpc_call *call, struct version version);
-
-/* FAILED_PRECONDITION, which is 412 over HTTP: errors: {type: ["has been changed meanwhile"]}. */
-void fail_changed(struct rpc_call *call, const char *type, struct str name);
 
 #endif

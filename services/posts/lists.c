@@ -475,7 +475,7 @@ static void on_tags(void *user, const struct db_result *result)
     for (size_t i = 0; i < n; i++)
         response.tags[i] = (char *)db_get_text(result, (int)i, 0).p;
     response.n_tags = n;
-    reply_tagged(call, &response.base);
+    service_reply_tagged(call, &response.base);
 }
 
 static void list_tags(struct service *service, struct rpc_call *call,

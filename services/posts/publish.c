@@ -243,7 +243,7 @@ static void publish_draft(struct service *service, struct rpc_call *call,
 {
     struct publication *publication;
 
-    if (!read_conditions(call))
+    if (!service_read_conditions(call))
         return;
     publication = arena_calloc(rpc_call_arena(call), 1, sizeof(*publication));
     if (!publication) {

@@ -73,7 +73,7 @@ static void on_revisions(void *user, const struct db_result *result)
         response.revisions[i] = &revisions[i].message;
     }
     response.n_revisions = n;
-    reply_tagged(call, &response.base);
+    service_reply_tagged(call, &response.base);
 }
 
 static void list_revisions(struct service *service, struct rpc_call *call,
@@ -103,7 +103,7 @@ static void on_revision(void *user, const struct db_result *result)
         service_fail_memory(call);
     } else {
         response.revision = &revision.message;
-        reply_tagged(call, &response.base);
+        service_reply_tagged(call, &response.base);
     }
 }
 

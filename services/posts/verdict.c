@@ -19,7 +19,7 @@ bool verdict_failed(struct rpc_call *call, const struct db_result *outcome, int 
         fail_forbidden(call, type, name);
         return true;
     case CHANGED:
-        fail_changed(call, type, name);
+        service_fail_changed(call, type, name);
         return true;
     case FAILED: /* without a database error: no memory */
         break;

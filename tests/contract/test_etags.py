@@ -1,4 +1,4 @@
-"""Entity tags of articles, comments, profiles and lists, and the conditions of reads and changes."""
+"""Entity tags of articles, comments, profiles, accounts and lists, and the conditions of reads and changes."""
 import concurrent.futures
 
 import pytest
@@ -234,3 +234,70 @@ def test_a_comment_is_deleted_by_its_tag(call_http, new_account, publish):
     assert call_http("DELETE", one, None, new_account()["token"], {"If-Match": '"x"'}).status == 403
     assert call_http("DELETE", one, None, account["token"], {"If-Match": made.headers["ETag"]}).status == 204
     assert call_http("DELETE", one, None, account["token"], {"If-Match": made.headers["ETag"]}).status == 404
+
+
+# ---- accounts ----
+
+
+def test_what_auth_shows_has_a_tag(call_http, tag, new_account, sign_in):
+    account = new_account()
+    for path in ("/api/user", "/api/sessions", "/.well-known/jwks.json"):
+        seen = tag(path, account["token"])
+        answer = call_http("GET", path, None, account["token"], {"If-None-Match": seen})
+        assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", seen), path
+    before = tag("/api/sessions", account["token"])
+    token = sign_in(account)["token"]
+    assert tag("/api/sessions", account["token"]) != before
+    assert tag("/api/user", token) == tag("/api/user", account["token"]), "the token is the request's, not the account's"
+
+
+def test_the_tag_of_an_account_follows_it(call_http, tag, new_account, unique):
+    account, name = new_account(), unique("tagged")
+    tags = [tag("/api/user", account["token"])]
+    for changes in ({"bio": "b"}, {"image": "b"}, {"username": name}, {"email": f"{name}@example.org"}, {"bio": None}):
+        answer = call_http("PATCH", "/api/user", {"user": changes}, account["token"], {"If-Match": tags[-1]})
+        assert answer.status == 200 and answer.headers["ETag"] == tag("/api/user", account["token"])
+        tags.append(answer.headers["ETag"])
+    assert len(set(tags)) == len(tags)
+
+
+ACCOUNT_CHANGES = [("PUT", {"user": {"bio": "new"}}), ("PATCH", {"user": {"bio": "new"}}), ("DELETE", {})]
+
+
+@pytest.mark.parametrize("method, body", ACCOUNT_CHANGES)
+def test_a_stale_change_of_an_account_is_refused(call_http, tag, new_account, method, body):
+    account = new_account()
+    stale = tag("/api/user", account["token"])
+    call_http("PUT", "/api/user", {"user": {"bio": "somebody was quicker"}}, account["token"])
+    change = lambda condition: call_http(method, "/api/user", body, account["token"], {"If-Match": condition})
+    answer = change(stale)
+    assert answer.status == 412 and answer.json["errors"] == {"account": ["has been changed meanwhile"]}
+    assert change('"other"').status == 412 and change("no tag").status == 400
+    assert call_http("GET", "/api/user", None, account["token"]).json["user"]["bio"] == "somebody was quicker"
+    fresh = tag("/api/user", account["token"])
+    assert change(f'"x", {fresh}').status in (200, 204)
+
+
+def test_of_changes_of_an_account_at_once_one_wins(call_http, tag, new_account):
+    account = new_account()
+    seen = {"If-Match": tag("/api/user", account["token"])}
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        statuses = list(pool.map(lambda i: call_http("PATCH", "/api/user", {"user": {"bio": f"by {i}"}}, account["token"],
+                                                     seen).status, range(20)))
+    assert sorted(statuses) == [200] + [412] * 19
+
+
+def test_a_stale_password_change_ends_no_session(call_http, call_grpc, new_account, sign_in):
+    account = new_account()
+    other = sign_in(account)["token"]
+    body = {"user": {"password": "another password"}}
+    assert call_http("PUT", "/api/user", body, account["token"], {"If-Match": '"other"'}).status == 412
+    assert call_grpc("auth", "GetCurrentUser", {}, other)[0] == "OK"
+    assert call_grpc("auth", "Login", {"user": {"email": account["email"], "password": "another password"}})[0] == "UNAUTHENTICATED"
+
+
+def test_a_damaged_condition_of_an_account_over_grpc(call_grpc, new_account):
+    token = new_account()["token"]
+    for name, request in (("UpdateCurrentUser", {"user": {"bio": "b"}}), ("DeleteCurrentUser", {})):
+        code, problem = call_grpc("auth", name, request, token, metadata=(("if-match", "x"),))
+        assert code == "INVALID_ARGUMENT" and problem.reason == "INVALID_CONDITION"
