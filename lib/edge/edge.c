@@ -29,7 +29,7 @@ struct edge_session {
     struct edge_stream *stream; /* a reference */
     void *context;
     atomic_uint refs;
-    bool ended;                     /* these: under the stream's lock */
+    bool opened, ended;             /* these: under the stream's lock */
     bool asked;                     /* `drained` is to come */
     size_t messages, bytes;         /* sent since the client was last known to have all */
     TAILQ_ENTRY(edge_session) next; /* in stream->ended */
@@ -213,6 +213,9 @@ static void say(struct edge_session *s, struct attach_down *items, size_t n)
 
 void edge_accept(struct edge_session *s)
 {
+    pthread_mutex_lock(&s->stream->lock);
+    s->opened = true;
+    pthread_mutex_unlock(&s->stream->lock);
     say(s, &(struct attach_down){.what = ATTACH_OPENED}, 1);
 }
 
@@ -441,6 +444,21 @@ static void on_drained(struct edge_stream *stream, struct edge_session *s)
         stream->edge->handler->drained(stream->edge->context, s);
 }
 
+/* Until the service has opened it, there is nobody yet to hear what it says. */
+static bool may_speak(struct edge_stream *stream, const struct edge_session *s)
+{
+    static const struct rpc_error too_early = {
+        .code = RPC_INVALID_ARGUMENT, .message = {"a session speaks before it is opened", 36}};
+    bool opened;
+
+    pthread_mutex_lock(&stream->lock);
+    opened = s->opened;
+    if (!opened && !s->ended)
+        give_up(stream, &too_early);
+    pthread_mutex_unlock(&stream->lock);
+    return opened;
+}
+
 static void take(struct edge_stream *stream, const Stoa__Edge__V1__Up *up)
 {
     const struct edge_handler *handler = stream->edge->handler;
@@ -454,15 +472,18 @@ static void take(struct edge_stream *stream, const Stoa__Edge__V1__Up *up)
     s = find(stream, up->session);
     if (!s)
         return; /* it has ended, as the edge is about to hear */
+    if (up->what_case == STOA__EDGE__V1__UP__WHAT_CLOSE) {
+        on_close(stream, s);
+        return;
+    }
+    if (!may_speak(stream, s))
+        return;
     switch (up->what_case) {
     case STOA__EDGE__V1__UP__WHAT_MESSAGE:
         handler->message(context, s, (struct str){(char *)up->message.data, up->message.len});
         break;
     case STOA__EDGE__V1__UP__WHAT_HALF_CLOSE:
         handler->half_close(context, s);
-        break;
-    case STOA__EDGE__V1__UP__WHAT_CLOSE:
-        on_close(stream, s);
         break;
     case STOA__EDGE__V1__UP__WHAT_DRAINED:
         on_drained(stream, s);

@@ -32,7 +32,8 @@ struct edge_handler {
     void (*detached)(void *context, struct edge_stream *stream);
     /* A call begins: accepts it by edge_accept() or refuses it by edge_end(), now or later. */
     void (*open)(void *context, struct edge_session *s, const Stoa__Edge__V1__Open *open);
-    /* A request message, serialized and not checked; valid until it returns. */
+    /* What the call says comes after edge_accept(). A request message, serialized and not checked;
+     * valid until it returns. */
     void (*message)(void *context, struct edge_session *s, struct str message);
     /* The client has no more. */
     void (*half_close)(void *context, struct edge_session *s);

@@ -1,9 +1,11 @@
 """WebSockets of chat, which share a stream to each instance: an instance that dies or stops drops none of them, and
 nobody misses an event, gets one twice or in another order."""
+import base64
 import itertools
 import json
 import queue
 
+import grpc
 import pytest
 from live_fixture import SECONDS, WebSocketLive
 from stoa_contract import HttpClient
@@ -153,22 +155,25 @@ def test_refused_before_the_101(chat):
 
 
 class Edge:
-    """The stream of a worker of a gateway, with one session in it."""
+    """The stream of a worker of a gateway, with one session in it. early: what that says with its first word, before it is
+    opened."""
 
-    def __init__(self, contract, channel, token):
+    def __init__(self, contract, channel, token, early=None):
         self.method, self.connect = contract.method("stoa.edge.v1.EdgeService", "Attach"), contract.method("stoa.chat.v1.LiveService", "Connect")
         self.requests = queue.SimpleQueue()
         attach = channel.stream_stream(self.method.path, self.method.request.SerializeToString, self.method.response.FromString)
         self.call = attach(iter(self.requests.get, None), timeout=SECONDS * 2)
         self.items = (item for response in self.call for item in response.items)
-        self.say(open={"method": self.connect.path, "metadata": [{"name": "authorization", "value": f"Bearer {token}"}]})
-        assert self.until("resume_state") == ["opened", "welcome", "resume_state"]
+        first = {"method": self.connect.path, "metadata": [{"name": "authorization", "value": f"Bearer {token}"}]}
+        self.say({"open": first}, *([early] if early else []))
+        if not early:
+            assert self.until("resume_state") == ["opened", "welcome", "resume_state"]
 
-    def say(self, **what):
-        self.requests.put(self.method.request(items=[{"session": 1, **what}]))
+    def say(self, *items):
+        self.requests.put(self.method.request(items=[{"session": 1, **item} for item in items]))
 
     def act(self, **action):
-        self.say(message=self.connect.request(id="1", **action).SerializeToString())
+        self.say({"message": self.connect.request(id="1", **action).SerializeToString()})
 
     def until(self, last):
         """What comes for the session, item by item; what all get is passed over."""
@@ -205,3 +210,17 @@ def test_no_place_is_lost_with_a_stream(chat, contract, http, room):
         assert edge.until("channel") == ["channel"]
         assert http("DELETE", f"/api/chat/rooms/{number}", None, owner["token"]).status == 204
         assert edge.until("left_channel") == ["gone", "left_channel"]
+
+
+@pytest.mark.parametrize("what", [{"message": b""}, {"half_close": {}}, {"drained": {}}], ids=lambda what: next(iter(what)))
+def test_nobody_speaks_before_the_call_is_opened(chat, contract, account, what):
+    """A token that names an unknown key waits for the keys to be read again. Whoever reaches chat's port may send one, and
+    what is said in the call meanwhile."""
+    header, claims, signature = account()["token"].split(".")
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": "unknown"}).encode()).decode().rstrip("=")
+    pid = chat.pid("chat")
+    with Edge(contract, chat.grpc("chat"), f"{header}.{claims}.{signature}", early=what) as edge:
+        with pytest.raises(grpc.RpcError) as end:
+            next(edge.items)
+    assert end.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "before it is opened" in end.value.details()
+    assert chat.pid("chat") == pid
