@@ -418,7 +418,10 @@ test("edits, deletions and reactions change what is there", () => {
   assert.deepEqual(timeline.bySeq.get(2).reactions, []);
   timeline.apply(event(7, "MESSAGE_DELETED", { message: message(3, "zeno", "", { deletedAt: "2026-01-01T00:01:00Z" }) }));
   assert.ok(timeline.bySeq.get(3).deletedAt);
-  assert.equal(timeline.apply(event(8, "MEMBER_JOINED", { member: { account: author("x") } })).kind, "notice");
+  // Of what is kept no longer only the number is said.
+  assert.equal(timeline.apply(event(8, "MESSAGE_EDITED", { messageSeq: "1" })).kind, "none");
+  assert.equal(timeline.apply(event(9, "MESSAGE_DELETED", { messageSeq: "1" })).kind, "none");
+  assert.equal(timeline.apply(event(10, "MEMBER_JOINED", { member: { account: author("x") } })).kind, "notice");
   assert.deepEqual(seqs(timeline), [1, 2, 3]);
 });
 

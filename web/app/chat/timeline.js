@@ -103,9 +103,10 @@ export class Timeline {
   }
 
   replaced(event) {
-    const next = messageOf(event.message);
-    const message = this.bySeq.get(next.seq);
+    // Without a message when that is kept no longer.
+    const message = event.message && this.bySeq.get(Number(event.message.seq));
     if (!message) return { kind: "none", event };
+    const next = messageOf(event.message);
     // Many see the same event: whether a reaction is one's own it does not say.
     const mine = new Set(message.reactions.filter((one) => one.mine).map((one) => one.emoji));
     for (const reaction of next.reactions) reaction.mine ||= mine.has(reaction.emoji);
