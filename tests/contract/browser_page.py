@@ -421,6 +421,14 @@ def test_history_and_search(people, suite, new_account):
     ada.driver.get(ada.base + room)
     ada.hears("line 179")
     assert len(ada.messages()) < 120
+    # What is read stays at its place when older lines come above it.
+    line, place = ada.script(
+        "const s = document.querySelector('.message-box .scroll'); s.scrollTop = 200; window.stays = [...s.querySelectorAll('li[data-seq]')]"
+        ".find((row) => row.getBoundingClientRect().top > s.getBoundingClientRect().top);"
+        "return [window.stays.innerText, window.stays.getBoundingClientRect().top];"
+    )
+    ada.until(lambda: ada.messages()[0] not in line and len(ada.messages()) > 60)
+    assert abs(ada.script("return window.stays.getBoundingClientRect().top") - place) < 1
     # Upwards to where the room begins; no line twice, none left out.
     ada.until(lambda: ada.script("document.querySelector('.message-box .scroll').scrollTop = 0") or "line 0" in ada.messages())
     assert ada.messages() == [f"line {n}" for n in range(180)]
