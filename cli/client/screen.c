@@ -421,7 +421,7 @@ static void take_event(struct screen *s, const Stoa__Chat__V1__Event *e)
         room_view_react(&s->view, e->message_seq, e->reaction->emoji, (int)e->reaction->count);
         return;
     }
-    if (e->message) /* about one that is not in the view */
+    if (e->message || e->message_seq) /* about one that is not in the view */
         return;
     text = event_text(s->c, e);
     if (text.n)

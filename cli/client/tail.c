@@ -36,12 +36,13 @@ struct str event_text(struct client *c, const Stoa__Chat__V1__Event *e)
 
     switch (e->kind) {
     case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_EDITED:
-        return TEXT(c, "%s changed message %lld: %s", actor,
-                    e->message ? (long long)e->message->seq : 0,
-                    e->message ? e->message->text : "");
+        if (!e->message) /* it is kept no longer */
+            return TEXT(c, "%s changed message %lld", actor, (long long)e->message_seq);
+        return TEXT(c, "%s changed message %lld: %s", actor, (long long)e->message->seq,
+                    e->message->text);
     case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE_DELETED:
         return TEXT(c, "%s deleted message %lld", actor,
-                    e->message ? (long long)e->message->seq : 0);
+                    (long long)(e->message ? e->message->seq : e->message_seq));
     case STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_REACTION_ADDED:
         return TEXT(c, "%s reacts to message %lld: %s", actor, (long long)e->message_seq,
                     e->reaction ? e->reaction->emoji : "");
