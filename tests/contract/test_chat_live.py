@@ -149,7 +149,7 @@ class World:
     names: object = dataclasses.field(default_factory=itertools.count)
 
     def rpc(self, method, account=None, _instance="chat", **request):
-        service = "auth" if method in ("CreateUser", "Login", "RefreshSession", "EndCurrentSession") else "chat"
+        service = "auth" if method in ("CreateUser", "DeleteCurrentUser", "Login", "RefreshSession", "EndCurrentSession") else "chat"
         client = GrpcClient(self.contract, lambda name: self.suite.grpc(_instance if name == "chat" else name))
         code, answer = client(service, method, request, account and account["token"])
         assert code == "OK", f"{method}: {code} {answer}"
@@ -331,6 +331,21 @@ def test_without_redis(world, fault):
             log += read_to(reader, room, last)
     check_order(logs[0], 3, last)
     assert logs[0] == logs[1] and dict(logs[0]) == world.stored(room)
+
+
+@pytest.mark.parametrize("fault", ("stopped", "mute"))
+def test_without_redis_where_nobody_sends(world, fault):
+    """No number of its own tells an instance that it has missed some: it asks Postgres."""
+    room, host, guest = world.room(1)
+    reader = world.connect(guest, "chat-2")
+    reader.follow(room)
+    world.redis("ACL", "SETUSER", "default", "-publish") if fault == "mute" else world.suite.supervise("stop", "redis")
+    try:
+        for seq in range(2, 5):
+            world.rpc("SendMessage", host, room=room, message={"text": "Can you hear me?"})
+            assert reader.expect("event")["event"]["seq"] == str(seq)
+    finally:
+        world.redis("ACL", "SETUSER", "default", "+publish") if fault == "mute" else world.suite.supervise("start", "redis")
 
 
 def test_an_instance_dies(world):
@@ -710,6 +725,20 @@ def test_what_was_deleted_is_nowhere(world):
         assert [event["message"]["text"] for event in events] == ["", "edited", "third", "edited", ""]
 
 
+def test_who_deleted_their_account_is_nowhere(world):
+    """Neither what they said nor their name, also not in a replay of what the instance has kept."""
+    room, host, guest = world.room(1)
+    client = world.connect(guest)
+    client.follow(room)
+    world.connect(host).done(send={"room": room, "text": "a secret", "clientId": "1"})
+    assert host["username"] in json.dumps(client.events(1))
+    world.rpc("DeleteCurrentUser", host)
+    client.events(3)  # the message is deleted, they have left, another one is the owner
+    for each in (client, world.connect(guest), world.connect(guest, "chat-2")):
+        replayed = json.dumps(each.follow(room, after=0))
+        assert "secret" not in replayed and host["username"] not in replayed
+
+
 def test_read_marks(world):
     room, host, guest = world.room(1)
     reader, writer = world.connect(host, "chat-3"), world.connect(guest, "chat")
@@ -727,15 +756,38 @@ def test_read_marks(world):
 # ---- slow clients, and many at once ----
 
 
+def slow_client(world, account):
+    """One that takes no more than it has been asked for."""
+    channel = grpc.insecure_channel(
+        world.suite.grpc_address("chat"), options=[("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)])
+    client = GrpcLive(world.contract, channel, account["token"])
+    world.opened.append(client)
+    client.expect("welcome")
+    return client
+
+
+def test_who_is_removed_in_a_replay_gets_no_more(world):
+    """A replay waits for its reader, who is removed meanwhile: it ends there, and does not go on to what is said then."""
+    room, host, guest = world.room(1)
+    slow, writer = slow_client(world, guest), world.connect(host)
+    for begin in range(0, REPLAY - 20, 20):
+        numbers = [writer.act(send={"room": room, "text": "x" * 3500, "clientId": str(begin + n)}) for n in range(20)]
+        for number in numbers:
+            assert writer.answer(number)[0] == "ack"
+    slow.done(subscribe={"room": room, "afterSeq": "0"})
+    world.rpc("RemoveMember", host, room=room, username=guest["username"])
+    writer.done(send={"room": room, "text": "among us", "clientId": "among us"})
+    parts = []
+    while not parts or parts[-1][0] == "event":
+        parts.append(slow.next())
+    assert parts[-2][1]["event"]["kind"] == "EVENT_KIND_MEMBER_REMOVED" and parts[-1] == ("gone", {"room": room, "reason": "GONE_REASON_REMOVED"})
+    assert slow.refused(typing={"room": room})["reason"] == "NOT_SUBSCRIBED"
+
+
 def test_one_that_does_not_read(world):
     """It is cut off with a word how to go on; nobody else notices."""
     room, host, guest = world.room(1)
-    # A client that takes no more than it has been asked for.
-    channel = grpc.insecure_channel(
-        world.suite.grpc_address("chat"), options=[("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)])
-    slow, reader = GrpcLive(world.contract, channel, guest["token"]), world.connect(host, "chat")
-    world.opened.append(slow)
-    slow.expect("welcome")
+    slow, reader = slow_client(world, guest), world.connect(host, "chat")
     for each in (slow, reader):
         each.follow(room)
     sender = world.connect(host, "chat-2")
