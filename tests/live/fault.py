@@ -22,7 +22,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
 
 from history import PROBLEMS, History, check  # noqa: E402
-from members import Member, Stream, WebSocket, end, settled, stored, wholly  # noqa: E402
+from members import Member, Stream, WebSocket, end, note_stalls, settled, stored, wholly  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from stoa_contract import Contract, GrpcClient  # noqa: E402
 from stoa_suite_fixture import Suite, descriptor_set, wait_until  # noqa: E402
@@ -52,7 +52,6 @@ class World:
         if len(self.programs) != INSTANCES:
             raise RuntimeError(f"{len(self.programs)} chat instances run, not {INSTANCES}")
         self.done = collections.Counter()  # what faults did, for the report
-        self.late = 0.0  # seconds by which the harness itself was late, at worst
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             self.tokens = dict(pool.map(self._account, range(MEMBERS)))
 
@@ -254,7 +253,7 @@ FAULTS = {
 # ---- a run ----
 
 
-async def talk(world, members_of, rng):
+async def talk(members_of, rng):
     """RATE requests a second, until it is cancelled."""
     rooms = sorted(members_of)
     start, made = time.monotonic(), 0
@@ -270,9 +269,7 @@ async def talk(world, members_of, rng):
             else:
                 member.say(room)
             made += 1
-        asked = time.monotonic()
         await asyncio.sleep(PACE_S)
-        world.late = max(world.late, time.monotonic() - asked - PACE_S)
 
 
 async def run(world, name):
@@ -288,11 +285,11 @@ async def run(world, name):
         members.append(Member(account, rooms_of[account], connect, world.read_log(token), history, own))
     members_of = {room: [member for member in members if room in member.rooms] for room in rooms}
     world.done.clear()
-    world.late = 0.0
     chatting = [asyncio.create_task(member.run()) for member in members]
+    listening = asyncio.create_task(note_stalls(history))
     try:
         breaking = asyncio.create_task(FAULTS[name](world, members, random.Random(rng.random())))
-        talking = asyncio.create_task(talk(world, members_of, rng))
+        talking = asyncio.create_task(talk(members_of, rng))
         finished, _ = await asyncio.wait([*chatting, breaking, talking], timeout=SECONDS, return_when=asyncio.FIRST_EXCEPTION)
         for task in finished:
             task.result()  # raises what ended it
@@ -300,14 +297,15 @@ async def run(world, name):
         if not await settled(world.suite, members, rooms, SETTLE_S):
             print(f"{name}: not settled within {SETTLE_S} s", flush=True)
     finally:
-        await end(chatting)
+        await end([*chatting, listening])
     counts = check(history, await asyncio.to_thread(stored, world.suite, rooms))
     ends = collections.Counter(why[:100] for member in members for why in member.ends)
     return history, counts, ends, sum((member.errors for member in members), collections.Counter())
 
 
-def report(name, history, counts, ends, errors, done, late):
+def report(name, history, counts, ends, errors, done):
     wrong = sum(map(len, history.problems.values()))
+    late = max((to - since for since, to in history.stalls), default=0.0)
     print(f"{name:17} {counts.sent:8} {counts.acknowledged:8} {counts.given:9} {counts.again:7} {counts.subscriptions:7} {counts.resets:7} "
           f"{counts.median_ack:8.3f} {counts.longest_ack:8.2f} {counts.longest_silence:8.2f} {late:6.2f} {wrong:6}", flush=True)
     for what, number in sorted(done.items()):
@@ -331,7 +329,7 @@ async def run_all(world, chosen):
     wrong = 0
     for name in chosen:
         history, counts, ends, errors = await run(world, name)
-        wrong += report(name, history, counts, ends, errors, world.done, world.late)
+        wrong += report(name, history, counts, ends, errors, world.done)
         if not counts.acknowledged or not counts.given:
             sys.exit(f"fault: {name}: nothing was acknowledged, or nothing given")
         await wholly(wait_until, lambda: all(world.suite.pid(program) for program in world.programs), "all instances run", 60)

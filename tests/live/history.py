@@ -48,6 +48,7 @@ class History:
     def __init__(self):
         self.sent = {}  # (account, client_id): Sent
         self.stretches = collections.defaultdict(list)  # (subscriber, room): [Stretch]
+        self.stalls = []  # (from, to): when whoever writes this stood still, and could hear nothing
         self.problems = collections.defaultdict(list)  # kind: [sentence]; check() adds what it finds
         self.resets = 0
 
@@ -95,7 +96,7 @@ class Counts:
     resets: int = 0
     median_ack: float = 0.0  # seconds from the first attempt to the acknowledgement
     longest_ack: float = 0.0
-    longest_silence: float = 0.0  # seconds in which nothing at all was acknowledged
+    longest_silence: float = 0.0  # seconds in which nothing at all was acknowledged, and somebody listened
 
 
 def check(history, stored):
@@ -143,7 +144,12 @@ def check_acknowledged(history, stored, counts):
     if waits:
         counts.median_ack, counts.longest_ack = statistics.median(waits), max(waits)
     times.sort()
-    counts.longest_silence = max((b - a for a, b in zip(times, times[1:])), default=0.0)
+    counts.longest_silence = max((b - a - stalled(history, a, b) for a, b in zip(times, times[1:])), default=0.0)
+
+
+def stalled(history, begin, end):
+    """Seconds between these two moments in which nobody listened."""
+    return sum(max(0.0, min(end, to) - max(begin, since)) for since, to in history.stalls)
 
 
 def check_order_of_sending(history):

@@ -18,6 +18,9 @@ ACK_S = 3  # after which a message is sent again
 RETRY_LOOK_S = 0.2  # between looks for what is to be sent again
 GIVE_UP_S = 12  # without any answer: then the connection counts as dead, whatever the system thinks of it
 RECONNECT_S = (0.1, 1.0)
+SETTLED_LOOK_S = 0.5
+TICK_S = 0.01
+STALL_S = 0.1  # by which a tick comes late when the machine has no time for whoever listens
 # Codes of gRPC that ask for another try: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE.
 TRY_AGAIN = (2, 4, 8, 10, 13, 14)
 # Numbers of stoa.chat.v1.EventKind, as chat.events stores them.
@@ -342,15 +345,25 @@ def stored(suite, rooms):
     return found
 
 
+async def note_stalls(history):
+    """When this process stood still, until it is cancelled."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(TICK_S)
+        now = time.monotonic()
+        if now - before - TICK_S > STALL_S:
+            history.stalls.append((before + TICK_S, now))
+
+
 async def settled(suite, members, rooms, seconds):
-    """Until all is acknowledged and given; False when that does not come."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Until all is acknowledged and given; False when that does not come. Looks are counted, not seconds: while this process
+    stands still nothing can come."""
+    for _ in range(int(seconds / SETTLED_LOOK_S)):
         if all(member.idle for member in members):
             last = {room: max(entries, default=0) for room, entries in (await asyncio.to_thread(stored, suite, rooms)).items()}
             if all(member.positions[room] >= last[room] for member in members for room in member.rooms):
                 return True
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(SETTLED_LOOK_S)
     return False
 
 

@@ -51,6 +51,12 @@ def test_nothing_wrong(right):
     assert (counts.subscriptions, counts.median_ack, counts.longest_ack, counts.longest_silence) == (3, 0.5, 0.5, 1.0)
 
 
+def test_who_stood_still_heard_nothing(right):
+    """What the harness itself took is no outage of chat's: 1 s lies between any two acknowledgements."""
+    right.history.stalls += [(1.75, 2.25), (2.75, 4.25), (4.5, 9.0)]
+    assert right.check() == {} and right.counts.longest_silence == 0.5
+
+
 def test_given_again_is_counted_and_no_harm(right):
     right.second.events.insert(0, (2, what(2)))
     right.second.events.insert(0, (3, what(3)))
