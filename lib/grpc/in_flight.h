@@ -10,9 +10,12 @@
  * restarts, say: then all wait. Sources: K. Nichols, V. Jacobson: Controlling Queue Delay, 2012; N.
  * Cardwell et al.: BBR: Congestion-Based Congestion Control, 2016.
  *
- * Too long is four times what an answer takes when few calls are in work, and longer than somebody
- * would notice. What it takes then is seen whenever few are; and every ten seconds of refusing, few
- * are let in for a moment to see it again. So nothing has to be set for a machine or for an RPC.
+ * Too long is so many times what an answer takes alone as keeps busy what can be done at once, and
+ * longer than somebody would notice. What it takes alone is seen whenever nothing else is in work;
+ * and every ten seconds of refusing, one at a time is let in for a moment to see it again. How much
+ * can be done at once is seen when more comes: nobody knows it before, so the first burst is let in
+ * however long it takes, but for a bound; for a minute after a flood no more are than can be
+ * answered soon. So nothing has to be set for a machine or for an RPC.
  *
  * Any thread. */
 #ifndef STOA_GRPC_IN_FLIGHT_H
@@ -23,7 +26,7 @@
 #include <pthread.h>
 
 #define IN_FLIGHT_LEAST 2   /* in work at once that are never refused */
-#define IN_FLIGHT_BURST 256 /* likewise, unless answers have taken too long lately */
+#define IN_FLIGHT_BURST 256 /* likewise, before anything has been answered */
 
 struct in_flight {
     unsigned most;       /* in work at once, whatever the answers say */
@@ -33,18 +36,24 @@ struct in_flight {
     unsigned open;        /* in work */
     double limit;
     bool limited;          /* it was cut, and has not grown back */
-    double alone_ns;       /* what an answer takes when few are in work; 0: not known */
+    double alone_ns;       /* what an answer takes when nothing else is in work; 0: not known */
+    double width;          /* how many such were done at once when more came; 0: not known */
+    int64_t known_ns;      /* since when */
+    double known_alone_ns; /* and by which alone_ns */
     int64_t unanswered_ns; /* since when calls are in work without an answer to any */
     bool stopped;          /* there was none for some time, and more wait than the limit says */
     int64_t stands_ns;     /* since when answers take too long; 0: they don't */
     int64_t looked_ns;     /* when alone_ns was looked for last, or nobody was refused */
-    double back_to;        /* few are let in to look: the limit afterwards; 0: they are not */
+    double back_to;        /* one at a time is let in to look: the limit afterwards; 0: no */
+    int64_t over_ns;       /* when the last round ended in which somebody was refused */
     /* What is measured until the limit is set anew. */
     struct in_flight_round {
         uint32_t number;
         int64_t began_ns; /* 0: with the first answer */
         unsigned n;
         double took_ns, open; /* sums over the n */
+        unsigned n_alone;     /* of them: nothing else was in work when they began */
+        double alone_ns;      /* sum over those */
         bool refused;
     } round;
     struct {

@@ -52,11 +52,9 @@ static const struct config_setting common_settings[] = {
     {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "4096", 1, 1000000, false,
      "Calls in work at once; more are refused with RESOURCE_EXHAUSTED."},
     {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
-     "While the answers of an RPC take longer than this, and four times as long as when few are "
-     "asked"
-     " for, calls that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: "
-     "none"
-     " are."},
+     "While the answers of an RPC take longer than this, and two to four times as long as alone, "
+     "calls "
+     "that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: none are."},
     {"STOA_MAX_REQUEST_BYTES", CONFIG_INT, AT(max_request_bytes), "4194304", 1024, 1 << 30, false,
      "Largest request message."},
     {"STOA_GRACE_MS", CONFIG_INT, AT(grace_ms), "10000", 0, 600000, false,

@@ -35,6 +35,7 @@ struct service {
 struct seen {
     unsigned asked, answered, refused;
     int64_t longest_ns; /* of those answered, the last quarter of the time */
+    int64_t slowest_ns; /* of all of them */
 };
 
 static void setup(struct service *s, unsigned threads, int64_t takes_ns)
@@ -54,6 +55,8 @@ static void finish_until(struct service *s, int64_t until_ns, int64_t watch_ns, 
         seen->answered++;
         if (job->ends_ns >= watch_ns && took_ns > seen->longest_ns)
             seen->longest_ns = took_ns;
+        if (took_ns > seen->slowest_ns)
+            seen->slowest_ns = took_ns;
         s->first = (s->first + 1) % MOST;
         s->n--;
     }
@@ -81,7 +84,7 @@ static void ask(struct service *s, struct seen *seen)
 /* `load` of what the service can do, for so long. */
 static struct seen run(struct service *s, double load, int64_t lasts_ns)
 {
-    struct seen seen = {0, 0, 0, 0};
+    struct seen seen = {0};
     double gap_ns = (double)s->takes_ns / s->threads / load;
     int64_t end_ns = s->now_ns + lasts_ns, watch_ns = end_ns - lasts_ns / 4;
 
@@ -153,7 +156,7 @@ static void answers_stay_quick_however_much_comes(void **state UNUSED)
 /* What comes at once and no more waits, and is answered. */
 static void bursts_are_let_in(void **state UNUSED)
 {
-    struct seen seen = {0, 0, 0, 0};
+    struct seen seen = {0};
 
     setup(&service, 2, 2 * MS);
     (void)run(&service, 0.1, 10 * NSEC_PER_SEC);
@@ -187,18 +190,77 @@ static void a_slow_moment_refuses_nobody(void **state UNUSED)
     }
 }
 
+/* How many are let in that come at once. */
+static unsigned burst(struct service *s)
+{
+    struct seen seen = {0};
+
+    while (seen.refused == 0)
+        ask(s, &seen);
+    (void)run(s, 0.1, 10 * NSEC_PER_SEC);
+    return seen.asked - 1;
+}
+
 static void all_is_as_before_when_it_is_over(void **state UNUSED)
 {
-    struct seen seen = {0, 0, 0, 0};
+    unsigned before;
 
     setup(&service, 2, 10 * MS);
     (void)run(&service, 0.1, 10 * NSEC_PER_SEC);
+    before = burst(&service);
+    assert_true(before > 64);
     assert_true(run(&service, 50, 20 * NSEC_PER_SEC).refused > 0);
     (void)run(&service, 0.1, 2 * NSEC_PER_SEC);
     assert_int_equal(run(&service, 0.5, 10 * NSEC_PER_SEC).refused, 0);
-    for (int i = 0; i < IN_FLIGHT_BURST; i++)
-        ask(&service, &seen);
-    assert_int_equal(seen.refused, 0);
+    (void)run(&service, 0.1, 60 * NSEC_PER_SEC);
+    assert_in_range(burst(&service), before * 9 / 10, before * 11 / 10);
+}
+
+/* A hundred times too much from one moment to the next: what is let in before anybody can know it
+ * is answered soon, and nothing of it is left two seconds after the end. */
+static void a_flood_without_warning_is_over_soon(void **state UNUSED)
+{
+    static const int64_t takes_ns[] = {5 * MS, 12 * MS, 40 * MS};
+
+    for (size_t i = 0; i < ARRAY_SIZE(takes_ns); i++) {
+        int64_t lasts_ns = 8 * NSEC_PER_SEC,
+                may_ns = takes_ns[i] > 10 * MS ? 4 * takes_ns[i] : PATIENCE_NS;
+        struct seen seen;
+
+        setup(&service, 1, takes_ns[i]);
+        (void)run(&service, 0.1, 10 * NSEC_PER_SEC);
+        seen = run(&service, 100, lasts_ns);
+        assert_true(seen.answered > can_do(&service, lasts_ns) * 9 / 10);
+        assert_true(seen.longest_ns < 2 * may_ns);
+        (void)run(&service, 0.1, 2 * NSEC_PER_SEC);
+        assert_true(run(&service, 0.1, 10 * NSEC_PER_SEC).slowest_ns <= 3 * takes_ns[i]);
+        in_flight_free(&service.in_flight);
+    }
+    setup(&service, 1, MS);
+}
+
+/* From its first moment on: what can be done is known since the one before. */
+static void the_next_flood_delays_nobody(void **state UNUSED)
+{
+    static const double loads[] = {1, 2, 10, 100};
+    static const unsigned threads[] = {1, 2, 4};
+    int64_t takes_ns = 20 * MS, lasts_ns = 10 * NSEC_PER_SEC;
+
+    for (size_t k = 0; k < ARRAY_SIZE(threads); k++) {
+        setup(&service, threads[k], takes_ns);
+        (void)run(&service, 0.1, 10 * NSEC_PER_SEC);
+        (void)run(&service, 50, lasts_ns);
+        for (size_t i = 0; i < ARRAY_SIZE(loads); i++) {
+            struct seen seen;
+
+            (void)run(&service, 0.1, 10 * NSEC_PER_SEC);
+            seen = run(&service, loads[i], lasts_ns);
+            assert_true(seen.slowest_ns <= 5 * takes_ns);
+            assert_true(seen.answered > can_do(&service, lasts_ns) * 85 / 100);
+        }
+        in_flight_free(&service.in_flight);
+    }
+    setup(&service, 1, MS);
 }
 
 /* Who begins in a flood has never seen an answer that did not wait. */
@@ -257,6 +319,8 @@ int main(void)
         CASE(bursts_are_let_in),
         CASE(a_slow_moment_refuses_nobody),
         CASE(all_is_as_before_when_it_is_over),
+        CASE(a_flood_without_warning_is_over_soon),
+        CASE(the_next_flood_delays_nobody),
         CASE(learns_in_a_flood_how_long_an_answer_takes),
         CASE(learns_that_answers_take_longer_now),
         CASE(a_stop_that_is_over_refuses_nobody),
