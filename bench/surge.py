@@ -11,6 +11,9 @@ of what was refused (429, 503), from when it was due, and the cores that the loa
 wanted: answered well, at least 80 % of the best step; p99 of those, at most three times that of a tenth of the load;
 refusals in under 10 ms; all as before two seconds after the end.
 
+The load generator stands for machines elsewhere, and at the top takes a good part of this one. So a step's goodput is also told
+as a share of what the best step would have had with the cores that were left, and that is what is held against the 80 %.
+
 usage: bench/surge.py            (make bench-surge builds first)
 Settings: BENCH_SECONDS (8) a step, BENCH_ARTICLES (100000) seeded, BENCH_ONLY: kinds, parted by spaces.
 """
@@ -35,6 +38,7 @@ QUERY = "article"
 QUIET_SHARE = 0.1
 RECOVERY_S = 2
 
+CORES = len(os.sched_getaffinity(0))
 GOODPUT = 0.8
 TIMES = 3.0
 EXCESS_MS = 10.0
@@ -60,6 +64,7 @@ class Step:
         answers = steady(suite, rate, seconds, request, body)
         took = max(seconds, time.monotonic() - began)
         self.generator = (generator_seconds() - before) / took
+        self.left = CORES - self.generator
         self.good = [ms for status, ms in answers if status == 200]
         self.refused = [ms for status, ms in answers if status in (429, 503)]
         self.wrong = len(answers) - len(self.good) - len(self.refused)
@@ -93,12 +98,13 @@ def measure(suite, kind):
     time.sleep(RECOVERY_S)
     after = Step(suite, kind, capacity * QUIET_SHARE, seconds=2 * SECONDS)
     after.row(f"{kind}: {RECOVERY_S} s later")
-    best = max(step.goodput for step in steps)
-    worst = min(step.goodput for step, times in zip(steps, STEPS[kind]) if times >= 1)
+    best = max(steps, key=lambda step: step.goodput)
+    plain = min(step.goodput / best.goodput for step in steps)
+    share = min(step.goodput / best.goodput / min(1, step.left / best.left) for step in steps)
     p99 = max(step.p99 for step in steps) / quiet.p99
     refused = max(step.refused_p99 for step in steps)
     held = {
-        f"{worst / best:.0%} of the best goodput (wanted {GOODPUT:.0%})": worst >= GOODPUT * best,
+        f"{share:.0%} of the best goodput, by the cores that were left (wanted {GOODPUT:.0%}); plainly {plain:.0%}": share >= GOODPUT,
         f"p99 {p99:.1f} times the quiet one (wanted {TIMES:g})": p99 <= TIMES,
         f"refusals' p99 {refused:.2f} ms (wanted {EXCESS_MS:g})": refused < EXCESS_MS,
         f"{after.refused and len(after.refused) or 0} refused afterwards, p99 {after.p99:.2f} ms": not after.refused
