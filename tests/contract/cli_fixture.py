@@ -9,10 +9,13 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 
+import psycopg2
 import pyte
-from stoa_suite_fixture import output_folder
+import pytest
+from stoa_suite_fixture import output_folder, Suite, wait_until
 
 STOA = output_folder() / "bin/stoa"
 IO_FAULTS = output_folder() / "tests/io_faults.so"
@@ -160,3 +163,71 @@ class Screen(Terminal):
             assert time.monotonic() < end, f"{patterns} not on\n" + "\n".join(self.lines)
             self._read(0.05)
         return self.lines
+
+
+class Tail:
+    """`stoa chat tail` in the background; its lines so far."""
+
+    def __init__(self, cli, *words, **env):
+        self.process = subprocess.Popen([STOA, "chat", "tail", *words], env=cli.environment(**env), stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, cwd=cli.home)
+        self.lines = []
+        self.thread = threading.Thread(target=lambda: self.lines.extend(map(bytes.decode, self.process.stdout)))
+        self.thread.start()
+
+    def wait_for(self, count):
+        wait_until(lambda: len(self.lines) >= count, f"{count} lines; so far {self.lines}", 60)
+        return [line.rstrip("\n").split("\t") for line in self.lines]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.thread.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+# ---- for those that import them ----
+
+@pytest.fixture
+def cli(tmp_path, suite):
+    return Cli(tmp_path, suite)
+
+
+@pytest.fixture
+def signed_in(cli, new_account):
+    """A Cli, signed in; .account is who."""
+    cli.account = new_account("cli")
+    return cli.login(cli.account)
+
+
+@pytest.fixture(scope="module")
+def strict_suite():
+    """Tokens live for less than what is left to them when they are renewed, so that each call renews; sign-ins are
+    limited. For tests that count, or stop things."""
+    with Suite(STOA_AUTH_TOKEN_TTL_S=20, STOA_AUTH_LOGIN_ADDRESS_RATE="2/60s") as started:
+        yield started
+
+
+@pytest.fixture
+def hostile(suite):
+    """hostile("posts.articles", "title", "slug", slug, text): writes what no service would accept."""
+
+    def write(table, column, key, value, text):
+        database = psycopg2.connect(**suite.database())
+        try:
+            database.autocommit = True
+            with database.cursor() as cursor:
+                cursor.execute(f"UPDATE {table} SET {column} = %s WHERE {key} = %s", (text, value))
+                assert cursor.rowcount == 1
+        finally:
+            database.close()
+
+    return write
+
+
+@pytest.fixture
+def room(signed_in, call_grpc, unique):
+    code, answer = call_grpc("chat", "CreateRoom", {"room": {"name": unique("engine ")}}, signed_in.account["token"])
+    assert code == "OK", answer
+    return answer["room"]
