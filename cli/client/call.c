@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TRIES 3
 #define PAUSE_MS 150
@@ -235,18 +237,53 @@ static void once(struct client *c, const struct call *call, struct str token,
         must_have(NULL);
 }
 
-/* What may be sent twice is, while the service restarts. */
+static void say_waiting(struct client *c, enum service service, const struct rpc_answer *refused)
+{
+    struct str line = refused->message;
+
+    if (!isatty(STDERR_FILENO))
+        return;
+    if (refused->code == RPC_UNAVAILABLE)
+        line = TEXT(c, "%s cannot answer now (%.*s)", service_names[service], STR_FMT(line));
+    fail(c, DONE, "%.*s; trying again for %lld s", STR_FMT(line), (long long)c->set.timeout_s);
+}
+
+/* The service has said when to come again. A little later, by chance, since others were told the
+ * same; in all as long as one waits for an answer: then whoever asked decides. */
+static bool wait_as_told(struct client *c, const struct call *call,
+                         const struct rpc_answer *refused, int64_t *left_ms)
+{
+    int64_t ms = refused->retry_after_ms;
+    uint32_t chance;
+
+    if (!ms || ms > *left_ms)
+        return false;
+    if (*left_ms == c->set.timeout_s * 1000)
+        say_waiting(c, service_of(call->service), refused);
+    if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) == sizeof(chance))
+        ms += chance % (ms / 2 + 1);
+    *left_ms -= ms;
+    pause_ms(ms);
+    return true;
+}
+
+/* What was refused before anything was done for it is sent again; what may be sent twice, also
+ * when nobody knows what was done, while the service or its database restarts. */
 static void repeatedly(struct client *c, const struct call *call, bool idempotent, struct str token,
                        struct rpc_answer *ret)
 {
-    int tries = idempotent || call->idempotency_key.p || call->repeatable ? TRIES : 1;
+    bool twice = idempotent || call->idempotency_key.p || call->repeatable;
+    int64_t left_ms = c->notice ? 0 : c->set.timeout_s * 1000;
 
-    for (int i = 0; i < tries; i++) {
-        if (i)
-            pause_ms(PAUSE_MS * (1 << i));
+    for (int i = 1;;) {
         once(c, call, token, ret);
-        if (ret->code != RPC_UNAVAILABLE)
+        if (ret->code != RPC_RESOURCE_EXHAUSTED && (ret->code != RPC_UNAVAILABLE || !twice))
             return;
+        if (wait_as_told(c, call, ret, &left_ms))
+            continue;
+        if (ret->code != RPC_UNAVAILABLE || i == TRIES)
+            return;
+        pause_ms(PAUSE_MS * (1 << i++));
     }
 }
 

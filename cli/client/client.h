@@ -103,8 +103,9 @@ struct call {
 enum service service_of(const ProtobufCServiceDescriptor *descriptor);
 
 /* Makes the call, with the access token where the contract knows of one. What is safe to repeat is
- * repeated a few times while the service is not there. Returns the code; the answer is in *ret.
- * Nothing is told. */
+ * repeated a few times while the service is not there; what a service refuses for a while is sent
+ * again when it said, unless somebody takes the errors (notice), who is not to wait. Returns the
+ * code; the answer is in *ret. Nothing is told of it. */
 enum rpc_code try_call(struct client *c, const struct call *call, struct rpc_answer *ret);
 
 /* The same; what is no success is told. 0 or an exit status. */

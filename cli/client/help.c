@@ -285,7 +285,9 @@ static const struct page pages[] = {
      "Calls the services of a Stoa suite: accounts, articles, chat. The commands for articles are "
      "in\n"
      "stoa-post(1), those for chat in stoa-chat(1), the task manager on local files in "
-     "stoa-task(1).",
+     "stoa-task(1).\n"
+     "What a service refuses for a while, since too many ask at once, is sent again when the "
+     "service says, for as long as --timeout in all.",
      {"", "sessions", NULL}},
     {"stoa-post",
      "articles, drafts and comments",

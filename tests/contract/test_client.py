@@ -11,11 +11,13 @@ import subprocess
 import tempfile
 import threading
 
+import grpc
 import psycopg2
 import pytest
 from cli_fixture import Cli, IO_FAULTS, STOA, Tail, Terminal
 from cli_fixture import cli, hostile, room, signed_in, strict_suite  # noqa: F401: fixtures
-from stoa_suite_fixture import free_ports, Suite, wait_until
+from gateway_fixture import details, FakeService, Messages
+from stoa_suite_fixture import free_ports, output_folder, Suite, wait_until
 
 STOA_FOLDER = STOA.parent
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -223,7 +225,72 @@ def test_full_disk_while_renewing(tmp_path, suite, new_account):
         assert cli.say("whoami") == account["username"] + "\n", i
 
 
-# ---- services that are not there ----
+# ---- services that are not there, or not yet ----
+
+class Refusing(FakeService):
+    """An auth and posts that refuse the first calls: each of them to be tried again after so many seconds."""
+
+    def __init__(self, path, code, seconds, times):
+        messages = Messages(output_folder().parent / "api.binpb")
+        retry = messages.new("google.rpc.RetryInfo")
+        retry.retry_delay.FromMilliseconds(round(seconds * 1000))
+        user = messages.new("stoa.auth.v1.User", username="ada", email="ada@example.com", token="x.y.z")
+        answers = {"/stoa.auth.v1.AuthService/Login": messages.new("stoa.auth.v1.LoginResponse", user=user, refresh_token="r"),
+                   "/stoa.posts.v1.ArticleService/ListArticles": messages.new("stoa.posts.v1.ListArticlesResponse")}
+
+        def answer_of(path):
+            def answer(_request, context):
+                if len(self.calls) <= times:
+                    context.set_trailing_metadata(details(messages, code, "too many at once", retry))
+                    context.abort(code, "too many at once")
+                return answers[path]
+
+            return answer
+
+        super().__init__(messages, path)
+        self.answers.update({path: answer_of(path) for path in answers})
+
+
+@pytest.fixture
+def refusing(tmp_path):
+    """refusing(code, seconds, times): a Refusing, and a Cli of it."""
+    started = []
+
+    def start(code, seconds, times):
+        path = tmp_path / f"{len(started)}.sock"
+        started.append(Refusing(str(path), code, seconds, times))
+        return started[-1], Cli(tmp_path / f"of{len(started)}", STOA_AUTH_ADDRESS=f"unix:{path}",
+                                STOA_POSTS_ADDRESS=f"unix:{path}")
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+def test_waits_as_long_as_it_is_told(refusing):
+    """What is refused before anything was done for it is sent again when the service said, by itself."""
+    password = {"stdin": "password123\n"}
+    service, cli = refusing(grpc.StatusCode.RESOURCE_EXHAUSTED, .01, 3)
+    assert cli.say("login", "ada@example.com", **password) == "Signed in as ada.\n"
+    assert len(service.calls) == 4
+    # On a terminal it is said, once.
+    service, cli = refusing(grpc.StatusCode.RESOURCE_EXHAUSTED, .01, 3)
+    terminal = Terminal(cli, "login", "ada@example.com")
+    terminal.until("Password: ")
+    terminal.send("password123\n")
+    assert terminal.end() == 0 and terminal.seen.count("too many at once; trying again for 10 s") == 1, terminal.seen
+    # Not when it would take longer than one waits for an answer.
+    service, cli = refusing(grpc.StatusCode.RESOURCE_EXHAUSTED, 2, 1)
+    assert "too many at once: try again in 2 s" in cli.fail(8, "login", "ada@example.com", "--timeout", "1", **password)
+    assert len(service.calls) == 1
+    # A database that restarts: what may be sent twice is; of anything else nobody knows what was done.
+    service, cli = refusing(grpc.StatusCode.UNAVAILABLE, .01, 5)
+    assert cli.say("post", "list") == ""
+    assert len(service.calls) == 6
+    service, cli = refusing(grpc.StatusCode.UNAVAILABLE, .01, 1)
+    assert "cannot answer now (too many at once)" in cli.fail(9, "login", "ada@example.com", **password)
+    assert len(service.calls) == 1
+
 
 def test_no_service(tmp_path):
     port, = free_ports(1)
@@ -406,7 +473,6 @@ def test_editor(signed_in, unique):
     terminal = Terminal(cli, "post", "new", **cli.editor("exit 3"))
     assert terminal.end() == 10 and "nothing was changed" in terminal.seen
     assert cli.kept() == []
-
     # Refused by a rule, and a head that is none: what was written is there.
     terminal = Terminal(cli, "post", "new", "--publish", **cli.editor('printf "title: x\\n\\nbody" >"$1"'))
     assert terminal.end() == 6 and "article.description" in terminal.seen
