@@ -248,5 +248,7 @@ int chat_tail(struct client *c);
 int chat_screen(struct client *c);
 
 int service_status(struct client *c);
+/* Whether a service is there, without a token; one try. */
+void ask_health(struct client *c, enum service service, struct rpc_answer *ret);
 
 #endif

@@ -14,11 +14,18 @@
 #define SILENCE_MS 30000
 #define PAGE 100
 
+/* What becomes of a tail that does not end with an exit status. */
+enum {
+    ON = -1,   /* the stream, or the next one */
+    LOST = -2, /* the next one, after a while */
+};
+
 struct tail {
     struct client *c;
     int64_t room, after;  /* the last number that has been seen */
     struct arena scratch; /* of the event that is printed */
     int64_t pause_ms;
+    char problem[512]; /* what was to be told last */
     bool said_lost;
 };
 
@@ -188,7 +195,7 @@ static int say_gone(struct client *c, const Stoa__Chat__V1__Gone *gone)
     }
 }
 
-/* -1: the stream goes on; else an exit status. */
+/* ON, or an exit status. */
 static int take(struct tail *t, const Stoa__Chat__V1__SubscribeResponse *response, bool *ret_again)
 {
     int status = 0;
@@ -210,51 +217,73 @@ static int take(struct tail *t, const Stoa__Chat__V1__SubscribeResponse *respons
         t->after = response->seq;
     t->pause_ms = CONNECT_PAUSE_MS;
     t->said_lost = false;
-    return status ? status : -1;
+    return status ? status : ON;
 }
 
+/* What asking needs of memory is given back, as of printing. */
 static bool still_there(struct tail *t)
 {
-    Stoa__Chat__V1__GetRoomRequest request = STOA__CHAT__V1__GET_ROOM_REQUEST__INIT;
-    const struct call call = {.service = ROOMS, .method = "GetRoom", .request = &request.base};
+    struct client *c = t->c;
+    struct arena own = c->arena;
     struct rpc_answer answer;
+    bool lost;
 
-    request.room = t->room;
-    return !is_lost(try_call(t->c, &call, &answer));
+    (void)channel(c, SERVICE_CHAT); /* stays */
+    c->arena = t->scratch;
+    ask_health(c, SERVICE_CHAT, &answer);
+    lost = is_lost(answer.code);
+    t->scratch = c->arena;
+    c->arena = own;
+    arena_reset(&t->scratch);
+    return !lost;
 }
 
-/* The end of the stream in *ret; -1, or an exit status. */
-static int follow(struct tail *t, struct rpc_client_stream *stream, struct rpc_answer *ret)
+/* How the stream has ended. */
+static int take_end(struct tail *t, struct str token, const struct rpc_answer *end)
+{
+    struct str next;
+    int status;
+
+    if (end->code == RPC_UNAUTHENTICATED) {
+        status = access_token(t->c, token, &next);
+        if (status)
+            return status == SIGN_IN ? status : LOST;
+        return str_eq(next, token) ? told(t->c, SERVICE_CHAT, end) : ON;
+    }
+    status = told(t->c, SERVICE_CHAT, end);
+    return end->code == RPC_OK || is_lost(end->code) ? LOST : status;
+}
+
+static int follow(struct tail *t, struct rpc_client_stream *stream, struct str token)
 {
     bool again = false;
 
     for (;;) {
+        struct rpc_answer answer;
         struct arena arena;
-        int status = -1, err;
+        int status = ON, err;
 
         arena_init(&arena, 0);
-        err = rpc_client_receive(stream, SILENCE_MS, &arena, ret);
-        if (!err)
-            status = take(t, (const Stoa__Chat__V1__SubscribeResponse *)ret->response, &again);
+        err = rpc_client_receive(stream, SILENCE_MS, &arena, &answer);
         if (err == -ENOMEM)
             must_have(NULL);
-        if (err == -EPIPE) /* outlives the arena */
-            ret->message = must_str(arena_copy(&t->c->arena, ret->message));
-        if (err == -EPIPE)
-            ret->reason = must_str(arena_copy(&t->c->arena, str_of(ret->reason))).p;
+        if (!err)
+            status = take(t, (const Stoa__Chat__V1__SubscribeResponse *)answer.response, &again);
+        else if (err == -EPIPE)
+            status = take_end(t, token, &answer);
+        else if (!still_there(t))
+            status = fail(t->c, UNREACHABLE, "no answer from chat at %.*s",
+                          STR_FMT(t->c->set.address[SERVICE_CHAT]));
         arena_free(&arena);
-        if (err == -EAGAIN && !still_there(t)) {
-            *ret = (struct rpc_answer){
-                .code = RPC_UNAVAILABLE, .message = STR("no answer"), .reason = ""};
-            return -1;
-        }
-        if (err == -EPIPE || again || status >= 0)
-            return again && !status ? -1 : status;
+        if (status == UNREACHABLE || status == TOO_MUCH)
+            return LOST;
+        if (err == -EPIPE || again || status != ON)
+            return again && !status ? ON : status;
     }
 }
 
 /* One stream, from its beginning to its end. */
-static int stream_once(struct tail *t, struct str *token, struct rpc_answer *ret)
+static int stream_once(struct tail *t)
 {
     Stoa__Chat__V1__SubscribeRequest request = STOA__CHAT__V1__SUBSCRIBE_REQUEST__INIT;
     struct rpc_client_stream *stream;
@@ -264,62 +293,60 @@ static int stream_once(struct tail *t, struct str *token, struct rpc_answer *ret
                                      .message = &request.base,
                                      .metadata = &metadata,
                                      .n_metadata = 1};
-    int status = access_token(t->c, STR_NULL, token);
+    struct str token;
+    int status = access_token(t->c, STR_NULL, &token);
 
     if (status)
-        return status;
-    metadata = (struct rpc_pair){STR("authorization"), TEXT(t->c, "Bearer %.*s", STR_FMT(*token))};
+        return status == SIGN_IN ? status : LOST;
+    if (!token.p)
+        return fail(t->c, SIGN_IN, "nobody is signed in: `stoa login EMAIL'");
+    metadata = (struct rpc_pair){STR("authorization"), TEXT(t->c, "Bearer %.*s", STR_FMT(token))};
     request.room = t->room;
     request._after_seq_case = STOA__CHAT__V1__SUBSCRIBE_REQUEST___AFTER_SEQ_AFTER_SEQ;
     request.after_seq = t->after;
     if (rpc_client_open(channel(t->c, SERVICE_CHAT), &call, &stream))
         must_have(NULL);
-    *ret = (struct rpc_answer){.code = RPC_OK, .reason = ""};
-    status = follow(t, stream, ret);
+    status = follow(t, stream, token);
     rpc_client_close(stream);
     return status;
 }
 
-static void wait_a_little(struct tail *t, const struct rpc_answer *end)
+static void wait_a_little(struct tail *t)
 {
-    struct str line;
-    int64_t ms;
+    int64_t ms = connect_pause(&t->pause_ms);
 
-    if (!t->said_lost && end->code != RPC_OK && t->c->on_terminal) {
-        (void)describe(t->c, SERVICE_CHAT, end, &line);
-        fail(t->c, UNREACHABLE, "%.*s; trying again", STR_FMT(line));
-        t->said_lost = true;
-    }
-    ms = connect_pause(&t->pause_ms);
+    if (!t->said_lost && t->c->on_terminal)
+        fprintf(stderr, "stoa: %s; trying again\n", t->problem);
+    t->said_lost = true;
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
     channel_renew(t->c, SERVICE_CHAT);
+}
+
+/* Whether it is the end shows itself later. */
+static void hold_back(void *data, struct str line)
+{
+    struct tail *t = data;
+
+    snprintf(t->problem, sizeof(t->problem), "%.*s", STR_FMT(line));
 }
 
 int chat_tail(struct client *c)
 {
     struct tail t = {.c = c, .pause_ms = CONNECT_PAUSE_MS};
-    struct rpc_answer end = {.code = RPC_OK};
-    struct str token = STR_NULL, next;
     int status;
 
     arena_init(&t.scratch, 0);
     status = begin(&t);
-    while (!status) {
-        status = stream_once(&t, &token, &end);
-        if (status >= 0)
-            break;
-        status = 0;
-        if (end.code == RPC_OK)
-            continue; /* after a reset */
-        if (end.code == RPC_UNAUTHENTICATED) {
-            status = access_token(c, token, &next);
-            if (!status && str_eq(next, token))
-                status = told(c, SERVICE_CHAT, &end);
-        } else if (is_lost(end.code)) {
-            wait_a_little(&t, &end);
-        } else {
-            status = told(c, SERVICE_CHAT, &end);
-        }
+    if (!status) {
+        c->notice = hold_back;
+        c->notice_data = &t;
+        do {
+            status = stream_once(&t);
+            if (status == LOST)
+                wait_a_little(&t);
+        } while (status < 0);
+        c->notice = NULL;
+        status = fail(c, status, "%s", t.problem);
     }
     arena_free(&t.scratch);
     return status;

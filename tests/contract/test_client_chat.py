@@ -125,38 +125,45 @@ def screen():
         each.kill()
 
 
-def test_tail_goes_on_after_a_cut(strict_suite, tmp_path):
-    """The service goes and comes, and tokens expire: every message once, in order."""
-    suite = strict_suite
-    cli = Cli(tmp_path, suite)
-    cli.say("register", "grace", "grace@example.com", stdin="correct horse battery\n")
-    contract = Contract(descriptor_set())
-    call = GrpcClient(contract, suite.grpc)
+@pytest.fixture
+def in_a_room(strict_suite, tmp_path, unique):
+    """A Cli, signed in, whose token is renewed with each call, and a room of it."""
+    cli, name = Cli(tmp_path, strict_suite), unique("grace")
+    cli.say("register", name, f"{name}@example.com", stdin="correct horse battery\n")
+    call = GrpcClient(Contract(descriptor_set()), strict_suite.grpc)
     token, = (login["accessToken"] for login in json.loads(cli.logins.read_text()))
     code, answer = call("chat", "CreateRoom", {"room": {"name": "engine"}}, token)
-    assert code == "OK"
-    follower, window = Tail(cli, "engine", "--after", "0"), Screen(cli, "chat", "engine")
+    assert code == "OK", answer
+    return cli, answer["room"]["id"]
+
+
+@pytest.mark.parametrize("gone", (("chat",), ("auth", "chat")), ids="+".join)
+def test_goes_on_after_a_cut(strict_suite, in_a_room, screen, gone):
+    """Services go and come, and tokens expire: every message once, in order."""
+    suite, (cli, room) = strict_suite, in_a_room
+    follower, window = Tail(cli, room, "--after", "0"), screen(cli, "chat", room)
     try:
         sent = []
         for round in range(3):
             for i in range(3):
                 sent.append(f"{round}.{i}")
-                wait_until(lambda: cli.run("chat", "send", "engine", sent[-1]).returncode == 0, "it is sent", 30)
+                wait_until(lambda: cli.run("chat", "send", room, sent[-1]).returncode == 0, "it is sent", 30)
             window.shows(re.escape(sent[-1]))
             if round < 2:
-                suite.supervise("stop", "chat")
+                for each in gone:
+                    suite.supervise("stop", each)
                 # What is typed meanwhile is sent when the service is back.
                 sent.append(f"meanwhile {round}")
                 window.send(sent[-1] + ENTER)
                 window.shows("on its way")
-                suite.supervise("start", "chat")
+                for each in reversed(gone):
+                    suite.supervise("start", each)
                 window.shows(re.escape(sent[-1]) + "$")
         assert [row[3] for row in follower.wait_for(len(sent))] == sent
         window.send(CTRL_C)
         assert window.end() == 0
     finally:
         follower.stop()
-        window.kill()
 
 
 def test_screen(signed_in, room, screen, new_account, call_grpc, tmp_path, suite):
