@@ -24,6 +24,19 @@ void room_view_free(struct room_view *v)
     *v = (struct room_view){.n = 0};
 }
 
+void room_view_forget(struct room_view *v)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->n; i++) {
+        if (v->entries[i].seq)
+            entry_free(&v->entries[i]);
+        else
+            v->entries[n++] = v->entries[i];
+    }
+    v->n = n;
+}
+
 static char *clean(const char *text, bool lines)
 {
     struct buf to = {.max = TEXT_MAX};

@@ -33,6 +33,8 @@ struct room_view {
 };
 
 void room_view_free(struct room_view *v);
+/* All but what is not acknowledged. */
+void room_view_forget(struct room_view *v);
 
 /* The entry of that number, made where it is missing; its text (somebody's: it is cleaned), author
  * and time are those that are given. NULL without memory. */

@@ -14,6 +14,7 @@
 #include "live.h"
 #include "post.h"
 #include "room_view.h"
+#include "text_source.h"
 
 #include <curses.h>
 #include <errno.h>
@@ -29,6 +30,7 @@
 #define TYPING_EVERY_MS 3000
 #define TYPING_LASTS_MS 6000
 #define TICK_MS 1000
+#define LEAVE_MS 2000    /* that the end waits for what has just been sent */
 #define ESCAPE_MS 25     /* that curses waits for the rest of a key */
 #define SEQUENCE_MS 500  /* that we wait for the rest of a sequence */
 #define PASTE_BEGINS 200 /* ESC [ 200 ~ */
@@ -280,31 +282,42 @@ static void put_message(struct screen *s, const Stoa__Chat__V1__Message *m)
         room_view_react(&s->view, m->seq, m->reactions[i]->emoji, (int)m->reactions[i]->count);
 }
 
-/* The latest messages, or those before the first that is there. 0 or an exit status, told. */
-static int load(struct screen *s, bool older)
+/* The latest messages of a room, or those before a number. 0 or an exit status, told. */
+static int ask_for_messages(struct screen *s, int64_t room, int64_t before,
+                            const Stoa__Chat__V1__ListMessagesResponse **ret)
 {
     Stoa__Chat__V1__ListMessagesRequest request = STOA__CHAT__V1__LIST_MESSAGES_REQUEST__INIT;
     const struct call call = {.service = ROOMS, .method = "ListMessages", .request = &request.base};
-    const Stoa__Chat__V1__ListMessagesResponse *response;
     struct rpc_answer answer;
     int status;
 
-    request.room = s->room;
+    request.room = room;
     request.page_size = PAGE;
-    if (older && s->view.n && s->view.entries[0].seq) {
+    if (before) {
         request._before_seq_case = STOA__CHAT__V1__LIST_MESSAGES_REQUEST___BEFORE_SEQ_BEFORE_SEQ;
-        request.before_seq = s->view.entries[0].seq;
+        request.before_seq = before;
     }
     status = make_call(s->c, &call, &answer);
-    if (status)
-        return status;
-    response = (const Stoa__Chat__V1__ListMessagesResponse *)answer.response;
-    for (size_t i = 0; i < response->n_messages; i++)
-        put_message(s, response->messages[i]);
-    s->has_all = response->n_messages < PAGE;
-    if (!older)
-        s->after = response->last_seq;
-    return 0;
+    *ret = (const Stoa__Chat__V1__ListMessagesResponse *)answer.response;
+    return status;
+}
+
+static void put_messages(struct screen *s, const Stoa__Chat__V1__ListMessagesResponse *page)
+{
+    for (size_t i = 0; i < page->n_messages; i++)
+        put_message(s, page->messages[i]);
+    s->has_all = page->n_messages < PAGE;
+}
+
+static int load_older(struct screen *s)
+{
+    const Stoa__Chat__V1__ListMessagesResponse *page;
+    int64_t first = s->view.n ? s->view.entries[0].seq : 0;
+    int status = ask_for_messages(s, s->room, first, &page);
+
+    if (!status)
+        put_messages(s, page);
+    return status;
 }
 
 /* ---- the connection ---- */
@@ -463,13 +476,19 @@ static void take_typing(struct screen *s, const Stoa__Chat__V1__Typing *typing)
     s->typing_until_ns = others ? in_ms(TYPING_LASTS_MS) : 0;
 }
 
+/* What is not yet acknowledged stays. */
 static void take_reset(struct screen *s)
 {
-    room_view_free(&s->view);
-    if (load(s, false))
+    const Stoa__Chat__V1__ListMessagesResponse *page;
+
+    if (ask_for_messages(s, s->room, 0, &page)) {
         lose(s);
-    else
-        subscribe(s);
+        return;
+    }
+    room_view_forget(&s->view);
+    put_messages(s, page);
+    s->after = page->last_seq;
+    subscribe(s);
 }
 
 static void take_gone(struct screen *s, const Stoa__Chat__V1__Gone *gone)
@@ -567,11 +586,22 @@ static void take_items(struct screen *s)
 
 /* ---- the keyboard ---- */
 
+static bool has_pending(const struct screen *s)
+{
+    size_t at = 0;
+
+    return room_view_pending(&s->view, &at) != NULL;
+}
+
+/* All of it is asked for before the room that is shown goes. */
 static int open_room(struct screen *s, int64_t room)
 {
+    const Stoa__Chat__V1__ListMessagesResponse *page;
     const Stoa__Chat__V1__Room *found;
     int status = room_get(s->c, room, &found);
 
+    if (!status)
+        status = ask_for_messages(s, room, 0, &page);
     if (status)
         return status;
     live_stop(&s->live);
@@ -581,17 +611,26 @@ static int open_room(struct screen *s, int64_t room)
     s->scroll = 0;
     s->marked = found->read_seq;
     snprintf(s->title, sizeof(s->title), "%s", room_title(s->c, found).p);
-    status = load(s, false);
-    if (!status)
-        connect_again(s);
-    return status;
+    put_messages(s, page);
+    s->after = page->last_seq;
+    connect_again(s);
+    return 0;
+}
+
+static void change_room(struct screen *s, char *name)
+{
+    int64_t room;
+
+    if (has_pending(s))
+        fail(s->c, CONFLICT, "a message is still on its way: go when it has arrived");
+    else if (room_find(s->c, name, &room) == 0)
+        (void)open_room(s, room); /* what went wrong is on the screen */
 }
 
 static void run_line(struct screen *s)
 {
     char line[INPUT_BYTES_MAX + 1];
     size_t n = s->input.n;
-    int64_t room;
 
     memcpy(line, s->input.text, n);
     while (n && line[n - 1] == '\n') /* which a copied line often has */
@@ -605,8 +644,7 @@ static void run_line(struct screen *s)
     if (strcmp(line, "/quit") == 0) {
         s->stops = true;
     } else if (strncmp(line, "/room ", 6) == 0) {
-        if (room_find(s->c, line + 6, &room) == 0)
-            (void)open_room(s, room); /* what went wrong is on the screen */
+        change_room(s, line + 6);
     } else if (line[0] == '/' && line[1] != '/') {
         fail(s->c, USAGE,
              "/room ROOM goes to another room, /quit ends; // begins a message with /");
@@ -627,7 +665,7 @@ static void scroll_up(struct screen *s)
 
     s->scroll += page;
     draw(s); /* takes back what there is not */
-    if (s->scroll < before + page && !s->has_all && load(s, true) == 0) {
+    if (s->scroll < before + page && !s->has_all && load_older(s) == 0) {
         s->scroll = before + page;
         draw(s);
     }
@@ -813,6 +851,42 @@ static int latest_room(struct client *c, int64_t *ret)
     return 0;
 }
 
+/* After Enter and Ctrl-C, one behind the other. */
+static void wait_for_acknowledgement(struct screen *s)
+{
+    int64_t end = in_ms(LEAVE_MS), now;
+
+    s->stops = false;
+    while (!s->stops && has_pending(s) && s->connection >= CATCHING_UP &&
+           (now = clock_monotonic_ns()) < end) {
+        struct pollfd fd = {s->live.wake_fd, POLLIN, 0};
+
+        (void)poll(&fd, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
+        take_items(s);
+    }
+}
+
+/* At the end: what is not acknowledged, and what was being typed when the end came by itself, is
+ * kept. The exit status. */
+static int keep_unsent(struct screen *s)
+{
+    struct buf text CLEANUP(buf_free) = {.max = DOCUMENT_MAX};
+    struct text_source source = {.file = NULL};
+    const struct view_entry *e;
+    size_t at = 0;
+    struct str why = s->status ? must_str(arena_copy(&s->c->arena, str_of(last_words)))
+                               : STR("it is not sure that all is sent");
+
+    while ((e = room_view_pending(&s->view, &at)))
+        buf_printf(&text, "%s\n", e->sent);
+    if (s->status && s->input.n)
+        buf_printf(&text, "%.*s\n", (int)s->input.n, s->input.text);
+    if (!text.n || buf_error(&text))
+        return s->status;
+    return text_source_fail(&source, s->c, s->status ? s->status : UNREACHABLE, why, buf_str(&text),
+                            TEXT(s->c, "stoa chat send %lld", (long long)s->room).p);
+}
+
 int chat_screen(struct client *c)
 {
     struct screen s = {.c = c, .pause_ms = CONNECT_PAUSE_MS, .online = -1};
@@ -829,9 +903,11 @@ int chat_screen(struct client *c)
         status = open_room(&s, room);
     if (!status) {
         loop(&s);
-        status = s.status;
-        if (!status)
+        if (!s.status) {
             *last_words = '\0'; /* it was ended by a key: what went wrong before is over */
+            wait_for_acknowledgement(&s);
+        }
+        status = keep_unsent(&s);
     }
     c->notice = NULL;
     live_free(&s.live);

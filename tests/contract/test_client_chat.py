@@ -166,6 +166,34 @@ def test_goes_on_after_a_cut(strict_suite, in_a_room, screen, gone):
         follower.stop()
 
 
+def test_what_is_not_acknowledged_is_kept(strict_suite, in_a_room, screen):
+    """Somebody leaves the screen before the service is back."""
+    suite, (cli, room) = strict_suite, in_a_room
+    window = screen(cli, "chat", room)
+    window.shows("^>")
+    suite.supervise("stop", "chat")
+    try:
+        window.shows("no connection")
+        window.send("precious" + ENTER + "\x1b[200~one\rtwo\x1b[201~" + ENTER)
+        window.shows("precious .on its way")
+        window.send("/room 12" + ENTER)
+        window.shows("a message is still on its way")
+        window.send(CTRL_C)
+        assert window.end() == 9
+    finally:
+        suite.supervise("start", "chat")
+    kept, = cli.kept()
+    assert kept.read_text() == "precious\none\ntwo\n"
+    assert f"it is not sure that all is sent; what you wrote is in {kept}: `stoa chat send {room} -F {kept}' sends it" in window.seen
+    wait_until(lambda: cli.run("chat", "send", room, "-F", str(kept)).returncode == 0, "it is sent", 30)
+    # Sent and left at once: it is sent.
+    window = screen(cli, "chat", room)
+    window.shows("^>", "precious")
+    window.send("and this" + ENTER + CTRL_C)
+    assert window.end() == 0
+    assert cli.say("chat", "history", room, "-n", "1").endswith("\tand this\n")
+
+
 def test_screen(signed_in, room, screen, new_account, call_grpc, tmp_path, suite):
     cli, number = signed_in, room["id"]
     name = cli.account["username"]

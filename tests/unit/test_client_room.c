@@ -215,6 +215,14 @@ static void order(void **state UNUSED)
     assert_string_equal(v.entries[5].problem, "too\u241b long");
     at = 0;
     assert_null(room_view_pending(&v, &at));
+
+    assert_true(room_view_pend(&v, "u", "bob", "later", 0));
+    room_view_forget(&v);
+    expect_view(&v, "0:bad 0:later ");
+    assert_non_null(room_view_put(&v, 20, "ada", "anew", 0));
+    expect_view(&v, "20:anew 0:bad 0:later ");
+    at = 0;
+    assert_string_equal(room_view_pending(&v, &at)->id, "u");
     room_view_free(&v);
 }
 
