@@ -37,11 +37,13 @@ static int edit(struct text_source *s, struct client *c, struct str start)
     if (s->text.n && memchr(s->text.p, '\0', s->text.n))
         return fail(c, REFUSED, "there is a NUL byte in %s, which you have written: it is no text",
                     s->editor.path);
-    if (!str_eq(s->text, start))
-        return 0;
-    text_source_done(s);
-    s->text = STR("");
     return 0;
+}
+
+int text_source_nothing(struct text_source *s, struct client *c)
+{
+    text_source_done(s);
+    return fail(c, FAILED, "nothing was written, so nothing is sent");
 }
 
 int text_source_read(struct text_source *s, struct client *c, struct str start)
@@ -53,10 +55,7 @@ int text_source_read(struct text_source *s, struct client *c, struct str start)
         status = read_text(c, s->file, &s->text);
     else
         status = isatty(STDIN_FILENO) ? edit(s, c, start) : read_text(c, "-", &s->text);
-    if (status || !str_is_blank(s->text))
-        return status;
-    text_source_done(s);
-    return fail(c, FAILED, "nothing was written, so nothing is sent");
+    return status || !str_is_blank(s->text) ? status : text_source_nothing(s, c);
 }
 
 int text_source_words(struct text_source *s, struct client *c, struct str *ret)

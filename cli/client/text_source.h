@@ -21,6 +21,9 @@ int text_source_read(struct text_source *s, struct client *c, struct str start) 
  * behind it. The source has no text then that is the arguments'. */
 int text_source_words(struct text_source *s, struct client *c, struct str *ret) MUST_CHECK;
 
+/* There is nothing to send. An exit status, told. */
+int text_source_nothing(struct text_source *s, struct client *c) MUST_CHECK;
+
 /* It is sent: the editor's file goes. */
 void text_source_done(struct text_source *s);
 

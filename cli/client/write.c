@@ -87,8 +87,11 @@ int post_new(struct client *c)
     struct text_source source;
     struct document d;
     struct rpc_answer answer;
-    int status = text_source_read(&source, c, document_text(c, &empty));
+    struct str start = document_text(c, &empty);
+    int status = text_source_read(&source, c, start);
 
+    if (!status && str_eq(source.text, start))
+        status = text_source_nothing(&source, c);
     if (!status)
         status = read_document(c, &source, &d, again);
     if (status)

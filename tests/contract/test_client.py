@@ -473,6 +473,11 @@ def test_editor(signed_in, unique):
     terminal = Terminal(cli, "post", "new", **cli.editor("exit 3"))
     assert terminal.end() == 10 and "nothing was changed" in terminal.seen
     assert cli.kept() == []
+    draft = cli.say("post", "new", stdin=HELLO.format(word)).strip()
+    terminal = Terminal(cli, "post", "edit", draft, **cli.editor(":"))
+    assert terminal.end() == 0 and terminal.seen == "Nothing is changed.\r\n"
+    assert cli.kept() == []
+
     # Refused by a rule, and a head that is none: what was written is there.
     terminal = Terminal(cli, "post", "new", "--publish", **cli.editor('printf "title: x\\n\\nbody" >"$1"'))
     assert terminal.end() == 6 and "article.description" in terminal.seen
