@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <endian.h>
 #include <jansson.h>
-#include <limits.h>
 #include <regex.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -97,17 +96,6 @@ static struct str numbered(struct view *v, size_t number, size_t padding, struct
     p = mempcpy(p, text.p, text.n);
     *p = '\0';
     v->line.n = label.n + 1 + text.n;
-    return buf_str(&v->line);
-}
-
-/* The same without a number. */
-static struct str terminated(struct view *v, struct str text)
-{
-    v->line.n = 0;
-    must_have(v->t, buf_reserve(&v->line, text.n + 1));
-    memcpy(v->line.p, text.p ? text.p : "", text.n);
-    v->line.p[text.n] = '\0';
-    v->line.n = text.n;
     return buf_str(&v->line);
 }
 
@@ -796,152 +784,4 @@ int action_listall(struct task *t)
     view_end(&v);
     files_end(&files);
     return status;
-}
-
-/* ---- words ---- */
-
-/* Each once, in the order in which they come. */
-struct words {
-    struct str *v;
-    size_t n, room;
-    uint32_t *table; /* by their hash: place in v and 1, or 0; twice as much room */
-};
-
-static int compare_words(const void *a, const void *b)
-{
-    const struct str *x = a, *y = b;
-
-    return strcoll(x->p, y->p);
-}
-
-/* FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/ */
-static uint32_t hash_of(struct str word)
-{
-    uint32_t hash = 2166136261U;
-
-    for (size_t i = 0; i < word.n; i++)
-        hash = (hash ^ (unsigned char)word.p[i]) * 16777619U;
-    return hash;
-}
-
-/* Where the word is in the table, or would be. */
-static uint32_t *find_word(const struct words *words, struct str word)
-{
-    size_t at = hash_of(word) % (words->room * 2);
-
-    while (words->table[at] && !str_eq(words->v[words->table[at] - 1], word))
-        at = (at + 1) % (words->room * 2);
-    return &words->table[at];
-}
-
-static void make_room_for_words(struct task *t, struct words *words)
-{
-    if (words->n < words->room)
-        return;
-    words->room = words->room ? words->room * 2 : 64;
-    words->v = must_have(t, reallocarray(words->v, words->room, sizeof(*words->v)));
-    free(words->table);
-    words->table = must_have(t, calloc(words->room * 2, sizeof(*words->table)));
-    for (size_t i = 0; i < words->n; i++)
-        *find_word(words, words->v[i]) = (uint32_t)(i + 1);
-}
-
-static void add_word(struct task *t, struct str word, struct words *words)
-{
-    uint32_t *place;
-
-    make_room_for_words(t, words);
-    place = find_word(words, word);
-    if (*place)
-        return;
-    words->v[words->n++] = must_copy(t, word);
-    *place = (uint32_t)words->n;
-}
-
-/* Words are parted by spaces alone. */
-static void collect_words(struct task *t, struct str text, char sigil, struct words *words)
-{
-    while (text.n) {
-        const char *space = memchr(text.p, ' ', text.n);
-        struct str word = {text.p, space ? (size_t)(space - text.p) : text.n};
-
-        if (word.n > 1 && word.p[0] == sigil)
-            add_word(t, word, words);
-        text = str_skip(text, word.n + 1);
-    }
-}
-
-static int say_words(struct task *t, struct words *words)
-{
-    json_t *array = t->json ? must_have(t, json_array()) : NULL;
-
-    if (words->n)
-        qsort(words->v, words->n, sizeof(*words->v), compare_words);
-    for (size_t i = 0; i < words->n; i++) {
-        if (i && compare_words(&words->v[i], &words->v[i - 1]) == 0)
-            continue;
-        if (!array)
-            buf_printf(&t->out, "%s\n", words->v[i].p);
-        else if (json_array_append_new(array, json_text(t, words->v[i])))
-            must_have(t, NULL);
-    }
-    free(words->v);
-    free(words->table);
-    return array ? json_say(t, array) : 0;
-}
-
-/* TODO_FILE, or what TODOTXT_SOURCEVAR says, like '("$TODO_FILE" "$DONE_FILE")'. */
-static size_t word_sources(struct task *t, const char **ret_names)
-{
-    const char *source = getenv("TODOTXT_SOURCEVAR");
-    struct buf names = {.max = PATH_MAX * FILES_MAX};
-    size_t n = 0;
-
-    ret_names[0] = t->set.todo_file;
-    if (!source || !*source)
-        return 1;
-    settings_export(&t->set);
-    if (settings_expand(str_of(source), &names))
-        names.n = 0;
-    for (size_t at = 0; at < names.n && n < FILES_MAX; at += strlen(names.p + at) + 1)
-        ret_names[n++] = must_copy(t, str_of(names.p + at)).p;
-    buf_free(&names);
-    return n;
-}
-
-static int list_words(struct task *t, char sigil)
-{
-    const char *names[FILES_MAX];
-    size_t n = word_sources(t, names);
-    struct files files = {.n = 0};
-    struct words words = {.n = 0};
-    struct view v;
-    int status = view_make(&v, t, 0);
-
-    if (!status)
-        status = look(t, &files, names, n);
-    for (size_t i = 0; i < n && !status; i++) {
-        const struct file *file = files_at(&files, i);
-
-        for (size_t k = 0; k < file->n; k++) {
-            struct str text = file->lines[k].text;
-
-            if (!v.nothing &&
-                (!v.n_terms || filter_matches(v.filter, terminated(&v, text), text.n)))
-                collect_words(t, text, sigil, &words);
-        }
-    }
-    view_end(&v);
-    files_end(&files);
-    return status ? status : say_words(t, &words);
-}
-
-int action_listcon(struct task *t)
-{
-    return list_words(t, '@');
-}
-
-int action_listproj(struct task *t)
-{
-    return list_words(t, '+');
 }
