@@ -43,8 +43,9 @@ class Player:
         return self.rng.choice(odd) if self.rng.random() < .25 else str(self.rng.randint(1, 8))
 
     def terms(self):
-        return [self.rng.choice(["", "", "", "-"]) + self.rng.choice(WORDS + ["a", "o", "call", "x "])
+        made = [self.rng.choice(["", "", "", "-"]) + self.rng.choice(WORDS + ["a", "o", "call", "x "])
                 for _ in range(self.rng.randint(0, 3))]
+        return [term.replace("--", "-") for term in made]  # where they differ: test_differences.py
 
     def arguments(self):
         pick, maybe = self.rng.choice, lambda value: [value] if self.rng.random() < .5 else []

@@ -87,6 +87,12 @@ def test_a_slash_in_what_is_deleted(both):
     assert ours["status"] == 0 and ours["todo"] == b"a\n"
 
 
+def test_a_term_with_two_hyphens(both):
+    theirs, ours = both({"todo.txt": "a -minus\nb\n"}, "-p", "ls", "--minus")
+    assert theirs["stdout"].startswith(b"--\n"), "an option of grep, which does not know it"
+    assert ours["stdout"].startswith(b"2 b\n--\n")
+
+
 def test_no_color(both):
     theirs, ours = both({"todo.txt": "(A) a\n"}, "ls", env={"NO_COLOR": "1"})
     assert b"\x1b" in theirs["stdout"] and b"\x1b" not in ours["stdout"]
