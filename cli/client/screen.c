@@ -10,7 +10,7 @@
  */
 #include "chat.h"
 
-#include "input_line.h"
+#include "keyboard.h"
 #include "live.h"
 #include "post.h"
 #include "room_view.h"
@@ -30,16 +30,9 @@
 #define TYPING_EVERY_MS 3000
 #define TYPING_LASTS_MS 6000
 #define TICK_MS 1000
-#define LEAVE_MS 2000    /* that the end waits for what has just been sent */
-#define ESCAPE_MS 25     /* that curses waits for the rest of a key */
-#define SEQUENCE_MS 500  /* that we wait for the rest of a sequence */
-#define PASTE_BEGINS 200 /* ESC [ 200 ~ */
-#define PASTE_ENDS 201
-#define PASTE_ON \
-    "\033[?2004h" /* "bracketed paste", of xterm; what does not know it passes it over */
-#define PASTE_OFF "\033[?2004l"
+#define LEAVE_MS 2000 /* that the end waits for what has just been sent */
+#define ESCAPE_MS 25  /* that curses waits for the rest of a key */
 #define SCREEN_TEXT_MAX ((size_t)4 << 20)
-#define KEY_CTRL(c) ((c)&0x1f)
 
 enum connection {
     LOST,        /* begun again at retry_at */
@@ -47,9 +40,6 @@ enum connection {
     CATCHING_UP, /* subscribed */
     CONNECTED,
 };
-
-/* Where in a sequence the keyboard is. */
-enum escape { NO_ESCAPE, ESCAPE, SEQUENCE, LETTER };
 
 struct screen {
     struct client *c;
@@ -69,10 +59,7 @@ struct screen {
     int64_t typing_until_ns, said_typing_ns;
     char problem[512];
     size_t scroll; /* lines up from the bottom */
-    enum escape escape;
-    int number; /* the one that the sequence has so far */
-    int64_t escape_ends_ns;
-    bool pasting, cr; /* cr: the last character that was pasted was one */
+    struct keyboard keyboard;
     bool stops;
     int status;
 };
@@ -92,8 +79,7 @@ static void leave_curses(void)
 {
     if (!isendwin()) {
         endwin();
-        putp(PASTE_OFF);
-        (void)!fflush(stdout);
+        keyboard_end();
     }
     if (*last_words)
         fprintf(stderr, "stoa: %s\n", last_words);
@@ -128,13 +114,7 @@ static int enter_curses(struct screen *s)
     atexit(leave_curses);
     s->c->notice = notice;
     s->c->notice_data = s;
-    raw();  /* Ctrl-C is a key: the terminal is put back in any case */
-    nonl(); /* Enter is \r, which is not what a line of a pasted text ends with */
-    noecho();
-    keypad(stdscr, TRUE);
-    nodelay(stdscr, TRUE);
-    putp(PASTE_ON);
-    (void)!fflush(stdout); /* curses has a buffer of its own */
+    keyboard_begin();
     return 0;
 }
 
@@ -678,137 +658,47 @@ static void scroll_down(struct screen *s)
     s->scroll -= s->scroll > page ? page : s->scroll;
 }
 
-static bool edit_key(struct screen *s, wint_t key, bool is_function_key)
+static void take_character(struct screen *s, const struct key *key)
 {
-    static const struct {
-        wint_t key;
-        bool is_function_key;
-        enum input_key does;
-    } keys[] = {
-        {KEY_LEFT, true, INPUT_LEFT},
-        {KEY_RIGHT, true, INPUT_RIGHT},
-        {KEY_HOME, true, INPUT_HOME},
-        {KEY_END, true, INPUT_END},
-        {KEY_BACKSPACE, true, INPUT_BACKSPACE},
-        {KEY_DC, true, INPUT_DELETE},
-        {KEY_UP, true, INPUT_UP},
-        {KEY_DOWN, true, INPUT_DOWN},
-        {KEY_CTRL('a'), false, INPUT_HOME},
-        {KEY_CTRL('e'), false, INPUT_END},
-        {KEY_CTRL('b'), false, INPUT_LEFT},
-        {KEY_CTRL('f'), false, INPUT_RIGHT},
-        {KEY_CTRL('h'), false, INPUT_BACKSPACE},
-        {0x7f, false, INPUT_BACKSPACE},
-        {KEY_CTRL('u'), false, INPUT_KILL_LINE},
-        {KEY_CTRL('w'), false, INPUT_KILL_WORD},
-        {KEY_CTRL('p'), false, INPUT_UP},
-        {KEY_CTRL('n'), false, INPUT_DOWN},
-    };
-
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-        if (keys[i].key == key && keys[i].is_function_key == is_function_key) {
-            input_key(&s->input, keys[i].does);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void take_key(struct screen *s, wint_t key, bool is_function_key)
-{
-    if (edit_key(s, key, is_function_key))
-        return;
-    if (is_function_key) {
-        if (key == KEY_PPAGE)
-            scroll_up(s);
-        else if (key == KEY_NPAGE)
-            scroll_down(s);
-        else if (key == KEY_ENTER)
-            run_line(s);
-        return;
-    }
-    if (key == KEY_CTRL('c') || (key == KEY_CTRL('d') && !s->input.n))
-        s->stops = true;
-    else if (key == KEY_CTRL('d'))
-        input_key(&s->input, INPUT_DELETE);
-    else if (key == KEY_CTRL('l'))
-        clearok(curscr, TRUE);
-    else if (key == '\r' || key == '\n')
-        run_line(s);
-    else if (input_character(&s->input, (uint32_t)key))
+    if (input_character(&s->input, key->character))
         say_typing(s);
-}
-
-/* All of it is one text, whatever keys its characters are otherwise. */
-static void take_pasted(struct screen *s, wint_t key)
-{
-    bool is_second = key == '\n' && s->cr;
-
-    s->cr = key == '\r';
-    if (is_second || (key < 0x20 && key != '\r' && key != '\n' && key != '\t'))
-        return;
-    if (input_character(&s->input, key == '\r' ? '\n' : (uint32_t)key))
-        say_typing(s);
-    else if (s->input.n + 4 > INPUT_BYTES_MAX)
+    else if (key->does == PASTED && s->input.n + 4 > INPUT_BYTES_MAX)
         snprintf(s->problem, sizeof(s->problem),
                  "what was pasted is cut: a message has at most %d bytes", INPUT_BYTES_MAX);
 }
 
-static void end_sequence(struct screen *s, wint_t last)
+static void take_key(struct screen *s, const struct key *key)
 {
-    s->escape = NO_ESCAPE;
-    if (last == '~' && (s->number == PASTE_BEGINS || s->number == PASTE_ENDS)) {
-        s->pasting = s->number == PASTE_BEGINS;
-        s->cr = false;
-    } else if (last >= 'A' && last <= 'D' && !s->pasting) {
-        input_key(&s->input, ((const enum input_key[]){INPUT_UP, INPUT_DOWN, INPUT_RIGHT,
-                                                       INPUT_LEFT})[last - 'A']);
-    }
-}
-
-/* What follows an Escape that curses has no name for: a sequence to its end, or Alt with a key.
- * None of it is text; arrows are known in both of their forms. */
-static void take_escape(struct screen *s, wint_t key)
-{
-    switch (s->escape) {
-    case ESCAPE:
-        s->number = 0;
-        s->escape = key == '[' ? SEQUENCE : key == 'O' ? LETTER : NO_ESCAPE;
+    switch (key->does) {
+    case TYPED:
+    case PASTED:
+        take_character(s, key);
         break;
-    case LETTER:
-        end_sequence(s, key);
+    case EDITS:
+        input_key(&s->input, key->edit);
         break;
-    default:
-        if (key >= '0' && key <= '9' && s->number < 10000)
-            s->number = s->number * 10 + (int)(key - '0');
-        else if (key >= '@' && key <= '~')
-            end_sequence(s, key);
+    case ENTERS:
+        run_line(s);
+        break;
+    case PAGES_UP:
+        scroll_up(s);
+        break;
+    case PAGES_DOWN:
+        scroll_down(s);
+        break;
+    case REDRAWS:
+        clearok(curscr, TRUE);
+        break;
+    case ENDS:
+        if (s->input.n)
+            input_key(&s->input, INPUT_DELETE);
+        else
+            s->stops = true;
+        break;
+    case INTERRUPTS:
+        s->stops = true;
+        break;
     }
-}
-
-static void take_keys(struct screen *s)
-{
-    wint_t key;
-    int what;
-
-    if (s->escape && s->escape_ends_ns <= clock_monotonic_ns())
-        s->escape = NO_ESCAPE; /* it was the key alone */
-    while (!s->stops && (what = get_wch(&key)) != ERR) {
-        bool is_function_key = what == KEY_CODE_YES;
-
-        if (!is_function_key && key == '\033') {
-            s->escape = ESCAPE;
-            s->escape_ends_ns = in_ms(SEQUENCE_MS);
-        } else if (s->escape && !is_function_key) {
-            take_escape(s, key);
-        } else if (!s->pasting) {
-            take_key(s, key, is_function_key);
-        } else if (!is_function_key) {
-            take_pasted(s, key);
-        }
-    }
-    if (s->escape == ESCAPE) /* nothing came with it */
-        s->escape = NO_ESCAPE;
 }
 
 /* ---- the loop ---- */
@@ -817,12 +707,14 @@ static void loop(struct screen *s)
 {
     while (!s->stops) {
         struct pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {s->live.wake_fd, POLLIN, 0}};
+        struct key key;
 
         draw(s);
         (void)poll(fds, ARRAY_SIZE(fds), TICK_MS); /* a signal: the size may be another one */
         if (fds[0].revents & (POLLHUP | POLLERR))
             s->stops = true; /* the terminal is gone */
-        take_keys(s);
+        while (!s->stops && keyboard_next(&s->keyboard, &key))
+            take_key(s, &key);
         take_items(s);
         if (!s->stops && s->connection == LOST && s->retry_at_ns <= clock_monotonic_ns())
             connect_again(s);
