@@ -30,6 +30,13 @@ int mark_read(struct client *c, int64_t room, int64_t seq) MUST_CHECK;
  * theirs at the same time. The next pause is twice as long, 5 s at most. */
 int64_t connect_pause(int64_t *pause_ms);
 
+/* A stream that says nothing for so long is asked about: the other end may be gone without a word.
+ */
+static inline int64_t silence_ms(const struct client *c)
+{
+    return c->set.timeout_s * 3000;
+}
+
 /* Sends a text; with the same client_id again after a lost answer. The code. */
 enum rpc_code send_text(struct client *c, int64_t room, struct str text, struct str client_id,
                         struct rpc_answer *ret);

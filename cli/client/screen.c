@@ -52,6 +52,8 @@ struct screen {
     struct input_line input;
     struct live live;
     enum connection connection;
+    int64_t heard_ns; /* when something came last */
+    bool asked;       /* whether anybody is there, since */
     struct str token;
     int64_t retry_at_ns, pause_ms;
     int32_t online; /* -1: not told */
@@ -331,9 +333,40 @@ static void connect_again(struct screen *s)
     }
     err = live_start(&s->live, channel(s->c, SERVICE_CHAT), s->token);
     s->connection = CONNECTING;
+    s->heard_ns = clock_monotonic_ns();
+    s->asked = false;
     if (err) {
         fail(s->c, FAILED, "cannot connect: %s", strerror(-err));
         lose(s);
+    }
+}
+
+/* That the connection goes on with the token that it has changes nothing, and is answered. */
+static void ask_for_a_sign(struct screen *s)
+{
+    Stoa__Chat__V1__ConnectRequest request = STOA__CHAT__V1__CONNECT_REQUEST__INIT;
+    Stoa__Chat__V1__RenewAction action = STOA__CHAT__V1__RENEW_ACTION__INIT;
+
+    action.access_token = (char *)s->token.p;
+    request.id = (char *)"renew";
+    request.action_case = STOA__CHAT__V1__CONNECT_REQUEST__ACTION_RENEW;
+    request.renew = &action;
+    s->asked = true;
+    (void)!live_send(&s->live, &request);
+}
+
+static void mind_silence(struct screen *s)
+{
+    int64_t silent_ms = (clock_monotonic_ns() - s->heard_ns) / NSEC_PER_MSEC;
+
+    if (s->connection == LOST || silent_ms < silence_ms(s->c))
+        return;
+    if (silent_ms >= silence_ms(s->c) + s->c->set.timeout_s * 1000) {
+        fail(s->c, UNREACHABLE, "no answer from chat at %.*s",
+             STR_FMT(s->c->set.address[SERVICE_CHAT]));
+        lose(s);
+    } else if (!s->asked) {
+        ask_for_a_sign(s);
     }
 }
 
@@ -555,6 +588,8 @@ static void take_items(struct screen *s)
     struct live_item *item;
 
     while (!s->stops && (item = live_next(&s->live))) {
+        s->heard_ns = clock_monotonic_ns();
+        s->asked = false;
         if (item->is_end)
             take_end(s, &item->answer);
         else
@@ -716,6 +751,8 @@ static void loop(struct screen *s)
         while (!s->stops && keyboard_next(&s->keyboard, &key))
             take_key(s, &key);
         take_items(s);
+        if (!s->stops)
+            mind_silence(s);
         if (!s->stops && s->connection == LOST && s->retry_at_ns <= clock_monotonic_ns())
             connect_again(s);
     }

@@ -9,9 +9,6 @@
 
 #define LIVE &stoa__chat__v1__live_service__descriptor
 
-/* A stream that says nothing for so long is asked about: the other end may be gone without a word.
- */
-#define SILENCE_MS 30000
 #define PAGE 100
 
 /* What becomes of a tail that does not end with an exit status. */
@@ -264,7 +261,7 @@ static int follow(struct tail *t, struct rpc_client_stream *stream, struct str t
         int status = ON, err;
 
         arena_init(&arena, 0);
-        err = rpc_client_receive(stream, SILENCE_MS, &arena, &answer);
+        err = rpc_client_receive(stream, silence_ms(t->c), &arena, &answer);
         if (err == -ENOMEM)
             must_have(NULL);
         if (!err)
