@@ -43,6 +43,7 @@ enum db_type {
     DB_TIMESTAMPTZ, /* microseconds since the Unix epoch */
     DB_TEXT_ARRAY,
     DB_INT8_ARRAY,
+    DB_TIMESTAMPTZ_ARRAY,
 };
 
 #define DB_MAX_PARAMS 24
@@ -131,6 +132,7 @@ void db_bind_uuid(struct db_query *q, const uint8_t v[16]);
 void db_bind_timestamp(struct db_query *q, int64_t unix_us);
 void db_bind_text_array(struct db_query *q, const struct str *v, size_t n);
 void db_bind_int8_array(struct db_query *q, const int64_t *v, size_t n);
+void db_bind_timestamp_array(struct db_query *q, const int64_t *unix_us, size_t n);
 
 /* The query is a part of this span, which lives until it is done; NULL: of none. */
 void db_trace(struct db_query *q, const struct trace_context *parent);

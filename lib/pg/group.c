@@ -84,18 +84,52 @@ static bool may_be_of_one(const struct batch *batch, enum db_error error)
            error == DB_CONFLICT || error == DB_INTERNAL;
 }
 
-static void deliver(const struct batch *batch, const struct db_result *result)
+/* Whose a row is. */
+static struct db_group_item *owner_of(const struct batch *batch, const struct db_result *result,
+                                      int row)
 {
-    const struct db_group_options *options = &batch->group->options;
+    int64_t number =
+        batch->n > 1 ? db_get_int8(result, row, batch->group->options.number_column) : 1;
 
-    for (size_t i = 0; i < batch->n; i++)
-        batch->items[i]->row = -1;
-    for (int row = 0; row < db_rows(result); row++) {
-        int64_t number = batch->n > 1 ? db_get_int8(result, row, options->number_column) : 1;
+    assert(number >= 1 && (uint64_t)number <= batch->n);
+    return batch->items[number - 1];
+}
 
-        assert(number >= 1 && (uint64_t)number <= batch->n);
-        batch->items[number - 1]->row = row;
+/* Gives each its list of rows. -ENOMEM. */
+static int list_rows(struct batch *batch, const struct db_result *result)
+{
+    int *rows = arena_alloc(&batch->arena, (size_t)db_rows(result) * sizeof(*rows));
+
+    if (!rows)
+        return -ENOMEM;
+    for (int row = 0; row < db_rows(result); row++)
+        owner_of(batch, result, row)->n_rows++;
+    for (size_t i = 0; i < batch->n; i++) {
+        batch->items[i]->rows = rows;
+        rows += batch->items[i]->n_rows;
+        batch->items[i]->n_rows = 0;
     }
+    for (int row = 0; row < db_rows(result); row++) {
+        struct db_group_item *item = owner_of(batch, result, row);
+
+        item->rows[item->n_rows++] = row;
+    }
+    return 0;
+}
+
+static void deliver(struct batch *batch, const struct db_result *result)
+{
+    static const struct db_result no_memory = {.error = DB_OVERLOADED};
+
+    for (size_t i = 0; i < batch->n; i++) {
+        batch->items[i]->row = -1;
+        batch->items[i]->rows = NULL;
+        batch->items[i]->n_rows = 0;
+    }
+    if (batch->group->options.several_rows && list_rows(batch, result) < 0)
+        result = &no_memory;
+    for (int row = 0; row < db_rows(result); row++)
+        owner_of(batch, result, row)->row = row;
     leave(batch->group, batch->n);
     for (size_t i = 0; i < batch->n; i++)
         finish(batch, batch->items[i], result, batch->items[i]->row);
@@ -409,6 +443,11 @@ static void on_done(void *user, const struct db_result *result)
 }
 
 /* ---- life ---- */
+
+const char *group_statement_name(const struct db_group *group, const struct db *db)
+{
+    return db->statements[group->options.one].name;
+}
 
 int db_group_submit(struct db_group *group, struct db *db, struct db_group_item *item)
 {

@@ -27,8 +27,13 @@ struct db_group_item {
     const struct trace_context *trace; /* as for db_trace(): of this write, with its wait */
     size_t bytes;                      /* about how many its parameters have */
 
-    struct trace_statement statement;
-    TAILQ_ENTRY(db_group_item) next; /* the group's, as is what follows */
+    /* In done(), with several_rows: its own rows in the result, in no order, its owner's to sort.
+     */
+    int *rows;
+    size_t n_rows;
+
+    struct trace_statement statement; /* the group's, as is what follows */
+    TAILQ_ENTRY(db_group_item) next;
     int row;
 };
 
@@ -41,13 +46,15 @@ struct db_group_options {
     unsigned max_items;  /* in one statement */
     size_t max_bytes;    /* in one statement of several */
     int number_column;   /* of a row of `many`: which item it belongs to, 1 … n; int8 */
+    bool several_rows;   /* of reads: an item may have more than one */
 
     /* Bind all parameters of `one`, of `many`. Any thread. */
     void (*bind_one)(struct db_query *query, const struct db_group_item *item);
     void (*bind_many)(struct db_query *query, struct db_group_item *const *items, size_t n);
 
-    /* Its end, as a db_done_fn; row: its own in the result, -1: there is none. Where completions
-     * run; within db_group_submit() only when the db closes, with DB_UNAVAILABLE. */
+    /* Its end, as a db_done_fn; row: its own in the result, or one of several, -1: there is none.
+     * Where completions run; within db_group_submit() only when the db closes, with
+     * DB_UNAVAILABLE. */
     void (*done)(struct db_group_item *item, const struct db_result *result, int row);
     /* All of a statement have had their done(): what can wait for that. On the same thread. NULL:
      * nothing can. */

@@ -234,6 +234,9 @@ bool error_is(const PGresult *res, const char *sqlstate);
 
 /* ---- group.c ---- */
 
+/* Of the statement of one. */
+const char *group_statement_name(const struct db_group *group, const struct db *db);
+
 /* Engine thread: makes statements of what has come for db->groups. Returns when to do so again
  * though nothing comes; NEVER. */
 int64_t group_pump_asked(struct engine *e);

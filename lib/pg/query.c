@@ -15,9 +15,11 @@
 Oid type_oid(enum db_type type)
 {
     static const Oid oids[] = {
-        [DB_BOOL] = 16,          [DB_INT4] = 23,         [DB_INT8] = 20,
-        [DB_TEXT] = 25,          [DB_BYTEA] = 17,        [DB_UUID] = 2950,
-        [DB_TIMESTAMPTZ] = 1184, [DB_TEXT_ARRAY] = 1009, [DB_INT8_ARRAY] = 1016,
+        [DB_BOOL] = 16,          [DB_INT4] = 23,
+        [DB_INT8] = 20,          [DB_TEXT] = 25,
+        [DB_BYTEA] = 17,         [DB_UUID] = 2950,
+        [DB_TIMESTAMPTZ] = 1184, [DB_TEXT_ARRAY] = 1009,
+        [DB_INT8_ARRAY] = 1016,  [DB_TIMESTAMPTZ_ARRAY] = 1185,
     };
     assert(type > DB_END && (size_t)type < ARRAY_SIZE(oids));
     return oids[type];
@@ -165,18 +167,21 @@ void db_bind_uuid(struct db_query *q, const uint8_t v[16])
     bind_bytes(q, DB_UUID, v, 16);
 }
 
+static int64_t since_epoch(int64_t unix_us)
+{
+    int64_t v;
+
+    if (unix_us == INT64_MAX)
+        return INT64_MAX;
+    return __builtin_sub_overflow(unix_us, EPOCH_US, &v) ? INT64_MIN : v;
+}
+
 void db_bind_timestamp(struct db_query *q, int64_t unix_us)
 {
     char *p = bind(q, DB_TIMESTAMPTZ, sizeof(unix_us));
-    int64_t v;
 
-    if (!p)
-        return;
-    if (unix_us == INT64_MAX)
-        v = INT64_MAX;
-    else if (__builtin_sub_overflow(unix_us, EPOCH_US, &v))
-        v = INT64_MIN;
-    put64(p, (uint64_t)v);
+    if (p)
+        put64(p, (uint64_t)since_epoch(unix_us));
 }
 
 /* Begins a one-dimensional array and returns where its elements go. An empty one has no dimension,
@@ -224,15 +229,31 @@ void db_bind_text_array(struct db_query *q, const struct str *v, size_t n)
     }
 }
 
+/* Of elements of eight bytes. */
+static char *bind_array64(struct db_query *q, enum db_type type, enum db_type element, size_t n)
+{
+    return bind_array(q, type, element, n, n > MAX_VALUE_BYTES / 12 ? SIZE_MAX / 2 : n * 12, false);
+}
+
+static char *put_element64(char *at, int64_t v)
+{
+    return put64(put32(at, sizeof(v)), (uint64_t)v);
+}
+
 void db_bind_int8_array(struct db_query *q, const int64_t *v, size_t n)
 {
-    size_t bytes = n > MAX_VALUE_BYTES / 12 ? SIZE_MAX / 2 : n * 12;
-    char *p = bind_array(q, DB_INT8_ARRAY, DB_INT8, n, bytes, false);
+    char *p = bind_array64(q, DB_INT8_ARRAY, DB_INT8, n);
 
-    for (size_t i = 0; p && i < n; i++) {
-        p = put32(p, 8);
-        p = put64(p, (uint64_t)v[i]);
-    }
+    for (size_t i = 0; p && i < n; i++)
+        p = put_element64(p, v[i]);
+}
+
+void db_bind_timestamp_array(struct db_query *q, const int64_t *unix_us, size_t n)
+{
+    char *p = bind_array64(q, DB_TIMESTAMPTZ_ARRAY, DB_TIMESTAMPTZ, n);
+
+    for (size_t i = 0; p && i < n; i++)
+        p = put_element64(p, since_epoch(unix_us[i]));
 }
 
 /* ---- rows ---- */

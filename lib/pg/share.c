@@ -90,13 +90,21 @@ static int submit(struct db_share_item *item)
         if (other->deadline_ns > deadline_ns)
             deadline_ns = other->deadline_ns;
     }
-    return db_submit(item->query, deadline_ns, cancelled, on_done, item);
+    if (item->query)
+        return db_submit(item->query, deadline_ns, cancelled, on_done, item);
+    item->grouped.deadline_ns = deadline_ns;
+    item->grouped.cancelled = cancelled;
+    return db_group_submit(item->group, item->db, &item->grouped);
 }
 
 static void trace_end(const struct db_share_item *item, const struct db_result *result, size_t n)
 {
-    trace_statement_end(item->query->db->options.recorder, &item->statement,
-                        item->query->statement->name, result->sqlstate, result->error != DB_OK, n);
+    const struct db *db = item->query ? item->query->db : item->db;
+    const char *name =
+        item->query ? item->query->statement->name : group_statement_name(item->group, db);
+
+    trace_statement_end(db->options.recorder, &item->statement, name, result->sqlstate,
+                        result->error != DB_OK, n);
 }
 
 /* The last that is done with an item, and with those that it is served with. */
@@ -143,6 +151,11 @@ static void on_done(void *user, const struct db_result *result)
 
     send_waiting(take_waiting(item)); /* first: Postgres works while these are answered */
     finish(item, result);
+}
+
+void db_share_grouped(struct db_group_item *grouped, const struct db_result *result, int row UNUSED)
+{
+    on_done(CONTAINER_OF(grouped, struct db_share_item, grouped), result);
 }
 
 /* ---- life ---- */

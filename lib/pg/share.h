@@ -1,11 +1,12 @@
 /* Reads that are equal, such as a page that many look at: while one is on its way, others with the
  * same key wait, and are all served by one statement when it is back. Nobody gets what was read
  * before they came: who waits is served by a statement that is sent later. What comes alone waits
- * for nobody, and neither does anything for a read with another key. */
+ * for nobody, and neither does anything for a read with another key; unless these go together, as
+ * one statement for several keys (group.h). */
 #ifndef STOA_PG_SHARE_H
 #define STOA_PG_SHARE_H
 
-#include "pg/db.h"
+#include "pg/group.h"
 
 #include <sys/queue.h>
 
@@ -13,8 +14,11 @@ STAILQ_HEAD(db_share_list, db_share_item);
 
 /* A read, in its owner's memory until done() is called for it. */
 struct db_share_item {
-    struct str key;               /* equal for reads that have the same answer; not empty */
-    struct db_query *query;       /* bound; sent for one of those that are served together */
+    struct str key;         /* equal for reads that have the same answer; not empty */
+    struct db_query *query; /* bound; sent for one of those that are served together. NULL:
+                               what goes for them is `grouped`, in the group */
+    struct db_group *group;
+    struct db *db;
     int64_t deadline_ns;          /* clock_monotonic_ns() terms. A statement has the latest of
                                      those that it serves */
     const atomic_bool *cancelled; /* looked at before it is sent for this one alone; may be NULL */
@@ -22,6 +26,8 @@ struct db_share_item {
 
     /* In done(): those that are served with it, linked by `next`, without itself. */
     struct db_share_list others;
+    struct db_group_item
+        grouped; /* its bytes are its owner's to set, and in done() its rows to read */
 
     STAILQ_ENTRY(db_share_item) next;
     struct trace_statement statement; /* the share's, as is what follows */
@@ -42,6 +48,9 @@ int db_share_new(void (*done)(struct db_share_item *item, const struct db_result
 
 /* After db_close(). NULL is nothing. */
 void db_share_free(struct db_share *share);
+
+/* The `done` of a group whose items are `grouped`. */
+void db_share_grouped(struct db_group_item *grouped, const struct db_result *result, int row);
 
 /* Any thread. Returns 0 (done() is called once, perhaps before this returns), or as db_submit().
  * How many wait is bounded by the owner, as its calls are. */

@@ -15,6 +15,11 @@
 #define DEFAULT_PAGE 20
 #define LIST_PATIENCE_NS (20 * NSEC_PER_MSEC)
 
+/* Lists of authors that go together: one statement at a time, unless it is slow. */
+#define MAX_AUTHOR_STATEMENTS 4
+#define MAX_AUTHORS 16                /* lists in one statement */
+#define MAX_AUTHORS_BYTES (64 * 1024) /* of names */
+
 /* ---- pages ---- */
 
 /* A list of articles, as both answers have it. */
@@ -31,7 +36,8 @@ struct list {
 struct listing {
     struct rpc_call *call;
     struct page page;
-    struct db_query *query;
+    struct db_query *query;    /* NULL: by_author */
+    struct str by_author;      /* its username key: goes together with those of others */
     struct db_share_item item; /* shared with equal ones */
     /* Ends its call and those of others with the list that it has. */
     void (*reply)(struct listing *listing);
@@ -71,12 +77,38 @@ static struct cursor cursor_at(const struct listing *listing, const struct db_re
                            db_get_int8(result, row, ARTICLE_ID)};
 }
 
-/* Fills in the list; keep: it outlives the result. -ENOMEM. */
-static int read_list(struct listing *listing, const struct db_result *result, bool keep)
+/* Whether the article of row a is listed after that of row b: newest first. */
+static bool is_after(const struct db_result *result, int a, int b)
+{
+    int64_t at = db_get_timestamp(result, a, ARTICLE_CREATED_AT),
+            other = db_get_timestamp(result, b, ARTICLE_CREATED_AT);
+
+    return at < other ||
+           (at == other && db_get_int8(result, a, ARTICLE_ID) < db_get_int8(result, b, ARTICLE_ID));
+}
+
+/* By insertion: as a rule they are in order. */
+static void order_rows(const struct db_result *result, int *rows, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        int row = rows[i];
+        size_t at = i;
+
+        for (; at > 0 && is_after(result, rows[at - 1], row); at--)
+            rows[at] = rows[at - 1];
+        rows[at] = row;
+    }
+}
+
+/* Fills in the list from n_rows rows of the result; which: NULL: all. keep: it outlives the result.
+ * -ENOMEM. */
+static int read_list(struct listing *listing, const struct db_result *result, const int *which,
+                     int n_rows, bool keep)
 {
     struct arena *arena = rpc_call_arena(listing->call);
+    int first = which ? which[0] : 0;
     /* An empty page is one row with nothing but the total. */
-    int rows = db_is_null(result, 0, ARTICLE_SLUG) ? 0 : db_rows(result);
+    int rows = db_is_null(result, first, ARTICLE_SLUG) ? 0 : n_rows;
     int n = rows < listing->page.size ? rows : listing->page.size;
     struct article *articles = arena_alloc(arena, (size_t)n * sizeof(*articles));
     struct list *list = &listing->list;
@@ -85,20 +117,20 @@ static int read_list(struct listing *listing, const struct db_result *result, bo
     *list = (struct list){
         .articles = arena_alloc(arena, (size_t)n * sizeof(struct article *)),
         .n = (size_t)n,
-        .total = db_get_int8(result, 0, LIST_TOTAL),
+        .total = db_get_int8(result, first, LIST_TOTAL),
         .rows = rows,
     };
     if (!articles || !list->articles)
         return -ENOMEM;
     for (int i = 0; r == 0 && i < n; i++) {
-        const struct row row = {result, i, arena, keep};
+        const struct row row = {result, which ? which[i] : i, arena, keep};
 
         r = listing->search ? article_from_row_found(&row, &articles[i])
                             : article_from_row(&row, &articles[i]);
         list->articles[i] = &articles[i].message;
     }
     if (n > 0)
-        list->last = cursor_at(listing, result, n - 1);
+        list->last = cursor_at(listing, result, which ? which[n - 1] : n - 1);
     return r;
 }
 
@@ -161,6 +193,17 @@ static void reply_list(struct listing *listing, const ProtobufCMessage *response
         for_each_call(listing, give_answer, &answer);
 }
 
+/* Of those that a statement has read. -ENOMEM. */
+static int read_shared(struct listing *listing, const struct db_result *result)
+{
+    const struct db_group_item *grouped = &listing->item.grouped;
+
+    if (listing->query)
+        return read_list(listing, result, NULL, db_rows(result), false);
+    order_rows(result, grouped->rows, grouped->n_rows);
+    return read_list(listing, result, grouped->rows, (int)grouped->n_rows, false);
+}
+
 /* Of listings that share a statement. */
 static void on_list(struct db_share_item *item, const struct db_result *result)
 {
@@ -168,7 +211,7 @@ static void on_list(struct db_share_item *item, const struct db_result *result)
 
     if (result->error != DB_OK)
         for_each_call(listing, fail_query, result);
-    else if (read_list(listing, result, false) < 0 || make_next(listing) < 0)
+    else if (read_shared(listing, result) < 0 || make_next(listing) < 0)
         for_each_call(listing, fail_memory, NULL);
     else
         listing->reply(listing);
@@ -179,6 +222,61 @@ int listings_new(struct db_share **ret)
     return db_share_new(on_list, LIST_PATIENCE_NS, ret);
 }
 
+/* ---- lists of authors, together ---- */
+
+static const struct listing *listing_of(const struct db_group_item *item)
+{
+    return CONTAINER_OF(item, struct listing, item.grouped);
+}
+
+static void bind_author(struct db_query *query, const struct db_group_item *item)
+{
+    bind_page(query, listing_of(item));
+    db_bind_text(query, listing_of(item)->by_author);
+}
+
+static void bind_authors(struct db_query *query, struct db_group_item *const *items, size_t n)
+{
+    int64_t callers[MAX_AUTHORS], rows[MAX_AUTHORS], offsets[MAX_AUTHORS], before[MAX_AUTHORS],
+        before_ids[MAX_AUTHORS];
+    struct str authors[MAX_AUTHORS];
+
+    for (size_t i = 0; i < n; i++) {
+        const struct listing *listing = listing_of(items[i]);
+
+        callers[i] = service_caller_id(listing->call);
+        rows[i] = listing->page.rows;
+        offsets[i] = listing->page.offset;
+        before[i] = listing->page.after.order;
+        before_ids[i] = listing->page.after.id;
+        authors[i] = listing->by_author;
+    }
+    db_bind_int8_array(query, callers, n);
+    db_bind_int8_array(query, rows, n);
+    db_bind_int8_array(query, offsets, n);
+    db_bind_timestamp_array(query, before, n);
+    db_bind_int8_array(query, before_ids, n);
+    db_bind_text_array(query, authors, n);
+}
+
+int author_listings_new(struct db_group **ret)
+{
+    return db_group_new(&(struct db_group_options){.one = LIST_ARTICLES_BY_AUTHOR,
+                                                   .many = LIST_ARTICLES_BY_AUTHORS,
+                                                   .max_statements = MAX_AUTHOR_STATEMENTS,
+                                                   .patience_ns = LIST_PATIENCE_NS,
+                                                   .max_items = MAX_AUTHORS,
+                                                   .max_bytes = MAX_AUTHORS_BYTES,
+                                                   .number_column = LISTED_NUMBER,
+                                                   .several_rows = true,
+                                                   .bind_one = bind_author,
+                                                   .bind_many = bind_authors,
+                                                   .done = db_share_grouped},
+                        ret);
+}
+
+/* ---- lists on their way ---- */
+
 /* Equal keys have equal answers: the caller, the list, and what page of it in which form. */
 static void submit(struct service *service, struct listing *listing)
 {
@@ -187,6 +285,9 @@ static void submit(struct service *service, struct listing *listing)
     struct rpc_call *call = listing->call;
 
     listing->item.query = listing->query;
+    listing->item.group = posts->author_listings;
+    listing->item.db = service_db(service);
+    listing->item.grouped.bytes = listing->by_author.n;
     listing->item.key = arena_printf(
         rpc_call_arena(call), "%" PRId64 " %d %" PRId32 " %" PRId32 " %" PRId64 " %" PRId64 " %.*s",
         service_caller_id(call), page->by_token, page->size, page->offset, page->after.order,
@@ -325,7 +426,7 @@ static int search_in_transaction(struct db_tx *tx, void *user)
     if (db_tx_run(tx, listing->limit, &result) != DB_OK ||
         db_tx_run(tx, listing->query, &result) != DB_OK)
         return -EIO; /* the outcome says more */
-    return read_list(listing, &result, true);
+    return read_list(listing, &result, NULL, db_rows(&result), true);
 }
 
 static void on_found(void *user, const struct db_result *outcome, int failed)
@@ -394,6 +495,11 @@ static void list_articles(struct service *service, struct rpc_call *call,
     statement = list_statement(&filters);
     listing->search = statement == SEARCH_ARTICLES;
     listing->reply = reply_articles;
+    if (statement == LIST_ARTICLES_BY_AUTHOR) {
+        listing->by_author = filters.author;
+        submit(service, listing);
+        return;
+    }
     listing->query = db_query(service_db(service), arena, statement);
     if (!listing->query) {
         service_fail_memory(call);

@@ -42,6 +42,8 @@ static int start_chores(struct service *service)
         r = creations_new(&posts.creations);
     if (r == 0)
         r = lookups_new(&posts.lookups);
+    if (r == 0)
+        r = author_listings_new(&posts.author_listings);
     return r == 0 ? listings_new(&posts.listings) : r;
 }
 
@@ -95,6 +97,7 @@ static void stop(struct service *service)
 
     db_group_free(posts->creations);
     db_group_free(posts->lookups);
+    db_group_free(posts->author_listings);
     db_share_free(posts->listings);
     purge_free(posts->purge);
     indexer_free(posts->indexer);

@@ -11,7 +11,7 @@
 struct posts {
     struct purge *purge;
     struct indexer *indexer;
-    struct db_group *creations, *lookups;
+    struct db_group *creations, *lookups, *author_listings;
     struct db_share *listings;
 };
 
@@ -23,8 +23,10 @@ int creations_new(struct db_group **ret) MUST_CHECK;
 int lookups_new(struct db_group **ret) MUST_CHECK;
 /* lists.c */
 extern const struct rpc_handler list_articles_handler, list_feed_handler, list_tags_handler;
-/* Lists that are read once for several, for struct posts. -ENOMEM. */
+/* Lists that are read once for several, and those of authors, which go together, for struct posts.
+ * -ENOMEM. */
 int listings_new(struct db_share **ret) MUST_CHECK;
+int author_listings_new(struct db_group **ret) MUST_CHECK;
 /* edits.c */
 extern const struct rpc_handler update_article_handler, delete_article_handler;
 /* revisions.c */

@@ -18,6 +18,7 @@ enum posts_statement {
     LIST_ARTICLES,
     LIST_ARTICLES_BY_TAG,
     LIST_ARTICLES_BY_AUTHOR,
+    LIST_ARTICLES_BY_AUTHORS,
     LIST_ARTICLES_BY_FAVORITE,
     LIST_ARTICLES_FILTERED,
     SEARCH_ARTICLES,
@@ -70,6 +71,7 @@ enum article_column {
     REPLAY_ARTICLE_IS_SAME = ARTICLE_BODY, /* whether it was this request */
     CREATED_NUMBER = ARTICLE_BODY,         /* CREATE_ARTICLES: which of them, from 1 */
     GOT_NUMBER = ARTICLE_BODY + 1,         /* GET_ARTICLES: which of them, from 1 */
+    LISTED_NUMBER = ARTICLE_BODY + 1,      /* LIST_ARTICLES_BY_AUTHORS: of which list, from 1 */
     FOUND_SCORE = ARTICLE_BODY + 1,        /* of SEARCH_ARTICLES, behind the total; int8 */
     FOUND_TITLE,                           /* these with HIGHLIGHT_START and _STOP around hits */
     FOUND_DESCRIPTION,

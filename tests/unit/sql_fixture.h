@@ -82,6 +82,7 @@ static const char *sql_type(enum db_type type)
         [DB_TIMESTAMPTZ] = "timestamptz",
         [DB_TEXT_ARRAY] = "text[]",
         [DB_INT8_ARRAY] = "int8[]",
+        [DB_TIMESTAMPTZ_ARRAY] = "timestamptz[]",
     };
     return names[type];
 }

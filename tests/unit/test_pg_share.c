@@ -7,7 +7,7 @@
 
 #define N_READS 100
 
-enum { READ };
+enum { READ, ROWS, ROWS_OF_MANY };
 
 /* A row says which statement read it. */
 static const struct db_statement statements[] = {
@@ -16,6 +16,18 @@ static const struct db_statement statements[] = {
               "       (SELECT count(*) FROM numbers WHERE n <= $1)",
               DB_READ,
               {DB_INT8}},
+    /* Rows for each that reads so far; backwards, so that those of several lie among each other. */
+    [ROWS] = {"rows",
+              "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::int8, n"
+              " FROM numbers WHERE n <= $1 ORDER BY n DESC",
+              DB_READ,
+              {DB_INT8}},
+    [ROWS_OF_MANY] = {"rows_of_many",
+                      "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::int8, n, place"
+                      " FROM unnest($1) WITH ORDINALITY g (most, place), numbers"
+                      " WHERE n <= most ORDER BY n DESC, place DESC",
+                      DB_READ,
+                      {DB_INT8_ARRAY}},
 };
 
 /* What came of a read. */
@@ -24,20 +36,37 @@ struct read {
     atomic_int ended;
     enum db_error error;
     int64_t statement, answer;
+    int64_t most; /* of one in a group: it has the numbers up to this one */
+    size_t n_rows;
 };
 
 static struct read reads[N_READS];
 static struct db *db;
 static struct db_share *share;
+static struct db_group *group;
 static struct arena arena;
 static PGconn *locker;
 
-static void take(struct db_share_item *item, const struct db_result *result)
+/* first: with whose rows. */
+static void take_rows(struct read *read, const struct db_group_item *first,
+                      const struct db_result *result)
+{
+    read->n_rows = first->n_rows;
+    for (size_t i = 0; i < first->n_rows; i++) {
+        read->statement = db_get_int8(result, first->rows[i], 0);
+        read->answer += db_get_int8(result, first->rows[i], 1);
+    }
+}
+
+static void take(struct db_share_item *item, const struct db_share_item *first,
+                 const struct db_result *result)
 {
     struct read *read = CONTAINER_OF(item, struct read, item);
 
     read->error = result->error;
-    if (result->error == DB_OK) {
+    if (result->error == DB_OK && !item->query) {
+        take_rows(read, &first->grouped, result);
+    } else if (result->error == DB_OK) {
         read->statement = db_get_int8(result, 0, 0);
         read->answer = db_get_int8(result, 0, 1);
     }
@@ -50,9 +79,9 @@ static void done(struct db_share_item *item, const struct db_result *result)
 
     while ((other = STAILQ_FIRST(&item->others)) != NULL) {
         STAILQ_REMOVE_HEAD(&item->others, next);
-        take(other, result);
+        take(other, item, result);
     }
-    take(item, result);
+    take(item, item, result);
 }
 
 static int submit_with(struct read *read, const char *key, const atomic_bool *cancelled,
@@ -71,6 +100,38 @@ static int submit_with(struct read *read, const char *key, const atomic_bool *ca
 static int submit(struct read *read, const char *key)
 {
     return submit_with(read, key, NULL, &arena);
+}
+
+static int64_t most_of(const struct db_group_item *item)
+{
+    return CONTAINER_OF(item, struct read, item.grouped)->most;
+}
+
+static void bind_rows(struct db_query *query, const struct db_group_item *item)
+{
+    db_bind_int8(query, most_of(item));
+}
+
+static void bind_rows_of_many(struct db_query *query, struct db_group_item *const *items, size_t n)
+{
+    int64_t most[N_READS];
+
+    for (size_t i = 0; i < n; i++)
+        most[i] = most_of(items[i]);
+    db_bind_int8_array(query, most, n);
+}
+
+/* One that goes with those of other keys. */
+static int submit_in_group(struct read *read, const char *key, int64_t most)
+{
+    *read = (struct read){
+        .item = {.key = str_of(key),
+                 .group = group,
+                 .db = db,
+                 .deadline_ns = clock_monotonic_ns() + SECONDS(60)},
+        .most = most,
+    };
+    return db_share_submit(share, &read->item);
 }
 
 static void await(const struct read *read)
@@ -126,6 +187,19 @@ static void open_with(int64_t patience_ns, size_t max_queue)
                     ARRAY_SIZE(statements));
     pg_await_sql("SELECT (count(*) = 18)::int " OPENED);
     assert_int_equal(db_share_new(done, patience_ns, &share), 0);
+    assert_int_equal(db_group_new(&(struct db_group_options){.one = ROWS,
+                                                             .many = ROWS_OF_MANY,
+                                                             .max_statements = 4,
+                                                             .patience_ns = patience_ns,
+                                                             .max_items = N_READS,
+                                                             .max_bytes = 1,
+                                                             .number_column = 2,
+                                                             .several_rows = true,
+                                                             .bind_one = bind_rows,
+                                                             .bind_many = bind_rows_of_many,
+                                                             .done = db_share_grouped},
+                                  &group),
+                     0);
 }
 
 static int start(void **state)
@@ -157,6 +231,9 @@ static int end(void **state UNUSED)
         db_close(db);
     db = NULL;
     db_share_free(share);
+    db_group_free(group);
+    group = NULL;
+    share = NULL;
     return 0;
 }
 
@@ -318,6 +395,57 @@ static void test_close(void **state UNUSED)
     release();
 }
 
+/* What waits for the first statement goes as one, whatever its key, and each has its rows; of equal
+ * ones one goes for all. */
+static void test_different_ones_in_a_group(void **state UNUSED)
+{
+    static const struct {
+        const char *key;
+        int64_t most, sum;
+        size_t n_rows;
+    } cases[] = {{"all", 3, 6, 3},  {"all", 3, 6, 3}, {"two", 2, 3, 2}, {"one", 1, 1, 1},
+                 {"none", 0, 0, 0}, {"two", 2, 3, 2}, {"all", 3, 6, 3}};
+
+    pg_sql("INSERT INTO numbers SELECT generate_series(1, 3)");
+    open_with(SECONDS(3600), 0);
+    hold();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(submit_in_group(&reads[i], cases[i].key, cases[i].most), 0);
+        if (i == 0)
+            await_waiting(1);
+    }
+    release();
+    await_all(ARRAY_SIZE(cases));
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(reads[i].error, DB_OK);
+        assert_int_equal(reads[i].n_rows, cases[i].n_rows);
+        assert_int_equal(reads[i].answer, cases[i].sum);
+    }
+    assert_true(reads[0].statement < reads[2].statement);
+    assert_int_equal(reads[3].statement, reads[2].statement);
+    assert_true(reads[2].statement < reads[5].statement);
+    assert_int_equal(reads[6].statement, reads[1].statement);
+}
+
+static void test_close_with_a_group(void **state UNUSED)
+{
+    char keys[3][8];
+
+    open_with(SECONDS(3600), 0);
+    hold();
+    for (int i = 0; i < 3; i++)
+        snprintf(keys[i], sizeof(keys[i]), "key %d", i);
+    for (size_t i = 0; i < N_READS; i++)
+        assert_int_equal(submit_in_group(&reads[i], keys[i % 3], 3), 0);
+    db_close(db);
+    db = NULL;
+    for (size_t i = 0; i < N_READS; i++) {
+        assert_int_equal(atomic_load(&reads[i].ended), 1);
+        assert_int_equal(reads[i].error, DB_UNAVAILABLE);
+    }
+    release();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, reset, end)
 
 int main(void)
@@ -331,6 +459,8 @@ int main(void)
         TEST(test_full_queue),
         TEST(test_lost_server),
         TEST(test_close),
+        TEST(test_different_ones_in_a_group),
+        TEST(test_close_with_a_group),
     };
 
     return cmocka_run_group_tests_name("pg_share", tests, start, stop);

@@ -492,6 +492,54 @@ static void each_filter_finds_and_counts(void **state UNUSED)
         expect_list(&cases[i]);
 }
 
+/* As one by one: who asks, how many, from where, whose. */
+static void lists_of_several_authors_are_as_one_by_one(void **state UNUSED)
+{
+    enum { N = 7 };
+    static const int64_t callers[N] = {0, CYD, CYD, 0, 0, 0, ADA};
+    static const int64_t rows[N] = {20, 2, 20, 20, 20, 1, 20}, offsets[N] = {0, 0, 0, 0, 0, 1, 9};
+    int64_t before[N], before_ids[N];
+    struct str authors[N] = {STR("ada"), STR("ada"), STR("bob"), STR("nobody"),
+                             STR("ada"), STR("ada"), STR("ada")};
+    static const char *const want[N] = {"a1 a3 a5 ", "a3 a5 ", "b2 b4 ", "", "a1 a3 ", "a3 ", ""};
+    static const int64_t totals[N] = {3, 3, 2, 0, 3, 3, 3};
+    struct db_query *q = db_query(db, &arena, LIST_ARTICLES_BY_AUTHORS);
+    char slugs[N][64] = {""};
+    struct answer a;
+
+    fill();
+    pg_sql("INSERT INTO posts.follows (follower_id, followee_id) VALUES (3, 1)");
+    for (size_t i = 0; i < N; i++)
+        before[i] = before_ids[i] = INT64_MAX;
+    before[4] = pg_sql("SELECT (extract(epoch FROM created_at) * 1000000)::int8"
+                       " FROM posts.articles WHERE slug = 'a5'");
+    before_ids[4] = pg_sql("SELECT id FROM posts.articles WHERE slug = 'a5'");
+    assert_non_null(q);
+    db_bind_int8_array(q, callers, N);
+    db_bind_int8_array(q, rows, N);
+    db_bind_int8_array(q, offsets, N);
+    db_bind_timestamp_array(q, before, N);
+    db_bind_int8_array(q, before_ids, N);
+    db_bind_text_array(q, authors, N);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    for (int row = db_rows(&a.result) - 1; row >= 0; row--) {
+        int64_t i = db_get_int8(&a.result, row, LISTED_NUMBER) - 1;
+        struct str slug = db_get_text(&a.result, row, ARTICLE_SLUG);
+
+        assert_in_range(i, 0, N - 1);
+        assert_int_equal(db_get_int8(&a.result, row, LIST_TOTAL), totals[i]);
+        if (!slug.p)
+            continue;
+        snprintf(slugs[i] + strlen(slugs[i]), sizeof(slugs[i]) - strlen(slugs[i]), "%s ", slug.p);
+        assert_int_equal(db_get_bool(&a.result, row, ARTICLE_AUTHOR_FOLLOWED), i == 1);
+        assert_int_equal(db_get_bool(&a.result, row, ARTICLE_FAVORITED),
+                         (i == 1 && slug.p[1] == '5') || (i == 2 && slug.p[1] == '2'));
+    }
+    for (size_t i = 0; i < N; i++)
+        assert_string_equal(slugs[i], want[i]);
+    answer_free(&a);
+}
+
 static void filters_combine(void **state UNUSED)
 {
     static const struct list_case cases[] = {
@@ -1072,6 +1120,10 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {LIST_ARTICLES_BY_AUTHOR, DEEP_PAGE(0) ", 'ada'", 60},
         {LIST_ARTICLES_BY_AUTHOR, FIRST_PAGE(9) ", 'u4999'", 200},
         {LIST_ARTICLES_BY_AUTHOR, FIRST_PAGE(9) ", 'nobody'", 40},
+        {LIST_ARTICLES_BY_AUTHORS,
+         "'{0,9}', '{20,20}', '{0,0}', '{infinity,2000-01-01}', '{1,1}', '{ada,u4999}'", 100},
+        {LIST_ARTICLES_BY_AUTHORS,
+         "'{9,9}', '{20,20}', '{0,0}', '{infinity,infinity}', '{1,1}', '{u4999,nobody}'", 200},
         {LIST_ARTICLES_BY_FAVORITE, FIRST_PAGE(0) ", 'ada'", 200},
         {LIST_ARTICLES_BY_FAVORITE, DEEP_PAGE(9) ", 'u4999'", 360},
         {LIST_ARTICLES_FILTERED, FIRST_PAGE(0) ", 'tag0', 'u4999', NULL", 500},
@@ -1142,6 +1194,7 @@ int main(void)
         cmocka_unit_test_setup(what_comes_late_is_erased_later, empty_tables),
         cmocka_unit_test_setup(only_auth_may_forget, empty_tables),
         cmocka_unit_test_setup(each_filter_finds_and_counts, empty_tables),
+        cmocka_unit_test_setup(lists_of_several_authors_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(filters_combine, empty_tables),
         cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),
         cmocka_unit_test_setup(articles_of_one_moment_have_an_order, empty_tables),
