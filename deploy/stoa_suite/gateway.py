@@ -17,6 +17,7 @@ import time
 from . import nginx
 from .instances import Instances
 from .layout import Layout
+from .master import widen_output
 from .names import Lookout, place, shown
 from .postgres import write_private
 from .programs import COLLECTOR, collector_place, nginx_configuration, socket_of
@@ -115,6 +116,7 @@ class Gateway:
         for name in FOLDERS:
             os.makedirs(f"{self._layout.base}/{name}", mode=0o700, exist_ok=True)
         self._write(self._look())
+        widen_output()
         command = [nginx.NGINX, "-e", "stderr", "-p", self._layout.nginx, "-c", self._path, "-g", "daemon off;"]
         self._nginx = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 

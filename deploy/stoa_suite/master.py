@@ -5,6 +5,7 @@ take its end for nginx's. So it watches this process, which passes signals on to
 named in PIDFILE has.
 """
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,9 +13,20 @@ import sys
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
+# What any user may have.
+PIPE_BYTES = 1 << 20
 # Passed on. USR2 and the like go to the master that is meant, by whoever means it.
 STOPS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*STOPS, signal.SIGHUP, signal.SIGUSR1)
+
+
+def widen_output():
+    """Where standard output is a pipe, it takes several of the pieces in which nginx writes its log (nginx.conf.in), so that no
+    worker waits for whoever reads."""
+    try:
+        fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:
+        pass  # it is something else, or all that the user may have is in use
 
 
 def adopt():
@@ -113,6 +125,7 @@ class Nginx:
 
 def main(path, *command):
     adopt()
+    widen_output()
     end_as(Nginx(path, command).wait())
 
 

@@ -397,7 +397,7 @@ class Gateway:
             "@TRACES@": "",
             "@SERVICE_METRICS@": "",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",
-            " buffer=32k flush=1s": "",
+            " buffer=128k flush=1s": "",
         }
         for old, new in {**values, **changes}.items():
             assert old in text, f"nginx.conf.in has no {old!r}"

@@ -1,4 +1,5 @@
 """deploy/suite: what it refuses and how it says so, what it keeps, what it restarts, what it leaves behind."""
+import fcntl
 import json
 import os
 import pathlib
@@ -133,6 +134,16 @@ def test_nothing_runs_as_root(suite):
         status = open(f"/proc/{suite.pid(program)}/status").read()
         assert int(re.search(r"^Uid:\s+(\d+)", status, re.M)[1]) != 0, program
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.M), program
+
+
+def test_the_gateway_need_not_wait_for_who_reads_its_log(suite):
+    """Several pieces of the size in which it writes, per worker, fit in the pipe."""
+    piece = int(re.search(r"access_log .* buffer=(\d+)k", (suite.run_dir / "etc/nginx.conf").read_text())[1]) * 1024
+    pipe = os.open(f"/proc/{suite.pid('gateway')}/fd/1", os.O_WRONLY)
+    try:
+        assert fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) >= 4 * piece
+    finally:
+        os.close(pipe)
 
 
 def test_postgres_and_redis_have_no_tcp_port(suite):
