@@ -1572,6 +1572,42 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
     sql_expect_all_seen(seen, chat_statements, CHAT_STATEMENTS);
 }
 
+/* Postgres reads and plans each CHECK of a table anew in every statement that writes to it. */
+static void who_sends_asks_no_rule(void **state UNUSED)
+{
+    static const char *const breaches[] = {
+        "kind = 4",
+        "kind = 3",
+        "kind = 3, direct_low = 2, direct_high = 1",
+        "direct_low = 1, direct_high = 2",
+        "member_count = -1",
+        "first_seq = 0",
+        "first_seq = last_seq + 2",
+        "events_before = first_seq",
+        "events_before = -1",
+        "retain_days = -1",
+        "retain_messages = -1",
+    };
+
+    assert_int_equal(pg_sql("SELECT count(*) FROM pg_constraint WHERE contype = 'c'"
+                            " AND conrelid IN ('chat.rooms'::regclass, 'chat.messages'::regclass)"),
+                     0);
+    sql_as_admin("INSERT INTO chat.rooms (name, description, created_by, member_count)"
+                 " VALUES ('r', '', 1, 0)");
+    for (size_t i = 0; i < ARRAY_SIZE(breaches); i++) {
+        char sql[512];
+
+        snprintf(sql, sizeof(sql),
+                 "DO $$ BEGIN UPDATE chat.rooms SET %s;"
+                 " RAISE 'a room with %s'; EXCEPTION WHEN check_violation THEN NULL; END $$",
+                 breaches[i], breaches[i]);
+        pg_sql(sql);
+    }
+    pg_sql("DO $$ BEGIN INSERT INTO chat.rooms (name, description, created_by, kind)"
+           " VALUES ('r', '', 1, 4); RAISE 'a room of no kind';"
+           " EXCEPTION WHEN check_violation THEN NULL; END $$");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, empty_tables, whole)
 
 int main(void)
@@ -1615,6 +1651,7 @@ int main(void)
         /* These put in rows without what belongs to them. */
         cmocka_unit_test_setup(reactions_have_limits, empty_tables),
         cmocka_unit_test_setup(old_rooms_have_members, empty_tables),
+        cmocka_unit_test_setup(who_sends_asks_no_rule, empty_tables),
         cmocka_unit_test_setup(nothing_grows_with_the_tables, empty_tables),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
