@@ -324,6 +324,8 @@ void call_begin(struct rpc_call *call, struct str path, int64_t deadline_ns)
                                          .message = STR("a stream is a call of its own")});
     else if (!admit(call))
         return;
+    else if (call->carried && carry_keep(call) < 0)
+        refuse_overload(call);
     else if (is_stream(call->method->schema) && stream_new(call) < 0)
         refuse_overload(call);
     else

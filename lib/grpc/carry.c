@@ -3,9 +3,10 @@
  * way of all calls.
  *
  * Answers wait in the carrier's queue, and with each goes a reference to its call, so that
- * max_calls bounds what waits. What is answered while a poller handles an event goes together when
- * that is done, as one message; while one is with the transport, what comes waits. A large answer
- * goes in pieces, by turns with the others. */
+ * max_calls bounds what waits. Calls that are refused do not count there: those have a bound of
+ * their own, and nothing of their requests is kept. What is answered while a poller handles an
+ * event goes together when that is done, as one message; while one is with the transport, what
+ * comes waits. A large answer goes in pieces, by turns with the others. */
 #include "grpc/internal.h"
 
 #include "base/base64.h"
@@ -20,6 +21,10 @@
 /* Calls of a carrier that are not answered, and answers that wait: twice what an edge may have
  * open, since it counts a cancelled one no more before we know. */
 #define MAX_CALLS (2 * CARRY_CALLS_MAX)
+
+/* Carried calls of all carriers that are there, when max_calls may be in work: beyond that edges
+ * ask, and do not read that they are refused. */
+#define MAX_ALIVE(max_calls) (2 * (max_calls) + MAX_CALLS)
 
 /* A longer time limit is none. */
 #define MAX_TIMEOUT_MS ((uint64_t)(INT64_MAX / NSEC_PER_MSEC / 2))
@@ -48,7 +53,8 @@ struct carrier {
 struct rpc_carriers {
     struct rpc_server *server;
     metrics_number calls, messages;
-    pthread_mutex_t lock; /* guards what follows; taken before that of a carrier */
+    atomic_size_t n_alive; /* carried calls that somebody refers to */
+    pthread_mutex_t lock;  /* guards what follows; taken before that of a carrier */
     LIST_HEAD(, carrier) list;
     bool stopping;
 };
@@ -284,6 +290,7 @@ void carry_release(struct rpc_call *call)
     pthread_mutex_lock(&carrier->lock);
     forget(call->carried);
     unlock(carrier);
+    atomic_fetch_sub_explicit(&carrier->all->n_alive, 1, memory_order_relaxed);
     carrier_unref(carrier);
 }
 
@@ -298,8 +305,16 @@ void carry_proceed(struct rpc_call *call)
     server_ring(call->server, &call->on_message);
 }
 
-/* 0, -EINVAL or -ENOMEM. */
-static int fill_metadata(struct rpc_call *call, const Stoa__Edge__V1__CarriedCall *item)
+static bool is_valid(const Stoa__Edge__V1__CarriedCall *item)
+{
+    for (size_t i = 0; i < item->n_metadata; i++) {
+        if (!carry_is_metadata(str_of(item->metadata[i]->name), str_of(item->metadata[i]->value)))
+            return false;
+    }
+    return true;
+}
+
+static int keep_metadata(struct rpc_call *call, const Stoa__Edge__V1__CarriedCall *item)
 {
     struct rpc_local_metadata *metadata =
         arena_calloc(&call->arena, item->n_metadata, sizeof(*metadata));
@@ -307,19 +322,29 @@ static int fill_metadata(struct rpc_call *call, const Stoa__Edge__V1__CarriedCal
     if (!metadata)
         return -ENOMEM;
     for (size_t i = 0; i < item->n_metadata; i++) {
-        struct str name = str_of(item->metadata[i]->name);
-        struct str value = str_of(item->metadata[i]->value);
-
-        if (!carry_is_metadata(name, value))
-            return -EINVAL;
-        metadata[i].key = arena_copy(&call->arena, name);
-        metadata[i].value = arena_copy(&call->arena, value);
+        metadata[i].key = arena_copy(&call->arena, str_of(item->metadata[i]->name));
+        metadata[i].value = arena_copy(&call->arena, str_of(item->metadata[i]->value));
         if (!metadata[i].key.p || !metadata[i].value.p)
             return -ENOMEM;
     }
     call->given = metadata;
     call->n_given = item->n_metadata;
     return 0;
+}
+
+int carry_keep(struct rpc_call *call)
+{
+    const Stoa__Edge__V1__CarriedCall *item = call->carried->item;
+    struct str request = {(const char *)item->message.data, item->message.len};
+
+    call->carried->request = arena_copy(&call->arena, request);
+    return call->carried->request.p ? keep_metadata(call, item) : -ENOMEM;
+}
+
+static bool too_many(const struct rpc_carriers *all)
+{
+    return atomic_load_explicit(&all->n_alive, memory_order_relaxed) >=
+           MAX_ALIVE(all->server->options.max_calls);
 }
 
 /* The call is open from now on. 0, -EEXIST, -ENOSPC or -ENOMEM. */
@@ -334,7 +359,7 @@ static int enter(struct carrier *carrier, struct carried_call *carried)
     HASH_FIND(hh, carrier->calls, &carried->id, sizeof(carried->id), other);
     if (other) {
         r = -EEXIST;
-    } else if (before + carrier->n_answers >= MAX_CALLS) {
+    } else if (before + carrier->n_answers >= MAX_CALLS || too_many(carrier->all)) {
         r = -ENOSPC;
     } else {
         HASH_ADD(hh, carrier->calls, id, sizeof(carried->id), carried);
@@ -345,26 +370,22 @@ static int enter(struct carrier *carrier, struct carried_call *carried)
     return r;
 }
 
-/* Makes a carried call of a call object. 0, or as the functions above. */
+/* Makes a carried call of a call object. 0, -EINVAL, or as the function above. */
 static int fill(struct carrier *carrier, struct rpc_call *call,
                 const Stoa__Edge__V1__CarriedCall *item)
 {
     struct carried_call *carried = arena_calloc(&call->arena, 1, sizeof(*carried));
-    struct str request = {(const char *)item->message.data, item->message.len};
-    int r = carried ? fill_metadata(call, item) : -ENOMEM;
+    int r;
 
-    if (r < 0)
-        return r;
-    *carried = (struct carried_call){
-        .call = call,
-        .carrier = carrier,
-        .id = item->id,
-        .request = arena_copy(&call->arena, request),
-    };
-    r = carried->request.p ? enter(carrier, carried) : -ENOMEM;
+    if (!carried)
+        return -ENOMEM;
+    *carried =
+        (struct carried_call){.call = call, .carrier = carrier, .id = item->id, .item = item};
+    r = is_valid(item) ? enter(carrier, carried) : -EINVAL;
     if (r < 0)
         return r;
     atomic_fetch_add(&carrier->refs, 1);
+    atomic_fetch_add_explicit(&carrier->all->n_alive, 1, memory_order_relaxed);
     call->carried = carried;
     call->peer = str_of(carrier->peer);
     return 0;
@@ -377,7 +398,7 @@ static void fail(struct carrier *carrier, int r)
                                   metadata = {.code = RPC_INVALID_ARGUMENT,
                                               .message = STR("metadata that is no header's")},
                                   many = {.code = RPC_RESOURCE_EXHAUSTED,
-                                          .message = STR("too many calls in one stream")};
+                                          .message = STR("too many calls that are not answered")};
 
     pthread_mutex_lock(&carrier->lock);
     give_up(carrier, r == -EEXIST   ? &twice

@@ -82,8 +82,9 @@ struct carried_call {
     struct rpc_call *call;
     struct carrier *carrier; /* a reference */
     uint64_t id;
-    struct str request;
-    grpc_slice response; /* these three: once it is answered */
+    const struct Stoa__Edge__V1__CarriedCall *item; /* until call_begin() returns */
+    struct str request;                             /* once it is admitted */
+    grpc_slice response;                            /* these three: once it is answered */
     struct rpc_status status;
     size_t sent;                    /* bytes of the response */
     TAILQ_ENTRY(carried_call) next; /* in carrier->answers */
@@ -322,6 +323,8 @@ void carry_count(const struct rpc_server *server, uint64_t *ret_calls, uint64_t 
 /* This thread is a poller, which says when it is through with an event. */
 void carry_begin_turns(void);
 void carry_end_turn(void);
+/* The call has been admitted: its request and metadata stay. 0 or -ENOMEM. */
+int carry_keep(struct rpc_call *call) MUST_CHECK;
 /* Authentication has succeeded. */
 void carry_proceed(struct rpc_call *call);
 /* Answers a carried call. One of response (taken over) and error is NULL. */

@@ -48,11 +48,13 @@ static inline void client_open_with(struct client *client, const char *target,
          .key = (char *)GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM,
          .value.integer = compress ? GRPC_COMPRESS_GZIP : GRPC_COMPRESS_NONE},
         {.type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ENABLE_RETRIES, .value.integer = 0},
+        /* Windows stay as they are when nobody reads. */
+        {.type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_HTTP2_BDP_PROBE, .value.integer = 0},
         {.type = GRPC_ARG_STRING,
          .key = (char *)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG,
          .value.string = (char *)(tls_name ? tls_name : "")},
     };
-    grpc_channel_args all = {tls_name ? 4 : 3, args};
+    grpc_channel_args all = {tls_name ? 5 : 4, args};
 
     grpc_init();
     client->cq = grpc_completion_queue_create_for_pluck(NULL);

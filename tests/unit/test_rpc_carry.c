@@ -8,6 +8,7 @@
 
 #define CARRY "/stoa.edge.v1.CallService/Carry"
 #define MAX_CALLS 8
+#define EDGES 4
 
 typedef Stoa__Edge__V1__CarryResponse response_type;
 typedef Stoa__Edge__V1__CarriedAnswer answer_type;
@@ -117,6 +118,11 @@ static int start(void **state)
 static int start_small(void **state)
 {
     return start_with(state, (struct rpc_server_options){.max_calls = 3});
+}
+
+static int start_few(void **state)
+{
+    return start_with(state, (struct rpc_server_options){.max_calls = 2 * EDGES});
 }
 
 static int start_impatient(void **state)
@@ -506,6 +512,64 @@ static void refuses_more_calls_than_an_edge_has(void **state)
     test_free(asks);
 }
 
+static void ask_for_nothing(struct client_call *stream, uint64_t *id, size_t n)
+{
+    char method[256];
+    struct buf wire;
+
+    memset(method, 'x', sizeof(method));
+    method[0] = '/';
+    buf_init(&wire, 4 << 20);
+    for (size_t i = 0; i < n; i++) {
+        size_t mark = carry_begin_call(&wire, ++*id, (struct str){method, sizeof(method)});
+
+        carry_end_call(&wire, mark, STR_NULL, 0);
+    }
+    assert_int_equal(buf_error(&wire), 0);
+    (void)client_send_bytes(stream, buf_str(&wire));
+    buf_free(&wire);
+}
+
+/* All that a stream that was asked for `asked` calls is answered; returns whether it was ended. */
+static bool read_all(struct client_call *stream, size_t asked)
+{
+    response_type *response;
+
+    while (asked > 0) {
+        response = client_receive(stream, &stoa__edge__v1__carry_response__descriptor);
+        if (!response)
+            return true;
+        asked -= response->n_answers;
+        release(response);
+    }
+    return false;
+}
+
+/* Edges that do not read what they are answered: refused calls are not in work, and yet there is an
+ * end to them, over all streams. Who asks for more then loses its stream. */
+static void bounds_what_nobody_reads(void **state)
+{
+    struct carry_fixture *f = *state;
+    struct client_call edges[EDGES];
+    size_t ended = 0;
+    uint64_t id = 0;
+
+    /* Some hundred answers are on their way, more than a stream takes; the others wait. */
+    for (size_t i = 0; i < EDGES; i++) {
+        client_begin(&f->rpc.client, &edges[i], CARRY, 0, NULL, 0);
+        for (int k = 0; k < 2; k++)
+            ask_for_nothing(&edges[i], &id, CARRY_CALLS_MAX);
+    }
+    for (size_t i = 0; i < EDGES; i++) {
+        if (read_all(&edges[i], (size_t)2 * CARRY_CALLS_MAX)) {
+            assert_int_equal(client_status(&edges[i]), RPC_RESOURCE_EXHAUSTED);
+            ended++;
+        }
+        client_end(&edges[i]);
+    }
+    assert_in_range(ended, 1, EDGES - 1);
+}
+
 /* Callers with and without a carrier at once; the two ways share all that a server has. */
 static void serves_both_ways(void **state)
 {
@@ -690,6 +754,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_no_id, start, stop),
         cmocka_unit_test_setup_teardown(refuses_what_is_no_header, start, stop),
         cmocka_unit_test_setup_teardown(refuses_more_calls_than_an_edge_has, start, stop),
+        cmocka_unit_test_setup_teardown(bounds_what_nobody_reads, start_few, stop),
         cmocka_unit_test_setup_teardown(serves_both_ways, start, stop),
         cmocka_unit_test_setup_teardown(serves_a_crowd, start_crowd, stop_crowd),
         cmocka_unit_test_setup_teardown(is_not_offered_where_messages_are_small, start_narrow,
