@@ -352,6 +352,7 @@ FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) lib/edge/attach_wire.c lib/grpc/carry_wire.c \
+          $(addprefix gateway/,problem.c rpc_details.c rpc_status.c rpc_stream.c) \
           $(addprefix cli/,terminal.c client/document.c client/markdown.c) \
           $(addprefix cli/task/,date.c filter.c line.c)
 FUZZ_O := $(FUZZ_C:%.c=$(FUZZ)/%.o) $(GEN_C:$(GEN)/%.c=$(FUZZ)/gen/%.o)
