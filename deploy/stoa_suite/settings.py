@@ -129,6 +129,7 @@ TABLE = (
         ("STOA_CHAT_CHANGE_ROOM_RATE", "The same in one room, by everybody"),
         ("STOA_CHAT_ROOMS_RATE", "Rooms that one account may open"),
         ("STOA_CHAT_TYPING_RATE", "How often one account may say that it is typing"),
+        ("STOA_CHAT_FOLLOW_RATE", "How often one account may ask over live connections to follow a room, to mark it read or to go on with another token"),
         ("STOA_CHAT_EXPORT_RATE", "Exports of one account"),
     )),
     Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),

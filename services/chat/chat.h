@@ -93,6 +93,8 @@ enum chat_limit {
     LIMIT_CHANGE, /* whatever else takes a number of a room */
     LIMIT_OPEN,   /* rooms */
     LIMIT_TYPING,
+    LIMIT_FOLLOW, /* what else a live connection may ask for: rooms, read marks, its token's renewal
+                   */
     LIMIT_EXPORT,
     CHAT_LIMITS
 };

@@ -33,6 +33,7 @@ static const struct {
      offsetof(struct limit_settings, change_room)},
     {"STOA_CHAT_ROOMS_RATE", LIMIT_OPEN, ACCOUNT, offsetof(struct limit_settings, rooms)},
     {"STOA_CHAT_TYPING_RATE", LIMIT_TYPING, ACCOUNT, offsetof(struct limit_settings, typing)},
+    {"STOA_CHAT_FOLLOW_RATE", LIMIT_FOLLOW, ACCOUNT, offsetof(struct limit_settings, follow)},
     {"STOA_CHAT_EXPORT_RATE", LIMIT_EXPORT, ACCOUNT, offsetof(struct limit_settings, exports)},
 };
 

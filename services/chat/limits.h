@@ -1,5 +1,5 @@
 /* How much an account may do in a time, and how much may be done to a room: sending, changing,
- * opening rooms, typing, taking rooms out.
+ * opening rooms, typing, following rooms, taking them out.
  *
  * A handler asks once for each call, before it binds anything that waits; a message of a live
  * connection is such a call too, so a limit holds whichever way the account takes. It is answered
@@ -17,7 +17,7 @@
 /* Limits on attempts: "10/1m", or "off". */
 struct limit_settings {
     struct str send_account, send_room, change_account, change_room;
-    struct str rooms, typing, exports;
+    struct str rooms, typing, follow, exports;
     int64_t entries;
 };
 
@@ -72,6 +72,15 @@ struct limit_settings {
          32,                                                                                     \
          false,                                                                                  \
          "How often an account may say in a time that it is typing; off: any number."},          \
+        {"STOA_CHAT_FOLLOW_RATE",                                                                \
+         CONFIG_STRING,                                                                          \
+         AT(follow),                                                                             \
+         "3000/10s",                                                                             \
+         1,                                                                                      \
+         32,                                                                                     \
+         false,                                                                                  \
+         "How often an account may ask in a time, over live connections, to follow a room, to "  \
+         "mark it read, or to go on with another token; off: any number."},                      \
         {"STOA_CHAT_EXPORT_RATE",                                                                \
          CONFIG_STRING,                                                                          \
          AT(exports),                                                                            \

@@ -679,6 +679,23 @@ void live_refused(struct live_session *session, const Stoa__Chat__V1__ConnectReq
     hub_unlock(hub);
 }
 
+/* Of what has no limit of its own as an RPC: over HTTP the gateway's for requests holds, and here
+ * nothing would. False: it has been refused. */
+static bool may_ask(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message)
+{
+    struct hub *hub = session->carrier->hub;
+    struct rpc_error error;
+    int64_t account;
+
+    hub_lock(hub);
+    account = session->caller.account_id;
+    hub_unlock(hub);
+    if (limits_allow(chat_limits(hub->service), LIMIT_FOLLOW, account, 0, "", &error))
+        return true;
+    live_refused(session, message, &error);
+    return false;
+}
+
 void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message)
 {
     const char *id = message->id;
@@ -687,7 +704,9 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_SUBSCRIBE: {
         const Stoa__Chat__V1__SubscribeAction *action = message->subscribe;
 
-        live_subscribe(session, action->room, action->_after_seq_case ? action->after_seq : -1, id);
+        if (may_ask(session, message))
+            live_subscribe(session, action->room, action->_after_seq_case ? action->after_seq : -1,
+                           id);
         break;
     }
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_UNSUBSCRIBE:
@@ -709,13 +728,15 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
             begin_add_reaction(session, id, message->react);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_READ:
-        begin_read_mark(session, id, message->read);
+        if (may_ask(session, message))
+            begin_read_mark(session, id, message->read);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_TYPING:
         type(session, id, message->typing->room);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_RENEW:
-        begin_renew(session, id, message->renew);
+        if (may_ask(session, message))
+            begin_renew(session, id, message->renew);
         break;
     default:
         live_refused(session, message,

@@ -15,7 +15,7 @@ from stoa_suite_fixture import Suite, output_folder, wait_until
 LIMITS = {
     "STOA_CHAT_SEND_ACCOUNT_RATE": "6/24h", "STOA_CHAT_SEND_ROOM_RATE": "15/24h", "STOA_CHAT_CHANGE_ACCOUNT_RATE": "5/24h",
     "STOA_CHAT_CHANGE_ROOM_RATE": "8/24h", "STOA_CHAT_ROOMS_RATE": "3/24h", "STOA_CHAT_EXPORT_RATE": "2/24h",
-    "STOA_CHAT_TYPING_RATE": "4/24h",
+    "STOA_CHAT_TYPING_RATE": "4/24h", "STOA_CHAT_FOLLOW_RATE": "6/24h",
 }
 
 
@@ -150,6 +150,27 @@ def test_a_live_connection_is_no_way_round(limited, contract, first, open_room, 
         live.done(edit={"room": room, "seq": 1, "text": "changed"})
         if transport == "grpc":
             assert is_too_fast(send(first, room, host))
+
+
+@pytest.mark.parametrize("transport", ["grpc", "websocket"])
+def test_what_only_a_live_connection_asks(limited, contract, first, open_room, transport):
+    """To follow rooms, there or not, to mark them read and to go on with a token: an RPC that does it is limited with the requests
+    at the gateway, which does not see these."""
+    room, host = open_room()
+    with (GrpcLive(contract, grpc.insecure_channel(f"unix:{limited.socket('chat')}"), host["token"]) if transport == "grpc"
+          else WebSocketLive(limited.ports["STOA_HTTP_PORT"], host["token"])) as live:
+        live.expect("welcome")
+        live.follow(room)
+        for _ in range(2):
+            assert live.refused(subscribe={"room": "4000000"})["reason"] == "NOT_FOUND"
+            live.done(read={"room": room, "seq": "0"})
+        live.done(renew={"accessToken": host["token"]})
+        for action in ({"subscribe": {"room": room}}, {"read": {"room": room, "seq": "0"}}, {"renew": {"accessToken": host["token"]}}):
+            error = live.refused(**action)
+            assert error["code"] == 8 and error["reason"] == "TOO_FAST" and 1 <= int(error["retryAfterMs"]) <= 86400 * 1000
+        # It goes on, and what it follows as well.
+        live.done(send={"room": room, "text": "text", "clientId": "c"})
+        assert live.expect("event")["event"]["seq"] == "1"
 
 
 def test_changes(call, first, open_room):
