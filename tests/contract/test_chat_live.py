@@ -402,6 +402,21 @@ def test_postgres_restarts(world):
     assert world.stored(room) == {n + 2: str(n) for n in range(sent)}
 
 
+def test_without_postgres_who_asks_is_told(world):
+    """Whoever wants to follow a room that nobody can read now hears so, and the connection goes on."""
+    room, host = world.room()
+    client = world.connect(host, "chat-2")
+    world.suite.supervise("stop", "postgres")
+    try:
+        error = client.refused(subscribe={"room": room, "afterSeq": "0"})
+        assert error["code"] == 14 and error["reason"] == "DATABASE_UNAVAILABLE" and int(error["retryAfterMs"]) > 0
+    finally:
+        world.suite.supervise("start", "postgres")
+    wait_until(lambda: client.answer(client.act(subscribe={"room": room, "afterSeq": "0"}))[0] == "ack", "the room is read", SECONDS)
+    world.connect(host).done(send={"room": room, "text": "here again", "clientId": "1"})
+    assert read_to(client, room, 1) == [(1, "here again")]
+
+
 def test_the_gateway_does_without_one(world):
     """/readyz says who is missing; calls and connections go to the others."""
     host = world.account()
