@@ -273,6 +273,7 @@ def test_live_answers_fit(suite, document, call_http, unique, new_account):
     change["currentPassword"] = body["user"]["password"]
     del change["updateMask"]
     call(call_http, document, "UpdateCurrentUser", "PUT", "/api/user", change, token)
+    call(call_http, document, "UpdateCurrentUser_2", "PATCH", "/api/user", {"user": {"bio": None}}, token)
     article = example_body(document, "CreateArticle")
     article["article"]["title"] = unique("Title ")
     made = call(call_http, document, "CreateArticle", "POST", "/api/articles", article, token, 201)
