@@ -1,18 +1,22 @@
 #!/usr/bin/python3
-"""An upgrade and the way back, with the version before itself: its suite, its build, under load. The migrations of this version
-run beside it; it is rolled to itself, as when an instance of it starts late; then it is rolled to this version, back, and to this
+"""An upgrade and the way back, with the version before itself: its suite, its build, under load, with tables of some size. The
+migrations of this version run beside it; it is rolled to itself, as when an instance of it starts late; then it is rolled to this version, back, and to this
 version again, each with the deploy/suite that one would have checked out. Fails on any failed request or handshake, when a
 WebSocket has missed or seen twice anything, and when a write that was acknowledged is not there exactly once.
 
 usage: tests/live/upgrade.py TREE        (make upgrade-test builds both; TREE: the version before, built)
-Settings: UPGRADE_RATE (100), UPGRADE_SOCKETS (50), UPGRADE_INSTANCES (2; of each service), UPGRADE_SEED (1)."""
+Settings: UPGRADE_RATE (100), UPGRADE_SOCKETS (50), UPGRADE_INSTANCES (2; of each service), UPGRADE_ARTICLES (20000) and
+UPGRADE_MESSAGES (100000; there before), UPGRADE_SEED (1)."""
 import asyncio
+import contextlib
 import os
 import pathlib
 import random
 import subprocess
 import sys
 import time
+
+import psycopg2
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "contract"))
 
@@ -62,6 +66,20 @@ class WholeWorld(World):
             *([("auth Login", "POST", "/api/users/login", {"user": {"email": f"{user}@example.com", "password": self.PASSWORD}})]
               if account == 0 else []),
         ]
+
+
+def fill(suite, tree, articles, messages):
+    """What is quick on empty tables may take its time, and hold up others, where there is something in them."""
+    if articles:
+        settings = {"SEED_ARTICLES": str(articles)}
+        done = subprocess.run([tree / "bench/seed"], env={**suite.environment(), **settings}, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"bench/seed: {done.stdout}{done.stderr}")
+    with contextlib.closing(psycopg2.connect(**suite.database())) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO chat.rooms (name, description, last_seq) VALUES ('full', '', %s) RETURNING id", (messages,))
+        cursor.execute("INSERT INTO chat.messages (room_id, seq, text, created_at)"
+                       " SELECT %s, n, 'word' || n %% 1000 || ' and some more of it', now() FROM generate_series(1, %s) n",
+                       (cursor.fetchone()[0], messages))
 
 
 class Upgrade:
@@ -115,9 +133,12 @@ def main():
     before = pathlib.Path(sys.argv[1]).resolve()
     rate, sockets = float(os.environ.get("UPGRADE_RATE", "100")), int(os.environ.get("UPGRADE_SOCKETS", "50"))
     instances, seed = int(os.environ.get("UPGRADE_INSTANCES", "2")), int(os.environ.get("UPGRADE_SEED", "1"))
-    print(f"{instances} of each service; {rate:.0f} requests a second, {sockets} WebSockets, seed {seed}", flush=True)
+    articles, messages = int(os.environ.get("UPGRADE_ARTICLES", "20000")), int(os.environ.get("UPGRADE_MESSAGES", "100000"))
+    print(f"{instances} of each service; {rate:.0f} requests a second, {sockets} WebSockets, seed {seed}; "
+          f"{articles} articles and {messages} messages there before", flush=True)
     settings = {**SETTINGS, **{f"STOA_{name.upper()}_INSTANCES": instances for name in SERVICES}}
     with Suite(tree=before, STOA_OUT=build_of(before), **settings) as suite:
+        fill(suite, before, articles, messages)
         upgrade = Upgrade(suite, before)
         found = asyncio.run(under_load(suite, upgrade.run, rate, sockets, seed, asked=WholeWorld))
     print_findings(found)
