@@ -78,6 +78,14 @@ class Person(Window):
             .replace("arguments_", repr(ending))
         )
 
+    def refuse(self, ending, times):
+        """So many POSTs at an address with this ending are refused for want of time."""
+        self.script(
+            "const [ending, times] = arguments, real = window.fetch; let left = times;"
+            "window.fetch = async (path, options) => options.method === 'POST' && path.endsWith(ending) && left-- > 0"
+            " ? Response.json({reason: 'OVERLOADED'}, {status: 429, headers: {'Retry-After': '1'}}) : real(path, options);",
+            ending, times)
+
     def says(self, text):
         self.until(lambda: any(text in each for each in self.texts(".toast")))
 
@@ -251,6 +259,21 @@ def test_a_change_from_elsewhere_loses_no_text(people):
     ada.press("Save mine over it")
     ada.wait("article .prose")
     assert ada.texts("article .prose") == ["mine"]
+
+
+def test_signing_in_while_the_server_is_busy(people):
+    ada, _ = people
+    ada.sign_up("ada")
+    ada.go("/settings")
+    ada.wait("#account .menu")
+    ada.sign_out()
+    ada.go("/sign-in")
+    ada.fill(email=f"{ada.name}@example.com", password=PASSWORD)
+    ada.refuse("/users/login", 2)
+    ada.press("Sign in")
+    ada.until(lambda: ada.texts("form [role=status]") == ["The server is busy. Trying again …"])
+    ada.wait("#account .menu")
+    assert ada.path() == "/"
 
 
 def test_tabs_share_a_session(people, suite):
