@@ -205,7 +205,7 @@ def signed_in(cli, new_account):
 def strict_suite():
     """Tokens live for less than what is left to them when they are renewed, so that each call renews; sign-ins are
     limited. For tests that count, or stop things."""
-    with Suite(STOA_AUTH_TOKEN_TTL_S=20, STOA_AUTH_LOGIN_ADDRESS_RATE="2/60s") as started:
+    with Suite(STOA_AUTH_TOKEN_TTL_S=20, STOA_AUTH_LOGIN_ADDRESS_RATE="2/3600s") as started:
         yield started
 
 
