@@ -214,7 +214,7 @@ def test_a_connection_that_is_gone_without_a_word(signed_in, room, screen, suite
         try:
             other.say("chat", "send", room["id"], "before")
             follower.wait_for(1)
-            window.shows("  before$", "online$")
+            window.shows("  before$", f"^{room['name']}[^[]*$")  # connected
             wire.hold()
             other.say("chat", "send", room["id"], "meanwhile")
             window.shows("  meanwhile$")
