@@ -43,7 +43,7 @@ struct grpc_json_schema {
     ngx_str_t path;
     struct schema *schema;
     struct metrics_series **series; /* metrics.c: by method; NULL: not counted */
-    struct overload *overload;      /* overload.c: by method, of this worker */
+    struct overload *overload;      /* overload.c: two of each method, of this worker */
     struct standing_delay *opening; /* opening.c: the same */
 };
 

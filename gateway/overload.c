@@ -1,6 +1,6 @@
 /* Requests that a service would refuse for want of capacity are refused here, where it costs least:
  * before their body is read, without a call. Each worker learns from the answers that it hears, of
- * each RPC for itself (adaptive_throttle.h). */
+ * each RPC for itself (adaptive_throttle.h), and of what is counted apart of it. */
 #include "adaptive_throttle.h"
 #include "grpc_json.h"
 
@@ -19,7 +19,8 @@ static bool is_on(const struct grpc_json_conf *conf)
     return conf->enabled && !str_eq(grpc_json_str(conf->overload), STR("off"));
 }
 
-/* Of the request's RPC; NULL: it is not one that is counted. */
+/* Of the request's RPC, and of that the part that is counted apart; NULL: it is not one that is
+ * counted. */
 static struct overload *find(ngx_http_request_t *r, const struct grpc_json_ctx *ctx)
 {
     size_t i;
@@ -27,7 +28,7 @@ static struct overload *find(ngx_http_request_t *r, const struct grpc_json_ctx *
 
     if (!loaded || ctx->match.method->client_streaming || ctx->match.method->server_streaming)
         return NULL;
-    return &loaded->overload[i];
+    return &loaded->overload[2 * i + schema_sets_apart(ctx->match.method, grpc_json_str(r->args))];
 }
 
 void grpc_json_overload_heard(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
@@ -104,7 +105,7 @@ ngx_int_t grpc_json_overload_install(ngx_conf_t *cf)
         return NGX_ERROR;
     *handler = preaccess;
     for (ngx_uint_t i = 0; i < conf->schemas.nelts; i++) {
-        loaded[i].overload = ngx_pcalloc(cf->pool, schema_method_count(loaded[i].schema) *
+        loaded[i].overload = ngx_pcalloc(cf->pool, 2 * schema_method_count(loaded[i].schema) *
                                                        sizeof(*loaded[i].overload));
         if (!loaded[i].overload)
             return NGX_ERROR;

@@ -75,10 +75,12 @@ void call_handle(struct rpc_call *call)
         rpc_fail(call, RPC_UNIMPLEMENTED, "the call has no request message");
     else if (atomic_load(&call->cancelled))
         rpc_fail(call, RPC_CANCELLED, "the caller has gone");
-    else if (!count_place(call))
+    else if (!method->apart && !count_place(call, NULL))
         rpc_fail_with(call, &overload_error);
     else if (message_decode(call, &call->arena, &request, &error) < 0)
         rpc_fail_with(call, &error);
+    else if (method->apart && !count_place(call, request))
+        rpc_fail_with(call, &overload_error);
     else
         method->unary(method->service, call, request);
 }

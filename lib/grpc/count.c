@@ -20,6 +20,18 @@ void count_nothing(struct rpc_call *call)
         atomic_fetch_sub_explicit(&call->method->counts->open, 1, memory_order_relaxed);
 }
 
+size_t count_places(const struct rpc_method *method)
+{
+    return method->apart ? 2 : 1;
+}
+
+static bool sets(const ProtobufCMessage *request, const ProtobufCFieldDescriptor *text)
+{
+    const char *value = *(char *const *)((const char *)request + text->offset);
+
+    return value && *value;
+}
+
 /* What was refused or given up says nothing about how long an answer takes. */
 static bool is_answer(enum rpc_code code)
 {
@@ -29,18 +41,20 @@ static bool is_answer(enum rpc_code code)
 static void leave_place(struct rpc_call *call, enum rpc_code code, int64_t now)
 {
     if (atomic_exchange(&call->placed, false))
-        in_flight_end(call->method->in_flight, &call->place,
-                      is_answer(code) ? now - call->placed_ns : -1, now);
+        in_flight_end(call->among, &call->place, is_answer(code) ? now - call->placed_ns : -1, now);
 }
 
-bool count_place(struct rpc_call *call)
+bool count_place(struct rpc_call *call, const ProtobufCMessage *request)
 {
-    struct in_flight *in_flight = call->method->in_flight;
+    const struct rpc_method *method = call->method;
 
-    if (!in_flight)
+    if (!method->in_flight)
         return true;
+    call->among = method->in_flight;
+    if (method->apart && sets(request, method->apart))
+        call->among++;
     call->placed_ns = clock_monotonic_ns();
-    if (!in_flight_begin(in_flight, call->placed_ns, &call->place))
+    if (!in_flight_begin(call->among, call->placed_ns, &call->place))
         return false;
     atomic_store(&call->placed, true);
     if (atomic_load(&call->answered)) /* by another poller, since it is overdue: its place stays */
@@ -174,9 +188,14 @@ static void write_refused(const struct rpc_server *server, struct buf *text)
 
     metrics_begin(text, &family);
     for (size_t i = 0; i < server->n_methods; i++) {
-        if (server->methods[i].in_flight)
-            metrics_sample(text, &family, METRICS_LABELS(rpc_label(&server->methods[i])),
-                           in_flight_refused(server->methods[i].in_flight));
+        const struct rpc_method *method = &server->methods[i];
+        uint64_t n = 0;
+
+        if (!method->in_flight)
+            continue;
+        for (size_t k = 0; k < count_places(method); k++)
+            n += in_flight_refused(&method->in_flight[k]);
+        metrics_sample(text, &family, METRICS_LABELS(rpc_label(method)), n);
     }
 }
 

@@ -50,9 +50,12 @@ struct rpc_method {
     const struct rpc_stream_handler *stream;
     void *service;
     struct rpc_counts *counts;
-    struct in_flight *in_flight; /* NULL: as many as max_calls allows */
-    bool built_in;               /* health and reflection: no authentication */
-    bool vital;                  /* Health.Check: answered also when max_calls are in work */
+    /* NULL: as many as max_calls allows. Otherwise one for all requests, but where there is an
+     * `apart` a second one for those that set it. */
+    struct in_flight *in_flight;
+    const ProtobufCFieldDescriptor *apart; /* of input: its (stoa.api.v1.field).apart; NULL: none */
+    bool built_in;                         /* health and reflection: no authentication */
+    bool vital; /* Health.Check: answered also when max_calls are in work */
 };
 
 struct rpc_metadata {
@@ -121,7 +124,8 @@ struct rpc_call {
     bool bounded;                 /* in the server's list of unary calls whose end we look after */
     struct rpc_call *prev, *next; /* that list; next also links the pool */
     int64_t begun_ns;             /* when it was admitted */
-    struct in_flight_call place;  /* among those of its method that are in work */
+    struct in_flight *among;      /* of its method's; NULL: it has no place */
+    struct in_flight_call place;  /* among those that are in work */
     int64_t placed_ns;            /* since when */
     atomic_bool placed;           /* it is; who ends it there sets this to false */
     int64_t deadline_ns;
@@ -211,8 +215,11 @@ void server_ring(struct rpc_server *server, struct ev *ev);
 
 /* The call has been admitted. */
 void count_begin(struct rpc_call *call);
-/* The call's request is here: whether it gets a place among those of its method in work. */
-bool count_place(struct rpc_call *call) MUST_CHECK;
+/* The call's request is here: whether it gets a place among those of its method in work. request:
+ * may be NULL where the method has no `apart`. */
+bool count_place(struct rpc_call *call, const ProtobufCMessage *request) MUST_CHECK;
+/* How many in_flight a method has that has one. */
+size_t count_places(const struct rpc_method *method);
 /* The call has ended with a code, which it keeps for its span; RPC_OK to RPC_UNAUTHENTICATED. Once
  * for each call, admitted or not. */
 void count_end(struct rpc_call *call, enum rpc_code code);

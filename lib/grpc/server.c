@@ -265,6 +265,9 @@ static int add_method(struct rpc_server *server, const ProtobufCServiceDescripto
         .stream = handler->stream,
         .service = service,
         .counts = counts,
+        .apart = schema->apart
+                     ? protobuf_c_message_descriptor_get_field(type->input, schema->apart_number)
+                     : NULL,
     };
     return 0;
 }
@@ -536,11 +539,13 @@ static int make_places(struct rpc_server *server)
 
         if (!method->unary || method->built_in)
             continue;
-        method->in_flight = arena_calloc(&server->arena, 1, sizeof(*method->in_flight));
+        method->in_flight =
+            arena_calloc(&server->arena, count_places(method), sizeof(*method->in_flight));
         if (!method->in_flight)
             return -ENOMEM;
-        in_flight_init(method->in_flight, (unsigned)server->options.max_calls,
-                       server->options.patience_ms * NSEC_PER_MSEC);
+        for (size_t k = 0; k < count_places(method); k++)
+            in_flight_init(&method->in_flight[k], (unsigned)server->options.max_calls,
+                           server->options.patience_ms * NSEC_PER_MSEC);
     }
     return 0;
 }
@@ -548,8 +553,10 @@ static int make_places(struct rpc_server *server)
 static void free_places(struct rpc_server *server)
 {
     for (size_t i = 0; i < server->n_methods; i++) {
-        if (server->methods[i].in_flight)
-            in_flight_free(server->methods[i].in_flight);
+        const struct rpc_method *method = &server->methods[i];
+
+        for (size_t k = 0; method->in_flight && k < count_places(method); k++)
+            in_flight_free(&method->in_flight[k]);
     }
 }
 

@@ -480,6 +480,15 @@ static int set_method_options(struct load *load, uint32_t file, struct schema_me
     return err ? err : set_cache_control(load, file, method, rules->cache_control);
 }
 
+static const struct schema_field *find_apart(const struct schema_message *input)
+{
+    for (size_t i = 0; i < input->n_fields; i++) {
+        if (input->fields[i].apart)
+            return &input->fields[i];
+    }
+    return NULL;
+}
+
 static int compile_method(struct load *load, uint32_t i)
 {
     struct schema *schema = load->schema;
@@ -495,6 +504,8 @@ static int compile_method(struct load *load, uint32_t i)
                                         : (proto->output_type ? proto->output_type : ""));
     method->client_streaming = proto->client_streaming;
     method->server_streaming = proto->server_streaming;
+    method->apart = find_apart(method->input);
+    method->apart_number = method->apart ? method->apart->number : 0;
     if (schema_names_add(&schema->method_paths, &schema->arena, method->path, i))
         return -ENOMEM;
     return set_method_options(load, file, method, proto->options);

@@ -232,6 +232,47 @@ static int read_query(struct building *r, struct str query)
     return 0;
 }
 
+/* Whether a name as the query has it, with escapes, is this one. */
+static bool is_name(struct str raw, struct str name)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < raw.n; i++, n++) {
+        char c = raw.p[i];
+
+        if (c == '%') {
+            int high = raw.n - i > 2 ? hex_value(raw.p[i + 1]) : -1;
+            int low = raw.n - i > 2 ? hex_value(raw.p[i + 2]) : -1;
+
+            if (high < 0 || low < 0)
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        if (n == name.n || c != name.p[n])
+            return false;
+    }
+    return n == name.n;
+}
+
+bool schema_sets_apart(const struct schema_method *method, struct str query)
+{
+    const struct schema_field *apart = method->apart;
+    size_t n;
+
+    for (; apart && query.n; query = str_skip(query, n + 1)) {
+        const char *ampersand = memchr(query.p, '&', query.n), *equals;
+        struct str name;
+
+        n = ampersand ? (size_t)(ampersand - query.p) : query.n;
+        equals = memchr(query.p, '=', n);
+        name = (struct str){query.p, equals ? (size_t)(equals - query.p) : n};
+        if (name.n + 1 < n && (is_name(name, apart->json_name) || is_name(name, apart->name)))
+            return true;
+    }
+    return false;
+}
+
 /* ---- the path ---- */
 
 static int read_captures(struct building *r, const struct schema_match *match)

@@ -47,11 +47,13 @@ struct schema_method {
     enum schema_auth auth;
     int http_status; /* of a success over HTTP: 200 unless (stoa.api.v1.method).http_status */
     bool json_lines; /* (stoa.api.v1.method).json_lines */
-    struct str cache_control;        /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
-    unsigned headers;                /* enum schema_headers: (stoa.api.v1.method).headers */
-    struct schema_way entity_tag;    /* from output to its (stoa.api.v1.field).entity_tag */
-    struct schema_way event_id;      /* from output to its (stoa.api.v1.field).event_id */
-    struct schema_way last_event_id; /* from input to its (stoa.api.v1.field).last_event_id */
+    struct str cache_control;         /* (stoa.api.v1.method).cache_control; {NULL, 0}: none */
+    unsigned headers;                 /* enum schema_headers: (stoa.api.v1.method).headers */
+    struct schema_way entity_tag;     /* from output to its (stoa.api.v1.field).entity_tag */
+    struct schema_way event_id;       /* from output to its (stoa.api.v1.field).event_id */
+    struct schema_way last_event_id;  /* from input to its (stoa.api.v1.field).last_event_id */
+    const struct schema_field *apart; /* of input: its (stoa.api.v1.field).apart; NULL: none */
+    uint32_t apart_number;            /* of that field */
 };
 
 /* Compiles a serialized google.protobuf.FileDescriptorSet (with imports). The bytes are copied.
@@ -210,6 +212,10 @@ int schema_request(const struct schema *schema, const struct schema_match *match
                    struct str body, const struct schema_json_options *options, struct buf *wire,
                    struct arena *arena, enum schema_part *ret_part,
                    struct schema_fault *ret_fault) MUST_CHECK;
+
+/* Whether a query string sets the (stoa.api.v1.field).apart of the method's request. Quick, and
+ * before anything else is looked at. */
+bool schema_sets_apart(const struct schema_method *method, struct str query);
 
 /* One message of a stream of requests: `body` fills the field that the binding's rule names as its
  * body, or else the whole message, also when the rule has no body, as that of a GET. What path and

@@ -108,6 +108,7 @@ struct schema_field {
     struct str example;   /* (stoa.api.v1.field); {NULL, 0}: none */
     bool event_id;        /* (stoa.api.v1.field) */
     bool last_event_id;   /* (stoa.api.v1.field) */
+    bool apart;           /* (stoa.api.v1.field) */
     struct str mask_of;   /* (stoa.api.v1.field); {NULL, 0}: none */
     bool utf8;            /* proto3 string: must be UTF-8 */
     int oneof;            /* index in the message's oneofs (synthetic ones too), or -1 */

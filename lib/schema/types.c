@@ -220,6 +220,9 @@ static int set_field_options(const struct place *at, struct schema_field *f,
     f->last_event_id = rules->last_event_id;
     if ((f->event_id || f->last_event_id) && !load_is_id_type(f))
         return FAIL(at, "field %s: an event id must be one string or integer", proto->name);
+    f->apart = rules->apart;
+    if (f->apart && (f->repeated || f->type != SCHEMA_STRING))
+        return FAIL(at, "field %s: what is counted apart must be one string", proto->name);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* A server with a contract of its own for tests of lib/grpc: service stoa.test.v1.Echo, described
  * at run time and added to the suite's descriptor set. Its messages are borrowed: the text travels
- * in HealthCheckRequest.service, and Publish takes a CreateArticleRequest for its rules. */
+ * in HealthCheckRequest.service, Publish takes a CreateArticleRequest for its rules, and List a
+ * ListArticlesRequest for its `q`, which is counted apart. */
 #ifndef STOA_TESTS_RPC_FIXTURE_H
 #define STOA_TESTS_RPC_FIXTURE_H
 
@@ -43,7 +44,7 @@ struct echo_method {
 static const struct echo_method echo_methods[] = {
     {"Say", MSG, false, false},  {"Publish", "stoa.posts.v1.CreateArticleRequest", false, false},
     {"Count", MSG, false, true}, {"Join", MSG, true, false},
-    {"Chat", MSG, true, true},
+    {"Chat", MSG, true, true},   {"List", "stoa.posts.v1.ListArticlesRequest", false, false},
 };
 
 static const ProtobufCMethodDescriptor echo_method_descriptors[] = {
@@ -56,6 +57,8 @@ static const ProtobufCMethodDescriptor echo_method_descriptors[] = {
     {"Join", &grpc__health__v1__health_check_request__descriptor,
      &grpc__health__v1__health_check_request__descriptor},
     {"Chat", &grpc__health__v1__health_check_request__descriptor,
+     &grpc__health__v1__health_check_request__descriptor},
+    {"List", &stoa__posts__v1__list_articles_request__descriptor,
      &grpc__health__v1__health_check_request__descriptor},
 };
 
@@ -221,12 +224,12 @@ static const struct rpc_stream_handler finish_at_once UNUSED = {
     .message = ignore_message,
 };
 
-#define UNARY_HANDLERS(say, publish)                                                  \
-    {                                                                                 \
-        {.method = "Say", .unary = (say)}, {.method = "Publish", .unary = (publish)}, \
-            {.method = "Count", .stream = &finish_at_once},                           \
-            {.method = "Join", .stream = &finish_at_once},                            \
-            {.method = "Chat", .stream = &finish_at_once},                            \
+#define UNARY_HANDLERS(say, publish)                                                           \
+    {                                                                                          \
+        {.method = "Say", .unary = (say)}, {.method = "Publish", .unary = (publish)},          \
+            {.method = "Count", .stream = &finish_at_once},                                    \
+            {.method = "Join", .stream = &finish_at_once},                                     \
+            {.method = "Chat", .stream = &finish_at_once}, {.method = "List", .unary = (say)}, \
     }
 
 static const struct rpc_handler plain_handlers[] UNUSED = UNARY_HANDLERS(say_back, publish_ok);

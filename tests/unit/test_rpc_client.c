@@ -65,7 +65,7 @@ static const struct rpc_stream_handler chat = {.open = chat_open, .message = cha
 static const struct rpc_handler handlers[] = {
     {.method = "Say", .unary = say_metadata}, {.method = "Publish", .unary = publish_ok},
     {.method = "Count", .stream = &count},    {.method = "Join", .stream = &finish_at_once},
-    {.method = "Chat", .stream = &chat},
+    {.method = "Chat", .stream = &chat},      {.method = "List", .unary = publish_ok},
 };
 
 /* ---- a client ---- */

@@ -538,7 +538,7 @@ static void test_stop_cancels_streams(void **state UNUSED)
     const struct rpc_handler handlers[] = {
         {.method = "Say", .unary = say_back},     {.method = "Publish", .unary = publish_ok},
         {.method = "Count", .stream = &open_end}, {.method = "Join", .stream = &open_end},
-        {.method = "Chat", .stream = &open_end},
+        {.method = "Chat", .stream = &open_end},  {.method = "List", .unary = publish_ok},
     };
     struct fixture f;
     struct client_call count, join, chat;

@@ -139,7 +139,7 @@ static const struct rpc_stream_handler chat_handler = {
 static const struct rpc_handler stream_handlers[] = {
     {.method = "Say", .unary = say_back},          {.method = "Publish", .unary = publish_ok},
     {.method = "Count", .stream = &count_handler}, {.method = "Join", .stream = &join_handler},
-    {.method = "Chat", .stream = &chat_handler},
+    {.method = "Chat", .stream = &chat_handler},   {.method = "List", .unary = publish_ok},
 };
 
 static int start_streams(void **state)

@@ -671,9 +671,23 @@ static void end_lane(void)
 #define CROWD 24
 
 static struct {
+    const char *method;
+    const ProtobufCMessage *request;
     atomic_bool over;
     atomic_uint answered, refused, otherwise;
 } crowd;
+
+static int ask(struct client *client, const char *method, const ProtobufCMessage *request)
+{
+    struct client_call call;
+    int code;
+
+    client_request(client, &call, method, 60000, request);
+    client_skip(&call);
+    code = client_status(&call);
+    client_end(&call);
+    return code;
+}
 
 static void *ask_again_and_again(void *target)
 {
@@ -681,7 +695,7 @@ static void *ask_again_and_again(void *target)
 
     client_open(&client, target);
     while (!atomic_load(&crowd.over)) {
-        int code = say(&client, "x", 60000, NULL, 0);
+        int code = ask(&client, crowd.method, crowd.request);
 
         atomic_fetch_add(code == RPC_OK                   ? &crowd.answered
                          : code == RPC_RESOURCE_EXHAUSTED ? &crowd.refused
@@ -692,11 +706,36 @@ static void *ask_again_and_again(void *target)
     return NULL;
 }
 
-static bool all_are_answered(struct client *client, int n)
+static bool all_are_answered(struct client *client, const char *method,
+                             const ProtobufCMessage *request)
 {
-    while (n > 0 && say(client, "x", 60000, NULL, 0) == RPC_OK)
+    int n = 32;
+
+    while (n > 0 && ask(client, method, request) == RPC_OK)
         n--;
     return n == 0;
+}
+
+static void start_crowd(pthread_t threads[CROWD], char *target, const char *method,
+                        const ProtobufCMessage *request)
+{
+    crowd.method = method;
+    crowd.request = request;
+    atomic_store(&crowd.over, false);
+    atomic_store(&crowd.answered, 0);
+    atomic_store(&crowd.refused, 0);
+    for (size_t i = 0; i < CROWD; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_again_and_again, target), 0);
+    WAIT_UNTIL(atomic_load(&crowd.refused) > 100);
+}
+
+static void end_crowd(pthread_t threads[CROWD])
+{
+    atomic_store(&crowd.over, true);
+    for (size_t i = 0; i < CROWD; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(atomic_load(&crowd.answered) > 0);
+    assert_int_equal(atomic_load(&crowd.otherwise), 0);
 }
 
 /* Until one of the test's own is refused. */
@@ -725,26 +764,43 @@ static void be_refused(struct client *client)
 static void test_calls_that_would_only_wait(void **state UNUSED)
 {
     const struct rpc_handler handlers[] = UNARY_HANDLERS(line_up, publish_ok);
+    text_message request = TEXT("x");
     pthread_t threads[CROWD];
     struct fixture f;
 
     lane.ends = false;
     assert_int_equal(pthread_create(&lane.thread, NULL, serve_lane, NULL), 0);
     fixture_start(&f, (struct rpc_server_options){.patience_ms = 1}, handlers, NULL);
-    assert_true(all_are_answered(&f.client, 32));
-    for (size_t i = 0; i < CROWD; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, ask_again_and_again, f.target), 0);
-    WAIT_UNTIL(atomic_load(&crowd.refused) > 100);
+    assert_true(all_are_answered(&f.client, ECHO "Say", &request.base));
+    start_crowd(threads, f.target, ECHO "Say", &request.base);
     be_refused(&f.client);
     assert_int_equal(call_with_token(&f.client, ECHO "Publish", NULL, STR("")),
                      RPC_INVALID_ARGUMENT);
     assert_int_equal(call_with_token(&f.client, "/grpc.health.v1.Health/Check", NULL, STR("")), 0);
-    atomic_store(&crowd.over, true);
-    for (size_t i = 0; i < CROWD; i++)
-        pthread_join(threads[i], NULL);
-    assert_true(atomic_load(&crowd.answered) > 0);
-    assert_int_equal(atomic_load(&crowd.otherwise), 0);
-    assert_true(all_are_answered(&f.client, 32));
+    end_crowd(threads);
+    assert_true(all_are_answered(&f.client, ECHO "Say", &request.base));
+    fixture_stop(&f);
+    end_lane();
+}
+
+/* A crowd that asks for what is counted apart is refused; who asks the same RPC for something else
+ * is not, though all are answered in one row. */
+static void test_what_is_counted_apart(void **state UNUSED)
+{
+    const struct rpc_handler handlers[] = UNARY_HANDLERS(line_up, publish_ok);
+    Stoa__Posts__V1__ListArticlesRequest list = STOA__POSTS__V1__LIST_ARTICLES_REQUEST__INIT,
+                                         search = STOA__POSTS__V1__LIST_ARTICLES_REQUEST__INIT;
+    pthread_t threads[CROWD];
+    struct fixture f;
+
+    search.q = (char *)"x";
+    lane.ends = false;
+    assert_int_equal(pthread_create(&lane.thread, NULL, serve_lane, NULL), 0);
+    fixture_start(&f, (struct rpc_server_options){.patience_ms = 1}, handlers, NULL);
+    assert_true(all_are_answered(&f.client, ECHO "List", &search.base));
+    start_crowd(threads, f.target, ECHO "List", &search.base);
+    assert_true(all_are_answered(&f.client, ECHO "List", &list.base));
+    end_crowd(threads);
     fixture_stop(&f);
     end_lane();
 }
@@ -757,7 +813,7 @@ static void test_overdue_before_it_has_a_place(void **state UNUSED)
     struct rpc_call call = {.method = &method, .answered = true};
 
     in_flight_init(&in_flight, 1, NSEC_PER_SEC);
-    assert_true(count_place(&call));
+    assert_true(count_place(&call, NULL));
     assert_int_equal(in_flight.open, 0);
     in_flight_free(&in_flight);
 }
@@ -834,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_max_calls),
         cmocka_unit_test(test_calls_that_would_only_wait),
         cmocka_unit_test(test_overdue_before_it_has_a_place),
+        cmocka_unit_test(test_what_is_counted_apart),
         cmocka_unit_test(test_hammer),
     };
     int failed = cmocka_run_group_tests_name("rpc requests", plain, start_plain, stop_plain);
