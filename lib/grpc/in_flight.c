@@ -204,7 +204,7 @@ static void end_round(struct in_flight *f, int64_t now_ns)
     f->round = (struct in_flight_round){.number = round.number + adjusted, .began_ns = now_ns};
     /* A flood that is over leaves nothing behind, though what comes now is too little for rounds in
      * which the limit grows. */
-    if (round.refused)
+    if (round.refused || f->stands_ns != 0)
         f->over_ns = now_ns;
     else if (now_ns - f->over_ns >= OVER_NS)
         release(f);

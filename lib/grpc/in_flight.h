@@ -25,7 +25,7 @@
 
 #include <pthread.h>
 
-#define IN_FLIGHT_LEAST 2   /* in work at once that are never refused */
+#define IN_FLIGHT_LEAST 2   /* in work at once that are not refused, but to look */
 #define IN_FLIGHT_BURST 256 /* likewise, before anything has been answered */
 
 struct in_flight {
@@ -45,7 +45,7 @@ struct in_flight {
     int64_t stands_ns;     /* since when answers take too long; 0: they don't */
     int64_t looked_ns;     /* when alone_ns was looked for last, or nobody was refused */
     double back_to;        /* one at a time is let in to look: the limit afterwards; 0: no */
-    int64_t over_ns;       /* when the last round ended in which somebody was refused */
+    int64_t over_ns;       /* when the last round ended with refusals, or with late answers */
     /* What is measured until the limit is set anew. */
     struct in_flight_round {
         uint32_t number;

@@ -153,6 +153,29 @@ static void answers_stay_quick_however_much_comes(void **state UNUSED)
     setup(&service, 1, MS);
 }
 
+/* Nobody is refused by a limit that has never been met, and yet all wait: so many ask, and each
+ * again as soon as it is answered. */
+static void a_queue_of_those_who_ask_again_is_cut(void **state UNUSED)
+{
+    struct seen seen = {0};
+
+    setup(&service, 1, MS / 10);
+    (void)run(&service, 0.1, 5 * NSEC_PER_SEC);
+    for (int i = 0; i < 1000; i++)
+        ask(&service, &seen);
+    assert_int_equal(seen.refused, 0);
+    while (seen.refused == 0 && seen.answered < 20000) {
+        unsigned answered = seen.answered;
+
+        service.now_ns += service.takes_ns;
+        finish_until(&service, service.now_ns, INT64_MAX, &seen);
+        for (; answered < seen.answered; answered++)
+            ask(&service, &seen);
+    }
+    assert_true(seen.refused > 0);
+    assert_true(service.in_flight.limit * (double)service.takes_ns < 2.0 * PATIENCE_NS);
+}
+
 /* What comes at once and no more waits, and is answered. */
 static void bursts_are_let_in(void **state UNUSED)
 {
@@ -316,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(nobody_is_refused_while_all_can_be_done),
         CASE(answers_stay_quick_however_much_comes),
+        CASE(a_queue_of_those_who_ask_again_is_cut),
         CASE(bursts_are_let_in),
         CASE(a_slow_moment_refuses_nobody),
         CASE(all_is_as_before_when_it_is_over),
