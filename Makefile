@@ -492,10 +492,10 @@ test-faults: ## each allocation of the gateway fails once (make test takes some 
 	    tests/contract/test_gateway_websocket_faults.py
 
 .PHONY: soak
-soak: ## 1,000 clients of the gateway that go at any moment, for a minute; counts before and after
+soak: ## 1,000 clients of the gateway that go at any moment, in rounds: what is held after each
 	@deploy/install-packages build run test
 	@$(MAKE) --no-print-directory build
-	@$(BIG_MAKE) $(OUT)/bin/testserver
+	@$(BIG_MAKE) $(OUT)/bin/testserver $(FAULTS)
 	@STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B tests/contract/soak_gateway.py
 
 .PHONY: fault
