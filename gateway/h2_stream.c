@@ -92,11 +92,16 @@ static void tell_end(struct grpc_h2_stream *s)
         end.message = s->result.message;
         end.details = s->result.details;
     } else {
-        /* Damaged ones, and those that there is no memory for, are left out: the code stands. */
+        int rc = 0;
+
         if (s->result.message.n)
             end.message = rpc_percent_decode(&arena, s->result.message);
-        if (s->result.details.n && rpc_base64_decode(&arena, s->result.details, &end.details))
-            end.details = STR_NULL;
+        if (s->result.details.n)
+            rc = rpc_base64_decode(&arena, s->result.details, &end.details);
+        /* Of damaged ones the code stands; without memory nobody knows what they say of it. */
+        if (rc == -ENOMEM)
+            end = (struct grpc_h2_end){.status = RPC_RESOURCE_EXHAUSTED,
+                                       .message = STR("out of memory")};
     }
     s->callbacks->ended(s->data, &end);
     arena_free(&arena);
