@@ -21,6 +21,7 @@ enum {
     STAR,
     STORE,
     LOAD,
+    PLAN,
 };
 
 static const struct db_statement statements[] = {
@@ -61,6 +62,7 @@ static const struct db_statement statements[] = {
                DB_WRITE,
                {DB_TEXT}},
     [LOAD] = {"load", "SELECT length($1), $1", DB_READ, {DB_TEXT}},
+    [PLAN] = {"plan", "EXPLAIN (COSTS OFF) SELECT FROM few WHERE id = 1", DB_READ, {DB_END}},
 };
 
 static struct db *db;
@@ -71,6 +73,9 @@ static int open_db(void **state)
 {
     if (pg_group_setup(state) != 0)
         return -1;
+    pg_sql("CREATE TABLE few (id bigint PRIMARY KEY)");
+    pg_sql("INSERT INTO few VALUES (1)");
+    pg_sql("ANALYZE few");
     pg_sql("CREATE TABLE items (id bigint PRIMARY KEY, "
            "parent bigint CONSTRAINT items_parent REFERENCES items, "
            "amount integer NOT NULL CONSTRAINT items_amount CHECK (amount > 0));"
@@ -514,6 +519,14 @@ static void test_stale_plan(void **state)
     answer_init(&answer);
 }
 
+/* It is as small as when the service begins, and it will not stay so. */
+static void test_small_table_by_its_index(void **state)
+{
+    (void)state;
+    assert_int_equal(answer_run(&answer, db_query(db, &arena, PLAN)), DB_OK);
+    assert_non_null(strstr(db_get_text(&answer.result, 0, 0).p, "using few_pkey"));
+}
+
 /* A parameter that cannot be encoded is reported by db_submit(). */
 static void test_no_memory(void **state)
 {
@@ -551,6 +564,7 @@ int main(void)
         cmocka_unit_test_teardown(test_error_classes, reset),
         cmocka_unit_test_teardown(test_error_isolation, reset),
         cmocka_unit_test_teardown(test_stale_plan, reset),
+        cmocka_unit_test_teardown(test_small_table_by_its_index, reset),
         cmocka_unit_test_teardown(test_larger_than_a_socket_buffer, reset),
         cmocka_unit_test_teardown(test_no_memory, reset),
     };
