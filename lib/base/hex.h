@@ -25,6 +25,16 @@ static inline char hex_digit_upper(unsigned value)
     return "0123456789ABCDEF"[value & 15];
 }
 
+/* Two digits, in lower case, for each byte. Returns the end of what it wrote. */
+static inline char *hex_encode(char *to, const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        *to++ = hex_digit(bytes[i] >> 4);
+        *to++ = hex_digit(bytes[i]);
+    }
+    return to;
+}
+
 /* A number of up to 16 digits, in lower case. False: there is something else. */
 static inline bool hex_to_uint64(struct str digits, uint64_t *ret)
 {

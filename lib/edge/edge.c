@@ -448,7 +448,7 @@ static void on_drained(struct edge_stream *stream, struct edge_session *s)
 static bool may_speak(struct edge_stream *stream, const struct edge_session *s)
 {
     static const struct rpc_error too_early = {
-        .code = RPC_INVALID_ARGUMENT, .message = {"a session speaks before it is opened", 36}};
+        .code = RPC_INVALID_ARGUMENT, .message = STR("a session speaks before it is opened")};
     bool opened;
 
     pthread_mutex_lock(&stream->lock);

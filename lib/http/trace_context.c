@@ -51,10 +51,7 @@ static bool is_traceparent(struct str s)
 /* n bytes as hex, never all zero. */
 static void print_hex(char *to, const unsigned char *bytes, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        *to++ = hex_digit(bytes[i] >> 4);
-        *to++ = hex_digit(bytes[i]);
-    }
+    to = hex_encode(to, bytes, n);
     if (is_zero((struct str){to - 2 * n, 2 * n}))
         to[-1] = '1';
 }

@@ -110,8 +110,7 @@ static int script_init(struct script *ret, const char *text, size_t n)
         return -ENOMEM;
     ret->text = text;
     ret->n = n;
-    for (size_t i = 0; i < sizeof(ret->digest) - 1; i++)
-        ret->digest[i] = hex_digit(i % 2 ? digest[i / 2] : digest[i / 2] >> 4U);
+    hex_encode(ret->digest, digest, (sizeof(ret->digest) - 1) / 2);
     return 0;
 }
 

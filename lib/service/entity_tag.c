@@ -33,10 +33,7 @@ struct str service_view(struct arena *arena, struct str packed, uint64_t rest)
     EVP_MD_CTX_free(ctx);
     if (!hashed)
         return STR_NULL;
-    for (size_t i = 0; i < VIEW_BYTES; i++) {
-        hex[2 * i] = hex_digit(hash[i] >> 4);
-        hex[2 * i + 1] = hex_digit(hash[i]);
-    }
+    hex_encode(hex, hash, VIEW_BYTES);
     return (struct str){hex, 2 * VIEW_BYTES};
 }
 

@@ -55,10 +55,10 @@ struct opening {
 };
 
 static const struct rpc_error out_of_memory = {
-    .code = RPC_RESOURCE_EXHAUSTED, .message = {"out of memory", 13}, .reason = "OVERLOADED"};
+    .code = RPC_RESOURCE_EXHAUSTED, .message = STR("out of memory"), .reason = "OVERLOADED"};
 
 static const struct rpc_error busy = {
-    .code = RPC_UNAVAILABLE, .message = {"the service is overloaded", 25}, .reason = "OVERLOADED"};
+    .code = RPC_UNAVAILABLE, .message = STR("the service is overloaded"), .reason = "OVERLOADED"};
 
 /* ---- references ---- */
 
@@ -260,7 +260,7 @@ static void on_open(void *context UNUSED, struct edge_session *edge,
                     const Stoa__Edge__V1__Open *open)
 {
     static const struct rpc_error unknown = {.code = RPC_UNIMPLEMENTED,
-                                             .message = {"there is no such method here", 28}};
+                                             .message = STR("there is no such method here")};
     struct attached *in = edge_stream_context(edge_stream_of(edge));
     struct attached_session *s = in ? calloc(1, sizeof(*s)) : NULL;
 

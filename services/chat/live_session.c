@@ -16,13 +16,13 @@
 #define CONNECT "/stoa.chat.v1.LiveService/Connect"
 
 const struct rpc_error live_no_memory = {.code = RPC_RESOURCE_EXHAUSTED,
-                                         .message = {"out of memory", 13},
+                                         .message = STR("out of memory"),
                                          .reason = "OVERLOADED",
                                          .retry_after_ms = RETRY_AFTER_MS};
 
 const struct rpc_error live_stopping = {
     .code = RPC_UNAVAILABLE,
-    .message = {"STOPPING: the instance stops, connect again", 43},
+    .message = STR("STOPPING: the instance stops, connect again"),
     .reason = "STOPPING",
     .retry_after_ms = 1,
 };

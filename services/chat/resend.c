@@ -1,4 +1,5 @@
 /* What a create that is sent again is known by. */
+#include "base/hex.h"
 #include "chat.h"
 
 #include <openssl/evp.h>
@@ -9,17 +10,12 @@
 /* As long as a client_id may be. */
 static char *hash_of(struct arena *arena, struct str key)
 {
-    static const char digits[] = "0123456789abcdef";
     uint8_t hash[HASH_BYTES];
     char *text = arena_alloc(arena, sizeof(hash) * 2 + 1);
 
     if (!text || EVP_Digest(key.p, key.n, hash, NULL, EVP_sha256(), NULL) != 1)
         return NULL;
-    for (size_t i = 0; i < sizeof(hash); i++) {
-        text[i * 2] = digits[hash[i] >> 4];
-        text[i * 2 + 1] = digits[hash[i] & 15];
-    }
-    text[sizeof(hash) * 2] = '\0';
+    *hex_encode(text, hash, sizeof(hash)) = '\0';
     return text;
 }
 
