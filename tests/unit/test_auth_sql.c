@@ -193,6 +193,28 @@ static void session_needs_the_password_that_was_verified(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 2);
 }
 
+/* The change decides, or the sign-in would leave a session that the change does not end. */
+static void sign_in_waits_for_a_change_of_the_password(void **state UNUSED)
+{
+    int64_t ada = create("ada", "ada@x", NULL);
+    PGconn *change = PQconnectdb(pg_conninfo);
+    struct db_query *q = db_query(db, &arena, AUTH_START_SESSION);
+    struct answer a;
+
+    PQclear(sql_exec(change, "BEGIN; UPDATE auth.users SET password_hash = 'new'"));
+    bind_tokens(q, next_session(), "first");
+    db_bind_int8(q, ada);
+    db_bind_text(q, STR("hash"));
+    answer_submit(&a, q, SECONDS(30));
+    pg_await_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    PQclear(sql_exec(change, "COMMIT"));
+    PQfinish(change);
+    assert_int_equal(answer_wait(&a), DB_OK);
+    assert_int_equal(db_rows(&a.result), 0);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 1);
+}
+
 static void sessions_end_with_their_account(void **state UNUSED)
 {
     int64_t ada = create("ada", "ada@x", NULL);
@@ -340,6 +362,49 @@ static void only_ones_own_session_is_ended(void **state UNUSED)
     bob = create("bob", "bob@x", NULL);
     assert_int_equal(end_with(AUTH_END_SESSION, bob, the_session), 0);
     assert_int_equal(end_with(AUTH_END_SESSION, 1, the_session), 1);
+}
+
+/* Returns the number of rows: 1 when the account has been changed. */
+static int change(int64_t account, const uint8_t *session, const char *verified, const char *hash)
+{
+    struct db_query *q = db_query(db, &arena, AUTH_CHANGE_ACCOUNT);
+    struct answer a;
+    int rows;
+
+    db_bind_int8(q, account);
+    db_bind_uuid(q, session);
+    for (int i = 0; i < 4; i++) /* the names */
+        db_bind_null(q);
+    db_bind_bool(q, true);
+    db_bind_text(q, STR("bio"));
+    db_bind_bool(q, false);
+    db_bind_null(q);
+    db_bind_text(q, hash ? str_of(hash) : STR_NULL);
+    db_bind_text(q, str_of(verified));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    rows = db_rows(&a.result);
+    answer_free(&a);
+    return rows;
+}
+
+/* Both were there when the call began, and may have gone while a password was hashed. */
+static void change_needs_its_session_and_the_password_that_was_verified(void **state UNUSED)
+{
+    int64_t bob;
+
+    start_the_session();
+    bob = create("bob", "bob@x", NULL);
+    assert_int_equal(change(1, the_session, "the one before", "new"), 0);
+    assert_int_equal(change(bob, the_session, "hash", NULL), 0);
+    assert_int_equal(end_with(AUTH_LOCK_ACCOUNT, bob, the_session), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.users WHERE bio IS NULL"), 2);
+    assert_int_equal(end_with(AUTH_LOCK_ACCOUNT, 1, the_session), 1);
+    assert_int_equal(change(1, the_session, "the one before", NULL), 1);
+    assert_int_equal(change(1, the_session, "hash", "new"), 1);
+    assert_int_equal(end_with(AUTH_END_SESSION, 1, the_session), 1);
+    assert_int_equal(change(1, the_session, "new", "another"), 0);
+    assert_int_equal(change(1, the_session, "new", NULL), 0);
+    assert_int_equal(end_with(AUTH_LOCK_ACCOUNT, 1, the_session), 0);
 }
 
 /* The version before makes rows without the new columns. */
@@ -572,6 +637,7 @@ int main(void)
         cmocka_unit_test_setup(one_of_many_sign_ups_at_once_wins, empty_tables),
         cmocka_unit_test_setup(account_comes_with_session_and_key_or_not_at_all, empty_tables),
         cmocka_unit_test_setup(session_needs_the_password_that_was_verified, empty_tables),
+        cmocka_unit_test_setup(sign_in_waits_for_a_change_of_the_password, empty_tables),
         cmocka_unit_test_setup(sessions_end_with_their_account, empty_tables),
         cmocka_unit_test_setup(refresh_tokens_follow_one_another, empty_tables),
         cmocka_unit_test_setup(old_refresh_token_ends_the_session, empty_tables),
@@ -579,6 +645,8 @@ int main(void)
         cmocka_unit_test_setup(session_that_nobody_uses_expires, empty_tables),
         cmocka_unit_test_setup(ending_revokes_what_still_has_tokens, empty_tables),
         cmocka_unit_test_setup(only_ones_own_session_is_ended, empty_tables),
+        cmocka_unit_test_setup(change_needs_its_session_and_the_password_that_was_verified,
+                               empty_tables),
         cmocka_unit_test_setup(sessions_of_the_version_before, empty_tables),
         cmocka_unit_test_setup(only_what_has_expired_is_purged, empty_tables),
         cmocka_unit_test_setup(key_is_marked_as_used_once_a_day, empty_tables),
