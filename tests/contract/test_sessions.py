@@ -131,8 +131,8 @@ def test_replay_ends_the_session(call_grpc, new_account, sign_in, refresh, pass_
     answer = refresh(stolen["refreshToken"])
     pass_time(stolen["session"], GRACE + 1)
     assert not refresh(stolen["refreshToken"])
+    assert call_grpc("auth", "GetCurrentUser", {}, answer["user"]["token"])[0] == "UNAUTHENTICATED", "at once"
     assert not refresh(answer["refreshToken"]), "the thief's and the owner's token alike"
-    assert call_grpc("auth", "GetCurrentUser", {}, answer["user"]["token"])[0] == "UNAUTHENTICATED"
     assert refresh(account["refreshToken"]), "another session of the account goes on"
 
 

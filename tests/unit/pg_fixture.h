@@ -55,13 +55,18 @@ static UNUSED int pg_group_teardown(void **state)
     return system(command);
 }
 
-/* Plain SQL on a connection of its own; the first value of the answer as a number. */
+/* Plain SQL on a connection of its own; the first value of the answer as a number. A test that has
+ * failed may have left a lock behind: who comes next fails as well, and does not wait for ever. */
 static UNUSED long pg_sql(const char *sql)
 {
-    PGconn *pg = PQconnectdb(pg_conninfo);
-    PGresult *res = PQexec(pg, sql);
+    char conninfo[sizeof(pg_conninfo) + 32];
+    PGconn *pg;
+    PGresult *res;
     long value = 0;
 
+    snprintf(conninfo, sizeof(conninfo), "%s options='-c lock_timeout=60s'", pg_conninfo);
+    pg = PQconnectdb(conninfo);
+    res = PQexec(pg, sql);
     if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
         fail_msg("%s: %s", sql, PQerrorMessage(pg));
     if (PQntuples(res) > 0 && PQnfields(res) > 0)

@@ -354,6 +354,20 @@ static void ending_revokes_what_still_has_tokens(void **state UNUSED)
     assert_int_equal(end_with(AUTH_END_ALL_SESSIONS, bob, NULL), 0);
 }
 
+/* Its last access token is as young as its last refreshment. */
+static void a_refreshed_session_is_revoked_when_it_ends(void **state UNUSED)
+{
+    start_the_session();
+    pass_time("14 minutes");
+    assert_int_equal(refresh("first", "second"), AUTH_ROTATED);
+    pass_time("14 minutes");
+    assert_int_equal(refresh("first", "other"), AUTH_USED_TWICE);
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.revoked_sessions"
+                            " WHERE expires_at BETWEEN now() + interval '1 minute'"
+                            " AND now() + interval '2 minutes'"),
+                     1);
+}
+
 static void only_ones_own_session_is_ended(void **state UNUSED)
 {
     int64_t bob;
@@ -644,6 +658,7 @@ int main(void)
         cmocka_unit_test_setup(guessed_refresh_token_ends_nothing, empty_tables),
         cmocka_unit_test_setup(session_that_nobody_uses_expires, empty_tables),
         cmocka_unit_test_setup(ending_revokes_what_still_has_tokens, empty_tables),
+        cmocka_unit_test_setup(a_refreshed_session_is_revoked_when_it_ends, empty_tables),
         cmocka_unit_test_setup(only_ones_own_session_is_ended, empty_tables),
         cmocka_unit_test_setup(change_needs_its_session_and_the_password_that_was_verified,
                                empty_tables),
