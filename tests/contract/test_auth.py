@@ -1,11 +1,13 @@
 """Accounts and access tokens: sign up, sign in, who am I, and what a token must be."""
 import base64
+import concurrent.futures
 import json
 import time
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from metrics_fixture import service_numbers, settled
 from stoa_contract import token_part
 
 TAKEN = ["has already been taken"]
@@ -107,6 +109,17 @@ def test_both_taken_are_both_named(both, new_account):
     assert http.json["errors"] == {"username": TAKEN, "email": TAKEN}
 
 
+@pytest.mark.parametrize("field, value", [("username", "{}"), ("email", "{}@example.com")])
+def test_one_of_many_gets_a_name(call_grpc, unique, field, value):
+    """Whose password is hashed at the same time: when they were asked, nobody had it."""
+    taken = {field: value.format(unique("wanted"))}
+    requests = [sign_up(unique, **taken)("many") for _ in range(6)]
+    with concurrent.futures.ThreadPoolExecutor(len(requests)) as pool:
+        answers = list(pool.map(lambda request: call_grpc("auth", "CreateUser", request), requests))
+    refused = [(code, answer.errors) for code, answer in answers if code != "OK"]
+    assert refused == [("ALREADY_EXISTS", {field: TAKEN})] * 5
+
+
 def test_compatible_spellings_are_one_name(call_grpc, new_account, unique):
     """NFKC: the ligature and the full-width letters are the plain ones."""
     name = unique("office")
@@ -141,6 +154,15 @@ def test_wrong_password_and_unknown_account_are_one_answer(both, new_account, un
         answers.append((problem.code, problem.message, problem.reason, problem.errors))
     assert answers[0] == answers[1]
     assert answers[0][3] == {"credentials": ["invalid"]}
+
+
+def test_wrong_password_and_unknown_account_are_the_same_work(suite, call_grpc, new_account, unique):
+    """Each is hashed: who waits for the answer cannot tell one from the other."""
+    account = new_account()
+    for email in (account["email"], f"{unique()}@example.com"):
+        before = service_numbers(suite, "auth").get("stoa_auth_hashes_total")
+        assert call_grpc("auth", "Login", {"user": {"email": email, "password": "not the password"}})[0] == "UNAUTHENTICATED"
+        settled(suite, "auth", lambda now, before=before: now.get("stoa_auth_hashes_total") == before + 1)
 
 
 @pytest.mark.parametrize("field", ["email", "password"])
