@@ -27,5 +27,5 @@ bool standing_delay_admits(struct standing_delay *state, const struct standing_d
     count(state, limits->burst, now_ms - state->at_ms, late);
     state->at_ms = now_ms;
     state->late = late;
-    return !late || (state->spent < limits->burst * GIVEN_BACK && wait_ms <= limits->burst);
+    return !late || state->spent < limits->burst * GIVEN_BACK;
 }

@@ -7,6 +7,10 @@
  * has for `burst`, who would wait for longer is, until the time that was taken is given back: a
  * tenth of what passes without such a wait.
  *
+ * Only the time that goes by while one is let in after the other counts, and not how long they have
+ * waited: whoever lets them in may have stood still, since it only begins or has no processor, and
+ * to refuse them then only makes them wait longer.
+ *
  * Free of nginx; one thread. Zeroed memory is a queue that nobody has waited in.
  */
 #ifndef STOA_GATEWAY_STANDING_DELAY_H
@@ -17,7 +21,7 @@
 /* Milliseconds. */
 struct standing_delay_limits {
     uint64_t target; /* as short as this, a wait is none */
-    uint64_t burst;  /* for so long may waits be longer, but none longer than this; 0: never */
+    uint64_t burst;  /* for so long may waits be longer; 0: never */
 };
 
 struct standing_delay {

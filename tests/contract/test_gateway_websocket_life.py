@@ -186,10 +186,12 @@ def refused_late(refused):
     return refused.status == 503 and json.loads(refused.body)["status"] == 503
 
 
-@pytest.mark.parametrize(("opening", "let_in"), [("200ms 0", False), ("200ms 1h", True), ("off", True)])
-def test_who_waits_too_long(opening, let_in):
+@pytest.mark.parametrize(("opening", "seconds", "let_in"),
+                         [("200ms 0", 0.5, False), ("200ms 1h", 0.5, True), ("200ms 1s", 1.5, True), ("off", 0.5, True)])
+def test_who_waits_too_long(opening, seconds, let_in):
     """For a worker that does not come to them: before it has accepted them, and after that. Who is refused is so before
-    the service hears of it, until nobody waits any more."""
+    the service hears of it, until nobody waits any more. A few whom it gets to within the burst are let in, however long it
+    had stood still: they do not wait for each other."""
     settings = {WEBSOCKET: f"{WEBSOCKET}grpc_json_websocket_opening {opening};"}
     with serving(OddGateway({CHAT: opened}, settings)) as gateway:
         with socket.create_connection(("127.0.0.1", gateway.port)) as accepted:
@@ -200,7 +202,7 @@ def test_who_waits_too_long(opening, let_in):
             other = Socket(gateway.port, "/test/echo/none", wait=False)
             accepted.sendall(b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
                              b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-            time.sleep(0.5)
+            time.sleep(seconds)
             os.kill(worker, signal.SIGCONT)
             assert accepted.recv(12) == (b"HTTP/1.1 101" if let_in else b"HTTP/1.1 503")
         for s in sockets:

@@ -71,15 +71,54 @@ static void does_not_let_a_queue_stand(void **state)
     assert_in_range(server.longest, limits.target, 2 * limits.target);
 }
 
+/* So many have come at once, and whoever lets them in gets to the first of them after `stall`
+ * milliseconds: each has waited for what has passed since, and to let one in takes as long as to
+ * refuse two. */
+static void come_at_once(struct server *server, unsigned number, uint64_t stall, unsigned served)
+{
+    uint64_t came = server->now;
+
+    for (server->now += stall; number > 0; server->now++) {
+        for (unsigned done = 0; number > 0 && done < 2 * served; number--) {
+            uint64_t wait = server->now - came;
+
+            if (!standing_delay_admits(&server->state, &limits, server->now, wait)) {
+                server->refused++;
+                done++;
+                continue;
+            }
+            server->let_in++;
+            done += 2;
+            server->longest = wait > server->longest ? wait : server->longest;
+        }
+    }
+}
+
 static void nobody_waits_longer_than_a_burst(void **state)
 {
     struct server server;
 
     (void)state;
     start(&server);
-    run(&server, 100, 200, 6);
+    come_at_once(&server, 20000, 0, 6);
     assert_true(server.refused > 0);
-    assert_in_range(server.longest, limits.burst - 100, limits.burst);
+    assert_in_range(server.longest, limits.burst, limits.burst + limits.target);
+}
+
+static void who_stood_still_lets_in_who_came_meanwhile(void **state)
+{
+    struct server server;
+
+    (void)state;
+    start(&server);
+    for (int i = 0; i < 5; i++) {
+        come_at_once(&server, 100, 5 * limits.burst, 6);
+        come_at_once(&server, 1, 2 * limits.burst, 6);
+    }
+    assert_int_equal(server.refused, 0);
+    /* As many as are let in within a burst. */
+    come_at_once(&server, 20000, 5 * limits.burst, 6);
+    assert_in_range(server.let_in, limits.burst * 6, (limits.burst + limits.target) * 6);
 }
 
 static void gives_the_burst_back(void **state)
@@ -132,6 +171,7 @@ int main(void)
         cmocka_unit_test(lets_all_in_who_come_all_at_once),
         cmocka_unit_test(does_not_let_a_queue_stand),
         cmocka_unit_test(nobody_waits_longer_than_a_burst),
+        cmocka_unit_test(who_stood_still_lets_in_who_came_meanwhile),
         cmocka_unit_test(gives_the_burst_back),
         cmocka_unit_test(few_who_wait_do_not_wait_for_each_other),
         cmocka_unit_test(without_a_burst_nobody_waits),
