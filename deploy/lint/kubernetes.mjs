@@ -63,6 +63,7 @@ for (const object of workloads) {
     if (!container.resources?.requests?.cpu || !container.resources.requests.memory || !container.resources.limits?.memory)
       find(object, "has no bounds of CPU and memory");
     if (object.kind !== "Job" && !(container.readinessProbe && container.livenessProbe)) find(object, "has no probes");
+    if (container.readinessProbe?.httpGet?.path === "/readyz") find(object, "is not reached for any service when one of them is away");
     for (const { configMapRef } of container.envFrom ?? [])
       if (!named("ConfigMap", configMapRef.name)) find(object, `there is no ConfigMap ${configMapRef.name}`);
     for (const variable of container.env ?? [])
@@ -81,6 +82,11 @@ for (const object of of("Service")) {
   const found = selected({ matchLabels: object.spec.selector });
   if (found.length !== 1) find(object, `selects the pods of ${found.length} workloads`);
   for (const port of object.spec.ports) if (!found.every((pod) => hasPort(pod, port.targetPort))) find(object, `nobody has the port ${port.targetPort}`);
+}
+// Who looks up an instance by its name asks it for its health. When none is ready, a name without any would be worse than all.
+for (const object of of("Service")) {
+  if (object.spec.clusterIP !== "None" || !of("Deployment").some((each) => matches({ matchLabels: object.spec.selector }, each.spec.template.metadata.labels))) continue;
+  if (!object.spec.publishNotReadyAddresses) find(object, "stands for nobody while Postgres is away");
 }
 for (const object of of("PodDisruptionBudget")) if (selected(object.spec.selector).length !== 1) find(object, "selects not exactly one workload");
 for (const object of of("HorizontalPodAutoscaler")) {
