@@ -23,6 +23,7 @@ from stoa_suite_fixture import HttpLoad, free_ports, wait_until  # noqa: E402
 
 FILE = REPOSITORY / "deploy/compose.yaml"
 RULES = REPOSITORY / "deploy/observability/rules.yaml"
+RUNBOOKS = REPOSITORY / "docs/runbooks/README.md"
 SERVICES = ("auth", "posts", "chat")
 JOBS = ("secrets", "bootstrap", "migrate-auth", "migrate-posts", "migrate-chat")
 LASTING = ("postgres", "redis", *SERVICES, "gateway")
@@ -304,9 +305,21 @@ def test_rolling_restart(stack, account):
     assert stack.ask("GET", "/api/user", token=account["token"])[0] == 200
 
 
+def run_commands_of_the_runbooks(stack):
+    """Each prints something; `exec` has no terminal here."""
+    _, *commands = re.findall(r"(?m)^    (\S.*)$", RUNBOOKS.read_text())
+    assert len(commands) > 5
+    compose = shlex.join([*stack.command, "--profile", "observability"])
+    for command in commands:
+        run = f"compose={shlex.quote(compose)}; {command.replace(' exec ', ' exec -T ', 1)}"
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", run], env=stack.environment, cwd=REPOSITORY, text=True,
+                              capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
+        assert done.returncode == 0 and done.stdout.strip(), (command, done.stdout, done.stderr)
+
+
 def test_prometheus(stack):
-    """The profile, but Grafana, which Debian has not: every instance is found and tells its numbers, the rules hold, and a
-    service that is gone is an alert until it is back."""
+    """The profile, but Grafana, which Debian has not: every instance is found and tells its numbers, the rules hold, the runbooks'
+    commands for containers run, and a service that is gone is an alert until it is back."""
     profile = ("--profile", "observability")
 
     def ask(path):
@@ -333,6 +346,7 @@ def test_prometheus(stack):
         assert sorted(rule["name"] for rule in loaded) == sorted(rule.get("alert") or rule["record"] for rule in rules)
         assert not any(rule.get("lastError") for rule in loaded), loaded
         assert not firing()
+        run_commands_of_the_runbooks(stack)
 
         stopped = stack.ids("posts")
         stack.docker("stop", *stopped)
