@@ -61,6 +61,8 @@ class WebSocket:
                 # Without a limit: its reader would wait for ever when an aborted connection's queue is full.
                 open_timeout=FIRST_ANSWER_S, close_timeout=1, max_size=1 << 20, max_queue=None,
             )
+        except websockets.exceptions.InvalidStatusCode as error:
+            raise Gone(f"no WebSocket: {error.status_code}") from None  # whatever the headers of this one were
         except (OSError, asyncio.TimeoutError, websockets.exceptions.WebSocketException, EOFError) as error:
             raise Gone(f"no WebSocket: {error!r}") from None
         return self
