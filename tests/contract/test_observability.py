@@ -215,6 +215,34 @@ def test_every_query_is_of_what_there_is(prometheus, told):
         assert any(name in query for _, query in queries)
 
 
+def test_every_label_is_of_what_there_is(prometheus):
+    """A selector or a grouping by a label that nobody tells is no error for Prometheus: it finds nothing, and no alert fires."""
+    by = re.compile(r"\bby \(([^)]*)\)")
+    told = {name: {label for rule in ALL_RULES if rule.get("record") == name for labels in by.findall(rule["expr"]) for label in labels.split(", ")}
+            for name in RECORDED}
+    values = {}  # of a series' labels
+
+    def labels_of(name):
+        if name not in told:
+            series = prometheus("series", **{"match[]": name})
+            told[name] = set().union(*series)
+            values[name] = {pair for each in series for pair in each.items()}
+        return told[name]
+
+    legends = [(panel["title"], target["expr"], re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+               for panel in PANELS for target in panel["targets"]]
+    rules = [(rule.get("alert") or rule["record"], rule["expr"], re.findall(r"\$labels\.(\w+)", str(rule.get("annotations"))))
+             for rule in ALL_RULES]
+    for title, query, shown in legends + rules:
+        names = {name for name in [*NAME.findall(query), *re.findall(r"\bup\b(?={)", query)]}
+        grouped = {label for labels in by.findall(query) for label in labels.split(", ")}
+        assert grouped | set(shown) <= set().union(*map(labels_of, names)), title
+        for name, selector in re.findall(r"\b([a-z][a-z0-9_:]*){([^}]*)}", query):
+            for label, operator, value in re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', selector):
+                assert label in labels_of(name), f"{title}: {name} has no {label}"
+                assert operator != "=" or (label, value) in values[name], f"{title}: {name} is never of {label} {value}"
+
+
 def test_rules_are_evaluated(prometheus):
     groups = prometheus("rules")["groups"]
     assert {rule["name"] for group in groups for rule in group["rules"]} == ALERTS.keys() | RECORDED
