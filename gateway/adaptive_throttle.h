@@ -5,6 +5,11 @@
  * that it sees at once when more is taken. Source: client-side throttling, in "Handling Overload",
  * Site Reliability Engineering, chapter 21 (https://sre.google/sre-book/handling-overload/).
  *
+ * There a share of what comes goes on. Here it is so many a second, by the most that were taken in
+ * a second of the last five to ten: a share that fits a flood holds back too much when the flood
+ * goes, and a moment in which nothing is taken (a disk, a database that restarts) would hold back
+ * for seconds what could be done.
+ *
  * Free of nginx; one thread. Zeroed memory is a throttle that has heard nothing.
  */
 #ifndef STOA_GATEWAY_ADAPTIVE_THROTTLE_H
@@ -13,18 +18,23 @@
 #include "base/base.h"
 
 struct adaptive_throttle {
-    int64_t second; /* of the newer of two counts */
+    /* Of the second that lasts, and of the one before if something was asked then. */
     struct adaptive_count {
+        uint64_t began_ms;
         uint64_t asked, refused; /* refused: by the service */
         uint64_t held_back;      /* of those asked, that did not go on */
     } counts[2];
-    double share; /* what of a request has been let through since the last whole one */
+    bool has_before;
+    uint64_t best[2]; /* the most taken in a second: since turned_ms, and in the time before it */
+    uint64_t turned_ms;
+    double permits; /* to go on, as of refilled_ms */
+    uint64_t refilled_ms;
 };
 
-/* Whether a request goes on now. Counts it. now_s: seconds of any clock that does not go back. */
-bool adaptive_throttle_ask(struct adaptive_throttle *throttle, int64_t now_s) MUST_CHECK;
+/* Whether a request goes on now. Counts it. now_ms: of any clock that does not go back. */
+bool adaptive_throttle_ask(struct adaptive_throttle *throttle, uint64_t now_ms) MUST_CHECK;
 
 /* The service has refused one for want of capacity. */
-void adaptive_throttle_refused(struct adaptive_throttle *throttle, int64_t now_s);
+void adaptive_throttle_refused(struct adaptive_throttle *throttle, uint64_t now_ms);
 
 #endif

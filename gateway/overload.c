@@ -45,7 +45,7 @@ void grpc_json_overload_heard(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
     overload->retry_after = problem->retry_after;
     overload->n_domain = problem->domain.n <= sizeof(overload->domain) ? problem->domain.n : 0;
     ngx_memcpy(overload->domain, problem->domain.p, overload->n_domain);
-    adaptive_throttle_refused(&overload->throttle, ngx_time());
+    adaptive_throttle_refused(&overload->throttle, ngx_current_msec);
 }
 
 /* The service would say the same. */
@@ -81,7 +81,7 @@ static ngx_int_t preaccess(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     (void)grpc_json_route(r, ctx);
     overload = find(r, ctx);
-    if (!overload || adaptive_throttle_ask(&overload->throttle, ngx_time()))
+    if (!overload || adaptive_throttle_ask(&overload->throttle, ngx_current_msec))
         return NGX_DECLINED;
     return refuse(r, ctx, overload);
 }

@@ -12,24 +12,26 @@ struct seen {
     unsigned taken, refused, held_back;
 };
 
-static struct seen ask(struct adaptive_throttle *throttle, int64_t second, unsigned offered,
+/* In a second, evenly over it. */
+static struct seen ask(struct adaptive_throttle *throttle, uint64_t second, unsigned offered,
                        unsigned capacity)
 {
     struct seen seen = {0, 0, 0};
-    unsigned each = capacity ? (offered + capacity - 1) / capacity : 0;
-    unsigned room = 0;
+    double room = 0;
 
     for (unsigned i = 0; i < offered; i++) {
-        /* Capacity comes evenly over the second, and does not keep. */
-        if (each && i % each == 0)
-            room = 1;
-        if (!adaptive_throttle_ask(throttle, second)) {
+        uint64_t now_ms = second * 1000 + (uint64_t)i * 1000 / offered;
+
+        /* Capacity does not keep. */
+        room += (double)capacity / offered;
+        room = room > 1 ? 1 : room;
+        if (!adaptive_throttle_ask(throttle, now_ms)) {
             seen.held_back++;
-        } else if (room > 0) {
+        } else if (room > 0.999) {
             room--;
             seen.taken++;
         } else {
-            adaptive_throttle_refused(throttle, second);
+            adaptive_throttle_refused(throttle, now_ms);
             seen.refused++;
         }
     }
@@ -41,7 +43,7 @@ static void holds_nothing_back_while_nothing_is_refused(void **state)
     struct adaptive_throttle throttle = {0};
 
     (void)state;
-    for (int64_t second = 0; second < 5; second++)
+    for (uint64_t second = 0; second < 5; second++)
         assert_int_equal(ask(&throttle, second, 1000, 1000).taken, 1000);
 }
 
@@ -49,7 +51,7 @@ static void asks_for_little_more_than_is_taken(void **state)
 {
     static const unsigned times[] = {5, 10, 100};
     struct adaptive_throttle throttle = {0};
-    int64_t second = 0;
+    uint64_t second = 0;
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
@@ -58,7 +60,7 @@ static void asks_for_little_more_than_is_taken(void **state)
         for (int n = 0; n < 4; n++)
             seen = ask(&throttle, second++, 100 * times[i], 100);
         /* The service has work, and refuses no more than it does. */
-        assert_in_range(seen.taken, 50, 100);
+        assert_in_range(seen.taken, 95, 101);
         assert_in_range(seen.refused, 1, 200);
     }
 }
@@ -68,7 +70,7 @@ static void lets_all_through_two_seconds_after_it_is_over(void **state)
     struct adaptive_throttle throttle = {0};
 
     (void)state;
-    for (int64_t second = 10; second < 14; second++)
+    for (uint64_t second = 10; second < 14; second++)
         (void)ask(&throttle, second, 10000, 100);
     (void)ask(&throttle, 14, 50, 1000);
     (void)ask(&throttle, 15, 50, 1000);
@@ -84,7 +86,7 @@ static void finds_out_when_a_service_that_takes_nothing_is_back(void **state)
     unsigned through = 0;
 
     (void)state;
-    for (int64_t second = 0; second < 4; second++) {
+    for (uint64_t second = 0; second < 4; second++) {
         struct seen seen = ask(&throttle, second, 1000, 0);
 
         through += seen.refused;
@@ -96,6 +98,46 @@ static void finds_out_when_a_service_that_takes_nothing_is_back(void **state)
     assert_int_equal(ask(&throttle, 6, 1000, 1000).taken, 1000);
 }
 
+static void what_goes_on_does_not_follow_what_comes(void **state)
+{
+    struct adaptive_throttle throttle = {0};
+    struct seen seen;
+
+    (void)state;
+    for (uint64_t second = 10; second < 15; second++)
+        (void)ask(&throttle, second, 10000, 100);
+    /* As much as is taken twice: nothing of it is too much. */
+    seen = ask(&throttle, 15, 200, 100);
+    assert_in_range(seen.taken, 95, 101);
+    seen = ask(&throttle, 16, 100, 100);
+    assert_int_equal(seen.held_back, 0);
+}
+
+static void a_moment_in_which_nothing_is_taken_is_over_with_it(void **state)
+{
+    struct adaptive_throttle throttle = {0};
+
+    (void)state;
+    for (uint64_t second = 10; second < 15; second++)
+        (void)ask(&throttle, second, 90, 100);
+    (void)ask(&throttle, 15, 90, 0);
+    assert_int_equal(ask(&throttle, 16, 90, 100).held_back, 0);
+}
+
+static void what_was_taken_long_ago_says_nothing(void **state)
+{
+    struct adaptive_throttle throttle = {0};
+    struct seen seen = {0, 0, 0};
+
+    (void)state;
+    for (uint64_t second = 10; second < 15; second++)
+        (void)ask(&throttle, second, 1000, 1000);
+    for (uint64_t second = 15; second < 26; second++)
+        seen = ask(&throttle, second, 1000, 10);
+    assert_in_range(seen.refused, 1, 30);
+    assert_in_range(seen.taken, 5, 11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +145,9 @@ int main(void)
         cmocka_unit_test(asks_for_little_more_than_is_taken),
         cmocka_unit_test(lets_all_through_two_seconds_after_it_is_over),
         cmocka_unit_test(finds_out_when_a_service_that_takes_nothing_is_back),
+        cmocka_unit_test(what_goes_on_does_not_follow_what_comes),
+        cmocka_unit_test(a_moment_in_which_nothing_is_taken_is_over_with_it),
+        cmocka_unit_test(what_was_taken_long_ago_says_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
