@@ -17,6 +17,10 @@
  * however long it takes, but for a bound; for a minute after a flood no more are than can be
  * answered soon. So nothing has to be set for a machine or for an RPC.
  *
+ * An answer that costs no more than some refusals is not refused: what comes beyond would take from
+ * those who are answered, and who is refused comes again the sooner. What an answer costs nobody
+ * knows here; but what so few cores answer so many times a second cannot cost more.
+ *
  * Any thread. */
 #ifndef STOA_GRPC_IN_FLIGHT_H
 #define STOA_GRPC_IN_FLIGHT_H
@@ -30,6 +34,7 @@
 
 struct in_flight {
     unsigned most;       /* in work at once, whatever the answers say */
+    double cheap_per_s;  /* answers: as many cost too little to be refused */
     int64_t patience_ns; /* what an answer may take in any case */
 
     pthread_mutex_t lock; /* guards what follows */
@@ -71,8 +76,8 @@ struct in_flight_call {
     unsigned open; /* with it, when it began */
 };
 
-/* Zeroed memory. most: 1 or more; patience_ns: more than 0. */
-void in_flight_init(struct in_flight *f, unsigned most, int64_t patience_ns);
+/* Zeroed memory. most: 1 or more; patience_ns: more than 0; cores: that the machine has. */
+void in_flight_init(struct in_flight *f, unsigned most, int64_t patience_ns, unsigned cores);
 void in_flight_free(struct in_flight *f);
 
 /* A call begins. False: it is one too many. now_ns, here and below: of a clock that does not go

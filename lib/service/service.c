@@ -32,7 +32,7 @@ static const struct config_setting common_settings[] = {
      "Password of the database role; better given by STOA_DATABASE_PASSWORD_FILE."},
     {"STOA_DATABASE_CONNECTIONS", CONFIG_INT, AT(database_connections), "16", 1, 64, false,
      "Pipelined connections to Postgres: a quarter for reads, the others for writes."},
-    {"STOA_DATABASE_QUEUE", CONFIG_INT, AT(database_queue), "4096", 16, 1000000, false,
+    {"STOA_DATABASE_QUEUE", CONFIG_INT, AT(database_queue), "8192", 16, 1000000, false,
      "Queries that may wait or be in flight; more are refused with RESOURCE_EXHAUSTED."},
     {"STOA_METRICS_LISTEN", CONFIG_STRING, AT(metrics_listen), "", 0, 0, false,
      "Where /metrics is served for Prometheus, over HTTP without TLS: addresses like "
@@ -49,8 +49,8 @@ static const struct config_setting common_settings[] = {
      "PEM file with the certificate's private key."},
     {"STOA_TLS_CLIENT_CA", CONFIG_STRING, AT(tls_client_ca), "", 0, 0, false,
      "PEM file of authorities; callers must then show a certificate of theirs (mutual TLS)."},
-    {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "4096", 1, 1000000, false,
-     "Calls in work at once; more are refused with RESOURCE_EXHAUSTED."},
+    {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "8192", 1, 1000000, false,
+     "Calls in work at once, of up to 25 KB each; more are refused with RESOURCE_EXHAUSTED."},
     {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
      "While the answers of an RPC take longer than this, and two to four times as long as alone, "
      "calls "

@@ -13,6 +13,7 @@
 #define PATIENCE_NS (40 * NSEC_PER_MSEC)
 #define MS NSEC_PER_MSEC
 #define MAX_THREADS 4
+#define CORES 2
 
 /* Times of the simulation begin here, as those of a machine that has run for a while. */
 #define START_NS (1000 * NSEC_PER_SEC)
@@ -42,7 +43,7 @@ static void setup(struct service *s, unsigned threads, int64_t takes_ns)
 {
     *s = (struct service){
         .threads = threads, .takes_ns = takes_ns, .now_ns = START_NS, .seed = {1, 2, 3}};
-    in_flight_init(&s->in_flight, MOST, PATIENCE_NS);
+    in_flight_init(&s->in_flight, MOST, PATIENCE_NS, CORES);
 }
 
 static void finish_until(struct service *s, int64_t until_ns, int64_t watch_ns, struct seen *seen)
@@ -159,9 +160,9 @@ static void a_queue_of_those_who_ask_again_is_cut(void **state UNUSED)
 {
     struct seen seen = {0};
 
-    setup(&service, 1, MS / 10);
+    setup(&service, 1, MS / 2);
     (void)run(&service, 0.1, 5 * NSEC_PER_SEC);
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < 300; i++)
         ask(&service, &seen);
     assert_int_equal(seen.refused, 0);
     while (seen.refused == 0 && seen.answered < 20000) {
@@ -317,6 +318,22 @@ static void a_stop_that_is_over_refuses_nobody(void **state UNUSED)
     assert_int_equal(run(&service, 0.05, 30 * NSEC_PER_SEC).refused, 0);
 }
 
+/* A refusal of what costs next to nothing would cost as much. */
+static void what_is_cheap_is_not_refused(void **state UNUSED)
+{
+    struct seen seen;
+
+    setup(&service, 2, MS / 10);
+    (void)run(&service, 0.1, 10 * NSEC_PER_SEC);
+    seen = run(&service, 1.05, 2 * NSEC_PER_SEC);
+    assert_int_equal(seen.refused, 0);
+    assert_true(seen.slowest_ns > 2 * PATIENCE_NS);
+    /* But for the bound. */
+    seen = run(&service, 4, 2 * NSEC_PER_SEC);
+    assert_true(seen.answered > can_do(&service, 2 * NSEC_PER_SEC) * 98 / 100);
+    assert_true(service.n > MOST * 9 / 10);
+}
+
 /* Beyond the bound nobody waits, though no answer has said anything yet. */
 static void no_more_than_the_bound_are_in_work(void **state UNUSED)
 {
@@ -324,7 +341,7 @@ static void no_more_than_the_bound_are_in_work(void **state UNUSED)
     struct in_flight_call call;
 
     *f = (struct in_flight){0};
-    in_flight_init(f, 3, PATIENCE_NS);
+    in_flight_init(f, 3, PATIENCE_NS, CORES);
     for (unsigned i = 0; i < 3; i++)
         assert_true(in_flight_begin(f, START_NS, &call));
     assert_false(in_flight_begin(f, START_NS, &call));
@@ -348,6 +365,7 @@ int main(void)
         CASE(learns_in_a_flood_how_long_an_answer_takes),
         CASE(learns_that_answers_take_longer_now),
         CASE(a_stop_that_is_over_refuses_nobody),
+        CASE(what_is_cheap_is_not_refused),
         CASE(no_more_than_the_bound_are_in_work),
     };
 

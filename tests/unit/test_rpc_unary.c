@@ -812,7 +812,7 @@ static void test_overdue_before_it_has_a_place(void **state UNUSED)
     struct rpc_method method = {.in_flight = &in_flight};
     struct rpc_call call = {.method = &method, .answered = true};
 
-    in_flight_init(&in_flight, 1, NSEC_PER_SEC);
+    in_flight_init(&in_flight, 1, NSEC_PER_SEC, 1);
     assert_true(count_place(&call, NULL));
     assert_int_equal(in_flight.open, 0);
     in_flight_free(&in_flight);
