@@ -97,10 +97,12 @@ PGconn *pg_connect(const char *conninfo, int stop_fd, int64_t until_ns, char *ca
 /* Statements are planned once for all parameters: with parameters in mind Postgres would plan most
  * lists anew for each call, which costs more than running them. Such a plan stays when a table has
  * grown, and reading a small table as a whole is the cheapest there is when it is made: so what has
- * an index goes by the index. */
+ * an index goes by the index. A page has few rows: to remember what was looked up for each, in case
+ * it is wanted again, costs more than to look again, even in a list of one author's articles. */
 static const char setup_sql[] = "SELECT set_config('statement_timeout', $1, false),"
                                 " set_config('plan_cache_mode', 'force_generic_plan', false),"
                                 " set_config('enable_seqscan', 'off', false),"
+                                " set_config('enable_memoize', 'off', false),"
                                 " set_config('jit', 'off', false)";
 
 static bool send_setup(PGconn *pg, const struct db *db)

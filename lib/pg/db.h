@@ -50,7 +50,8 @@ enum db_type {
 
 /* Statements are static tables, one per service, each named in one place. They are prepared on
  * every connection and planned once for all parameters (plan_cache_mode = force_generic_plan), by
- * an index where there is one, however small the table is then (enable_seqscan = off). */
+ * an index where there is one, however small the table is then (enable_seqscan = off), row by row
+ * (enable_memoize = off). */
 struct db_statement {
     const char *name; /* of the prepared statement, unique in the service */
     const char *sql;

@@ -22,6 +22,7 @@ enum {
     STORE,
     LOAD,
     PLAN,
+    PLAN_EACH,
 };
 
 static const struct db_statement statements[] = {
@@ -63,6 +64,11 @@ static const struct db_statement statements[] = {
                {DB_TEXT}},
     [LOAD] = {"load", "SELECT length($1), $1", DB_READ, {DB_TEXT}},
     [PLAN] = {"plan", "EXPLAIN (COSTS OFF) SELECT FROM few WHERE id = 1", DB_READ, {DB_END}},
+    [PLAN_EACH] = {"plan_each",
+                   "EXPLAIN (COSTS OFF) SELECT FROM alike"
+                   " CROSS JOIN LATERAL (SELECT FROM few WHERE id = few_id OFFSET 0) found",
+                   DB_READ,
+                   {DB_END}},
 };
 
 static struct db *db;
@@ -75,7 +81,9 @@ static int open_db(void **state)
         return -1;
     pg_sql("CREATE TABLE few (id bigint PRIMARY KEY)");
     pg_sql("INSERT INTO few VALUES (1)");
-    pg_sql("ANALYZE few");
+    pg_sql("CREATE TABLE alike (few_id bigint)");
+    pg_sql("INSERT INTO alike SELECT 1 FROM generate_series(1, 1000)");
+    pg_sql("ANALYZE few, alike");
     pg_sql("CREATE TABLE items (id bigint PRIMARY KEY, "
            "parent bigint CONSTRAINT items_parent REFERENCES items, "
            "amount integer NOT NULL CONSTRAINT items_amount CHECK (amount > 0));"
@@ -527,6 +535,15 @@ static void test_small_table_by_its_index(void **state)
     assert_non_null(strstr(db_get_text(&answer.result, 0, 0).p, "using few_pkey"));
 }
 
+/* In a page there is little that would be looked up twice. */
+static void test_nothing_remembered_of_rows(void **state)
+{
+    (void)state;
+    assert_int_equal(answer_run(&answer, db_query(db, &arena, PLAN_EACH)), DB_OK);
+    for (int row = 0; row < db_rows(&answer.result); row++)
+        assert_null(strstr(db_get_text(&answer.result, row, 0).p, "Memoize"));
+}
+
 /* A parameter that cannot be encoded is reported by db_submit(). */
 static void test_no_memory(void **state)
 {
@@ -565,6 +582,7 @@ int main(void)
         cmocka_unit_test_teardown(test_error_isolation, reset),
         cmocka_unit_test_teardown(test_stale_plan, reset),
         cmocka_unit_test_teardown(test_small_table_by_its_index, reset),
+        cmocka_unit_test_teardown(test_nothing_remembered_of_rows, reset),
         cmocka_unit_test_teardown(test_larger_than_a_socket_buffer, reset),
         cmocka_unit_test_teardown(test_no_memory, reset),
     };
