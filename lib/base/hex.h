@@ -35,6 +35,16 @@ static inline char *hex_encode(char *to, const uint8_t *bytes, size_t n)
     return to;
 }
 
+#define HEX_UINT64_MAX 16
+
+/* A number without leading zeros, in lower case. Returns the end of what it wrote. */
+static inline char *hex_from_uint64(char *to, uint64_t value)
+{
+    for (int bits = (63 - __builtin_clzll(value | 1)) & ~3; bits >= 0; bits -= 4)
+        *to++ = hex_digit((unsigned)(value >> bits));
+    return to;
+}
+
 /* A number of up to 16 digits, in lower case. False: there is something else. */
 static inline bool hex_to_uint64(struct str digits, uint64_t *ret)
 {

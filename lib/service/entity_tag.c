@@ -7,6 +7,8 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
+#include <pthread.h>
+
 #define VIEW_BYTES 12
 
 struct str service_pack(struct arena *arena, const ProtobufCMessage *message)
@@ -20,16 +22,28 @@ struct str service_pack(struct arena *arena, const ProtobufCMessage *message)
     return (struct str){(const char *)bytes, n};
 }
 
+/* OpenSSL looks an algorithm up by name each time that it is told EVP_sha256(): more work than to
+ * hash a profile with it. */
+static EVP_MD *sha256;
+
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
 struct str service_view(struct arena *arena, struct str packed, uint64_t rest)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     unsigned char hash[SHA256_DIGEST_LENGTH];
     char *hex = arena_alloc(arena, 2 * VIEW_BYTES);
     EVP_MD_CTX *ctx = hex && packed.p ? EVP_MD_CTX_new() : NULL;
-    bool hashed = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
-                  EVP_DigestUpdate(ctx, packed.p, packed.n) == 1 &&
-                  EVP_DigestUpdate(ctx, &rest, sizeof(rest)) == 1 &&
-                  EVP_DigestFinal_ex(ctx, hash, NULL) == 1;
+    bool hashed;
 
+    pthread_once(&once, fetch_sha256);
+    hashed = ctx && EVP_DigestInit_ex(ctx, sha256 ? sha256 : EVP_sha256(), NULL) == 1 &&
+             EVP_DigestUpdate(ctx, packed.p, packed.n) == 1 &&
+             EVP_DigestUpdate(ctx, &rest, sizeof(rest)) == 1 &&
+             EVP_DigestFinal_ex(ctx, hash, NULL) == 1;
     EVP_MD_CTX_free(ctx);
     if (!hashed)
         return STR_NULL;
@@ -37,11 +51,23 @@ struct str service_view(struct arena *arena, struct str packed, uint64_t rest)
     return (struct str){hex, 2 * VIEW_BYTES};
 }
 
+/* The tag in its quotes. NULL without memory, or without a view. */
+static struct str tag_of(struct arena *arena, struct str version, struct str view)
+{
+    size_t n = version.n + view.n + 2;
+    char *tag = view.p ? arena_alloc(arena, n) : NULL;
+
+    if (!tag)
+        return STR_NULL;
+    tag[0] = tag[n - 1] = '"';
+    memcpy(tag + 1, version.p, version.n);
+    memcpy(tag + 1 + version.n, view.p, view.n);
+    return (struct str){tag, n};
+}
+
 bool service_add_tag(struct rpc_call *call, struct str version, struct str view)
 {
-    struct str tag =
-        view.p ? arena_printf(rpc_call_arena(call), "\"%.*s%.*s\"", STR_FMT(version), STR_FMT(view))
-               : STR_NULL;
+    struct str tag = tag_of(rpc_call_arena(call), version, view);
 
     if (tag.p && rpc_call_add_header(call, STR("etag"), tag) == 0)
         return true;

@@ -1,18 +1,20 @@
 #include "etag.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include "base/hex.h"
 
-#define VERSION_MAX 48
+#include <errno.h>
+
+#define VERSION_MAX (2 * (HEX_UINT64_MAX + 1))
 
 /* What every tag of this version begins with, behind its first quote. */
 static struct str version_prefix(struct version version, char text[VERSION_MAX])
 {
-    int n = snprintf(text, VERSION_MAX, "%" PRIx64 ".%" PRIx64 ".", (uint64_t)version.id,
-                     (uint64_t)version.changed_us);
+    char *p = hex_from_uint64(text, (uint64_t)version.id);
 
-    return (struct str){text, (size_t)n};
+    *p++ = '.';
+    p = hex_from_uint64(p, (uint64_t)version.changed_us);
+    *p++ = '.';
+    return (struct str){text, (size_t)(p - text)};
 }
 
 static struct str view_of(struct arena *arena, const ProtobufCMessage *message, uint64_t rest)

@@ -1,6 +1,7 @@
 /* lib/base: strings, numbers, arena, buffer, log. */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/uuid.h"
 
@@ -225,6 +226,31 @@ static void test_uuid(void **state)
     assert_int_equal(id.bytes[8] >> 6, 2);
 }
 
+static void test_hex_numbers(void **state)
+{
+    static const struct {
+        uint64_t value;
+        const char *text;
+    } cases[] = {{0, "0"},
+                 {1, "1"},
+                 {15, "f"},
+                 {16, "10"},
+                 {0x1234567, "1234567"},
+                 {INT64_MAX, "7fffffffffffffff"},
+                 {UINT64_MAX, "ffffffffffffffff"}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char text[HEX_UINT64_MAX];
+        struct str wrote = {text, (size_t)(hex_from_uint64(text, cases[i].value) - text)};
+        uint64_t read;
+
+        assert_true(str_eq(wrote, str_of(cases[i].text)));
+        assert_true(hex_to_uint64(wrote, &read));
+        assert_true(read == cases[i].value);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_uuid),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_log_cuts_a_long_line_between_fields),
+        cmocka_unit_test(test_hex_numbers),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
