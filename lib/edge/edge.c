@@ -121,18 +121,15 @@ static void send_next(struct edge_stream *stream)
         return;
     if (atomic_load(&stream->edge->held) > 0 && stream->n_waiting < BATCH_BYTES)
         return;
-    packed = rpc_packed_copy(buf_str(&batch->bytes));
+    TAILQ_REMOVE(&stream->waiting, batch, next);
+    stream->n_waiting -= batch->bytes.n;
+    packed = rpc_packed_take(&batch->bytes);
+    free(batch);
     if (!packed || rpc_stream_send_packed(stream->call, packed) == -ENOBUFS)
         give_up(stream, &no_memory);
     else
         stream->sending = true; /* of one that is gone `closed` tells */
     rpc_packed_unref(packed);
-    if (stream->over)
-        return;
-    TAILQ_REMOVE(&stream->waiting, batch, next);
-    stream->n_waiting -= batch->bytes.n;
-    buf_free(&batch->bytes);
-    free(batch);
 }
 
 /* Where n bytes more go; NULL: the stream has been given up. */

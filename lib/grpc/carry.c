@@ -195,9 +195,9 @@ static void put_answers(struct carrier *carrier, struct buf *to)
     }
 }
 
-static void send_message(struct carrier *carrier, const struct buf *bytes)
+static void send_message(struct carrier *carrier, struct buf *bytes)
 {
-    struct rpc_packed *packed = bytes->failed ? NULL : rpc_packed_copy(buf_str(bytes));
+    struct rpc_packed *packed = rpc_packed_take(bytes);
     int r = packed ? rpc_stream_send_packed(carrier->call, packed) : -ENOMEM;
 
     rpc_packed_unref(packed);

@@ -158,6 +158,17 @@ struct rpc_packed *rpc_packed_copy(struct str bytes)
     return packed_of(grpc_slice_from_copied_buffer(bytes.n ? bytes.p : "", bytes.n));
 }
 
+struct rpc_packed *rpc_packed_take(struct buf *bytes)
+{
+    struct buf taken = *bytes;
+
+    buf_init(bytes, taken.max);
+    if (!taken.failed)
+        return packed_of(grpc_slice_new(taken.p, taken.n, free));
+    buf_free(&taken);
+    return NULL;
+}
+
 struct rpc_packed *rpc_error_details(const struct rpc_error *error)
 {
     struct rpc_status status;

@@ -100,6 +100,9 @@ struct rpc_packed;
 /* NULL without memory. */
 struct rpc_packed *rpc_pack(const ProtobufCMessage *message) MUST_CHECK;
 struct rpc_packed *rpc_packed_copy(struct str bytes) MUST_CHECK;
+/* What the buffer holds, without a copy of it: the buffer is empty then, in any case. NULL also for
+ * one that has failed. */
+struct rpc_packed *rpc_packed_take(struct buf *bytes) MUST_CHECK;
 struct rpc_packed *rpc_packed_ref(struct rpc_packed *packed);
 void rpc_packed_unref(struct rpc_packed *packed); /* NULL is nothing */
 struct str rpc_packed_bytes(const struct rpc_packed *packed);

@@ -304,6 +304,28 @@ static void test_stuck_reader_is_cancelled(void **state)
 
 /* ---- messages that are packed once ---- */
 
+/* A buffer's bytes are taken over, and freed when it has failed. */
+static void test_packed_from_a_buffer(void **state)
+{
+    struct rpc_packed *packed;
+    struct buf bytes;
+
+    (void)state;
+    buf_init(&bytes, 8);
+    buf_append_str(&bytes, STR("12345678"));
+    packed = rpc_packed_take(&bytes);
+    assert_true(str_eq(rpc_packed_bytes(packed), STR("12345678")));
+    assert_true(bytes.n == 0 && !bytes.p);
+    rpc_packed_unref(packed);
+    buf_append_str(&bytes, STR("1234567"));
+    buf_append_str(&bytes, STR("89"));
+    assert_null(rpc_packed_take(&bytes));
+    assert_true(bytes.n == 0 && !bytes.p && !bytes.failed);
+    packed = rpc_packed_take(&bytes);
+    assert_int_equal(rpc_packed_bytes(packed).n, 0);
+    rpc_packed_unref(packed);
+}
+
 /* Many references to the same bytes wait in a queue whose bounds the handler has set. */
 static void test_packed_messages(void **state)
 {
@@ -606,6 +628,7 @@ int main(void)
         STREAM_TEST(test_stream_deadline),
         STREAM_TEST(test_slow_reader_is_bounded),
         STREAM_TEST(test_stuck_reader_is_cancelled),
+        cmocka_unit_test(test_packed_from_a_buffer),
         STREAM_TEST(test_packed_messages),
         STREAM_TEST(test_bound_below_a_message),
         STREAM_TEST(test_cancel_idle_stream),
