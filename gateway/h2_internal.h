@@ -191,7 +191,8 @@ void h2_stream_header(struct grpc_h2_stream *s, struct str name, struct str valu
 void h2_stream_headers(struct grpc_h2_stream *s, bool last);
 void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n);
 void h2_stream_finish(struct grpc_h2_stream *s); /* END_STREAM */
-/* What a carried call is answered, or a piece of it. */
+/* What a carried call is answered, or a piece of it. While its carrier's message is delivered: its
+ * user may hear at once, and do anything; the stream may be gone afterwards. */
 void h2_stream_answer(struct grpc_h2_stream *s, const struct carry_answer *answer);
 /* A stream for the connection's own use. NULL: without memory, or it takes no more. */
 struct grpc_h2_stream *h2_stream_open_on(struct h2_connection *conn,

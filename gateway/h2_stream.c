@@ -10,6 +10,8 @@
 #define LOW_WATER (16 << 10)
 #define OUT_MAX (64 << 20) /* of a user who does not listen */
 #define KEPT 4096          /* a larger queue is given back when it is empty */
+#define CARRIER_KEPT \
+    (64 << 10) /* there is one for each connection, and it is in use all the time */
 /* ms that the service's own DEADLINE_EXCEEDED has time to arrive. */
 #define DEADLINE_GRACE 500
 #define TIMEOUT_MAX 86400000 /* ms of a call without a time limit: nothing lasts for ever */
@@ -53,16 +55,20 @@ static void fail_reading(struct grpc_h2_stream *s, int code, const char *reason)
     }
 }
 
+static void deliver_message(struct grpc_h2_stream *s, struct str message)
+{
+    s->paused = true; /* so that the callback may call grpc_h2_resume() and return false */
+    if (s->callbacks->message(s->data, message))
+        s->paused = false;
+}
+
 static void deliver_messages(struct grpc_h2_stream *s)
 {
     struct str message;
     int rc = 0;
 
-    while (!s->paused && !s->cancelled && (rc = rpc_reader_next(&s->reader, &message)) > 0) {
-        s->paused = true; /* so that the callback may call grpc_h2_resume() and return false */
-        if (s->callbacks->message(s->data, message))
-            s->paused = false;
-    }
+    while (!s->paused && !s->cancelled && (rc = rpc_reader_next(&s->reader, &message)) > 0)
+        deliver_message(s, message);
     if (rc == -EMSGSIZE)
         fail_reading(s, RPC_RESOURCE_EXHAUSTED, "the message is larger than the limit");
     else if (rc < 0)
@@ -219,16 +225,21 @@ static void reset(struct grpc_h2_stream *s, uint32_t error)
         s->conn->broken = true;
 }
 
-static void finish(struct grpc_h2_stream *s, int code, bool from_upstream, const char *reason)
+static void end(struct grpc_h2_stream *s, int code, bool from_upstream, const char *reason)
 {
-    if (s->finished)
-        return;
     s->finished = true;
     s->code = code;
     s->from_upstream = from_upstream;
     s->reason = reason;
     detach(s);
     buf_free(&s->out);
+}
+
+static void finish(struct grpc_h2_stream *s, int code, bool from_upstream, const char *reason)
+{
+    if (s->finished)
+        return;
+    end(s, code, from_upstream, reason);
     make_ready(s);
 }
 
@@ -294,7 +305,7 @@ static bool is_refused(const struct grpc_h2_stream *s)
     return s->idempotent && (code == RPC_UNAVAILABLE || code == RPC_CANCELLED);
 }
 
-void h2_stream_headers(struct grpc_h2_stream *s, bool last)
+static void take_headers(struct grpc_h2_stream *s, bool last)
 {
     if (s->result.http_status == 0)
         return; /* 1xx: the real ones follow */
@@ -319,10 +330,15 @@ void h2_stream_headers(struct grpc_h2_stream *s, bool last)
             return;
         }
         s->open_due = !last;
-        make_ready(s);
     }
     if (last)
         h2_stream_finish(s);
+}
+
+void h2_stream_headers(struct grpc_h2_stream *s, bool last)
+{
+    take_headers(s, last);
+    make_ready(s);
 }
 
 void h2_stream_data(struct grpc_h2_stream *s, const void *p, size_t n)
@@ -359,16 +375,20 @@ static bool answer_metadata(struct grpc_h2_stream *s, const struct carry_answer 
 /* As the headers of a call of its own would be. Of an error they are all in one place. */
 static bool answer_headers(struct grpc_h2_stream *s, const struct carry_answer *answer, bool last)
 {
-    unsigned char prefix[RPC_PREFIX_SIZE];
-    size_t size = answer->size ? answer->size : answer->message.n;
-
     s->result.http_status = NGX_HTTP_OK;
     s->result.is_grpc = true;
     if (!answer_metadata(s, answer, false) || (last && !answer_metadata(s, answer, true)))
         return false;
-    h2_stream_headers(s, last);
-    if (s->finished || s->again)
-        return false;
+    take_headers(s, last);
+    return !s->finished && !s->again;
+}
+
+/* The first piece of several: what comes are then the bytes of a stream of its own. */
+static bool answer_begins(struct grpc_h2_stream *s, const struct carry_answer *answer)
+{
+    unsigned char prefix[RPC_PREFIX_SIZE];
+    size_t size = answer->size ? answer->size : answer->message.n;
+
     if (size > UINT32_MAX) {
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "the message is larger than the limit");
         return false;
@@ -380,16 +400,44 @@ static bool answer_headers(struct grpc_h2_stream *s, const struct carry_answer *
     return false;
 }
 
+static bool is_whole(const struct grpc_h2_stream *s, const struct carry_answer *answer)
+{
+    return answer->ended && answer->message.n <= s->reader.max &&
+           (answer->size == 0 || answer->size == answer->message.n);
+}
+
+/* A whole answer. What its carrier has to tell is being delivered, so the user may hear at once,
+ * while the carrier's bytes are there: none is copied, and the event loop need not come round. */
+static void deliver_answer(struct grpc_h2_stream *s, struct str message)
+{
+    reset(s, NGHTTP2_NO_ERROR);
+    end(s, RPC_OK, true, NULL);
+    s->delivering = true;
+    s->callbacks->opened(s->data);
+    if (!s->cancelled)
+        deliver_message(s, message.p ? message : STR(""));
+    if (!s->cancelled)
+        tell_end(s);
+    free_stream(s);
+}
+
 void h2_stream_answer(struct grpc_h2_stream *s, const struct carry_answer *answer)
 {
-    bool last = answer->ended && answer->code != RPC_OK;
+    bool first = !s->headers_came, last = answer->ended && answer->code != RPC_OK;
 
     if (answer->ended && (answer->code < RPC_OK || answer->code > RPC_UNAUTHENTICATED))
         h2_stream_fail(s, RPC_INTERNAL, "the service's headers are broken");
     else if (answer->ended &&
              rpc_result_end(&s->result, answer->code, answer->text, answer->details))
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
-    if (s->finished || (!s->headers_came && !answer_headers(s, answer, last)))
+    if (s->finished || (first && !answer_headers(s, answer, last)))
+        return;
+    if (first && is_whole(s, answer)) {
+        if (answer_metadata(s, answer, true))
+            deliver_answer(s, answer->message);
+        return;
+    }
+    if (first && !answer_begins(s, answer))
         return;
     if (rpc_reader_add(&s->reader, answer->message.p, answer->message.n))
         h2_stream_fail(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
@@ -440,7 +488,7 @@ size_t h2_stream_read(struct grpc_h2_stream *s, uint8_t *to, size_t n, bool *ret
     }
     if (left == 0 && !s->call) {
         s->out.n = s->out_at = 0;
-        if (s->out.cap > KEPT)
+        if (s->out.cap > s->reader.kept)
             buf_free(&s->out);
     }
     if (s->blocked && left < LOW_WATER) {
@@ -549,7 +597,7 @@ static struct grpc_h2_stream *new_stream(size_t max_message,
 
     if (!s)
         return NULL;
-    rpc_reader_init(&s->reader, max_message, H2_STREAM_WINDOW);
+    rpc_reader_init(&s->reader, max_message, H2_STREAM_WINDOW, KEPT);
     rpc_result_init(&s->result);
     buf_init(&s->out, OUT_MAX);
     s->callbacks = callbacks;
@@ -652,6 +700,7 @@ struct grpc_h2_stream *h2_stream_open_on(struct h2_connection *conn,
     if (!s)
         return NULL;
     s->upstream = upstream;
+    s->reader.kept = CARRIER_KEPT;
     s->request = make_request(upstream, path, NULL, 0, 0, ngx_cycle->log);
     if (!s->request || h2_session_submit(conn, s) != NGX_OK) {
         free_stream(s);

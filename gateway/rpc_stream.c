@@ -5,17 +5,16 @@
 #include <stdlib.h>
 
 #define HEADER_OVERHEAD 32 /* what RFC 9113 section 6.5.2 counts for a header besides its bytes */
-#define KEPT 4096          /* a larger buffer is given back when it is empty */
 
 /* ---- messages ---- */
 
-void rpc_reader_init(struct rpc_reader *r, size_t max, size_t window)
+void rpc_reader_init(struct rpc_reader *r, size_t max, size_t window, size_t kept)
 {
     size_t limit;
 
     if (__builtin_add_overflow(max, window + RPC_PREFIX_SIZE, &limit))
         limit = SIZE_MAX;
-    *r = (struct rpc_reader){.max = max};
+    *r = (struct rpc_reader){.max = max, .kept = kept};
     buf_init(&r->bytes, limit);
 }
 
@@ -44,7 +43,7 @@ int rpc_reader_add(struct rpc_reader *r, const void *p, size_t n)
 static void give_back(struct rpc_reader *r)
 {
     r->at = r->bytes.n = 0;
-    if (r->bytes.cap > KEPT)
+    if (r->bytes.cap > r->kept)
         buf_free(&r->bytes);
 }
 

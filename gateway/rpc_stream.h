@@ -9,15 +9,16 @@
 
 /* ---- messages ---- */
 
-/* Bytes as they come, messages as they go. Memory is given back when nothing waits. */
+/* Bytes as they come, messages as they go. */
 struct rpc_reader {
     struct buf bytes;
-    size_t at;  /* the first byte that is not yet read */
-    size_t max; /* of a message */
+    size_t at;   /* the first byte that is not yet read */
+    size_t max;  /* of a message */
+    size_t kept; /* a larger buffer is given back when nothing waits */
 };
 
 /* window: the most bytes that are added before what is complete is read. */
-void rpc_reader_init(struct rpc_reader *r, size_t max, size_t window);
+void rpc_reader_init(struct rpc_reader *r, size_t max, size_t window, size_t kept);
 void rpc_reader_free(struct rpc_reader *r);
 /* Returns 0 or -ENOMEM. */
 int rpc_reader_add(struct rpc_reader *r, const void *p, size_t n) MUST_CHECK;

@@ -97,7 +97,7 @@ static struct messages read_pieces(struct str one, struct str two)
     struct rpc_reader reader;
     struct messages messages = {0};
 
-    rpc_reader_init(&reader, MAX_MESSAGE, one.n + two.n);
+    rpc_reader_init(&reader, MAX_MESSAGE, one.n + two.n, 0);
     check(rpc_reader_add(&reader, one.p, one.n) == 0);
     read_all(&reader, &messages);
     if (messages.end == 0)

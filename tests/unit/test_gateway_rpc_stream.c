@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #define LIMIT 1000
+#define KEPT 4096
 
 static void add(struct rpc_reader *r, const char *bytes, size_t n)
 {
@@ -36,7 +37,7 @@ static void messages_in_any_pieces(void **state)
     for (size_t piece = 1; piece < sizeof(wire); piece++) {
         size_t seen = 0;
 
-        rpc_reader_init(&r, LIMIT, LIMIT);
+        rpc_reader_init(&r, LIMIT, LIMIT, KEPT);
         for (size_t at = 0; at < sizeof(wire) - 1; at += piece) {
             size_t left = sizeof(wire) - 1 - at;
 
@@ -59,7 +60,7 @@ static void messages_wait(void **state)
     struct str message;
 
     (void)state;
-    rpc_reader_init(&r, LIMIT, LIMIT);
+    rpc_reader_init(&r, LIMIT, LIMIT, KEPT);
     add(&r, "\0\0\0\0\1a\0\0\0\0\1b", 12);
     assert_next(&r, "a");
     add(&r, "\0\0\0\0\1c\0\0", 8);
@@ -77,19 +78,19 @@ static void broken_messages(void **state)
     char most[RPC_PREFIX_SIZE + 4] = "\0\0\0\0\4";
 
     (void)state;
-    rpc_reader_init(&r, 4, LIMIT);
+    rpc_reader_init(&r, 4, LIMIT, KEPT);
     add(&r, most, sizeof(most));
     assert_int_equal(rpc_reader_next(&r, &message), 1);
     add(&r, "\0\0\0\0\5", 5); /* refused by its length, before any of it has come */
     assert_int_equal(rpc_reader_next(&r, &message), -EMSGSIZE);
     rpc_reader_free(&r);
 
-    rpc_reader_init(&r, 4, LIMIT);
+    rpc_reader_init(&r, 4, LIMIT, KEPT);
     add(&r, "\1\0\0\0\1x", 6);
     assert_int_equal(rpc_reader_next(&r, &message), -EBADMSG);
     rpc_reader_free(&r);
 
-    rpc_reader_init(&r, 4, 1);
+    rpc_reader_init(&r, 4, 1, KEPT);
     assert_int_equal(rpc_reader_add(&r, "0123456789a", 11), -ENOMEM);
     rpc_reader_free(&r);
 }
