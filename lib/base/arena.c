@@ -111,20 +111,24 @@ struct str arena_copy(struct arena *a, struct str s)
 
 struct str arena_printf(struct arena *a, const char *fmt, ...)
 {
+    size_t room = (size_t)(a->end - a->at);
     va_list ap;
     int n;
     char *p;
 
+    /* Where it will be, if there is room: as a rule. */
     va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = vsnprintf(a->at, room, fmt, ap);
     va_end(ap);
     if (n < 0)
         return STR_NULL;
     p = arena_alloc(a, (size_t)n + 1);
     if (!p)
         return STR_NULL;
-    va_start(ap, fmt);
-    vsnprintf(p, (size_t)n + 1, fmt, ap);
-    va_end(ap);
+    if ((size_t)n >= room) {
+        va_start(ap, fmt);
+        vsnprintf(p, (size_t)n + 1, fmt, ap);
+        va_end(ap);
+    }
     return (struct str){p, (size_t)n};
 }

@@ -94,6 +94,27 @@ static void test_arena(void **state)
     assert_int_equal(a.total, 0);
 }
 
+/* Texts of each length, before and behind the end of a block, one after the other. */
+static void test_arena_printf(void **state)
+{
+    struct str texts[300];
+    struct arena a;
+
+    (void)state;
+    arena_init(&a, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        texts[i] = arena_printf(&a, "%0*zu", (int)(i + 1), i);
+        assert_non_null(texts[i].p);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        assert_int_equal(texts[i].n, i + 1);
+        assert_int_equal(strlen(texts[i].p), texts[i].n);
+        assert_int_equal(strtoul(texts[i].p, NULL, 10), i);
+    }
+    assert_int_equal(arena_printf(&a, "%9000d", 1).n, 9000);
+    arena_free(&a);
+}
+
 static void test_arena_limit(void **state)
 {
     struct arena a;
@@ -257,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_str),
         cmocka_unit_test(test_str_to_int64),
         cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arena_printf),
         cmocka_unit_test(test_arena_limit),
         cmocka_unit_test(test_buf),
         cmocka_unit_test(test_buf_limit_is_sticky),
