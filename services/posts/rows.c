@@ -27,21 +27,28 @@ static int64_t timestamp(const struct row *row, int column)
     return db_get_timestamp(row->result, row->number, column);
 }
 
-/* A list of strings; copies. */
+/* A list of strings; copies, in one piece. */
 static int read_texts(const struct row *row, int column, char ***ret, size_t *ret_n)
 {
     struct str *texts;
     int n = db_get_text_array(row->result, row->number, column, row->arena, &texts);
+    size_t bytes = 0;
+    char *at;
 
     if (n <= 0)
         return n;
-    *ret = arena_calloc(row->arena, (size_t)n, sizeof(**ret));
+    for (int i = 0; i < n; i++)
+        bytes += sizeof(char *) + texts[i].n + 1;
+    *ret = arena_alloc(row->arena, bytes);
     if (!*ret)
         return -ENOMEM;
+    at = (char *)(*ret + n);
     for (int i = 0; i < n; i++) {
-        (*ret)[i] = (char *)arena_copy(row->arena, texts[i]).p;
-        if (!(*ret)[i])
-            return -ENOMEM;
+        (*ret)[i] = at;
+        if (texts[i].n)
+            memcpy(at, texts[i].p, texts[i].n);
+        at[texts[i].n] = '\0';
+        at += texts[i].n + 1;
     }
     *ret_n = (size_t)n;
     return 0;
