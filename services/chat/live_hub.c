@@ -121,6 +121,20 @@ void hub_announce_here(struct hub *hub, int64_t room_id, const struct rpc_packed
 
 /* ---- what other instances say ---- */
 
+/* Whoever writes to Redis could make it break every connection to the room, or, when it is kept,
+ * each that comes. */
+static bool is_response(const struct hub *hub, struct str bytes)
+{
+    struct arena arena CLEANUP(arena_free) = {.max = 0};
+    struct schema_fault fault;
+
+    if (schema_check_wire(hub->response, bytes, &arena, &fault) == 0)
+        return true;
+    log_warn("redis had something that no instance says", LOG_S("field", fault.path),
+             LOG_S("cause", fault.message));
+    return false;
+}
+
 static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct str bytes)
 {
     struct window_entry entry = {.kind = STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE,
@@ -131,13 +145,15 @@ static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct
         room_read(room);
         break;
     case BUS_MESSAGE:
-        if (part_is_message(bytes, room->id, seq, &entry.created_us))
+        if (is_response(room->hub, bytes) &&
+            part_is_message(bytes, room->id, seq, &entry.created_us))
             entry.bytes = rpc_packed_copy(bytes);
         if (entry.bytes)
             room_event(room, seq, entry);
         break;
     case BUS_PART:
-        entry.bytes = rpc_packed_copy(bytes);
+        if (is_response(room->hub, bytes) && part_is_read(bytes, room->id))
+            entry.bytes = rpc_packed_copy(bytes);
         if (entry.bytes)
             room_broadcast(room, 0, entry.bytes);
         rpc_packed_unref(entry.bytes);
@@ -146,7 +162,8 @@ static void take_news(struct room *room, enum bus_kind kind, int64_t seq, struct
         presence_hear_change(room->hub->presence, room->id);
         break;
     case BUS_TYPING:
-        typing_heard(presence_typing(room->hub->presence), room->id, bytes);
+        if (is_response(room->hub, bytes))
+            typing_heard(presence_typing(room->hub->presence), room->id, bytes);
         break;
     default: /* of a version to come */
         break;
@@ -370,6 +387,8 @@ int hub_new(struct service *service, const struct live_settings *settings,
         return -ENOMEM;
     hub->service = service;
     hub->settings = *settings;
+    hub->response = schema_message(service_schema(service), STR("stoa.chat.v1.ConnectResponse"));
+    assert(hub->response);
     TAILQ_INIT(&hub->sessions);
     arena_init(&hub->ahead_arena, 0); /* bounded by the rooms */
     pthread_mutex_init(&hub->lock, NULL);

@@ -89,7 +89,8 @@ struct hub {
     struct live_counts counts;
     struct service *service;
     struct live_settings settings;
-    struct bus *bus; /* NULL: there is no other instance */
+    const struct schema_message *response; /* ConnectResponse */
+    struct bus *bus;                       /* NULL: there is no other instance */
     struct presence *presence;
     /* Rooms of messages that are being acknowledged; written by one thread, emptied under the lock.
      */

@@ -1,5 +1,7 @@
 #include "live_parts.h"
 
+#define MAX_SECONDS INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
+
 typedef Stoa__Chat__V1__ConnectResponse response;
 
 #define RESPONSE(WHAT)                                                          \
@@ -218,19 +220,52 @@ int64_t part_time_us(const Google__Protobuf__Timestamp *time)
     return time ? time->seconds * USEC_PER_SEC + time->nanos / NSEC_PER_USEC : 0;
 }
 
+/* NULL: nothing that another instance could have sent. */
+static response *heard(struct str bytes)
+{
+    return bytes.n <= PART_BYTES_MAX
+               ? stoa__chat__v1__connect_response__unpack(NULL, bytes.n, (const uint8_t *)bytes.p)
+               : NULL;
+}
+
+/* Of a year that can be shown, or none. */
+static bool is_time(const Google__Protobuf__Timestamp *time)
+{
+    return !time || (time->seconds >= 0 && time->seconds <= MAX_SECONDS && time->nanos >= 0 &&
+                     time->nanos < NSEC_PER_SEC);
+}
+
+static bool is_new_message(const Stoa__Chat__V1__Event *event, int64_t room, int64_t seq)
+{
+    const Stoa__Chat__V1__Message *message = event->message;
+
+    return event->seq == seq && event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE &&
+           is_time(event->created_at) && message && message->room == room && message->seq == seq &&
+           is_time(message->created_at) && is_time(message->edited_at) &&
+           is_time(message->deleted_at);
+}
+
 bool part_is_message(struct str bytes, int64_t room, int64_t seq, int64_t *ret_created_us)
 {
-    response *r = stoa__chat__v1__connect_response__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
+    response *r = heard(bytes);
     const Stoa__Chat__V1__Event *event;
     bool is;
 
     if (!r)
         return false;
     event = r->what_case == STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_EVENT ? r->event->event : NULL;
-    is = event && r->event->room == room && event->seq == seq &&
-         event->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MESSAGE && event->message &&
-         event->message->room == room && event->message->seq == seq;
+    is = event && r->event->room == room && r->seq == seq && is_new_message(event, room, seq);
     *ret_created_us = is ? part_time_us(event->created_at) : 0;
+    stoa__chat__v1__connect_response__free_unpacked(r, NULL);
+    return is;
+}
+
+bool part_is_read(struct str bytes, int64_t room)
+{
+    response *r = heard(bytes);
+    bool is =
+        r && r->what_case == STOA__CHAT__V1__CONNECT_RESPONSE__WHAT_READ && r->read->room == room;
+
     stoa__chat__v1__connect_response__free_unpacked(r, NULL);
     return is;
 }

@@ -28,8 +28,14 @@ struct rpc_packed *part_message(int64_t room, const Stoa__Chat__V1__Message *mes
 /* A part_event() that shows a message, with that message as it is now. */
 struct rpc_packed *part_event_again(struct str bytes, const Stoa__Chat__V1__Message *message);
 
-/* Whether bytes are a part_message() of the room with this seq. */
+/* Of a part that another instance may have sent. */
+#define PART_BYTES_MAX ((size_t)64 << 10)
+
+/* Whether bytes that somebody has put into Redis are a part_message() of the room with this seq,
+ * and can be shown as they are. Their strings are not looked at: schema_check_wire() does that. */
 bool part_is_message(struct str bytes, int64_t room, int64_t seq, int64_t *ret_created_us);
+/* The same for a part_read(). */
+bool part_is_read(struct str bytes, int64_t room);
 
 /* A time of the contract in microseconds since the epoch; 0: NULL. */
 int64_t part_time_us(const Google__Protobuf__Timestamp *time);

@@ -495,11 +495,13 @@ static void follow_members(struct room *room, const struct window_entry *entry)
 static void count_delivery(const struct room *room, int64_t created_us, size_t subscribers)
 {
     struct live_counts *counts = &room->hub->counts;
+    int64_t now_us = clock_realtime_us();
 
     metrics_add(&counts->events, 1);
     metrics_add(&counts->deliveries, subscribers);
     if (created_us > 0 && subscribers > 0)
-        metrics_observe_ns(&counts->lag, (clock_realtime_us() - created_us) * NSEC_PER_USEC);
+        metrics_observe_ns(&counts->lag,
+                           created_us < now_us ? (now_us - created_us) * NSEC_PER_USEC : 0);
 }
 
 /* The event after the last one; taken over. */

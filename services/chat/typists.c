@@ -37,7 +37,8 @@ bool typists_add(struct typists *typists, const Stoa__Chat__V1__Author *author, 
     struct typist *typist = find(typists, author->username);
 
     if (!typist) {
-        if (typists->n == MAX_TYPISTS || strlen(author->username) >= TYPISTS_USERNAME)
+        if (typists->n == MAX_TYPISTS || strlen(author->username) >= TYPISTS_USERNAME ||
+            (author->_image_case && strlen(author->image) >= TYPISTS_IMAGE))
             return false;
         typist = add(typists);
         if (!typist)

@@ -7,6 +7,7 @@
 #define MAX_TYPISTS 16 /* more are not noticed */
 #define TYPISTS_NAMED 3
 #define TYPISTS_USERNAME 260 /* bytes of one at most, with a NUL */
+#define TYPISTS_IMAGE 8193   /* the same */
 
 /* How long somebody is typing who has said so once. */
 #define TYPING_LASTS (5 * NSEC_PER_SEC)
@@ -26,7 +27,8 @@ struct typists {
 
 void typists_free(struct typists *typists);
 
-/* Somebody says so. False: there are so many already, or there is no memory. */
+/* Somebody says so. False: there are so many already, or it is nobody's name or image, or there is
+ * no memory. */
 bool typists_add(struct typists *typists, const Stoa__Chat__V1__Author *author, int64_t now_ns);
 
 /* Somebody goes; nothing when they are not there. */

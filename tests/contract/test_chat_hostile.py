@@ -1,10 +1,12 @@
-"""WebSockets of live rooms whose clients never read, and many that come at once. `make fault` and `make bench-chat` do the
-same for longer and with more of them."""
+"""WebSockets of live rooms whose clients never read, and many that come at once; `make fault` and `make bench-chat` do the
+same for longer and with more of them. And Redis that says what no instance does."""
 import collections
 import concurrent.futures
 import contextlib
 import pathlib
 import socket
+import struct
+import subprocess
 import urllib.request
 
 import pytest
@@ -120,3 +122,66 @@ def test_many_come_at_once(suite, new_account):
             return True
 
     wait_until(comes_back, "who went has made room")
+
+
+class Bus:
+    """The channel of a room in Redis, for whoever reaches that."""
+
+    def __init__(self, suite, room):
+        self.command = ["redis-cli", "-s", suite.socket("redis")]
+        channels = self._run("PUBSUB", "CHANNELS", "stoa:chat:*").split()
+        self.channel, = (name for name in channels if name.endswith(f":{room}"))
+
+    def _run(self, *words, **more):
+        return subprocess.run([*self.command, *words], check=True, capture_output=True, timeout=30, **more).stdout.decode()
+
+    def say(self, kind, seq, content):
+        """As an instance does."""
+        self._run("-x", "PUBLISH", self.channel, input=b"somebody" + kind + struct.pack(">q", seq) + content)
+
+
+def test_what_no_instance_says_breaks_no_connection(suite, contract, call, new_account):
+    """Nor is it kept for those who come later."""
+    account = new_account()
+    room = call("CreateRoom", account, room={"name": "A room"})["room"]["id"]
+    number = int(room)
+    response = contract.message("stoa.chat.v1.ConnectResponse")
+
+    def message(seconds=1, text="a lie", **more):
+        shown = {"room": number, "seq": 1, "text": text, "created_at": {"seconds": seconds}, **more}
+        event = {"seq": 1, "kind": 1, "created_at": {"seconds": seconds}, "message": shown}
+        return response(seq=1, event={"room": number, "event": event}).SerializeToString()
+
+    def read(username, **more):
+        return response(read={"room": number, "account": {"username": username}, **more}).SerializeToString()
+
+    def typing(**author):
+        return response(typing={"room": number, "accounts": [{"username": "somebody", **author}], "count": 1}).SerializeToString()
+
+    bad = b"\xff\xfe"
+    said = [
+        *((b"M", message(seconds)) for seconds in (-(2**63), -1, 253402300800, 2**63 - 1)),
+        (b"M", message(edited_at={"nanos": -1})),
+        (b"M", message(text="x" * 70000)),
+        (b"M", message(text="no").replace(b"no", bad)),
+        (b"P", read("no").replace(b"no", bad)),
+        (b"P", read("x" * 70000)),
+        (b"P", read("x" * 2000000)),
+        (b"P", response(read={"room": number + 1}).SerializeToString()),
+        (b"T", typing(username="no").replace(b"no", bad)),
+        (b"T", typing(image="x" * 60000)),
+        *((kind, content) for kind in (b"M", b"P", b"T") for content in (b"", b"\xff" * 30)),
+    ]
+    with WebSocketLive(suite.ports["STOA_HTTP_PORT"], account["token"]) as live:
+        live.expect("welcome")
+        live.follow(room)
+        bus = Bus(suite, room)
+        for kind, content in said:
+            bus.say(kind, 1, content)
+        bus.say(b"P", 0, read("the last", seq=1))
+        assert live.expect("read")["account"]["username"] == "the last"
+        live.done(send={"room": room, "text": "true", "clientId": "1"})
+        assert live.expect("event")["event"]["message"]["text"] == "true"
+        with WebSocketLive(suite.ports["STOA_HTTP_PORT"], account["token"]) as later:
+            later.expect("welcome")
+            assert [event["message"]["text"] for event in later.follow(room, 0)] == ["true"]

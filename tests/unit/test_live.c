@@ -298,6 +298,57 @@ static void only_messages_are_taken_from_others(void **state UNUSED)
     assert_false(part_is_message(STR(""), 7, 42, &created_us));
 }
 
+static bool is_taken(Stoa__Chat__V1__Message *message)
+{
+    struct rpc_packed *part = part_message(7, message);
+    int64_t created_us;
+    bool is = part_is_message(rpc_packed_bytes(part), 7, 42, &created_us);
+
+    rpc_packed_unref(part);
+    return is;
+}
+
+/* Redis is everybody's who reaches it. */
+static void what_no_instance_says_is_not_taken(void **state UNUSED)
+{
+    static const int64_t bad[] = {INT64_MIN, -1, INT64_C(253402300800), INT64_MAX};
+    Stoa__Chat__V1__Message message;
+    Google__Protobuf__Timestamp created = GOOGLE__PROTOBUF__TIMESTAMP__INIT, edited = created;
+    struct rpc_packed *part;
+    char *large = calloc(1, PART_BYTES_MAX + 1);
+
+    make_message(&message, "hello");
+    message.created_at = &created;
+    message.edited_at = &edited;
+    assert_true(is_taken(&message));
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        edited.seconds = bad[i];
+        assert_false(is_taken(&message));
+        edited.seconds = 0;
+        edited.nanos = bad[i] < 0 ? -1 : 1000000000;
+        assert_false(is_taken(&message));
+        edited.nanos = 0;
+        created.seconds = bad[i];
+        assert_false(is_taken(&message));
+        created.seconds = 0;
+    }
+    assert_non_null(large);
+    memset(large, 'x', PART_BYTES_MAX);
+    message.text = large;
+    assert_false(is_taken(&message));
+    free(large);
+
+    part = part_read(7, NULL, 42);
+    assert_true(part_is_read(rpc_packed_bytes(part), 7));
+    assert_false(part_is_read(rpc_packed_bytes(part), 8));
+    rpc_packed_unref(part);
+    part = part_live(7, 42);
+    assert_false(part_is_read(rpc_packed_bytes(part), 7));
+    rpc_packed_unref(part);
+    assert_false(part_is_read(STR(""), 7));
+    assert_false(part_is_read(STR("\xff"), 7));
+}
+
 static void a_deleted_message_is_nowhere(void **state UNUSED)
 {
     Stoa__Chat__V1__Message message;
@@ -360,6 +411,7 @@ int main(void)
         cmocka_unit_test(sets_of_accounts),
         cmocka_unit_test(parts_are_for_everybody),
         cmocka_unit_test(only_messages_are_taken_from_others),
+        cmocka_unit_test(what_no_instance_says_is_not_taken),
         cmocka_unit_test(a_deleted_message_is_nowhere),
         cmocka_unit_test(errors_say_all),
     };
