@@ -74,6 +74,18 @@ static struct str printable(struct str text, struct arena *arena)
     return copy;
 }
 
+static bool is_gateway(const struct service *service, struct str peer, struct str address)
+{
+    return str_starts(peer, STR("unix:")) || network_list_has(&service->gateways, address);
+}
+
+bool service_called_by_gateway(const struct service *service, struct rpc_call *call)
+{
+    struct str peer = rpc_call_peer(call);
+
+    return is_gateway(service, peer, address_of_peer(peer, rpc_call_arena(call)));
+}
+
 struct service_client service_client(const struct service *service, struct rpc_call *call)
 {
     struct arena *arena = rpc_call_arena(call);
@@ -81,7 +93,7 @@ struct service_client service_client(const struct service *service, struct rpc_c
     const char *agent = "user-agent";
     struct service_client client = {.address = address_of_peer(peer, arena)};
 
-    if (str_starts(peer, STR("unix:")) || network_list_has(&service->gateways, client.address))
+    if (is_gateway(service, peer, client.address))
         told = rpc_call_metadata(call, "x-client-address");
     if (told.p) {
         agent = "x-forwarded-user-agent";

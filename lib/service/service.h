@@ -118,6 +118,9 @@ struct service_client {
     struct str user_agent; /* at most 512 bytes of ASCII; {NULL, 0}: not said */
 };
 
+/* Whether it is the gateway that calls. */
+bool service_called_by_gateway(const struct service *service, struct rpc_call *call);
+
 /* Strings live as the call. */
 struct service_client service_client(const struct service *service, struct rpc_call *call);
 

@@ -132,9 +132,11 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
 void live_refused(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message,
                   const struct rpc_error *error);
 
-/* Follows a room: after_seq < 0: from now on. For LIVE_SUBSCRIBE, and for subscriptions of a
- * resumed session; id: of the action that asks for it, NULL: nobody waits for an ack. */
+/* Follows a room: after_seq < 0: from now on. For LIVE_SUBSCRIBE, and for what a gateway says that
+ * a resumed session followed; id: of the action that asks for it, NULL: nobody waits for an ack. */
 void live_subscribe(struct live_session *session, int64_t room, int64_t after_seq, const char *id);
+/* The same when it counts against what the account may ask: else it is answered with an error. */
+void live_ask(struct live_session *session, int64_t room, int64_t after_seq, const char *id);
 
 /* The client will send no more: the session ends when what it asked for has been answered. */
 void live_half_closed(struct live_session *session);

@@ -159,6 +159,23 @@ static const struct live_transport transport = {
 
 /* ---- a session begins ---- */
 
+/* A gateway says what the session was given before; anybody else could say anything, as often as
+ * they like. */
+static void follow_again(const struct opening *opening, struct rpc_call *call)
+{
+    struct live_session *session = &opening->s->session;
+    bool gateway = service_called_by_gateway(opening->s->in->service, call);
+
+    for (size_t i = 0; i < opening->n_positions; i++) {
+        const struct position *position = &opening->positions[i];
+
+        if (gateway)
+            live_subscribe(session, position->room, position->seq, NULL);
+        else
+            live_ask(session, position->room, position->seq, NULL);
+    }
+}
+
 /* Its caller is known. */
 static void proceed(void *user, struct rpc_call *call)
 {
@@ -172,9 +189,7 @@ static void proceed(void *user, struct rpc_call *call)
         atomic_fetch_add(&s->refs, 1);
         live_open(&s->session, &s->in->carrier, LIVE_CONNECT, caller, opening->resumed);
         edge_keep(s->edge, caller->token);
-        for (size_t i = 0; i < opening->n_positions; i++)
-            live_subscribe(&s->session, opening->positions[i].room, opening->positions[i].seq,
-                           NULL);
+        follow_again(opening, call);
         if (!atomic_compare_exchange_strong(&s->state, &expected, OPEN))
             live_closed(&s->session);
     }

@@ -681,7 +681,7 @@ void live_refused(struct live_session *session, const Stoa__Chat__V1__ConnectReq
 
 /* Of what has no limit of its own as an RPC: over HTTP the gateway's for requests holds, and here
  * nothing would. False: it has been refused. */
-static bool may_ask(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message)
+static bool may_ask(struct live_session *session, const char *id, int64_t room)
 {
     struct hub *hub = session->carrier->hub;
     struct rpc_error error;
@@ -692,8 +692,16 @@ static bool may_ask(struct live_session *session, const Stoa__Chat__V1__ConnectR
     hub_unlock(hub);
     if (limits_allow(chat_limits(hub->service), LIMIT_FOLLOW, account, 0, "", &error))
         return true;
-    live_refused(session, message, &error);
+    hub_lock(hub);
+    session_refuse(session, id, room, &error);
+    hub_unlock(hub);
     return false;
+}
+
+void live_ask(struct live_session *session, int64_t room, int64_t after_seq, const char *id)
+{
+    if (may_ask(session, id, room))
+        live_subscribe(session, room, after_seq, id);
 }
 
 void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message)
@@ -704,9 +712,7 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_SUBSCRIBE: {
         const Stoa__Chat__V1__SubscribeAction *action = message->subscribe;
 
-        if (may_ask(session, message))
-            live_subscribe(session, action->room, action->_after_seq_case ? action->after_seq : -1,
-                           id);
+        live_ask(session, action->room, action->_after_seq_case ? action->after_seq : -1, id);
         break;
     }
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_UNSUBSCRIBE:
@@ -728,14 +734,14 @@ void live_message(struct live_session *session, const Stoa__Chat__V1__ConnectReq
             begin_add_reaction(session, id, message->react);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_READ:
-        if (may_ask(session, message))
+        if (may_ask(session, id, message->read->room))
             begin_read_mark(session, id, message->read);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_TYPING:
         type(session, id, message->typing->room);
         break;
     case STOA__CHAT__V1__CONNECT_REQUEST__ACTION_RENEW:
-        if (may_ask(session, message))
+        if (may_ask(session, id, 0))
             begin_renew(session, id, message->renew);
         break;
     default:

@@ -1,6 +1,8 @@
 """How much an account, and everybody in a room, may do in a time: over gRPC, over HTTP and over live connections, at two
 instances."""
+import collections
 import os
+import queue
 import subprocess
 import time
 
@@ -171,6 +173,30 @@ def test_what_only_a_live_connection_asks(limited, contract, first, open_room, t
         # It goes on, and what it follows as well.
         live.done(send={"room": room, "text": "text", "clientId": "c"})
         assert live.expect("event")["event"]["seq"] == "1"
+
+
+def test_who_is_no_gateway_resumes_nothing_beyond_it(limited, contract, open_room):
+    """Whoever reaches chat's port may say that a session followed rooms; a gateway is believed."""
+    _, host = open_room()
+    attach, connect = contract.method("stoa.edge.v1.EdgeService", "Attach"), contract.method("stoa.chat.v1.LiveService", "Connect")
+    positions = [{"channel": 4000000 + i} for i in range(20)]
+    opened = {"method": connect.path, "resumed": True, "resume_state": host["token"].encode(), "positions": positions}
+    request = attach.request(items=[{"session": 1, "open": opened}])
+
+    def reasons(over):
+        requests, found = queue.SimpleQueue(), []
+        requests.put(request)
+        call = limited.grpc("chat", over).stream_stream(attach.path, attach.request.SerializeToString, attach.response.FromString)
+        responses = call(iter(requests.get, None), timeout=60)
+        while len(found) < len(positions):
+            parts = (connect.response.FromString(item.message) for item in next(responses).items if item.HasField("message"))
+            found += [part.error.reason for part in parts if part.HasField("error")]
+        requests.put(None)
+        responses.cancel()
+        return collections.Counter(found)
+
+    assert reasons("unix") == {"NOT_FOUND": 20}
+    assert reasons("tcp") == {"NOT_FOUND": 6, "TOO_FAST": 14}
 
 
 def test_changes(call, first, open_room):
