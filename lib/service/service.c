@@ -50,26 +50,28 @@ static const struct config_setting common_settings[] = {
     {"STOA_TLS_CLIENT_CA", CONFIG_STRING, AT(tls_client_ca), "", 0, 0, false,
      "PEM file of authorities; callers must then show a certificate of theirs (mutual TLS)."},
     {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "8192", 1, 1000000, false,
-     "Calls in work at once, of up to 25 KB each; more are refused with RESOURCE_EXHAUSTED."},
+     "Calls in progress at once, of up to 25 KB each; more are refused with RESOURCE_EXHAUSTED."},
     {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
      "While the answers of an RPC take longer than this, and two to four times as long as alone, "
      "calls "
      "that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: none are."},
     {"STOA_MAX_REQUEST_BYTES", CONFIG_INT, AT(max_request_bytes), "4194304", 1024, 1 << 30, false,
-     "Largest request message."},
+     "Largest request message, in bytes."},
     {"STOA_GRACE_MS", CONFIG_INT, AT(grace_ms), "10000", 0, 600000, false,
-     "How long calls in work may go on after SIGTERM, in milliseconds."},
+     "How long calls in progress may go on after SIGTERM, in milliseconds."},
     {"STOA_DRAIN_MS", CONFIG_INT, AT(drain_ms), "0", 0, 600000, false,
-     "How long before that new calls are still taken while health says NOT_SERVING, for gateways "
-     "that look there to go elsewhere; a second signal ends it."},
+     "How long after SIGTERM, before STOA_GRACE_MS begins, new calls are still taken while health "
+     "already says NOT_SERVING, so that gateways go elsewhere; in milliseconds. A second signal "
+     "ends "
+     "it."},
     {"STOA_TRACES", CONFIG_STRING, AT(traces), "", 0, 0, false,
      "Where traces go: an OpenTelemetry collector's address for OTLP/gRPC in plain text, such as "
      "127.0.0.1:4317; empty: nowhere."},
     {"STOA_TRACE_ONE_IN", CONFIG_INT, AT(trace_one_in), "100", 0, 1000000000, false,
-     "Of requests that belong to no trace yet, one in so many is traced; 0: none. Others follow "
-     "their traceparent."},
+     "One in so many of the requests that belong to no trace yet is traced; 0: none. The others "
+     "follow their traceparent."},
     {"STOA_GATEWAYS", CONFIG_STRING, AT(gateways), "", 0, 0, false,
-     "Addresses and networks of gateways, comma separated: like the users of a unix socket they "
+     "Addresses and networks of gateways, comma separated: these, and whoever uses a unix socket, "
      "are believed when they say for which client they call."},
 };
 

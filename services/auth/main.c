@@ -23,13 +23,13 @@ static const struct config_setting settings[] = {
     {"STOA_AUTH_REGISTER_ACCOUNT_RATE", CONFIG_STRING, ADMISSION(register_account), "10/1h", 1, 32,
      false, "Accounts that may be tried for one e-mail address in a time; off: any number."},
     {"STOA_AUTH_REFRESH_ADDRESS_RATE", CONFIG_STRING, ADMISSION(refresh_address), "600/1m", 1, 32,
-     false, "Refreshments that one address may try in a time; off: any number."},
+     false, "Refreshes of sessions that one address may try in a time; off: any number."},
     {"STOA_AUTH_REFRESH_SESSION_RATE", CONFIG_STRING, ADMISSION(refresh_session), "20/1m", 1, 32,
-     false, "Refreshments of one session in a time; off: any number."},
+     false, "Refreshes of one session in a time; off: any number."},
     {"STOA_AUTH_THROTTLE_ENTRIES", CONFIG_INT, ADMISSION(entries), "65536", 64, 1 << 24, false,
      "Addresses and accounts whose attempts an instance remembers by itself; 16 bytes each."},
-    REDIS_SETTINGS(REDIS, "Where all instances count attempts together: unix:/path or host:port; "
-                          "empty: each its own."),
+    REDIS_SETTINGS(REDIS, "Redis, where all instances count attempts together: unix:/path or "
+                          "host:port; empty: each counts by itself."),
     {"STOA_AUTH_KEY", CONFIG_STRING, offsetof(struct auth_config, key_path), NULL, 1, 0, false,
      "File of the private signing key (JWK); made at the first start. One for each instance."},
     {"STOA_AUTH_KEY_ROTATION_S", CONFIG_INT, offsetof(struct auth_config, key_rotation_s),
@@ -37,32 +37,32 @@ static const struct config_setting settings[] = {
      "At what age a signing key is replaced by a new one, in seconds; 0: only by SIGHUP."},
     {"STOA_AUTH_KEY_LEAD_S", CONFIG_INT, offsetof(struct auth_config, key_lead_s), "600", 0, 86400,
      false,
-     "How long a new key is published before it signs, in seconds; others may keep the key set for"
+     "How long a new key is published before it signs, in seconds; others may cache the key set for"
      " 300."},
     {"STOA_AUTH_TOKEN_TTL_S", CONFIG_INT, offsetof(struct auth_config, token_ttl_s), "900", 10,
      30 * 86400, false, "How long an access token lives, in seconds."},
     {"STOA_AUTH_SESSION_TTL_S", CONFIG_INT, offsetof(struct auth_config, session_ttl_s), "2592000",
-     60, 400 * 86400, false, "How long a session lasts that is not refreshed, in seconds."},
+     60, 400 * 86400, false, "How long a session lasts without a refresh, in seconds."},
     {"STOA_AUTH_REFRESH_GRACE_S", CONFIG_INT, offsetof(struct auth_config, refresh_grace_s), "10",
      1, 60, false,
-     "How long a refresh token counts after it was exchanged, in case that the answer was lost."},
+     "How long a refresh token stays good after it was exchanged, in case the answer was lost, in "
+     "seconds."},
     {"STOA_AUTH_YOUNG_SIGN_IN_S", CONFIG_INT, offsetof(struct auth_config, young_sign_in_s), "900",
      0, 86400, false,
      "How long after a sign-in the password may be changed, and the account deleted, without the"
-     " current password."},
+     " current password, in seconds."},
     {"STOA_AUTH_REFUSE_COMMON_PASSWORDS", CONFIG_BOOL,
      offsetof(struct auth_config, refuse_common_passwords), "on", 0, 0, false,
      "Whether new passwords that many people use (password123) are refused."},
     {"STOA_AUTH_HASH_THREADS", CONFIG_INT, offsetof(struct auth_config, hash_threads), "0", 0, 256,
      false,
-     "Threads that hash passwords, on what everything else leaves of the cores; each takes 19 MiB."
-     " 0: one less than there are cores, but one, and what fits into half of a container's "
+     "Threads that hash passwords, at a lower priority than everything else; each takes 19 MiB. 0: "
+     "one less than there are cores, at least one, and no more than fit into half of a container's "
      "memory."},
     {"STOA_AUTH_HASH_QUEUE", CONFIG_INT, offsetof(struct auth_config, hash_queue), "0", 0, 100000,
      false,
-     "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED. Each waits "
-     "for"
-     " all before it. 0: one for each thread, but three."},
+     "Passwords that may wait for a thread; more are refused with RESOURCE_EXHAUSTED. 0: one for "
+     "each thread, at least three."},
 };
 
 static const struct rpc_handler handlers[] = {

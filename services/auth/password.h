@@ -36,17 +36,18 @@ struct password_request {
 };
 
 /* How many threads may hash so that a core is left for everything else, and half of the memory that
- * the container may take: one less than the cores that this process may use, but one. Without the
- * second, the first crowd on a machine with many cores would have the process killed. */
+ * the container may take: one less than the cores that this process may use, at least one. Without
+ * the limit by memory, the first crowd on a machine with many cores would get the process killed.
+ */
 unsigned password_pool_threads(void);
 unsigned password_pool_threads_of(unsigned cores, const char *cgroup);
 
-/* How many jobs may wait for so many threads: one for each, but three. The length of a queue is
- * what everybody waits once more comes than can be done, so this bounds a job's time to that of two
- * of them (of four with one thread), which is no more than two and a half times what chance alone
- * makes of it at a tenth of the load. A shorter queue would leave threads idle: with this one they
- * do 87 % of what they can when as much comes at random times, and all of it from twice that on
- * (M/D/n/2n).
+/* How many jobs may wait for so many threads: one for each, at least three. The length of a queue
+ * is what everybody waits once more comes than can be done, so this bounds a job's time to that of
+ * two of them (of four with one thread), which is no more than two and a half times what chance
+ * alone makes of it at a tenth of the load. A shorter queue would leave threads idle: with this one
+ * they do 87 % of what they can when as much comes at random times, and all of it from twice that
+ * on (M/D/n/2n).
  */
 size_t password_pool_queue(unsigned threads);
 

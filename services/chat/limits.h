@@ -55,7 +55,7 @@ struct limit_settings {
          1,                                                                                      \
          32,                                                                                     \
          false,                                                                                  \
-         "The same in a room, by everybody; off: any number."},                                  \
+         "The same kinds of changes in a room, by everybody, in a time; off: any number."},      \
         {"STOA_CHAT_ROOMS_RATE",                                                                 \
          CONFIG_STRING,                                                                          \
          AT(rooms),                                                                              \

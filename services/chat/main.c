@@ -52,37 +52,39 @@ static const struct config_setting settings[] = {
     {"STOA_CHAT_MAX_WAITING", CONFIG_INT, LIVE(max_waiting), "1024", 16, 1000000, false,
      "Messages that may wait to be read by a client; one that is slower is cut off."},
     {"STOA_CHAT_MAX_WAITING_BYTES", CONFIG_INT, LIVE(waiting_bytes), "1048576", 65536, 1 << 30,
-     false, "The same in bytes."},
+     false, "Bytes that may wait to be read by a client; one that is slower is cut off."},
     {"STOA_CHAT_REPLAY_EVENTS", CONFIG_INT, LIVE(replay_events), "1000", 1, CHAT_MAX_REPLAY, false,
-     "Events of a room that a client may have missed and is given; who is further behind is told "
-     "to read the history."},
+     "Missed events of a room that a returning client is given at most; one that is further behind "
+     "is told to read the history."},
     {"STOA_CHAT_REPLAY_BYTES", CONFIG_INT, LIVE(replay_bytes), "1048576", 65536, 1 << 30, false,
-     "The same in bytes."},
+     "Bytes of missed events of a room that a returning client is given at most."},
     {"STOA_CHAT_CACHE_BYTES", CONFIG_INT, LIVE(cache_bytes), "67108864", 65536, INT64_C(1) << 40,
-     false, "Memory for the latest events of all rooms that are followed here, about."},
-    REDIS_SETTINGS(REDIS, "Where instances tell each other what has happened, and count together: "
-                          "unix:/path or host:port; empty: each asks Postgres once a second, and "
-                          "counts by itself."),
+     false,
+     "About how much memory the latest events of all rooms followed here may take, in bytes."},
+    REDIS_SETTINGS(REDIS, "Redis, where instances tell each other what has happened, and count "
+                          "together: unix:/path or host:port; empty: each asks Postgres once a "
+                          "second, and counts by itself."),
     {"STOA_CHAT_ROOMS_REDIS", CONFIG_STRING, offsetof(struct chat_config, rooms_redis), "", 0, 0,
      false,
-     "Several Redis for what instances tell each other of rooms, comma separated, in one order "
-     "everywhere: each has a part of the rooms. Empty: STOA_REDIS has all."},
+     "Several Redis servers that share the rooms' events between instances, comma separated, in "
+     "the same order everywhere: each has a part of the rooms. Empty: STOA_REDIS has all."},
     {"STOA_CHAT_RETENTION_DAYS", CONFIG_INT, RETENTION(days), "0", 0, 36500, false,
-     "For how many days every room keeps what happens there, at most; its owner may say less. 0: "
-     "for ever."},
+     "Days for which every room keeps what happens there, at most; its owner may set fewer. 0: for "
+     "ever."},
     {"STOA_CHAT_RETENTION_MESSAGES", CONFIG_INT, RETENTION(messages), "0", 0, 100000000, false,
-     "How many messages every room keeps, at most; its owner may say less. 0: all. What is younger "
+     "Messages that every room keeps, at most; its owner may set fewer. 0: all. What is younger "
      "than a day is always kept."},
     {"STOA_CHAT_RETENTION_INTERVAL_S", CONFIG_INT, RETENTION(interval_s), "600", 1, 86400, false,
-     "How soon a room is looked at again for what it need not keep, in seconds, at the earliest."},
+     "Seconds, at least, between two looks at a room for what it need not keep any more."},
     LIMIT_SETTINGS(LIMITS),
     {"STOA_CHAT_PRESENCE_NAMES", CONFIG_INT, offsetof(struct chat_config, presence.names), "100", 0,
      CROWD_MAX_NAMES, false,
-     "Where more members of a room are online, its followers are told only how many."},
+     "Members online in a room up to which its followers are told who they are; of more they are "
+     "told only how many."},
     {"STOA_CHAT_PRESENCE_INTERVAL_MS", CONFIG_INT,
      offsetof(struct chat_config, presence.interval_ms), "2000", 100, 600000, false,
-     "How long followers of a room are told nothing after they were told who has come and gone, in "
-     "milliseconds; three times that where they are told only how many."},
+     "Milliseconds, at least, between two messages to a room's followers about who has come and "
+     "gone; three times that where they are told only how many."},
 };
 
 const struct retention_settings *chat_retention(struct service *service)

@@ -18,7 +18,7 @@ static const struct config_setting settings[] = {
      "How often old idempotency keys and remains of accounts are removed, in seconds."},
     {"STOA_POSTS_INDEX_INTERVAL_MS", CONFIG_INT, offsetof(struct posts_config, index_interval_ms),
      "250", 10, 60000, false,
-     "How often changed articles are taken into the search, in milliseconds."},
+     "How often changed articles are taken into the search index, in milliseconds."},
 };
 
 static const struct purge_step purge_steps[] = {
