@@ -13,6 +13,26 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Of the group of tests, whose set_up() makes them. */
+static UNUSED struct schema *schema;
+static UNUSED struct arena arena;
+
+static UNUSED int tear_down(void **state UNUSED)
+{
+    schema_free(schema);
+    arena_free(&arena);
+    return 0;
+}
+
+/* "/package.Service/Method" */
+static UNUSED const struct schema_method *method(const char *path)
+{
+    const struct schema_method *m = schema_method(schema, str_of(path));
+
+    assert_non_null(m);
+    return m;
+}
+
 static inline void fixture_run(const char *command, struct buf *output)
 {
     FILE *pipe = popen(command, "r");
@@ -45,61 +65,60 @@ static inline void fixture_compile(const char *proto, struct buf *set)
     rmdir(dir);
 }
 
+/* Frees the set. */
+static inline struct schema *fixture_take(struct buf *set)
+{
+    struct schema *loaded = NULL;
+    struct arena scratch;
+    struct str error;
+
+    arena_init(&scratch, 0);
+    if (schema_load(buf_str(set), &scratch, &loaded, &error))
+        fail_msg("%.*s", STR_FMT(error));
+    buf_free(set);
+    arena_free(&scratch);
+    return loaded;
+}
+
 /* The schema of files under tests/unit/protos/. */
 static inline struct schema *fixture_load_files(const char *files)
 {
-    struct schema *schema = NULL;
-    struct arena arena;
-    struct str error;
     struct buf set;
     char command[256];
 
-    arena_init(&arena, 0);
     snprintf(
         command, sizeof(command),
         "protoc --include_imports -o /dev/stdout -Itests/unit/protos -Iproto -I/usr/include %s",
         files);
     fixture_run(command, &set);
-    if (schema_load(buf_str(&set), &arena, &schema, &error))
-        fail_msg("%.*s", STR_FMT(error));
-    buf_free(&set);
-    arena_free(&arena);
-    return schema;
+    return fixture_take(&set);
 }
 
 static inline struct schema *fixture_load(const char *proto)
 {
-    struct schema *schema = NULL;
-    struct arena arena;
-    struct str error;
     struct buf set;
 
-    arena_init(&arena, 0);
     fixture_compile(proto, &set);
-    if (schema_load(buf_str(&set), &arena, &schema, &error))
-        fail_msg("%.*s", STR_FMT(error));
-    buf_free(&set);
-    arena_free(&arena);
-    return schema;
+    return fixture_take(&set);
 }
 
 /* The error of loading this text, which must fail and say something like `expected` in one line. */
 static inline void fixture_refused(const char *proto, const char *expected)
 {
-    struct schema *schema = NULL;
-    struct arena arena;
+    struct schema *loaded = NULL;
+    struct arena scratch;
     struct str error;
     struct buf set;
 
-    arena_init(&arena, 0);
+    arena_init(&scratch, 0);
     fixture_compile(proto, &set);
-    if (schema_load(buf_str(&set), &arena, &schema, &error) == 0)
+    if (schema_load(buf_str(&set), &scratch, &loaded, &error) == 0)
         fail_msg("loaded, but should not: %s", expected);
     assert_null(memchr(error.p, '\n', error.n));
     if (!strstr(error.p, expected))
         fail_msg("error is \"%s\", not \"%s\"", error.p, expected);
     buf_free(&set);
-    arena_free(&arena);
+    arena_free(&scratch);
 }
 
 #endif

@@ -1,27 +1,8 @@
 /* JSON that is accepted, and the wire bytes that it means. The bytes are those that protobuf's own
  * Python library makes, where it accepts the same text. */
-#include "json_schema.h"
+#include "json_fixture.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-static struct schema *schema;
-
-static int load(void **state UNUSED)
-{
-    schema = json_test_schema();
-    return 0;
-}
-
-static int unload(void **state UNUSED)
-{
-    schema_free(schema);
-    return 0;
-}
 
 static const struct {
     const char *type, *json, *wire;

@@ -1,30 +1,11 @@
 /* The JSON mapping at its limits: depth, room, memory, big and hostile inputs, other locales, many
  * threads, and numbers of every kind. */
-#include "json_schema.h"
+#include "json_fixture.h"
 
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-static struct schema *schema;
-
-static int load(void **state UNUSED)
-{
-    schema = json_test_schema();
-    return 0;
-}
-
-static int unload(void **state UNUSED)
-{
-    schema_free(schema);
-    return 0;
-}
 
 /* One conversion with everything that it needs. */
 struct conversion {

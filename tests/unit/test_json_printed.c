@@ -1,27 +1,8 @@
 /* Wire bytes as JSON: what is printed, and which bytes are refused. The texts mean what protobuf's
  * own Python library prints for the same bytes. */
-#include "json_schema.h"
+#include "json_fixture.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-static struct schema *schema;
-
-static int load(void **state UNUSED)
-{
-    schema = json_test_schema();
-    return 0;
-}
-
-static int unload(void **state UNUSED)
-{
-    schema_free(schema);
-    return 0;
-}
 
 enum { PLAIN, UNSET, LONG }; /* options: none, print_unset, long_fractions */
 

@@ -1,26 +1,7 @@
 /* JSON that is refused: where, and in which words. */
-#include "json_schema.h"
+#include "json_fixture.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-static struct schema *schema;
-
-static int load(void **state UNUSED)
-{
-    schema = json_test_schema();
-    return 0;
-}
-
-static int unload(void **state UNUSED)
-{
-    schema_free(schema);
-    return 0;
-}
 
 /* All with refuse_unknown. */
 static const struct refusal {

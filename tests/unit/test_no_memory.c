@@ -33,7 +33,6 @@ static const char proto[] =
     "message Out { Part part = 1; map<string, bytes> bytes = 2; string etag = 3; }\n";
 
 static struct buf set;
-static struct schema *schema;
 
 /* Calls it with each allocation failing in turn, until there are no more. */
 static void fail_each(int (*attempt)(void))
@@ -105,16 +104,16 @@ static int request(void)
     struct schema_fault fault;
     enum schema_part part;
     struct schema_match match;
-    struct arena arena;
+    struct arena scratch;
     struct buf wire CLEANUP(buf_free) = {.max = 1 << 20};
     int err = schema_route(schema, STR("POST"), STR("/a/%6eame"), &match);
 
     assert_int_equal(err, 0);
-    arena_init(&arena, 0);
-    err = schema_request(schema, &match, STR_NULL, body, &options, &wire, &arena, &part, &fault);
+    arena_init(&scratch, 0);
+    err = schema_request(schema, &match, STR_NULL, body, &options, &wire, &scratch, &part, &fault);
     if (!err)
         err = buf_error(&wire);
-    arena_free(&arena);
+    arena_free(&scratch);
     return err;
 }
 
@@ -135,16 +134,16 @@ static int response(void)
     const struct schema_json_options options = {.print_unset = true};
     struct schema_fault fault;
     struct schema_match match;
-    struct arena arena;
+    struct arena scratch;
     struct buf json CLEANUP(buf_free) = {.max = 1 << 20};
     int err = schema_route(schema, STR("POST"), STR("/a/b"), &match);
 
     assert_int_equal(err, 0);
-    arena_init(&arena, 0);
-    err = schema_response(schema, &match, answer, &options, &json, &arena, &fault);
+    arena_init(&scratch, 0);
+    err = schema_response(schema, &match, answer, &options, &json, &scratch, &fault);
     if (!err)
         err = buf_error(&json);
-    arena_free(&arena);
+    arena_free(&scratch);
     return err;
 }
 
@@ -162,7 +161,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
+static int free_all(void **state)
 {
     (void)state;
     schema_free(schema);
@@ -179,5 +178,5 @@ int main(void)
         cmocka_unit_test(a_response_is_printed),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, free_all);
 }

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <jansson.h>
 
-static struct schema *schema;
 static json_t *document; /* as Stoa's gateway prints: print_unset */
 
 static json_t *make(const struct schema *of, const struct openapi_options *options)
@@ -37,7 +36,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
+static int free_all(void **state)
 {
     (void)state;
     json_decref(document);
@@ -613,5 +612,5 @@ int main(void)
         cmocka_unit_test(test_out_of_memory),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, free_all);
 }

@@ -12,28 +12,10 @@ static const char contract[] =
     "  string words_to_find = 2 [(stoa.api.v1.field).apart = true];\n"
     "}\n";
 
-static struct schema *schema;
-
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     schema = fixture_load(contract);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    return 0;
-}
-
-static const struct schema_method *method(const char *path)
-{
-    const struct schema_method *m = schema_method(schema, str_of(path));
-
-    assert_non_null(m);
-    return m;
 }
 
 static void a_query_tells(void **state)

@@ -29,28 +29,10 @@ static const char contract[] =
     "message F4 { Own own = 1; }\n"
     "message Loop { Loop again = 1; Loop more = 2; Loop most = 3; }\n";
 
-static struct schema *schema;
-
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     schema = fixture_load(contract);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    return 0;
-}
-
-static const struct schema_method *method(const char *path)
-{
-    const struct schema_method *m = schema_method(schema, str_of(path));
-
-    assert_non_null(m);
-    return m;
 }
 
 static void assert_tag(const char *path, struct str wire, const char *expected)

@@ -37,28 +37,10 @@ static const char contract[] =
     "message SmallEvent { int32 number = 1 [(stoa.api.v1.field).event_id = true]; }\n"
     "message Upload { google.api.HttpBody body = 1; string name = 2; }\n";
 
-static struct schema *schema;
-
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     schema = fixture_load(contract);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    return 0;
-}
-
-static const struct schema_method *method(const char *path)
-{
-    const struct schema_method *m = schema_method(schema, str_of(path));
-
-    assert_non_null(m);
-    return m;
 }
 
 static void assert_str(struct str s, const char *expected)
@@ -112,12 +94,12 @@ static void passes_over_damage(void **state)
 
 static int put(const char *path, struct str id, struct buf *wire, struct schema_fault *fault)
 {
-    struct arena arena;
+    struct arena scratch;
     int err;
 
-    arena_init(&arena, 0);
-    err = schema_put_last_event_id(schema, method(path), id, wire, &arena, fault);
-    arena_free(&arena);
+    arena_init(&scratch, 0);
+    err = schema_put_last_event_id(schema, method(path), id, wire, &scratch, fault);
+    arena_free(&scratch);
     return err;
 }
 
@@ -200,16 +182,16 @@ static void puts_raw_bodies(void **state)
     struct buf wire CLEANUP(buf_free) = {.max = 1024};
     struct schema_fault fault;
     enum schema_part part;
-    struct arena arena;
+    struct arena scratch;
 
     (void)state;
-    arena_init(&arena, 0);
+    arena_init(&scratch, 0);
     assert_int_equal(schema_request(schema, &m, STR("name=n&body.data=x"), STR("\xff{"), &options,
-                                    &wire, &arena, &part, &fault),
+                                    &wire, &scratch, &part, &fault),
                      0);
     assert_str(buf_str(&wire), "\x0a\x09\x0a\x03"
                                "a/b\x12\x02\xff{\x12\x01n");
-    arena_free(&arena);
+    arena_free(&scratch);
 }
 
 static void takes_raw_bodies(void **state)

@@ -6,9 +6,6 @@
 #include <errno.h>
 #include <google/protobuf/descriptor.pb-c.h>
 
-static struct schema *schema;
-static struct arena arena;
-
 static const char shapes[] =
     "syntax = \"proto3\";\n"
     "package a.b;\n"
@@ -44,19 +41,10 @@ static const char shapes[] =
     "  }\n"
     "}\n";
 
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     arena_init(&arena, 0);
     schema = fixture_load(shapes);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    arena_free(&arena);
     return 0;
 }
 

@@ -21,20 +21,10 @@ static const char proto[] =
          "service S { rpc Update(Change) returns (Change) {\n"
          "  option (google.api.http) = {patch: \"/things/{id}\" body: \"*\"}; } }\n";
 
-static struct schema *schema;
-static struct arena arena;
-
 static int set_up(void **state UNUSED)
 {
     arena_init(&arena, 0);
     schema = fixture_load(proto);
-    return 0;
-}
-
-static int tear_down(void **state UNUSED)
-{
-    schema_free(schema);
-    arena_free(&arena);
     return 0;
 }
 

@@ -4,23 +4,12 @@
 
 #include <errno.h>
 
-static struct schema *schema;
-static struct arena arena;
 static bool refuse_unknown; /* as an option of request() */
 
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     arena_init(&arena, 0);
     schema = fixture_load_files("routes.proto");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    arena_free(&arena);
     return 0;
 }
 

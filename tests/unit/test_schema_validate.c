@@ -6,22 +6,10 @@
 #include <pthread.h>
 #include <tests/rules.pb-c.h>
 
-static struct schema *schema;
-static struct arena arena;
-
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     arena_init(&arena, 0);
     schema = fixture_load_files("rules.proto");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    arena_free(&arena);
     return 0;
 }
 

@@ -4,12 +4,8 @@
 
 #include <errno.h>
 
-static struct schema *schema;
-static struct arena arena;
-
-static int set_up(void **state)
+static int set_up(void **state UNUSED)
 {
-    (void)state;
     arena_init(&arena, 0);
     schema = fixture_load("syntax = \"proto3\";\n"
                           "message Node {\n"
@@ -26,14 +22,6 @@ static int set_up(void **state)
                           "  oneof pick { Node left = 10; Node right = 11; int32 none = 12; }\n"
                           "  optional string maybe = 13;\n"
                           "}\n");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    arena_free(&arena);
     return 0;
 }
 
