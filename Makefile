@@ -274,7 +274,7 @@ $(OUT)/tests/test_client_room: $(addprefix $(OUT)/cli/,terminal.o client/input_l
 $(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,bulk.o file.o paths.o $(addprefix client/,credentials.o \
                                 document.o settings.o))
 $(OUT)/tests/test_posts_sql $(OUT)/tests/test_posts_locks: $(OUT)/services/posts/statements.o
-$(OUT)/tests/test_chat_sql: $(OUT)/services/chat/statements.o
+$(addprefix $(OUT)/tests/test_chat_,sql members_sql retention_sql): $(OUT)/services/chat/statements.o
 # Messages that a test decodes.
 $(GEN)/tests/.protos: tests/unit/protos/rules.proto $(GEN)/.protos
 	@mkdir -p $(@D)

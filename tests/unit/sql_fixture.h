@@ -7,6 +7,10 @@
 
 static char sql_admin[256]; /* conninfo of the superuser in the database stoa */
 
+/* Of sql_db_setup(): the service's statements, and memory for queries. */
+static UNUSED struct db *db;
+static UNUSED struct arena arena;
+
 static UNUSED PRINTF_LIKE(1, 2) void sql_shell(const char *fmt, ...)
 {
     char command[1024];
@@ -39,6 +43,24 @@ static UNUSED int sql_group_setup(const char *service)
     }
     snprintf(pg_conninfo, sizeof(pg_conninfo), "%s dbname=stoa user=stoa_%s", base, service);
     return 0;
+}
+
+/* The same with the service's statements, prepared on so many connections. */
+static UNUSED int sql_db_setup(const char *service, unsigned connections,
+                               const struct db_statement *statements, size_t n)
+{
+    if (sql_group_setup(service) != 0)
+        return -1;
+    arena_init(&arena, 0);
+    db = pg_open_db(&(struct db_options){.connections = connections}, statements, n);
+    return 0;
+}
+
+static UNUSED int teardown(void **state)
+{
+    db_close(db);
+    arena_free(&arena);
+    return pg_group_teardown(state);
 }
 
 static long sql_with(const char *conninfo, const char *sql)

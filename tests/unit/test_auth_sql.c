@@ -8,23 +8,9 @@
 
 #include "../../services/auth/statements.h"
 
-static struct db *db;
-static struct arena arena;
-
 static int setup(void **state UNUSED)
 {
-    if (sql_group_setup("auth") != 0)
-        return -1;
-    arena_init(&arena, 0);
-    db = pg_open_db(&(struct db_options){.connections = 4}, auth_statements, AUTH_N_STATEMENTS);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    db_close(db);
-    arena_free(&arena);
-    return pg_group_teardown(state);
+    return sql_db_setup("auth", 4, auth_statements, AUTH_N_STATEMENTS);
 }
 
 static int empty_tables(void **state UNUSED)

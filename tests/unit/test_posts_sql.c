@@ -4,27 +4,15 @@
 
 #include "../../services/posts/statements.h"
 
-static struct db *db;
-static struct arena arena;
-
 enum { ADA = 1, BOB = 2, CYD = 3 };
 
 static int setup(void **state UNUSED)
 {
-    if (sql_group_setup("posts") != 0)
+    if (sql_db_setup("posts", 4, posts_statements, POSTS_STATEMENTS) != 0)
         return -1;
     sql_as_admin("INSERT INTO auth.users (username, username_key, email, email_key, password_hash)"
                  " SELECT n, lower(n), n, n, '' FROM unnest(ARRAY['Ada', 'Bob', 'Cyd']) n");
-    arena_init(&arena, 0);
-    db = pg_open_db(&(struct db_options){.connections = 4}, posts_statements, POSTS_STATEMENTS);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    db_close(db);
-    arena_free(&arena);
-    return pg_group_teardown(state);
 }
 
 static int empty_tables(void **state UNUSED)

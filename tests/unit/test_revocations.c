@@ -4,7 +4,6 @@
 
 #include "service/revocations.h"
 
-static struct db *db;
 static struct revocations *revocations;
 static atomic_int known;
 
@@ -19,16 +18,7 @@ static void on_known(void *user UNUSED)
 
 static int setup(void **state UNUSED)
 {
-    if (sql_group_setup("posts") != 0)
-        return -1;
-    db = pg_open_db(&(struct db_options){.connections = 2}, &revocations_statement, 1);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    db_close(db);
-    return pg_group_teardown(state);
+    return sql_db_setup("posts", 2, &revocations_statement, 1);
 }
 
 static int begin(void **state UNUSED)
