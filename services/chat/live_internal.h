@@ -142,6 +142,35 @@ static inline void count_down(metrics_number *gauge)
     atomic_fetch_sub_explicit(gauge, 1, memory_order_relaxed);
 }
 
+/* ---- live_subscription.c ---- */
+
+/* NULL without memory. id: of the action that is to be answered; NULL or empty: none. */
+struct subscription *subscription_new(struct live_session *session, struct room *room,
+                                      int64_t after_seq, const char *id);
+struct subscription *session_subscription(struct live_session *session, int64_t room);
+/* Ends a subscription; the client is told by whoever calls. */
+void subscription_end(struct subscription *subscription);
+
+/* The subscription may be gone after each of these, and the client is told. */
+
+/* One that is ASKED, of a room that is known: it begins, is refused, or waits for a read. */
+void subscription_decide(struct subscription *subscription);
+/* Goes on with a replay as far as the transport takes it. */
+void subscription_pump(struct subscription *subscription);
+/* One that is ASKED: the read that it waited for has failed. */
+void subscription_unread(struct subscription *subscription);
+/* The account is no member any more; kind: of the event that says so. */
+void subscription_gone(struct subscription *subscription, int kind);
+void subscription_deleted(struct subscription *subscription);
+/* What it would get next is kept no longer. One that is only ASKED begins where what is kept does.
+ */
+void subscription_overtaken(struct subscription *subscription);
+
+/* Goes on with those who ask to follow the room, as far as is known now. */
+void room_decide(struct room *room);
+/* Goes on with all that wait for what has been read. */
+void room_settle(struct room *room);
+
 /* ---- live_room.c ---- */
 
 struct room *room_find(struct hub *hub, int64_t id);
@@ -149,19 +178,12 @@ struct room *room_find(struct hub *hub, int64_t id);
 /* The session follows a room, which is found out about if need be. */
 void room_subscribe(struct hub *hub, struct live_session *session, int64_t id, int64_t after_seq,
                     const char *action_id);
-struct subscription *session_subscription(struct live_session *session, int64_t room);
-/* Ends a subscription; the client is told by whoever calls. */
-void subscription_end(struct subscription *subscription);
-/* Goes on with a replay as far as the transport takes it. The subscription may be gone after. */
-void subscription_pump(struct subscription *subscription);
 
 /* An event has committed: it is taken over. */
 void room_event(struct room *room, int64_t seq, struct window_entry entry);
 /* For everybody who is live in the room; it has no place in the order. Returns how many they are.
  */
 size_t room_broadcast(struct room *room, int64_t seq, const struct rpc_packed *bytes);
-/* Goes on with those who ask to follow it, as far as is known now. */
-void room_decide(struct room *room);
 /* There may be something new. */
 void room_read(struct room *room);
 void room_deleted(struct room *room);

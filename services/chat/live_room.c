@@ -1,4 +1,5 @@
-/* Rooms that are followed here: finding out about them, their order, and replays. */
+/* Rooms that are followed here: finding out about them, and their order. Who follows them is in
+ * live_subscription.c. */
 #include "live_internal.h"
 #include "live_parts.h"
 
@@ -75,324 +76,6 @@ static void forget(struct room *room)
         room_free(room);
 }
 
-/* ---- subscriptions ---- */
-
-struct subscription *session_subscription(struct live_session *session, int64_t room)
-{
-    struct subscription *subscription;
-
-    LIST_FOREACH(subscription, &session->subscriptions, siblings)
-    {
-        if (subscription->room->id == room)
-            break;
-    }
-    return subscription;
-}
-
-static const struct live_transport *transport_of(const struct subscription *subscription)
-{
-    return subscription->session->carrier->transport;
-}
-
-static struct subscription_list *list_of(struct subscription *subscription)
-{
-    struct room *room = subscription->room;
-
-    if (subscription->state != LIVE)
-        return &room->behind;
-    return transport_of(subscription)->broadcast ? &room->shared : &room->alone;
-}
-
-/* One session more that is live by this carrier; -ENOMEM. */
-static int add_to_carrier(struct room *room, struct live_carrier *carrier)
-{
-    for (size_t i = 0; i < room->n_carriers; i++) {
-        if (room->carriers[i].carrier == carrier) {
-            room->carriers[i].n++;
-            return 0;
-        }
-    }
-    if (room->n_carriers == room->cap_carriers) {
-        size_t cap = room->cap_carriers ? 2 * room->cap_carriers : 4;
-        struct room_carrier *more = reallocarray(room->carriers, cap, sizeof(*more));
-
-        if (!more)
-            return -ENOMEM;
-        room->carriers = more;
-        room->cap_carriers = cap;
-    }
-    room->carriers[room->n_carriers++] = (struct room_carrier){carrier, 1};
-    return 0;
-}
-
-static void remove_from_carrier(struct room *room, const struct live_carrier *carrier)
-{
-    for (size_t i = 0; i < room->n_carriers; i++) {
-        if (room->carriers[i].carrier == carrier && --room->carriers[i].n == 0)
-            room->carriers[i] = room->carriers[--room->n_carriers];
-    }
-}
-
-void subscription_end(struct subscription *subscription)
-{
-    struct live_session *session = subscription->session;
-    struct room *room = subscription->room;
-
-    TAILQ_REMOVE(list_of(subscription), subscription, next);
-    if (list_of(subscription) == &room->shared)
-        remove_from_carrier(room, session->carrier);
-    if (list_of(subscription) == &room->alone)
-        atomic_fetch_sub(&room->hub->n_alone, 1);
-    count_down(&room->hub->counts.subscriptions);
-    if (--room->n_subscriptions == 0)
-        room->idle_ns = clock_monotonic_ns();
-    LIST_REMOVE(subscription, siblings);
-    session->n_subscriptions--;
-    if (subscription->state != ASKED)
-        presence_leave(room->hub->presence, room->id, session->caller.account_id);
-    if (subscription->state != ASKED && !session->ended && transport_of(subscription)->left)
-        transport_of(subscription)->left(session, room->id);
-    free(subscription->id);
-    free(subscription);
-}
-
-/* The client is told by a last part, which is taken over. It comes before the session's place is
- * taken away: a session that is resumed elsewhere without the place would never hear of the end. */
-static void end_with(struct subscription *subscription, struct rpc_packed *part)
-{
-    struct live_session *session = subscription->session;
-
-    if (!session_tell(session, part)) /* nor is the subscription there any more */
-        return;
-    subscription_end(subscription);
-    session_after_room(session);
-}
-
-/* Told first as well: a live one has a place. */
-static void refuse(struct subscription *subscription, const struct rpc_error *error)
-{
-    struct live_session *session = subscription->session;
-
-    session_refuse(session, subscription->id, subscription->room->id, error);
-    if (!session->ended)
-        subscription_end(subscription);
-}
-
-static void refuse_memory(struct subscription *subscription)
-{
-    refuse(subscription, &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
-                                             .message = STR("the service is overloaded"),
-                                             .reason = "OVERLOADED",
-                                             .retry_after_ms = RETRY_AFTER_MS});
-}
-
-static void refuse_unavailable(struct subscription *subscription)
-{
-    refuse(subscription, &(struct rpc_error){.code = RPC_UNAVAILABLE,
-                                             .message = STR("the database is not available"),
-                                             .reason = "DATABASE_UNAVAILABLE",
-                                             .retry_after_ms = RETRY_AFTER_MS});
-}
-
-static void refuse_stranger(struct subscription *subscription, bool public)
-{
-    char number[24];
-    struct rpc_error error;
-
-    snprintf(number, sizeof(number), "%lld", (long long)subscription->room->id);
-    room_error(public, str_of(number), &error);
-    refuse(subscription, &error);
-}
-
-/* ---- replays ---- */
-
-static bool is_own_end(const struct subscription *subscription, int64_t seq,
-                       const struct window_entry *entry)
-{
-    return (entry->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_LEFT ||
-            entry->kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_REMOVED) &&
-           entry->subject == subscription->session->caller.account_id &&
-           seq > subscription->member_since;
-}
-
-static void end_gone(struct subscription *subscription, int kind)
-{
-    end_with(subscription, part_gone(subscription->room->id,
-                                     kind == STOA__CHAT__V1__EVENT_KIND__EVENT_KIND_MEMBER_LEFT
-                                         ? STOA__CHAT__V1__GONE_REASON__GONE_REASON_LEFT
-                                         : STOA__CHAT__V1__GONE_REASON__GONE_REASON_REMOVED));
-}
-
-static void end_reset(struct subscription *subscription)
-{
-    metrics_add(&subscription->room->hub->counts.resets, 1);
-    end_with(subscription, part_reset(subscription->room->id, subscription->room->window.last));
-}
-
-/* All has been given: what comes from now on is for it too. */
-static void go_live(struct subscription *subscription)
-{
-    struct live_session *session = subscription->session;
-    const struct live_transport *transport = transport_of(subscription);
-    struct room *room = subscription->room;
-
-    if (!session_tell(session, part_live(room->id, room->window.last)))
-        return;
-    if (transport->broadcast && add_to_carrier(room, session->carrier) < 0) {
-        refuse_memory(subscription);
-        return;
-    }
-    TAILQ_REMOVE(&room->behind, subscription, next);
-    subscription->state = LIVE;
-    TAILQ_INSERT_TAIL(list_of(subscription), subscription, next);
-    if (list_of(subscription) == &room->alone)
-        atomic_fetch_add(&room->hub->n_alone, 1);
-    if (transport->place)
-        transport->place(session, room->id, room->window.last, true);
-}
-
-void subscription_pump(struct subscription *subscription)
-{
-    struct live_session *session = subscription->session;
-    struct room *room = subscription->room;
-    int64_t behind = room->window.last - subscription->seq;
-
-    if (behind > room->hub->settings.replay_events) {
-        end_reset(subscription);
-        return;
-    }
-    while (subscription->seq < room->window.last) {
-        int64_t seq = subscription->seq + 1;
-        const struct window_entry *entry = window_at(&room->window, seq);
-
-        if (!entry && subscription->read_for) {
-            end_reset(subscription);
-            return;
-        }
-        if (!entry) {
-            if (!subscription->waits) {
-                subscription->waits = true;
-                subscription->born = room->n_begun;
-            }
-            room_read(room);
-            return;
-        }
-        if (transport_of(subscription)->busy(session))
-            return;
-        if (!session_send_event(session, entry->bytes, room->id, seq))
-            return;
-        metrics_add(&room->hub->counts.replayed, 1);
-        subscription->seq = seq;
-        subscription->waits = subscription->read_for = false;
-        if (is_own_end(subscription, seq, entry)) {
-            end_gone(subscription, entry->kind);
-            return;
-        }
-    }
-    go_live(subscription);
-}
-
-/* ---- who may follow ---- */
-
-/* What is asked for can be decided by what is known of the room now. */
-static void begin_replay(struct subscription *subscription)
-{
-    struct live_session *session = subscription->session;
-    struct room *room = subscription->room;
-    int64_t last = room->window.last;
-
-    if (subscription->seq < 0)
-        subscription->seq = last;
-    else if (subscription->seq == 0) /* the beginning is where what is kept begins */
-        subscription->seq = room->first_seq - 1;
-    subscription->state = REPLAYING;
-    presence_enter(room->hub->presence, room->id, session->caller.account_id);
-    subscription->member_since = last;
-    /* Before the ack: whoever has that may rely on it that a session which is resumed elsewhere
-     * still follows the room. */
-    if (transport_of(subscription)->place)
-        transport_of(subscription)->place(session, room->id, subscription->seq, false);
-    if (subscription->id && !session_tell(session, part_ack(subscription->id, room->id, last)))
-        return;
-    free(subscription->id);
-    subscription->id = NULL;
-    if (subscription->seq > last) /* of a future that this database does not have */
-        end_reset(subscription);
-    else
-        subscription_pump(subscription);
-}
-
-static bool is_member(const struct subscription *subscription)
-{
-    return account_set_has(&subscription->room->members, subscription->session->caller.account_id);
-}
-
-/* Whoever is no member here, or knows of more than is known here, may come from another instance:
- * only Postgres can tell. */
-static bool needs_read(const struct subscription *subscription)
-{
-    return !is_member(subscription) || subscription->seq > subscription->room->window.last;
-}
-
-/* Something may have been acknowledged here that is still on its way into the window. */
-static bool lags(const struct room *room)
-{
-    return room->reading || room->again || room->window.n_early > 0 ||
-           hub_is_storing(room->hub, room->id);
-}
-
-static void decide(struct subscription *subscription)
-{
-    struct room *room = subscription->room;
-    bool read_since = room->n_done > subscription->born;
-
-    if (!read_since && needs_read(subscription))
-        room_read(room);
-    else if (!read_since && lags(room))
-        return; /* whatever ends that comes back */
-    else if (!is_member(subscription))
-        refuse_stranger(subscription, room->public);
-    else
-        begin_replay(subscription);
-}
-
-void room_decide(struct room *room)
-{
-    struct subscription *subscription = TAILQ_FIRST(&room->behind), *next;
-
-    if (!room->known)
-        return;
-    for (; subscription; subscription = next) {
-        next = TAILQ_NEXT(subscription, next);
-        if (subscription->state == ASKED)
-            decide(subscription);
-    }
-}
-
-/* NULL without memory. id: of the action that is to be answered; NULL or empty: none. */
-static struct subscription *subscription_new(struct live_session *session, struct room *room,
-                                             int64_t after_seq, const char *id)
-{
-    struct subscription *subscription = calloc(1, sizeof(*subscription));
-
-    if (subscription && id && *id)
-        subscription->id = strdup(id);
-    if (!subscription || (id && *id && !subscription->id)) {
-        free(subscription);
-        return NULL;
-    }
-    subscription->session = session;
-    subscription->room = room;
-    subscription->seq = after_seq;
-    subscription->born = room->n_begun;
-    LIST_INSERT_HEAD(&session->subscriptions, subscription, siblings);
-    session->n_subscriptions++;
-    TAILQ_INSERT_TAIL(&room->behind, subscription, next);
-    room->n_subscriptions++;
-    metrics_add(&room->hub->counts.subscriptions, 1);
-    return subscription;
-}
-
 void room_subscribe(struct hub *hub, struct live_session *session, int64_t id, int64_t after_seq,
                     const char *action_id)
 {
@@ -409,23 +92,9 @@ void room_subscribe(struct hub *hub, struct live_session *session, int64_t id, i
         return;
     }
     if (room->known)
-        decide(subscription);
+        subscription_decide(subscription);
     else if (!room->reading)
         begin_read(room);
-}
-
-/* Goes on with all that wait for what has been read. */
-static void settle(struct room *room)
-{
-    struct subscription *subscription = TAILQ_FIRST(&room->behind), *next;
-
-    for (; subscription; subscription = next) {
-        next = TAILQ_NEXT(subscription, next);
-        if (subscription->state == ASKED)
-            decide(subscription);
-        else
-            subscription_pump(subscription);
-    }
 }
 
 /* ---- the order ---- */
@@ -469,7 +138,7 @@ static void end_of_account(struct subscription_list *list, int64_t account, int 
     for (; subscription; subscription = next) {
         next = TAILQ_NEXT(subscription, next);
         if (subscription->session->caller.account_id == account)
-            end_gone(subscription, kind);
+            subscription_gone(subscription, kind);
     }
 }
 
@@ -562,26 +231,10 @@ static void end_all(struct room *room, void (*end)(struct subscription *subscrip
     }
 }
 
-static void end_deleted(struct subscription *subscription)
-{
-    if (subscription->state == ASKED)
-        refuse_stranger(subscription, false);
-    else
-        end_with(subscription, part_gone(subscription->room->id,
-                                         STOA__CHAT__V1__GONE_REASON__GONE_REASON_DELETED));
-}
-
 void room_deleted(struct room *room)
 {
-    end_all(room, end_deleted);
+    end_all(room, subscription_deleted);
     forget(room);
-}
-
-/* What is only asked for begins where what is kept does. */
-static void end_overtaken(struct subscription *subscription)
-{
-    if (subscription->state != ASKED)
-        end_reset(subscription);
 }
 
 void room_keeps(struct room *room, int64_t first_seq)
@@ -596,7 +249,7 @@ void room_keeps(struct room *room, int64_t first_seq)
     /* So far behind that what comes next is gone. */
     window_free(&room->window);
     window_init(&room->window, first_seq - 1);
-    end_all(room, end_overtaken);
+    end_all(room, subscription_overtaken);
 }
 
 /* ---- reading ---- */
@@ -733,12 +386,8 @@ static void read_failed_for(struct room *room)
 
     for (; subscription; subscription = next) {
         next = TAILQ_NEXT(subscription, next);
-        if (subscription->state != ASKED)
-            continue;
-        if (!room->known || needs_read(subscription))
-            refuse_unavailable(subscription);
-        else
-            begin_replay(subscription);
+        if (subscription->state == ASKED)
+            subscription_unread(subscription);
     }
     if (!room->known) {
         forget(room);
@@ -767,7 +416,7 @@ static void after_read(struct room *room)
     /* Once: whatever somebody says, it is Postgres that has the numbers. */
     room->again = room->again || room->heard > room->window.last || room->window.n_early > 0;
     room->heard = 0;
-    settle(room);
+    room_settle(room);
     if (room->again && !room->reading)
         begin_read(room);
 }
