@@ -40,9 +40,10 @@ struct db_group_item {
 struct db_group_options {
     size_t one, many;        /* statements, indices in the db's table */
     unsigned max_statements; /* on their way before others wait, but for those sent once more */
-    int64_t patience_ns; /* 0, or others wait behind one already, and the next goes beside it when
-                            something comes so long after it. For what is best done all
-                            together, and may now and then be slow (a read from a disk) */
+    int64_t patience_ns; /* 0: up to max_statements go beside each other. Otherwise one goes when
+                            none is on its way, or when something comes so long after the last one
+                            was sent. For what is best done all together, and is slow now and then
+                            (a read from a disk) */
     unsigned max_items;  /* in one statement */
     size_t max_bytes;    /* in one statement of several */
     int number_column;   /* of a row of `many`: which item it belongs to, 1 … n; int8 */
