@@ -68,8 +68,10 @@ ngx_int_t grpc_json_stream_message(struct grpc_json_stream *s, struct str wire)
             sse_begin_data(&s->text);
     }
     rc = raw ? append_raw(s, wire) : append_json(s, wire);
-    if (rc == NGX_OK && !raw)
-        buf_append_str(&s->text, s->form == GRPC_JSON_EVENTS ? STR("\n\n") : STR("\n"));
+    if (rc == NGX_OK && !raw && s->form == GRPC_JSON_EVENTS)
+        sse_end(&s->text);
+    else if (rc == NGX_OK && !raw)
+        buf_append_char(&s->text, '\n');
     if (rc == NGX_OK && s->text.failed)
         rc = NGX_ERROR;
     if (rc != NGX_OK) {

@@ -92,6 +92,4 @@ struct jwt_cache_stats {
 };
 void jwt_verifier_stats(const struct jwt_verifier *verifier, struct jwt_cache_stats *ret);
 
-const char *jwt_result_text(enum jwt_result result);
-
 #endif

@@ -346,20 +346,3 @@ void jwt_verifier_stats(const struct jwt_verifier *verifier, struct jwt_cache_st
     *ret = (struct jwt_cache_stats){.hits = metrics_get(&verifier->hits),
                                     .misses = metrics_get(&verifier->misses)};
 }
-
-const char *jwt_result_text(enum jwt_result result)
-{
-    static const char *const texts[] = {
-        [JWT_OK] = "valid",
-        [JWT_MALFORMED] = "malformed",
-        [JWT_UNKNOWN_KEY] = "signed with an unknown key",
-        [JWT_BAD_SIGNATURE] = "wrong signature",
-        [JWT_EXPIRED] = "expired",
-        [JWT_NOT_YET_VALID] = "not yet valid",
-        [JWT_WRONG_ISSUER] = "of another issuer",
-        [JWT_WRONG_AUDIENCE] = "for another audience",
-        [JWT_NO_MEMORY] = "not checked: out of memory",
-    };
-
-    return (size_t)result < ARRAY_SIZE(texts) ? texts[result] : "unknown";
-}
