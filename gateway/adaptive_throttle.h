@@ -1,9 +1,10 @@
-/* How much of what is asked goes on to a service that refuses some of it for want of capacity.
+/* How many requests go on to a service that refuses some of them for want of capacity.
  *
- * A refusal costs the service and whoever asks; in a flood it is most of what they do. So who hears
- * refusals asks for no more than twice of what is taken, and refuses the rest itself. Twice, so
- * that it sees at once when more is taken. Source: client-side throttling, in "Handling Overload",
- * Site Reliability Engineering, chapter 21 (https://sre.google/sre-book/handling-overload/).
+ * A refusal costs the service and its caller; in a flood it is most of what they do. So a caller
+ * that hears refusals asks for no more than twice of what is accepted, and refuses the rest itself.
+ * Twice, so that it notices at once when more is accepted. Source: client-side throttling, in
+ * "Handling Overload", Site Reliability Engineering, chapter 21
+ * (https://sre.google/sre-book/handling-overload/).
  *
  * There a share of what comes goes on. Here it is so many a second, by the most that were taken in
  * a second of the last five to ten: a share that fits a flood holds back too much when the flood
@@ -22,7 +23,7 @@ struct adaptive_throttle {
     struct adaptive_count {
         uint64_t began_ms;
         uint64_t asked, refused; /* refused: by the service */
-        uint64_t held_back;      /* of those asked, that did not go on */
+        uint64_t held_back;      /* of those asked, those that did not go on */
     } counts[2];
     bool has_before;
     uint64_t best[2]; /* the most taken in a second: since turned_ms, and in the time before it */

@@ -1,11 +1,11 @@
-/* Whether who comes to a queue may wait in it, or is better refused while that can be told quickly.
+/* Whether a newcomer may wait in a queue, or is better refused at once.
  *
- * A queue that forms since many come at once goes away by itself, and who refuses them only makes
- * them come twice. One that stands, since more come than can be served, helps nobody: all wait, and
- * no more are served than without it. The two are told apart by time, as CoDel does (RFC 8289
- * section 3.1): as long as some who come wait for less than `target`, nobody is refused; when none
- * has for `burst`, who would wait for longer is, until the time that was taken is given back: a
- * tenth of what passes without such a wait.
+ * A queue that forms because many come at once goes away by itself; refusing them would only make
+ * them come twice. A queue that stands, because more come than can be served, helps nobody: all
+ * wait, and no more are served than without it. The two are told apart by time, as CoDel does (RFC
+ * 8289 section 3.1). While some newcomers wait for less than `target`, nobody is refused. When all
+ * have waited for longer during a time of `burst`, those who would wait for longer than `target`
+ * are refused. Time in which nobody waits that long gives the burst back, at a tenth of its length.
  *
  * Only the time that goes by while one is let in after the other counts, and not how long they have
  * waited: whoever lets them in may have stood still, since it only begins or has no processor, and
@@ -20,18 +20,18 @@
 
 /* Milliseconds. */
 struct standing_delay_limits {
-    uint64_t target; /* as short as this, a wait is none */
-    uint64_t burst;  /* for so long may waits be longer; 0: never */
+    uint64_t target; /* a wait as short as this does not count */
+    uint64_t burst;  /* for so long waits may be longer than that; 0: never */
 };
 
 struct standing_delay {
-    uint64_t at_ms; /* when somebody came last */
+    uint64_t at_ms; /* when the last one came */
     uint64_t spent; /* of the burst, in tenths of a millisecond */
-    bool late;      /* and that one's wait was above the target */
+    bool late;      /* the last one's wait was above the target */
 };
 
-/* Whether who comes now, and waits for so long in all, may. now_ms: of any clock that does not go
- * back. */
+/* Whether somebody may wait who comes now and would wait for wait_ms in all. now_ms: of any clock
+ * that does not go back. */
 bool standing_delay_admits(struct standing_delay *state, const struct standing_delay_limits *limits,
                            uint64_t now_ms, uint64_t wait_ms) MUST_CHECK;
 

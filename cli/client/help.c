@@ -140,9 +140,8 @@ const struct command commands[] = {
      ROOM
      "\nWithout ROOM the one where something happened last. Enter sends, Up and Down bring back "
      "what was sent, Page Up and Page Down go through the room's history; /room ROOM goes to "
-     "another "
-     "one, /quit or Ctrl-C ends. What cannot be sent while the connection is lost is sent when it "
-     "is back.",
+     "another one, /quit or Ctrl-C ends. What cannot be sent while the connection is lost is sent "
+     "when it is back.",
      "chat\nchat engine\nchat @ada", NULL, 0, 1, chat_screen},
     {"chat", "rooms", "", "list one's rooms, with what is unread", NULL,
      "chat rooms\nchat rooms --all", rooms_options, 0, 0, chat_rooms},
@@ -325,14 +324,15 @@ static void manual_status(struct client *c)
             "alone.\n"
             ".TP\n.I $XDG_STATE_HOME/stoa/client/kept\ntexts that could not be sent.\n"
             ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nthe service could not do it\n.TP\n2\nwrong "
-            "options, arguments or settings\n.TP\n3\nnot signed in, or the password is "
-            "wrong\n.TP\n4\n"
-            "not allowed\n.TP\n5\nthere is no such thing\n.TP\n6\nwhat was sent breaks a "
-            "rule\n.TP\n7"
-            "\nit is not, or not any more, in the state for that; or there already\n.TP\n8\na "
-            "limit "
-            "is reached: try later\n.TP\n9\nno answer\n.TP\n10\na file, the terminal or the editor "
-            "here\n"));
+            "options, arguments or settings\n"
+            ".TP\n3\nnot signed in, or the password is wrong\n"
+            ".TP\n4\nnot allowed\n"
+            ".TP\n5\nthere is no such thing\n"
+            ".TP\n6\nwhat was sent breaks a rule\n"
+            ".TP\n7\nit is not, or not any more, in the state for that; or there already\n"
+            ".TP\n8\na limit is reached: try later\n"
+            ".TP\n9\nno answer\n"
+            ".TP\n10\na file, the terminal or the editor here\n"));
 }
 
 int print_manual(struct client *c, const char *name)

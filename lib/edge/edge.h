@@ -4,13 +4,12 @@
  *   edge.c         streams, calls in them, what waits to be sent
  *   attach_wire.c  the bytes, for both sides
  *
- * Callbacks come without a lock of this file's that the functions below would want, and one at a
- * time for each stream. The functions may be called from any thread, from callbacks as well; none
- * of them waits or calls back, and for a call that has ended they do nothing. What they say goes
- * out in that order; while a message is on its way, what comes waits, and goes as one message then;
- * or it is held (edge_hold()).
- * A stream for which too much waits is ended: its edge does not read, and takes its calls
- * elsewhere.
+ * Callbacks come one at a time for each stream, without any lock held that the functions below
+ * take. The functions may be called on any thread, also from callbacks. None of them waits or calls
+ * back, and for a call that has ended they do nothing. What they say goes out in the order of the
+ * calls. While a message is with the transport, or while edge_hold() is in effect, what is said
+ * waits, and then goes as one message. A stream for which too much waits is ended: its edge does
+ * not read, and takes its calls elsewhere.
  */
 #ifndef STOA_EDGE_EDGE_H
 #define STOA_EDGE_EDGE_H
@@ -37,7 +36,7 @@ struct edge_handler {
     void (*message)(void *context, struct edge_session *s, struct str message);
     /* The client has no more. */
     void (*half_close)(void *context, struct edge_session *s);
-    /* Where edge_is_busy() has said so, it says so no more. */
+    /* After edge_is_busy() was true: it is no longer. */
     void (*drained)(void *context, struct edge_session *s);
     /* The last one, whoever ended the call: the client, the stream, or edge_end(). */
     void (*closed)(void *context, struct edge_session *s);
@@ -50,9 +49,8 @@ int edge_add(struct edge *edge, struct rpc_server *server, struct str *ret_error
 /* Ends all streams, and those that still come: their edges take the calls elsewhere. When the
  * server is about to stop. */
 void edge_stop(struct edge *edge);
-/* From edge_hold() to edge_release(), which are called as often, what is said waits, whoever says
- * it: what is said by several functions then goes as one message of each stream. Any thread, for
- * moments. */
+/* From edge_hold() to edge_release(), what is said waits, whoever says it, and then goes as one
+ * message on each stream. Calls nest. Any thread; only for moments. */
 void edge_hold(struct edge *edge);
 void edge_release(struct edge *edge);
 /* When the server has stopped. NULL is nothing. */
@@ -82,7 +80,7 @@ void edge_accept(struct edge_session *s);
 void edge_send(struct edge_session *s, struct str message);
 /* The same of one that has a place in a channel where the call is not live. */
 void edge_send_at(struct edge_session *s, struct str message, uint64_t channel, int64_t seq);
-/* Whether enough is on its way to the client: who has more that is not new waits for `drained`. */
+/* Whether enough is on its way to the client: a replay then waits for `drained`. */
 bool edge_is_busy(struct edge_session *s);
 /* The call is in the channel and has all up to seq. live: broadcasts that are said after this, and
  * are after seq, are for it. Where a client can learn of it, this comes before what tells the
@@ -92,7 +90,8 @@ void edge_join(struct edge_session *s, uint64_t channel, int64_t seq, bool live)
 /* For the same reason, after what tells the client that it is out; but before the answer to one who
  * asked for it, and asks again when there is none. */
 void edge_leave(struct edge_session *s, uint64_t channel);
-/* What comes back when the call is resumed elsewhere; at most 4 KiB. Without it it can't be. */
+/* State that comes back when the call is resumed elsewhere; at most 4 KiB. A call without it cannot
+ * be resumed. */
 void edge_keep(struct edge_session *s, struct str state);
 /* error: NULL for a good end. */
 void edge_end(struct edge_session *s, const struct rpc_error *error);

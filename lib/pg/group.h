@@ -1,17 +1,17 @@
-/* Statements that go together: while some of a kind are on their way, what comes next waits, and
- * goes as one when one of them is back. One execution, one round trip and, of writes, one commit
- * serve all of it, and what comes alone waits for nobody. A read never gets what was read before it
- * came: who waits is in no statement yet.
+/* Items that go together as one statement. While statements of a kind are in flight, later items
+ * wait; when one comes back, those that wait go as one statement. They share one execution, one
+ * round trip and, if they write, one commit. An item that comes alone waits for nobody. A read
+ * never gets rows that were read before it came, since an item that waits is in no statement yet.
  *
- * Who has been answered writes again, and many of them at about the same time; the first of them
- * would go alone, and make all others wait for it. So after a write of several the next one
- * waits until half as many are there, or for a millisecond or two.
+ * Callers that were answered together often write again together. The first of them would go alone,
+ * and make all others wait for it. So after a write of several items the next statement waits until
+ * half as many are there, or for a millisecond or two.
  *
  * The db's engine thread makes the statements.
  *
- * A statement of several that Postgres has taken back (a key that was taken, a deadlock) did
- * nothing, so each of them is sent once more by itself: nobody gets somebody else's error. Nor does
- * a read whose statement was given up because it may be what kills the server. */
+ * When Postgres takes a statement of several items back (a key that was taken, a deadlock), it did
+ * nothing. Then each item is sent once more by itself, so that nobody gets somebody else's error.
+ * The same goes for reads whose statement was given up because it may be what kills the server. */
 #ifndef STOA_PG_GROUP_H
 #define STOA_PG_GROUP_H
 
@@ -39,7 +39,7 @@ struct db_group_item {
 
 struct db_group_options {
     size_t one, many;        /* statements, indices in the db's table */
-    unsigned max_statements; /* on their way before others wait, but for those sent once more */
+    unsigned max_statements; /* in flight before others wait, not counting those sent once more */
     int64_t patience_ns; /* 0: up to max_statements go beside each other. Otherwise one goes when
                             none is on its way, or when something comes so long after the last one
                             was sent. For what is best done all together, and is slow now and then

@@ -1,8 +1,8 @@
-/* Reads that are equal, such as a page that many look at: while one is on its way, others with the
- * same key wait, and are all served by one statement when it is back. Nobody gets what was read
- * before they came: who waits is served by a statement that is sent later. What comes alone waits
- * for nobody, and neither does anything for a read with another key; unless these go together, as
- * one statement for several keys (group.h). */
+/* Equal reads, such as those of a page that many look at, share a statement. While a read is in
+ * flight, others with the same key wait; when it is back, one statement serves all of them. Nobody
+ * gets rows that were read before they came, since those that wait are served by a statement that
+ * is sent later. A read that comes alone waits for nobody. Reads with different keys do not wait
+ * for each other, unless they go together as one statement for several keys (group.h). */
 #ifndef STOA_PG_SHARE_H
 #define STOA_PG_SHARE_H
 
@@ -26,8 +26,8 @@ struct db_share_item {
 
     /* In done(): those that are served with it, linked by `next`, without itself. */
     struct db_share_list others;
-    struct db_group_item
-        grouped; /* its bytes are its owner's to set, and in done() its rows to read */
+    /* Its `bytes` are the owner's to set, and in done() its rows to read. */
+    struct db_group_item grouped;
 
     STAILQ_ENTRY(db_share_item) next;
     struct trace_statement statement; /* the share's, as is what follows */
@@ -41,8 +41,8 @@ struct db_share_item {
 struct db_share;
 
 /* done: the end of item and of item->others, as a db_done_fn, called once for all of them; where
- * completions run, or within db_share_submit(). patience_ns: one that comes so long after the one
- * on its way has been sent goes beside it. -ENOMEM. */
+ * completions run, or within db_share_submit(). patience_ns: a read that comes so long after the
+ * one in flight was sent does not wait for it. -ENOMEM. */
 int db_share_new(void (*done)(struct db_share_item *item, const struct db_result *result),
                  int64_t patience_ns, struct db_share **ret) MUST_CHECK;
 

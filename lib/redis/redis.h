@@ -3,18 +3,21 @@
  * Commands go out in the order in which they were submitted; each one's completion runs on the
  * engine thread, which may finish an RPC there and then. Completions must not block.
  *
- * What is kept in Redis is a help and never the truth, so nobody waits for a Redis that is not
- * there: the caller is told at once, or in bounded time, and does what it does without it.
- *   not connected           -> redis_submit() returns -ENOTCONN at once
- *   queue full              -> redis_submit() returns -ENOBUFS at once
- *   Redis says an error     -> REDIS_REFUSED, with its words
- *   no answer in time       -> REDIS_TIMED_OUT. Answers come in order, so those behind would be
- * late too: the connection is given up with all that is in flight connection lost         ->
- * REDIS_LOST; nobody knows whether the command ran. Nothing is sent twice Then it connects again,
- * with a back-off that grows to a second. A connection counts when Redis has answered a PING on it:
- * a stopped process also accepts connections, and one that is still loading its data is of no use.
+ * Redis is a help and never the truth, so nobody waits for a Redis that is away: the caller hears
+ * at once, or in bounded time, and goes on without it.
  *
- * A subscriber's connection is one of its own, which hears channels and takes no commands.
+ *   not connected        redis_submit() returns -ENOTCONN at once
+ *   queue full           redis_submit() returns -ENOBUFS at once
+ *   an error of Redis    REDIS_REFUSED, with its words
+ *   no answer in time    REDIS_TIMED_OUT; the connection is given up
+ *   connection lost      REDIS_LOST: nobody knows whether the command ran; it is not sent again
+ *
+ * Answers come in order, so when one is late all behind it would be, too: a time-out gives the
+ * connection up, with all that is in flight. Then the engine connects again, with a back-off that
+ * grows to a second. A connection counts once Redis has answered a PING on it: a stopped process
+ * also accepts connections, and one that is still loading its data is of no use.
+ *
+ * A subscriber has a connection of its own, which hears channels and takes no commands.
  *
  * The process ignores SIGPIPE, as every service does: hiredis writes to what may be closed.
  */
@@ -36,9 +39,9 @@ struct redis_options {
      * redis_close() if it was there. May be NULL. */
     void (*on_ready)(void *user, bool ready);
     void *on_ready_user;
-    /* Makes it a subscriber's connection, which takes no commands (redis_submit(): -ENOTCONN): a
-     * message of a channel that is subscribed. On the engine thread; the strings live during the
-     * call. on_ready then says that all subscriptions are in effect, or that messages may get lost.
+    /* If it is set, this is a subscriber's connection: redis_submit() returns -ENOTCONN. Called
+     * with each message of a subscribed channel, on the engine thread; the strings live during the
+     * call. on_ready then says whether all subscriptions are in effect, or messages may get lost.
      */
     void (*on_message)(void *user, struct str channel, struct str message);
     void *on_message_user;
@@ -86,8 +89,9 @@ struct redis_command *redis_command(struct redis *redis, struct arena *arena,
  * -ENOBUFS. */
 int redis_submit(struct redis_command *command, redis_done_fn *done, void *user) MUST_CHECK;
 
-/* Runs fn on the engine thread, once for each time that it is started, unless it is started again
- * before, or Redis closed, which also frees it. NULL without memory. */
+/* A timer on the engine thread: runs fn once, so long after it was started. Starting it again
+ * before begins the time anew. redis_close() frees it, and nothing runs after. NULL without memory.
+ */
 struct redis_timer;
 struct redis_timer *redis_timer_new(struct redis *redis, void (*fn)(void *user),
                                     void *user) MUST_CHECK;

@@ -53,8 +53,8 @@ static const struct config_setting common_settings[] = {
      "Calls in progress at once, of up to 25 KB each; more are refused with RESOURCE_EXHAUSTED."},
     {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
      "While the answers of an RPC take longer than this, and two to four times as long as alone, "
-     "calls "
-     "that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: none are."},
+     "calls that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: none "
+     "are."},
     {"STOA_MAX_REQUEST_BYTES", CONFIG_INT, AT(max_request_bytes), "4194304", 1024, 1 << 30, false,
      "Largest request message, in bytes."},
     {"STOA_GRACE_MS", CONFIG_INT, AT(grace_ms), "10000", 0, 600000, false,
@@ -62,8 +62,7 @@ static const struct config_setting common_settings[] = {
     {"STOA_DRAIN_MS", CONFIG_INT, AT(drain_ms), "0", 0, 600000, false,
      "How long after SIGTERM, before STOA_GRACE_MS begins, new calls are still taken while health "
      "already says NOT_SERVING, so that gateways go elsewhere; in milliseconds. A second signal "
-     "ends "
-     "it."},
+     "ends it."},
     {"STOA_TRACES", CONFIG_STRING, AT(traces), "", 0, 0, false,
      "Where traces go: an OpenTelemetry collector's address for OTLP/gRPC in plain text, such as "
      "127.0.0.1:4317; empty: nowhere."},

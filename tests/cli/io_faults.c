@@ -3,9 +3,10 @@
  *     STOA_IO_STEP=N            which call, counted from 1; 0 only counts
  *     STOA_IO_FAULT=kill        SIGKILL before the call
  *     STOA_IO_FAULT=half        a write puts down half of its bytes, then SIGKILL
- *     STOA_IO_FAULT=ENOSPC      the call fails with that error (ENOSPC, EIO, EROFS, EACCES); so do
- * all later ones that write or make files, as on a full disk STOA_IO_COUNT=path        how many
- * steps there were is written there at the end
+ *     STOA_IO_FAULT=ENOSPC      the call fails with that error (ENOSPC, EIO, EROFS, EACCES)
+ *     STOA_IO_COUNT=path        a file for the number of steps, written at the end
+ *
+ * After a call that failed, all later ones that write or make files fail, too, as on a full disk.
  *
  * Steps: opening for writing, writing (not to the standard streams), fsync, fchmod, link, rename,
  * unlink, truncate. */
