@@ -1,5 +1,5 @@
 """What docs/ says of settings and of checks is so: the table of settings is what the programs read, each check of
-the threat model exists, and links lead somewhere."""
+the threat model exists, links lead somewhere, and nothing stands twice."""
 import re
 
 import pytest
@@ -58,6 +58,13 @@ def test_links_lead_somewhere():
             if "://" not in target and not (page.exists() and (not heading or heading in headings(page))):
                 broken.append((str(file.relative_to(REPOSITORY)), target))
     assert len(DOCUMENTS) > 40 and not broken, broken
+
+
+def test_no_line_stands_twice():
+    """As a paragraph does, or a row, that a merge has left behind. Commands may, and what they print."""
+    for file in DOCUMENTS:
+        lines = [line for line in file.read_text().splitlines() if len(line) > 60 and not line.startswith(("    ", "|--"))]
+        assert sorted(set(lines)) == sorted(lines), (file.name, [line for line in lines if lines.count(line) > 1])
 
 
 def headings(page):
