@@ -424,7 +424,7 @@ run: ## start a suite on http://localhost:8080 until Ctrl-C (deploy/suite --help
 	@$(MAKE) --no-print-directory build
 	@exec env $(SUITE) run
 
-up: ## the same in the background; returns when it answers
+up: ## start a suite in the background; returns when it answers
 	@deploy/install-packages build run
 	@$(MAKE) --no-print-directory build
 	@exec env $(SUITE) up
@@ -437,10 +437,10 @@ roll: ## build, and replace a running suite by the new build, one instance after
 	@$(MAKE) --no-print-directory build
 	@exec env $(SUITE) roll
 
-down: ## stop it
+down: ## stop the suite
 	@exec env $(SUITE) down
 
-status: ## what of it runs
+status: ## what of the suite runs
 	@exec env $(SUITE) status
 
 .PHONY: seed
@@ -594,7 +594,7 @@ bench: ## tables of requests a second, latency, CPU a request and memory (bench/
 	@echo
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/task.py
 
-bench-task: ## only its last part: the task manager beside todo.sh
+bench-task: ## only the last part of make bench: the task manager beside todo.sh
 	@deploy/install-packages build bench
 	@$(BIG_MAKE) $(CLI)
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/task.py
@@ -610,7 +610,7 @@ bench-pages: ## the cost of a page by its depth and by the table's size: 10,000,
 	@$(MAKE) --no-print-directory build
 	@env STOA_OUT=$(abspath $(OUT)) /usr/bin/python3 -B bench/pages.py
 
-bench-codec: ## only its first part: JSON against libprotobuf, and route lookups
+bench-codec: ## only the first part of make bench: JSON against libprotobuf, and route lookups
 	@deploy/install-packages build bench
 	@$(BIG_MAKE) $(BENCH)/codec $(BENCH_SETS)
 	@$(BENCH)/codec $(BENCH_SETS)
@@ -694,4 +694,4 @@ $(BUILD)/tidy/%.ok: %.c $(TIDY_HEADERS)
 
 .PHONY: help
 help: ## what this makefile can do
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 20
