@@ -18,12 +18,11 @@ static void on_changed(void *user, const struct db_result *result)
     const struct row row = {.result = result, .arena = rpc_call_arena(call)};
     struct article article;
 
-    /* DB_FOREIGN_KEY: the article was deleted meanwhile. */
-    if (result->error != DB_FOREIGN_KEY && service_query_failed(call, result))
+    if (service_query_failed(call, result))
         return;
-    if (result->error == DB_OK && db_rows(result) == 0)
+    if (db_rows(result) == 0)
         fail_no_account(call);
-    else if (result->error != DB_OK || db_is_null(result, 0, ARTICLE_ID))
+    else if (db_is_null(result, 0, ARTICLE_ID))
         service_fail_not_found(call, "article", change->slug);
     else if (article_from_row_in_full(&row, &article) < 0)
         service_fail_memory(call);
