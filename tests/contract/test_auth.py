@@ -45,6 +45,7 @@ def test_sign_up(both, unique):
         ("username", "   ", BLANK),
         ("username", None, BLANK),
         ("username", "x" * 65, ["is too long (maximum is 64 characters)"]),
+        ("username", "\ufdfa" * 32, ["is too long in its compatibility form"]),
         ("email", "", BLANK),
         ("email", None, BLANK),
         ("email", "ada", ["is not a valid email address"]),

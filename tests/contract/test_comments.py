@@ -1,7 +1,10 @@
 """Comments on articles."""
 import concurrent.futures
+import contextlib
 
+import psycopg2
 import pytest
+from stoa_suite_fixture import wait_until
 
 BLANK = ["can't be blank"]
 OWN = ("comment.id", "comment.createdAt", "comment.updatedAt")
@@ -136,15 +139,19 @@ def test_ids_that_are_none(call_http, new_account, publish, id):
     assert answer.status == 422 and list(answer.json["errors"]) == ["id"]
 
 
-def test_while_the_article_is_deleted(call_http, new_account, publish):
-    author, reader = new_account(), new_account()
-    path = f"/api/articles/{publish(author)['slug']}"
+def test_while_the_article_is_deleted(suite, call_http, new_account, publish):
+    """The comment has seen the article, and waits for who deletes it."""
+    account = new_account()
+    slug = publish(account)["slug"]
+    with contextlib.closing(psycopg2.connect(**suite.database("stoa_posts"))) as database, database.cursor() as cursor:
+        cursor.execute("DELETE FROM posts.articles WHERE slug = %s", (slug,))
 
-    def act(i):
-        if i == 5:
-            return call_http("DELETE", path, None, author["token"]).status
-        return call_http("POST", f"{path}/comments", {"comment": {"body": "x"}}, reader["token"]).status
+        def waits():
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+            return cursor.fetchone()[0]
 
-    with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        statuses = list(pool.map(act, range(10)))
-    assert statuses[5] == 204 and set(statuses) <= {201, 204, 404}
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            comment = pool.submit(call_http, "POST", f"/api/articles/{slug}/comments", {"comment": {"body": "x"}}, account["token"])
+            wait_until(waits, "the comment waits")
+            database.commit()
+        assert comment.result().status == 404 and comment.result().json["errors"] == {"article": ["not found"]}

@@ -21,7 +21,9 @@ def world(tmp_path_factory):
     messages = Messages(descriptor_set)
     gateway = Gateway(
         descriptor_set,
-        {"    grpc_json_timeout 10s;": "    grpc_json_timeout 10s; grpc_json_response_header x-caching Cache-Control;"},
+        # Conditions are the gateway's own to pass on, also where clients may say them.
+        {"    grpc_json_timeout 10s;": "    grpc_json_timeout 10s; grpc_json_response_header x-caching Cache-Control;"
+                                       " grpc_json_request_header If-Match; grpc_json_request_header If-None-Match;"},
     )
     gateway.messages = messages
     gateway.service = FakeService(messages, gateway.socket_path("chat"))

@@ -1,6 +1,7 @@
 """Sessions: refreshing, listing and ending them, and that an ended one is refused everywhere."""
 import base64
 import concurrent.futures
+import contextlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import threading
 import time
 import uuid
 
+import psycopg2
 import pytest
 from stoa_contract import GrpcClient, HttpClient, session_of, token_part
 from stoa_suite_fixture import wait_until
@@ -299,6 +301,17 @@ def test_list_in_pages(call_grpc, new_account, sign_in):
         if not token:
             break
     assert [len(page) for page in seen] == [2, 2, 1] and sum(seen, []) == expected[::-1]
+
+
+def test_a_page_has_a_hundred_at_most(suite, call_grpc, new_account):
+    account = new_account()
+    with contextlib.closing(psycopg2.connect(**suite.database("stoa_auth"))) as database, database.cursor() as cursor:
+        cursor.execute("INSERT INTO auth.sessions (id, user_id) SELECT gen_random_uuid(), user_id FROM auth.sessions,"
+                       " generate_series(1, 100) WHERE id = %s", (session_of(account["token"]),))
+        database.commit()
+    _, first = call_grpc("auth", "ListSessions", {"pageSize": 101}, account["token"])
+    _, second = call_grpc("auth", "ListSessions", {"pageToken": first["nextPageToken"]}, account["token"])
+    assert len(first["sessions"]) == 100 and len(second["sessions"]) == 1 and not second["nextPageToken"]
 
 
 @pytest.mark.parametrize("request_", [{"pageSize": -1}, {"pageToken": "x"}, {"pageToken": str(uuid.uuid4())[:-1]}])

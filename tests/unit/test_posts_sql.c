@@ -214,6 +214,41 @@ static void without_an_account_nothing_is_stored(void **state UNUSED)
                      0);
 }
 
+/* A token outlives its account until its revocation has been read. */
+static void without_an_account_nothing_is_changed(void **state UNUSED)
+{
+    static const struct {
+        enum posts_statement statement;
+        const char *of, *body;
+    } cases[] = {
+        {FAVORITE_ARTICLE, "a1", NULL}, {UNFAVORITE_ARTICLE, "a1", NULL},
+        {FOLLOW_PROFILE, "ada", NULL},  {UNFOLLOW_PROFILE, "ada", NULL},
+        {CREATE_COMMENT, "a1", "body"},
+    };
+
+    create(ADA, "a1", NULL, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct db_query *q = db_query(db, &arena, cases[i].statement);
+        struct answer a;
+
+        db_bind_int8(q, 999);
+        db_bind_text(q, str_of(cases[i].of));
+        if (cases[i].body) {
+            db_bind_text(q, str_of(cases[i].body));
+            db_bind_null(q);
+            db_bind_null(q);
+        }
+        assert_int_equal(answer_run(&a, q), DB_OK);
+        assert_int_equal(db_rows(&a.result), 0);
+        answer_free(&a);
+    }
+    assert_int_equal(pg_sql("SELECT (SELECT count(*) FROM posts.favorites)"
+                            " + (SELECT count(*) FROM posts.follows)"
+                            " + (SELECT count(*) FROM posts.comments)"
+                            " + (SELECT favorites_count FROM posts.articles)"),
+                     0);
+}
+
 static void creates_at_once_count_exactly(void **state UNUSED)
 {
     enum { N = 200 };
@@ -234,6 +269,31 @@ static void creates_at_once_count_exactly(void **state UNUSED)
     assert_true(stored > 0);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"), stored);
     expect_exact_counts();
+}
+
+/* ---- changing ---- */
+
+/* A change that has waited for another began before it, and its tag must differ all the same. */
+static void the_time_of_a_change_never_goes_back(void **state UNUSED)
+{
+    struct db_query *q = db_query(db, &arena, UPDATE_ARTICLE);
+    struct answer a;
+
+    create(ADA, "a1", NULL, NULL);
+    pg_sql("UPDATE posts.articles SET updated_at = now() + interval '1 hour'");
+    db_bind_int8(q, ADA);
+    db_bind_int8(q, 1);
+    for (int i = 0; i < 4; i++)
+        db_bind_null(q);
+    db_bind_text(q, STR("new body"));
+    db_bind_null(q);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles a"
+                            " JOIN posts.article_revisions r ON r.article_id = a.id"
+                            " WHERE a.body = 'new body' AND a.updated_at > r.created_at"
+                            " AND r.created_at > now() + interval '59 minutes'"),
+                     1);
 }
 
 /* ---- idempotency keys ---- */
@@ -1175,7 +1235,9 @@ int main(void)
         cmocka_unit_test_setup(several_at_once_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(several_reads_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
+        cmocka_unit_test_setup(without_an_account_nothing_is_changed, empty_tables),
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
+        cmocka_unit_test_setup(the_time_of_a_change_never_goes_back, empty_tables),
         cmocka_unit_test_setup(keys_go_after_a_day_in_batches, empty_tables),
         cmocka_unit_test_setup(a_served_key_is_free, empty_tables),
         cmocka_unit_test_setup(a_forgotten_account_leaves_nothing, empty_tables),
