@@ -74,6 +74,13 @@ def test_the_same_title_keeps_the_slug(call_http, new_account, publish, unique):
     assert answer.json["article"]["slug"] == second["slug"]
 
 
+def test_a_slug_is_free_for_its_own_article(call_http, new_account, publish, unique):
+    account, title = new_account(), unique("Spelling ")
+    path = f"/api/articles/{publish(account, title=title)['slug']}"
+    answer = call_http("PUT", path, {"article": {"title": f"{title.upper()}!"}}, account["token"])
+    assert answer.status == 200 and f"/api/articles/{answer.json['article']['slug']}" == path
+
+
 def test_a_title_that_is_taken_gives_another_slug(call_http, new_account, publish, unique):
     account, title = new_account(), unique("Taken ")
     first, second = publish(account, title=title), publish(account)

@@ -218,7 +218,8 @@ def test_a_damaged_condition_over_grpc(call_grpc, new_account, publish):
     account = new_account()
     slug = publish(account)["slug"]
     for name, request in (("UpdateArticle", {"slug": slug, "article": {"body": "b"}}), ("DeleteArticle", {"slug": slug}),
-                          ("DeleteComment", {"slug": slug, "id": 1})):
+                          ("DeleteComment", {"slug": slug, "id": 1}), ("UpdateDraft", {"id": 1, "draft": {"body": "b"}}),
+                          ("DeleteDraft", {"id": 1}), ("PublishDraft", {"id": 1})):
         code, problem = call_grpc("posts", name, request, account["token"], metadata=(("if-match", "x"),))
         assert code == "INVALID_ARGUMENT" and problem.reason == "INVALID_CONDITION"
 

@@ -267,12 +267,14 @@ def test_pages(both, new_account, publish):
 
 def test_page_size_default_and_maximum(both, new_account, publish):
     account = new_account()
-    for _ in range(21):
+    for _ in range(101):
         publish(account)
     _, answer, _ = both("posts", "ListArticles", {"author": account["username"]})
     assert len(answer["articles"]) == 20
     _, answer, _ = both("posts", "ListArticles", {"author": account["username"], "limit": 2147483647})
-    assert len(answer["articles"]) == 21
+    assert len(answer["articles"]) == 100
+    _, answer, _ = both("posts", "ListArticles", {"author": account["username"], "pageSize": 2147483647})
+    assert len(answer["articles"]) == 100 and answer["nextPageToken"]
 
 
 @pytest.mark.parametrize("name", ["limit", "offset"])

@@ -69,6 +69,15 @@ def test_articles_say_who_is_followed(both, call_http, new_account, publish):
         assert answer["articles"][0]["author"]["following"] is follows
 
 
+def test_one_may_follow_oneself(call_http, new_account, publish):
+    account = new_account()
+    follow(call_http, account["username"], account)
+    made = publish(account)
+    assert made["author"]["following"] is True, "as whoever reads it sees"
+    feed = call_http("GET", "/api/articles/feed", token=account["token"]).json
+    assert [article["slug"] for article in feed["articles"]] == [made["slug"]]
+
+
 def test_many_at_once(call_http, new_account):
     account, reader = new_account(), new_account()
 

@@ -123,6 +123,24 @@ static void favourites_beside_a_comment(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT favorites_count FROM posts.articles WHERE id = 1"), 1 + FANS);
 }
 
+/* Who deletes it has it, and comes to its favourites next. */
+static void a_mark_is_taken_away_while_the_article_is_deleted(void **state UNUSED)
+{
+    PGconn *deletion = connect_as("posts"), *fan = connect_as("posts");
+
+    pg_sql("INSERT INTO posts.favorites SELECT 3, id, created_at FROM posts.articles WHERE id = 1");
+    pg_sql("INSERT INTO posts.account_counts VALUES (3, 0, 0, 1)");
+    PQclear(sql_exec(deletion, "BEGIN; SELECT FROM posts.articles WHERE id = 1 FOR UPDATE"));
+    prepare(fan, UNFAVORITE_ARTICLE, "int8, text");
+    begin_to_wait(fan, "EXECUTE s (3, 'of-ada')");
+    PQclear(sql_exec(deletion, "SET lock_timeout = '20s'"));
+    prepare(deletion, DELETE_ARTICLE, "int8");
+    PQclear(sql_exec(deletion, "EXECUTE s (1)"));
+    commit(deletion);
+    assert_string_equal(end_of(fan), "");
+    assert_int_equal(pg_sql("SELECT sum(favorites) FROM posts.account_counts"), 0);
+}
+
 /* ---- creates ---- */
 
 /* Three titles that both have, in opposite orders; the one in the middle was just taken. */
@@ -217,6 +235,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(favourites_beside_a_comment, an_article_of_each),
+        cmocka_unit_test_setup(a_mark_is_taken_away_while_the_article_is_deleted,
+                               an_article_of_each),
         cmocka_unit_test_setup(creates_of_equal_titles, an_article_of_each),
         cmocka_unit_test_setup(accounts_that_follow_each_other, an_article_of_each),
         cmocka_unit_test_setup(an_account_and_what_it_commented_on, an_article_of_each),

@@ -271,31 +271,6 @@ static void creates_at_once_count_exactly(void **state UNUSED)
     expect_exact_counts();
 }
 
-/* ---- changing ---- */
-
-/* A change that has waited for another began before it, and its tag must differ all the same. */
-static void the_time_of_a_change_never_goes_back(void **state UNUSED)
-{
-    struct db_query *q = db_query(db, &arena, UPDATE_ARTICLE);
-    struct answer a;
-
-    create(ADA, "a1", NULL, NULL);
-    pg_sql("UPDATE posts.articles SET updated_at = now() + interval '1 hour'");
-    db_bind_int8(q, ADA);
-    db_bind_int8(q, 1);
-    for (int i = 0; i < 4; i++)
-        db_bind_null(q);
-    db_bind_text(q, STR("new body"));
-    db_bind_null(q);
-    assert_int_equal(answer_run(&a, q), DB_OK);
-    answer_free(&a);
-    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles a"
-                            " JOIN posts.article_revisions r ON r.article_id = a.id"
-                            " WHERE a.body = 'new body' AND a.updated_at > r.created_at"
-                            " AND r.created_at > now() + interval '59 minutes'"),
-                     1);
-}
-
 /* ---- idempotency keys ---- */
 
 static void keys_go_after_a_day_in_batches(void **state UNUSED)
@@ -458,25 +433,83 @@ static void only_auth_may_forget(void **state UNUSED)
         0);
 }
 
+/* ---- changing ---- */
+
+static void a_deleted_article_is_counted_nowhere(void **state UNUSED)
+{
+    struct db_query *q = db_query(db, &arena, DELETE_ARTICLE);
+    struct answer a;
+
+    mingle();
+    db_bind_int8(q, pg_sql("SELECT id FROM posts.articles WHERE slug = 'b1'"));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT sum(n) FROM posts.article_counts"), 3);
+    assert_int_equal(pg_sql("SELECT sum(favorites) FROM posts.account_counts"), 9);
+    expect_exact_counts();
+    expect_exact_favorites();
+}
+
+/* A change that has waited for another began before it, and its tag must differ all the same. */
+static void the_time_of_a_change_never_goes_back(void **state UNUSED)
+{
+    struct db_query *q = db_query(db, &arena, UPDATE_ARTICLE);
+    struct answer a;
+
+    create(ADA, "a1", NULL, NULL);
+    pg_sql("UPDATE posts.articles SET updated_at = now() + interval '1 hour'");
+    db_bind_int8(q, ADA);
+    db_bind_int8(q, 1);
+    for (int i = 0; i < 4; i++)
+        db_bind_null(q);
+    db_bind_text(q, STR("new body"));
+    db_bind_null(q);
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    answer_free(&a);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles a"
+                            " JOIN posts.article_revisions r ON r.article_id = a.id"
+                            " WHERE a.body = 'new body' AND a.updated_at > r.created_at"
+                            " AND r.created_at > now() + interval '59 minutes'"),
+                     1);
+}
+
 /* ---- lists ---- */
 
 struct list_case {
     enum posts_statement statement;
     int64_t caller;
     int limit, offset;
+    int64_t after; /* the article that the page comes after; 0: none */
     const char *tag, *author, *favorited;
     const char *want; /* slugs of the page, in order */
     int64_t total;
 };
 
-/* The first page, or by offset. */
-static void bind_page(struct db_query *q, int64_t caller, int limit, int offset)
+static int64_t moment_of(int64_t article)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT (extract(epoch FROM created_at) * 1000000)::int8 FROM posts.articles"
+             " WHERE id = %lld",
+             (long long)article);
+    return pg_sql(sql);
+}
+
+static void bind_page_after(struct db_query *q, int64_t caller, int limit, int offset,
+                            int64_t after)
 {
     db_bind_int8(q, caller);
     db_bind_int4(q, limit);
     db_bind_int4(q, offset);
-    db_bind_timestamp(q, INT64_MAX);
-    db_bind_int8(q, INT64_MAX);
+    db_bind_timestamp(q, after ? moment_of(after) : INT64_MAX);
+    db_bind_int8(q, after ? after : INT64_MAX);
+}
+
+/* The first page, or by offset. */
+static void bind_page(struct db_query *q, int64_t caller, int limit, int offset)
+{
+    bind_page_after(q, caller, limit, offset, 0);
 }
 
 static void bind_filter(struct db_query *q, const struct list_case *c, const char *filter)
@@ -491,7 +524,7 @@ static void expect_list(const struct list_case *c)
     char slugs[256] = "";
     struct answer a;
 
-    bind_page(q, c->caller, c->limit, c->offset);
+    bind_page_after(q, c->caller, c->limit, c->offset, c->after);
     bind_filter(q, c, c->tag);
     bind_filter(q, c, c->author);
     bind_filter(q, c, c->favorited);
@@ -556,12 +589,12 @@ static void lists_of_several_authors_are_as_one_by_one(void **state UNUSED)
     struct answer a;
 
     fill();
+    pg_sql("UPDATE posts.articles SET created_at = '2024-01-01'"); /* the order is their ids' */
     pg_sql("INSERT INTO posts.follows (follower_id, followee_id) VALUES (3, 1)");
     for (size_t i = 0; i < N; i++)
         before[i] = before_ids[i] = INT64_MAX;
-    before[4] = pg_sql("SELECT (extract(epoch FROM created_at) * 1000000)::int8"
-                       " FROM posts.articles WHERE slug = 'a5'");
     before_ids[4] = pg_sql("SELECT id FROM posts.articles WHERE slug = 'a5'");
+    before[4] = moment_of(before_ids[4]);
     assert_non_null(q);
     db_bind_int8_array(q, callers, N);
     db_bind_int8_array(q, rows, N);
@@ -591,16 +624,16 @@ static void lists_of_several_authors_are_as_one_by_one(void **state UNUSED)
 static void filters_combine(void **state UNUSED)
 {
     static const struct list_case cases[] = {
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", "ada", NULL, "a5 a1 ", 2},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", NULL, "cyd", "a5 b2 a1 ", 3},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "y", NULL, "cyd", "a1 ", 1},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, NULL, "bob", "cyd", "b2 ", 1},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "y", "ada", "cyd", "a1 ", 1},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "y", "bob", "cyd", "", 0},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", "nobody", NULL, "", 0},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", "nobody", "cyd", "", 0},
-        {LIST_ARTICLES_FILTERED, 0, 20, 0, "x", NULL, "nobody", "", 0},
-        {LIST_ARTICLES_FILTERED, 0, 1, 1, "x", "ada", NULL, "a1 ", 2},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "x", "ada", NULL, "a5 a1 ", 2},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "x", NULL, "cyd", "a5 b2 a1 ", 3},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "y", NULL, "cyd", "a1 ", 1},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, NULL, "bob", "cyd", "b2 ", 1},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "y", "ada", "cyd", "a1 ", 1},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "y", "bob", "cyd", "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "x", "nobody", NULL, "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "x", "nobody", "cyd", "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 20, 0, 0, "x", NULL, "nobody", "", 0},
+        {LIST_ARTICLES_FILTERED, 0, 1, 1, 0, "x", "ada", NULL, "a1 ", 2},
     };
 
     fill();
@@ -629,10 +662,26 @@ static void the_total_does_not_depend_on_the_page(void **state UNUSED)
 
 static void articles_of_one_moment_have_an_order(void **state UNUSED)
 {
+    static const struct list_case cases[] = {
+        {LIST_ARTICLES, .limit = 20, .want = "a5 b4 a3 b2 a1 ", .total = 5},
+        {LIST_ARTICLES, .limit = 2, .after = 4, .want = "a3 b2 ", .total = 5},
+        {LIST_ARTICLES_BY_TAG, .limit = 2, .after = 5, .tag = "x", .want = "b2 a1 ", .total = 3},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 1, .after = 5, .author = "ada", .want = "a3 ",
+         .total = 3},
+        {LIST_ARTICLES_BY_FAVORITE, .limit = 1, .after = 5, .favorited = "cyd", .want = "b2 ",
+         .total = 3},
+        {LIST_ARTICLES_FILTERED, .limit = 1, .after = 5, .tag = "x", .favorited = "cyd",
+         .want = "b2 ", .total = 3},
+        {LIST_FEED, .caller = CYD, .limit = 2, .after = 4, .want = "a3 b2 ", .total = 5},
+    };
+
     fill();
+    pg_sql("INSERT INTO posts.follows (follower_id, followee_id) VALUES (3, 1), (3, 2)");
     pg_sql("UPDATE posts.articles SET created_at = '2024-01-01'");
-    expect_list(
-        &(struct list_case){LIST_ARTICLES, .limit = 20, .want = "a5 b4 a3 b2 a1 ", .total = 5});
+    pg_sql("UPDATE posts.article_tags SET created_at = '2024-01-01'");
+    pg_sql("UPDATE posts.favorites SET article_created_at = '2024-01-01'");
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        expect_list(&cases[i]);
 }
 
 static void flags_are_the_callers(void **state UNUSED)
@@ -1237,12 +1286,13 @@ int main(void)
         cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_changed, empty_tables),
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
-        cmocka_unit_test_setup(the_time_of_a_change_never_goes_back, empty_tables),
         cmocka_unit_test_setup(keys_go_after_a_day_in_batches, empty_tables),
         cmocka_unit_test_setup(a_served_key_is_free, empty_tables),
         cmocka_unit_test_setup(a_forgotten_account_leaves_nothing, empty_tables),
         cmocka_unit_test_setup(what_comes_late_is_erased_later, empty_tables),
         cmocka_unit_test_setup(only_auth_may_forget, empty_tables),
+        cmocka_unit_test_setup(a_deleted_article_is_counted_nowhere, empty_tables),
+        cmocka_unit_test_setup(the_time_of_a_change_never_goes_back, empty_tables),
         cmocka_unit_test_setup(each_filter_finds_and_counts, empty_tables),
         cmocka_unit_test_setup(lists_of_several_authors_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(filters_combine, empty_tables),
