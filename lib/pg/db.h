@@ -82,6 +82,9 @@ struct db_result {
     const PGresult *rows;  /* NULL on error */
 };
 
+/* Why there is an error, for the log: Postgres' own words, or ours when it has said nothing. */
+struct str db_cause(const struct db_result *result);
+
 /* The result is there until it returns, also when the query's arena is freed before. */
 typedef void db_done_fn(void *user, const struct db_result *result);
 

@@ -46,6 +46,19 @@ void error_read(const PGresult *res, struct db_result *ret)
     ret->message = str_of(message ? message : PQresultErrorMessage(res));
 }
 
+struct str db_cause(const struct db_result *result)
+{
+    static const char *const own[] = {
+        [DB_UNAVAILABLE] = "no connection to Postgres",
+        [DB_DEADLINE] = "no answer within the deadline",
+        [DB_CANCELLED] = "the caller was gone",
+        [DB_OVERLOADED] = "too much waits, or there is no memory",
+    };
+    bool ours = result->message.n == 0 && result->error < ARRAY_SIZE(own);
+
+    return ours ? str_of(own[result->error]) : result->message;
+}
+
 bool error_is_loss(const PGresult *res)
 {
     const char *s = sqlstate_of(res);

@@ -126,7 +126,7 @@ bool service_query_failed(struct rpc_call *call, const struct db_result *result)
     /* What a handler did not expect is a bug of ours: the log says it, the caller need not. */
     log_error("query failed", LOG_CALL(call), LOG_C("statement", result->statement),
               LOG_C("sqlstate", result->sqlstate), LOG_S("constraint", result->constraint),
-              LOG_S("cause", result->message));
+              LOG_S("cause", db_cause(result)));
     rpc_fail(call, RPC_INTERNAL, "internal error");
     return true;
 }

@@ -373,7 +373,7 @@ static void on_keys(void *user, const struct db_result *result)
     if (result->error == DB_OK && known)
         set_keys(identity, result);
     else if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
-        log_warn("verification keys could not be read", LOG_S("cause", result->message));
+        log_warn("verification keys could not be read", LOG_S("cause", db_cause(result)));
     finish_refresh(identity, result->error == DB_OK && known);
 }
 

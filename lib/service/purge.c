@@ -118,7 +118,7 @@ static void on_purged(void *user, const struct db_result *result)
     struct purge *purge = user;
 
     if (result->error != DB_OK) {
-        give_up(purge, result->message);
+        give_up(purge, db_cause(result));
         return;
     }
     metrics_add(&purge->counts.rows, (uint64_t)db_get_int8(result, 0, 0));

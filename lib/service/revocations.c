@@ -192,7 +192,7 @@ static void on_rows(void *user, const struct db_result *result)
     if (last < 0)
         log_error("no memory for revocations");
     else if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
-        log_warn("revocations could not be read", LOG_S("cause", result->message));
+        log_warn("revocations could not be read", LOG_S("cause", db_cause(result)));
     finish(r, first);
 }
 

@@ -137,7 +137,7 @@ static void on_secret(void *user, const struct db_result *result)
     } else if (result->error != DB_UNAVAILABLE) { /* comes again when Postgres does */
         log_error(
             "the secret of the throttle can't be read: each instance counts attempts by itself",
-            LOG_S("cause", result->message));
+            LOG_S("cause", db_cause(result)));
     }
 }
 

@@ -183,7 +183,7 @@ static void on_published(void *user, const struct db_result *result)
     if (result->error == DB_UNAVAILABLE)
         return; /* comes again when Postgres does */
     log_error("the signing key could not be published", LOG_C("sqlstate", result->sqlstate),
-              LOG_S("cause", result->message), LOG_I("attempt", k->publish_attempts));
+              LOG_S("cause", db_cause(result)), LOG_I("attempt", k->publish_attempts));
     if (k->publish_attempts < MAX_PUBLISH_ATTEMPTS)
         publish(k);
 }
@@ -277,7 +277,7 @@ static bool failed(struct auth_keys *k, const struct db_result *result, enum ste
         return false;
     if (result->error != DB_UNAVAILABLE)
         log_error("a change of the signing key waits for the database",
-                  LOG_C("sqlstate", result->sqlstate), LOG_S("cause", result->message));
+                  LOG_C("sqlstate", result->sqlstate), LOG_S("cause", db_cause(result)));
     go_on(k, step, AGAIN_INTERVAL);
     return true;
 }

@@ -78,7 +78,7 @@ static void on_purged(void *user, const struct db_result *result)
         str_to_int64(str_of(PQcmdTuples((PGresult *)result->rows)), &rows) < 0)
         rows = 0;
     if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
-        log_warn("what has expired could not be removed", LOG_S("cause", result->message));
+        log_warn("what has expired could not be removed", LOG_S("cause", db_cause(result)));
     if (rows > 0)
         log_debug("expired rows removed", LOG_I("rows", rows));
     metrics_add(result->error == DB_OK ? &p->counts.rows : &p->counts.failures,

@@ -208,7 +208,7 @@ static void on_identity(void *user, const struct db_result *result)
         identity = db_get_text(result, 0, 0);
     else if (result->error != DB_UNAVAILABLE) /* it will be back, and is asked again */
         log_error("the database does not say which one it is: instances do not hear each other",
-                  LOG_S("cause", result->message));
+                  LOG_S("cause", db_cause(result)));
     hub_lock(hub);
     if (identity.n > 0 && !bus_is_database(hub->bus, identity)) {
         limits_set_database(chat_limits(hub->service), identity);
@@ -262,7 +262,7 @@ static void on_ahead(void *user, const struct db_result *result)
     struct hub *hub = user;
 
     if (result->error != DB_OK && result->error != DB_UNAVAILABLE)
-        log_warn("rooms could not be looked at", LOG_S("cause", result->message));
+        log_warn("rooms could not be looked at", LOG_S("cause", db_cause(result)));
     hub_lock(hub);
     if (result->error == DB_OK)
         take_ahead(hub, result);

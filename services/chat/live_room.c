@@ -430,7 +430,7 @@ static void on_read(void *user, const struct db_result *result)
 
     if (!ok && result->error != DB_UNAVAILABLE)
         log_warn("a room could not be read", LOG_I("room", room->id),
-                 LOG_S("cause", result->message));
+                 LOG_S("cause", db_cause(result)));
     if (ok && !gone && read_page(room, result, &page) < 0) {
         log_error("no memory for what a room has", LOG_I("room", room->id));
         ok = false;

@@ -240,6 +240,7 @@ static void test_deadline_behind_another(void **state)
     answer_submit(&first, sleeper(db, 500), SECONDS(30));
     answer_submit(&behind, sleeper(db, 1), 20 * NSEC_PER_MSEC);
     assert_int_equal(answer_wait(&behind), DB_DEADLINE);
+    assert_true(str_eq(db_cause(&behind.result), STR("no answer within the deadline")));
     assert_int_equal(answer_wait(&first), DB_OK);
     assert_true(behind.done_ns < first.done_ns);
     answer_free(&first);
