@@ -26,6 +26,7 @@ STEADY = REPO / "build/bench/steady"
 TURNS = int(os.environ.get("BENCH_TURNS", "2"))
 FLOOD = int(os.environ.get("BENCH_FLOOD", "1000"))
 READS = int(os.environ.get("BENCH_READS", "400"))
+NOT_SENT = -1  # instead of a status: steady.c
 CONNECTIONS = 1000  # at most; as many are opened as are waiting for an answer at once
 HEAD_START_S = 1  # of the flood, before the readers begin, and as long behind them
 
@@ -42,7 +43,7 @@ NO_LIMITS = dict.fromkeys(PRODUCTION, "off")
 
 
 def steady(suite, rate, seconds, request, body=None):
-    """Requests at a steady rate; [(status, milliseconds since the request was due)]."""
+    """Requests at a steady rate; [(status, milliseconds since it was due, and since it was sent)]."""
     lines = [f"{request} HTTP/1.1", f"Host: 127.0.0.1:{suite.http}"]
     text = ""
     if body is not None:
@@ -57,7 +58,7 @@ def steady(suite, rate, seconds, request, body=None):
     if ran.returncode != 0:
         fail(ran.stderr.strip())
     answers = [line.split() for line in ran.stdout.splitlines()]
-    return [(int(status), int(microseconds) / 1e3) for status, microseconds in answers]
+    return [(int(status), int(due) / 1e3, int(sent) / 1e3) for status, due, sent in answers]
 
 
 def percentile(times, share):
@@ -67,10 +68,10 @@ def percentile(times, share):
 
 def read(suite):
     answers = steady(suite, READS, SECONDS, "GET /api/articles/article-title-1")
-    bad = [status for status, _ in answers if status != 200]
+    bad = [status for status, _, _ in answers if status != 200]
     if bad:
         fail(f"{len(bad)} of {len(answers)} reads were not answered with 200: {sorted(set(bad))}")
-    return [ms for _, ms in answers]
+    return [ms for _, ms, _ in answers]
 
 
 def flood(suite, into):
@@ -109,9 +110,9 @@ def measure(name, settings, scratch):
             quiet += read(suite)
             busy += read_beside_flood(suite, answers)
         foreign = others.cores()
-    tried = [ms for status, ms in answers if status in (200, 401)]
-    excess = [ms for status, ms in answers if status in (429, 503)]
-    wrong = sorted({status for status, _ in answers if status not in (200, 401, 429, 503)})
+    tried = [ms for status, ms, _ in answers if status in (200, 401)]
+    excess = [ms for status, ms, _ in answers if status in (429, 503)]
+    wrong = sorted({status for status, _, _ in answers if status not in (200, 401, 429, 503)})
     if wrong or not tried or not excess:
         fail(f"a flood of {len(answers)} sign-ins: {len(tried)} tried, {len(excess)} refused, answered otherwise {wrong}")
     times = percentile(busy, 0.99) / percentile(quiet, 0.99)

@@ -2,7 +2,10 @@
  *
  * Arrivals are random (exponential gaps, the same ones each time), as those of many clients are. A
  * request's time counts from when it was due, so that what a slow answer keeps from being sent is
- * not missing from the figures. HTTP/1.1 with keep-alive; the latest free connection goes first.
+ * not missing from the figures. While all connections wait for an answer, requests that are due
+ * wait for one of them, and what has waited so for too long is not sent: that says nothing of the
+ * server but that it did not answer sooner. HTTP/1.1 with keep-alive; the latest free connection
+ * goes first.
  *
  * This program stands for machines elsewhere: where it may, it runs at a real-time priority, so
  * that what it waits for is the server and not a core to read the answer on. */
@@ -26,14 +29,18 @@
 #define MAX_REQUEST 65536
 #define MAX_HEAD 16384
 #define EVENTS 256
+/* Instead of a status. */
+#define NO_ANSWER 0
+#define NOT_SENT (-1)
 
 struct connection {
     struct connection *next_free;
     int fd;          /* -1: not open */
     int64_t due;     /* of its request */
+    int64_t sent;    /* likewise */
     size_t n_head;   /* of the answer's head, so far */
     int64_t rest;    /* of its body; -1: the head is not whole */
-    int status;      /* 0: none came */
+    int status;      /* NO_ANSWER: none came */
     bool busy, last; /* last: the server closes it after this answer */
     char head[MAX_HEAD + 1];
 };
@@ -85,12 +92,19 @@ static void close_connection(struct connection *c)
     c->fd = -1;
 }
 
-/* The request was answered, or its connection broke (status 0). */
+static void tell(int status, int64_t since_due, int64_t since_sent)
+{
+    printf("%d %lld %lld\n", status, (long long)since_due / 1000, (long long)since_sent / 1000);
+}
+
+/* The request was answered, or its connection broke. */
 static void end_request(struct connection *c)
 {
-    printf("%d %lld\n", c->status, (long long)(now_ns() - c->due) / 1000);
+    int64_t now = now_ns();
+
+    tell(c->status, now - c->due, now - c->sent);
     load.n_answered++;
-    if (c->status == 0 || c->last)
+    if (c->status == NO_ANSWER || c->last)
         close_connection(c);
     c->busy = false;
     c->next_free = load.free;
@@ -102,9 +116,10 @@ static void send_request(struct connection *c, int64_t due)
     if (c->fd < 0)
         open_connection(c);
     c->due = due;
+    c->sent = now_ns();
     c->n_head = 0;
     c->rest = -1;
-    c->status = 0;
+    c->status = NO_ANSWER;
     c->last = false;
     c->busy = true;
     /* A request is small: it fits into an empty socket. */
@@ -147,7 +162,7 @@ static void read_answer(struct connection *c)
         return;
     }
     if (n <= 0) {
-        c->status = 0;
+        c->status = NO_ANSWER;
         end_request(c);
         return;
     }
@@ -199,15 +214,15 @@ static int64_t send_due(int64_t now)
     return load.due[load.n_due - 1] + PATIENCE;
 }
 
-/* What is not answered by now, or not even sent, for want of a connection. */
+/* What is not answered by now, or not even sent. */
 static void give_up(int64_t now)
 {
     for (size_t i = 0; i < load.n_connections; i++) {
         if (load.connections[i].busy)
-            printf("0 %lld\n", (long long)(now - load.connections[i].due) / 1000);
+            tell(NO_ANSWER, now - load.connections[i].due, now - load.connections[i].sent);
     }
     for (; load.n_sent < load.n_due; load.n_sent++)
-        printf("0 %lld\n", (long long)(now - load.due[load.n_sent]) / 1000);
+        tell(NOT_SENT, now - load.due[load.n_sent], 0);
 }
 
 static void run(void)
@@ -235,10 +250,13 @@ int main(int argc, char **argv)
     struct sched_param priority = {.sched_priority = 1};
 
     if (argc != 5) {
-        fputs("usage: steady PORT RATE SECONDS CONNECTIONS <REQUEST\n"
-              "Prints a line for each request: the status of its answer (0: none came), and the\n"
-              "microseconds since it was due.\n",
-              stderr);
+        fputs(
+            "usage: steady PORT RATE SECONDS CONNECTIONS <REQUEST\n"
+            "Prints a line for each request: the status of its answer (0: none came; -1: it was "
+            "not\n"
+            "sent, since all connections waited), and the microseconds since it was due and since\n"
+            "it was sent.\n",
+            stderr);
         return 2;
     }
     load.address = (struct sockaddr_in){.sin_family = AF_INET,
