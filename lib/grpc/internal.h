@@ -195,6 +195,11 @@ static inline struct str slice_str(const grpc_slice *slice)
     return (struct str){(const char *)GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice)};
 }
 
+/* ---- accept.c ---- */
+
+/* Keeps a file for connections that find none. Any number of times, any thread. */
+void accept_init(void);
+
 /* ---- server.c ---- */
 
 /* The method of a path; NULL when there is none. */

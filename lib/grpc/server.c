@@ -164,6 +164,7 @@ int rpc_server_new(const struct rpc_server_options *options, struct rpc_server *
         return -EINVAL;
     }
     pthread_once(&core_once, core_init);
+    accept_init();
     arena_init(&server->arena, 0);
     pthread_mutex_init(&server->lock, NULL);
     cond_init(&server->changed);

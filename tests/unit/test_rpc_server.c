@@ -5,6 +5,7 @@
 #include "grpc/internal.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -136,6 +137,51 @@ static void test_stale_socket_is_replaced(void **state UNUSED)
     assert_int_equal(rpc_server_start(l.server), 0);
     client_open(&client, l.address);
     assert_int_equal(say(&client, "x", 0, NULL, 0), 0);
+    client_close(&client);
+    free_listener(&l);
+}
+
+static int connect_unix(int fd, const char *path)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    return connect(fd, (struct sockaddr *)&name, sizeof(name));
+}
+
+/* Connections that find no file are closed, and the next ones heard when there is one again. */
+static void test_no_file_left(void **state UNUSED)
+{
+    const struct timeval patience = {.tv_sec = 30};
+    struct rlimit before, none;
+    struct listener l;
+    struct client client;
+    int fds[3], next;
+    char c;
+
+    new_listener(&l);
+    assert_int_equal(listen_on(&l, l.address), 0);
+    assert_int_equal(rpc_server_start(l.server), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(fds[i] >= 0);
+        setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    }
+    next = dup(fds[0]);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        assert_int_equal(connect_unix(fds[i], l.path), 0);
+        assert_int_equal(read(fds[i], &c, 1), 0);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    client_open(&client, l.address);
+    assert_int_equal(say(&client, "x", 30000, NULL, 0), 0);
     client_close(&client);
     free_listener(&l);
 }
@@ -649,6 +695,7 @@ int main(void)
         cmocka_unit_test(test_bad_handlers),
         cmocka_unit_test(test_unix_mode),
         cmocka_unit_test(test_stale_socket_is_replaced),
+        cmocka_unit_test(test_no_file_left),
         cmocka_unit_test(test_socket_in_use),
         cmocka_unit_test(test_file_in_the_way),
         cmocka_unit_test(test_bad_addresses),
