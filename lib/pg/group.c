@@ -36,6 +36,7 @@ struct batch {
     struct db_group *group;
     struct db *db;
     struct arena arena;
+    size_t statement;
     size_t n;
     struct db_group_item *items[];
 };
@@ -56,8 +57,8 @@ static void finish(const struct batch *batch, struct db_group_item *item,
     const struct db *db = batch->db;
 
     trace_statement_end(db->options.recorder, &item->statement,
-                        db->statements[batch->n > 1 ? options->many : options->one].name,
-                        result->sqlstate, result->error != DB_OK, batch->n);
+                        db->statements[batch->statement].name, result->sqlstate,
+                        result->error != DB_OK, batch->n);
     options->done(item, result, row);
 }
 
@@ -152,13 +153,28 @@ static struct batch *batch_new(struct db_group *group, struct db *db, size_t max
     return batch;
 }
 
+/* The statement that does for all of them. */
+static size_t statement_of(const struct batch *batch)
+{
+    const struct db_group_options *options = &batch->group->options;
+    bool plain = true;
+
+    for (size_t i = 0; i < batch->n; i++)
+        plain = plain && batch->items[i]->plain;
+    if (batch->n > 1)
+        return plain ? options->plain_many : options->many;
+    return plain ? options->plain_one : options->one;
+}
+
 static int bind_and_submit(struct batch *batch)
 {
     const struct db_group_options *options = &batch->group->options;
     bool many = batch->n > 1;
-    struct db_query *query =
-        db_query(batch->db, &batch->arena, many ? options->many : options->one);
+    struct db_query *query;
     int64_t deadline_ns = 0;
+
+    batch->statement = statement_of(batch);
+    query = db_query(batch->db, &batch->arena, batch->statement);
 
     if (!query)
         return -ENOMEM;

@@ -26,6 +26,7 @@ struct db_group_item {
     const atomic_bool *cancelled; /* looked at before it is sent; may be NULL */
     const struct trace_context *trace; /* as for db_trace(): of this write, with its wait */
     size_t bytes;                      /* about how many its parameters have */
+    bool plain;                        /* the plain statements do for it */
 
     /* In done(), with several_rows: its own rows in the result, in no order, its owner's to sort.
      */
@@ -39,6 +40,8 @@ struct db_group_item {
 
 struct db_group_options {
     size_t one, many;        /* statements, indices in the db's table */
+    /* With the same parameters and columns, cheaper: when all items are plain. */
+    size_t plain_one, plain_many;
     unsigned max_statements; /* in flight before others wait, not counting those sent once more */
     int64_t patience_ns; /* 0: up to max_statements go beside each other. Otherwise one goes when
                             none is on its way, or when something comes so long after the last one

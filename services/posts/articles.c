@@ -328,6 +328,8 @@ int lookups_new(struct db_group **ret)
 {
     return db_group_new(&(struct db_group_options){.one = GET_ARTICLE,
                                                    .many = GET_ARTICLES,
+                                                   .plain_one = GET_ARTICLE_ANONYMOUS,
+                                                   .plain_many = GET_ARTICLES_ANONYMOUS,
                                                    .max_statements = MAX_LOOKUP_STATEMENTS,
                                                    .patience_ns = LOOKUP_PATIENCE_NS,
                                                    .max_items = MAX_LOOKUPS,
@@ -352,6 +354,7 @@ static void get_article(struct service *service, struct rpc_call *call,
     lookup->call = call;
     lookup->slug = str_of(request->slug);
     lookup->item.bytes = lookup->slug.n;
+    lookup->item.plain = service_caller_id(call) == 0;
     (void)service_group(call, posts->lookups, service_db(service), &lookup->item);
 }
 RPC_UNARY(get_article, struct service, Stoa__Posts__V1__GetArticleRequest)

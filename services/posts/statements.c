@@ -210,17 +210,27 @@ static const char replay_article[] =
     REPLAY("k.resource_id, k.slug, $4, $5, $6, k.created_at, k.created_at, 0") ", false" REPLAYED;
 
 /* articles_slug_key. $2: slug. */
-static const char get_article[] =
-    "SELECT" ARTICLE_COLUMNS ", a.body"
-    " FROM posts.articles a JOIN auth.profiles p ON p.id = a.author_id WHERE a.slug = $2";
+#define ARTICLE_BY_SLUG(followed, favorited)                 \
+    "SELECT" ARTICLE_COLUMNS_WITH(followed, favorited) ", a.body" \
+    " FROM posts.articles a JOIN auth.profiles p ON p.id = a.author_id WHERE a.slug = $2"
 
 /* Several at once; arrays, an element for each: $1: callers, $2: slugs. A row for each that there
  * is, with its place, from 1. articles_slug_key, the primary key behind auth.profiles. */
+#define ARTICLES_BY_SLUG(followed, favorited)                            \
+    "SELECT" ARTICLE_COLUMNS_WITH(followed, favorited) ", a.body, i.n"        \
+    " FROM unnest($1, $2) WITH ORDINALITY i (caller, slug, n)"           \
+    " CROSS JOIN LATERAL (SELECT * FROM posts.articles WHERE slug = i.slug OFFSET 0) a" \
+    PROFILE_OF("a.author_id")
+
+static const char get_article[] =
+    ARTICLE_BY_SLUG(FOLLOWED("a.author_id"), FAVORITED_BY("$1"));
 static const char get_articles[] =
-    "SELECT" ARTICLE_COLUMNS_WITH(FOLLOWED_BY("i.caller", "a.author_id"), FAVORITED_BY("i.caller")) ", a.body, i.n"
-    " FROM unnest($1, $2) WITH ORDINALITY i (caller, slug, n)"
-    " CROSS JOIN LATERAL (SELECT * FROM posts.articles WHERE slug = i.slug OFFSET 0) a"
-    PROFILE_OF("a.author_id");
+    ARTICLES_BY_SLUG(FOLLOWED_BY("i.caller", "a.author_id"), FAVORITED_BY("i.caller"));
+
+/* The same when no caller is anybody: a look-up that is not done still has to be made ready, with each
+ * statement. */
+static const char get_article_anonymous[] = ARTICLE_BY_SLUG("false", "false");
+static const char get_articles_anonymous[] = ARTICLES_BY_SLUG("false", "false");
 
 /* articles_slug_key. $1: slug. */
 static const char lock_article[] =
@@ -658,6 +668,14 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         {DB_INT8, DB_TEXT, DB_BYTEA, DB_TEXT, DB_TEXT, DB_TEXT_ARRAY}},
     [GET_ARTICLE] = {"get_article", get_article, DB_READ, {DB_INT8, DB_TEXT}},
     [GET_ARTICLES] = {"get_articles", get_articles, DB_READ, {DB_INT8_ARRAY, DB_TEXT_ARRAY}},
+    [GET_ARTICLE_ANONYMOUS] = {"get_article_anonymous",
+                               get_article_anonymous,
+                               DB_READ,
+                               {DB_INT8, DB_TEXT}},
+    [GET_ARTICLES_ANONYMOUS] = {"get_articles_anonymous",
+                                get_articles_anonymous,
+                                DB_READ,
+                                {DB_INT8_ARRAY, DB_TEXT_ARRAY}},
     [LOCK_ARTICLE] = {"lock_article", lock_article, DB_WRITE, {DB_TEXT}},
     [UPDATE_ARTICLE] = {"update_article",
                         update_article,

@@ -58,7 +58,7 @@ def test_a_failed_query_is_found_by_the_trace(suite, call_http, broken_articles)
     assert answer.status == 500
     said = line(suite, "posts", trace_id=trace)
     assert (said["msg"], said["rpc"], said["request_id"]) == ("query failed", GET, f"r-{trace}")
-    assert (said["level"], said["statement"], said["sqlstate"]) == ("error", "get_article", "42501")
+    assert (said["level"], said["statement"], said["sqlstate"]) == ("error", "get_article_anonymous", "42501")
     assert "articles" in said["cause"]
     at_the_gateway = line(suite, "gateway", trace_id=trace)
     assert (at_the_gateway["request_id"], at_the_gateway["rpc"], at_the_gateway["status"]) == (f"r-{trace}", GET, "500")

@@ -80,7 +80,7 @@ def test_calls_by_rpc_and_code(suite, call_grpc, new_account, publish):
     assert gained(after, "stoa_grpc_call_duration_seconds_count", **get) == 4
     assert after.get("stoa_grpc_calls_open", **get) == 0
     # What a client made up is refused by its shape, without the database.
-    assert gained(after, "stoa_db_statement_duration_seconds_count", statement="get_article") == 3
+    assert gained(after, "stoa_db_statement_duration_seconds_count", statement="get_article_anonymous") == 3
     assert gained(after, "stoa_db_statements_total", outcome="ok") >= 4
     assert gained(after, "stoa_token_checks_total", result="invalid") == 1
     assert gained(after, "stoa_token_checks_total", result="none") == 3

@@ -9,7 +9,7 @@
 #define MAX_BYTES 1000
 #define N_WRITES 400
 
-enum { ONE, MANY, READ_ONE, READ_MANY };
+enum { ONE, MANY, READ_ONE, READ_MANY, PLAIN_ONE, PLAIN_MANY };
 
 /* A row says which transaction wrote it. A number below zero is refused without an error. */
 static const struct db_statement statements[] = {
@@ -34,6 +34,11 @@ static const struct db_statement statements[] = {
                    " FROM unnest($1) WITH ORDINALITY g (n, place) JOIN numbers USING (n)",
                    DB_READ,
                    {DB_INT8_ARRAY}},
+    [PLAIN_ONE] = {"plain_one", "SELECT -1::int8 WHERE $1 >= 0", DB_READ, {DB_INT8}},
+    [PLAIN_MANY] = {"plain_many",
+                    "SELECT -2::int8, place FROM unnest($1) WITH ORDINALITY g (n, place)",
+                    DB_READ,
+                    {DB_INT8_ARRAY}},
 };
 
 /* What came of a write, or of a read. */
@@ -114,7 +119,7 @@ static void open_with(unsigned max_statements, size_t max_queue)
 }
 
 /* A connection that was only opened shows what was prepared last. */
-#define OPENED "FROM pg_stat_activity WHERE query LIKE 'SELECT (extract%unnest%' AND state = 'idle'"
+#define OPENED "FROM pg_stat_activity WHERE query LIKE 'SELECT -2%' AND state = 'idle'"
 
 /* Reads, on four of 16 connections. These and the pool's two are all there: to prepare a statement
  * takes a lock too. */
@@ -123,11 +128,23 @@ static void open_reads(int64_t patience_ns)
     /* Nobody but the locker is left over. */
     pg_await_sql("SELECT (count(*) = 1)::int FROM pg_stat_activity"
                  " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
-    open_group(
-        &(struct db_options){.connections = 16},
-        &(struct db_group_options){
-            .one = READ_ONE, .many = READ_MANY, .max_statements = 4, .patience_ns = patience_ns});
+    open_group(&(struct db_options){.connections = 16},
+               &(struct db_group_options){.one = READ_ONE,
+                                          .many = READ_MANY,
+                                          .plain_one = PLAIN_ONE,
+                                          .plain_many = PLAIN_MANY,
+                                          .max_statements = 4,
+                                          .patience_ns = patience_ns});
     pg_await_sql("SELECT (count(*) = 18)::int " OPENED);
+}
+
+static int submit_plain(struct write *write, int64_t n)
+{
+    *write = (struct write){
+        .n = n,
+        .item = {.deadline_ns = clock_monotonic_ns() + SECONDS(30), .bytes = 1, .plain = true},
+    };
+    return db_group_submit(group, db, &write->item);
 }
 
 static int submit(struct write *write, int64_t n, size_t bytes, const atomic_bool *cancelled)
@@ -498,6 +515,32 @@ static void test_reads_together(void **state UNUSED)
     assert_true(writes[0].answer < writes[1].answer);
 }
 
+/* The plain statements serve those for whom they do, when no other is among them. */
+static void test_plain_reads(void **state UNUSED)
+{
+    pg_sql("INSERT INTO numbers SELECT generate_series(0, 11)");
+    end(NULL);
+    open_reads(SECONDS(3600));
+    assert_int_equal(submit_plain(&writes[0], 0), 0);
+    await_all(1);
+    assert_int_equal(writes[0].answer, -1);
+    for (int others = 0; others < 2; others++) {
+        hold_reads();
+        assert_int_equal(submit(&writes[0], 0, 1, NULL), 0);
+        await_waiting_reads(1);
+        for (size_t i = 1; i < 5; i++)
+            assert_int_equal(submit_plain(&writes[i], (int64_t)i), 0);
+        if (others)
+            assert_int_equal(submit(&writes[5], 5, 1, NULL), 0);
+        release();
+        await_all(5 + (size_t)others);
+        for (size_t i = 1; i < 5 + (size_t)others; i++) {
+            assert_int_equal(writes[i].error, DB_OK);
+            assert_true(others ? writes[i].answer > 0 : writes[i].answer == -2);
+        }
+    }
+}
+
 /* When the one is slow, others go beside it. */
 static void test_reads_beside_a_slow_one(void **state UNUSED)
 {
@@ -588,6 +631,7 @@ int main(void)
         TEST(test_close),
         TEST(test_many_threads),
         TEST(test_reads_together),
+        TEST(test_plain_reads),
         TEST(test_reads_beside_a_slow_one),
         TEST(test_reads_are_fresh),
         TEST(test_reads_of_a_lost_server),

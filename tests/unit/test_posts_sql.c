@@ -199,6 +199,42 @@ static void several_reads_are_as_one_by_one(void **state UNUSED)
     answer_free(&a);
 }
 
+/* Nobody gets of the statements for nobody what others give nobody. */
+static void anonymous_reads_are_as_others(void **state UNUSED)
+{
+    static const struct {
+        enum posts_statement one, many;
+    } forms[] = {{GET_ARTICLE, GET_ARTICLES}, {GET_ARTICLE_ANONYMOUS, GET_ARTICLES_ANONYMOUS}};
+    static const int64_t callers[] = {0, 0};
+    const struct str slugs[] = {STR("a"), STR("b")};
+    struct answer a[2][2];
+
+    create(ADA, "a", "x", NULL);
+    create(CYD, "b", NULL, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        struct db_query *one = db_query(db, &arena, forms[i].one),
+                        *many = db_query(db, &arena, forms[i].many);
+
+        db_bind_int8(one, 0);
+        db_bind_text(one, slugs[0]);
+        db_bind_int8_array(many, callers, 2);
+        db_bind_text_array(many, slugs, 2);
+        assert_int_equal(answer_run(&a[i][0], one), DB_OK);
+        assert_int_equal(answer_run(&a[i][1], many), DB_OK);
+    }
+    for (size_t form = 0; form < 2; form++) {
+        assert_int_equal(db_rows(&a[0][form].result), 1 + form);
+        assert_int_equal(db_rows(&a[1][form].result), 1 + form);
+        for (int row = 0; row <= (int)form; row++) {
+            for (int column = 0; column < (int)(GOT_NUMBER + form); column++)
+                assert_true(str_eq(db_get_text(&a[0][form].result, row, column),
+                                   db_get_text(&a[1][form].result, row, column)));
+        }
+        answer_free(&a[0][form]);
+        answer_free(&a[1][form]);
+    }
+}
+
 static void without_an_account_nothing_is_stored(void **state UNUSED)
 {
     struct str tag = STR("tag");
@@ -1201,6 +1237,8 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {GET_ARTICLE, "0, 'article-777'", 10},
         {GET_ARTICLE, "9, 'article-777'", 20},
         {GET_ARTICLES, "'{0,9,9,0}', '{article-777,article-50000,nothing,article-777}'", 60},
+        {GET_ARTICLE_ANONYMOUS, "0, 'article-777'", 10},
+        {GET_ARTICLES_ANONYMOUS, "'{0,0,0}', '{article-777,nothing,article-777}'", 30},
         {LOCK_ARTICLE, "'article-777'", 20},
         {UPDATE_ARTICLE, "1, 777, NULL, NULL, NULL, NULL, 'B', NULL", 60},
         {UPDATE_ARTICLE, "1, 777, 's', 's-1', 'T', 'D', 'B', '{tag0,tag1,tag2}'", 120},
@@ -1283,6 +1321,7 @@ int main(void)
         cmocka_unit_test_setup(a_taken_slug_gives_the_other, empty_tables),
         cmocka_unit_test_setup(several_at_once_are_as_one_by_one, empty_tables),
         cmocka_unit_test_setup(several_reads_are_as_one_by_one, empty_tables),
+        cmocka_unit_test_setup(anonymous_reads_are_as_others, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_stored, empty_tables),
         cmocka_unit_test_setup(without_an_account_nothing_is_changed, empty_tables),
         cmocka_unit_test_setup(creates_at_once_count_exactly, empty_tables),
