@@ -111,8 +111,7 @@ static bool put_call(struct h2_carrier *carrier, const struct grpc_h2_stream *s,
     return false;
 }
 
-/* Whether its metadata can be that of a carried call. */
-static bool suits(const struct h2_request *request)
+bool h2_carrier_suits(const struct h2_request *request)
 {
     if (request->n - request->own > CARRY_METADATA_MAX || request->path.n > CARRY_NAME_MAX)
         return false;
@@ -137,8 +136,7 @@ bool h2_carrier_take(struct h2_connection *conn, struct grpc_h2_stream *s)
     struct h2_carrier *carrier = conn->carrier;
     struct slot *slot;
 
-    if (!s->carrier.p || s->request->size + s->out.n > CARRY_CALL_MAX || !has_room(carrier) ||
-        !suits(s->request))
+    if (!s->suits || s->request->size + s->out.n > CARRY_CALL_MAX || !has_room(carrier))
         return false;
     slot = take_slot(carrier);
     if (!slot)

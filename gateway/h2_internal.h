@@ -106,10 +106,13 @@ ngx_int_t h2_session_submit(struct h2_connection *conn, struct grpc_h2_stream *s
 /* ---- carriers (h2_carrier.c) ---- */
 
 struct carry_answer;
+struct h2_request;
 
 /* A call of this connection has gone by itself that its `carrier` could have carried: the next one
  * may be. */
 void h2_carrier_begin(struct h2_connection *conn, const struct grpc_h2_stream *s);
+/* Whether its metadata can be that of a carried call: less than HTTP/2 allows. */
+bool h2_carrier_suits(const struct h2_request *request);
 /* Whether the call travels with others; then its `carried` is set. */
 bool h2_carrier_take(struct h2_connection *conn, struct grpc_h2_stream *s);
 /* Before the connection writes: what has been taken goes. */
@@ -168,6 +171,7 @@ struct grpc_h2_stream {
 
     bool call;       /* by grpc_h2_call() */
     bool idempotent; /* a call that may be sent again */
+    bool suits;      /* a call that may be carried */
     bool failed;     /* its peer has */
     bool is_ready;   /* in the queue of ready streams */
     bool delivering; /* in a callback: freed when it returns */

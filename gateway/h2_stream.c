@@ -613,7 +613,7 @@ static struct grpc_h2_stream *new_stream(size_t max_message,
 
 static void begin(struct grpc_h2_stream *s, const struct grpc_h2_header *headers, size_t n)
 {
-    if (valid(headers, n))
+    if (s->suits || valid(headers, n))
         h2_dispatch(s);
     else
         h2_stream_fail(s, RPC_INVALID_ARGUMENT, "a header has bytes that HTTP does not allow");
@@ -662,6 +662,7 @@ struct grpc_h2_stream *grpc_h2_call(const struct grpc_h2_call *call,
         free_stream(s);
         return NULL;
     }
+    s->suits = s->carrier.p && h2_carrier_suits(s->request);
     s->deadline.cancelable = !call->keeps_worker;
     if (call->timeout || call->keeps_worker)
         ngx_add_timer(&s->deadline, call->timeout ? call->timeout + DEADLINE_GRACE : TIMEOUT_MAX);
