@@ -484,10 +484,15 @@ static const char index_articles[] =
 /* What the page must reach to: $2 and $3. */
 #define REACH "$2::bigint + $3"
 
-/* A page of n articles has those of n authors at most, the ones with the newest article, and when
- * there are as many nothing that is older than the n newest. So finding them costs one look-up for
- * each account that is followed, and little more than the page. follows_pkey, articles_by_author,
- * account_counts_pkey. */
+/* How many of each account's are looked at first: together a page, if each has as many. */
+#define FIRST_OF_EACH                                 \
+    "(" REACH " - 1) / (SELECT greatest(count(*), 1)" \
+    "                   FROM posts.follows WHERE follower_id = $1) + 1"
+
+/* Of the first of each account the newest, as many as a page of n has: the page is of their authors
+ * alone, and when there are n has nothing that is older. So finding it costs one look-up for each
+ * account that is followed, and little more than the page. Only if these have not written enough it
+ * costs n for each author. follows_pkey, articles_by_author, account_counts_pkey. */
 static const char list_feed[] =
     LIST_WITH(ARTICLE_COLUMNS_OF("true"), "",
          "SELECT coalesce(sum(n.articles), 0) FROM posts.follows f"
@@ -495,12 +500,13 @@ static const char list_feed[] =
          "                     WHERE account_id = f.followee_id OFFSET 0) n"
          " WHERE f.follower_id = $1",
          PAGE("newest.id, newest.created_at",
-              "(SELECT id, CASE WHEN count(*) OVER () < " REACH " THEN '-infinity'"
-              "                 ELSE min(created_at) OVER () END AS since"
+              "(SELECT unnest(ids) AS id, since FROM ("
+              "  SELECT array_agg(DISTINCT id) AS ids,"
+              "         CASE WHEN count(*) < " REACH " THEN '-infinity' ELSE min(created_at) END AS since"
               "  FROM (SELECT f.followee_id AS id, newest.created_at FROM posts.follows f"
-              NEWEST_OF("f.followee_id", "", "1")
+              NEWEST_OF("f.followee_id", "", FIRST_OF_EACH)
               "  WHERE f.follower_id = $1 ORDER BY newest.created_at DESC, newest.id DESC"
-              "  LIMIT " REACH ") first) author"
+              "  LIMIT " REACH ") first) found) author"
               NEWEST_OF("author.id", " AND created_at >= author.since", REACH),
               "newest.created_at DESC, newest.id DESC") " page" THEIR_ARTICLES,
          NEWEST_FIRST);

@@ -133,14 +133,29 @@ static long sql_plan_pages(const char *plan)
     return pages;
 }
 
-/* Runs the statement as the service would, with arguments in SQL (NULL: none), and checks its plan:
- * no table is read from end to end, except (if not NULL) one that cannot grow; and it touches at
- * most max_pages pages. Its changes are rolled back. */
-static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arguments,
-                                   const char *except, long max_pages)
+/* The rows that the plan took from an index. */
+static UNUSED long sql_plan_rows(const char *plan, const char *index)
+{
+    char name[128];
+    long rows = 0;
+
+    snprintf(name, sizeof(name), " using %s on ", index);
+    for (const char *at = plan; (at = strstr(at, name)); at++) {
+        const char *actual = strstr(at, "(actual rows=");
+        long each, loops;
+
+        if (actual && sscanf(actual, "(actual rows=%ld loops=%ld)", &each, &loops) == 2)
+            rows += each * loops;
+    }
+    return rows;
+}
+
+/* Runs the statement as the service would, with arguments in SQL (NULL: none), and gives its plan.
+ * Its changes are rolled back. */
+static void sql_plan(const struct db_statement *s, const char *arguments, char *ret, size_t size)
 {
     PGconn *pg = PQconnectdb(pg_conninfo);
-    char sql[16384], types[256] = "", plan[65536] = "";
+    char sql[16384], types[256] = "";
     PGresult *res;
 
     for (int i = 0; i < DB_MAX_PARAMS && s->params[i] != DB_END; i++)
@@ -156,10 +171,21 @@ static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arg
     PQclear(sql_exec(pg, sql)); /* the first run also pays for reading the catalogue */
     PQclear(sql_exec(pg, "ROLLBACK; BEGIN"));
     res = sql_exec(pg, sql);
+    *ret = '\0';
     for (int i = 0; i < PQntuples(res); i++)
-        snprintf(plan + strlen(plan), sizeof(plan) - strlen(plan), "%s\n", PQgetvalue(res, i, 0));
+        snprintf(ret + strlen(ret), size - strlen(ret), "%s\n", PQgetvalue(res, i, 0));
     PQclear(res);
     PQfinish(pg);
+}
+
+/* Checks a statement's plan: no table is read from end to end, except (if not NULL) one that cannot
+ * grow; and it touches at most max_pages pages. */
+static UNUSED void sql_expect_plan(const struct db_statement *s, const char *arguments,
+                                   const char *except, long max_pages)
+{
+    char plan[65536];
+
+    sql_plan(s, arguments, plan, sizeof(plan));
     for (const char *at = plan; (at = strstr(at, "Seq Scan on ")); at++) {
         const char *table = at + strlen("Seq Scan on ");
         if (!except || strncmp(table, except, strlen(except)) != 0)
