@@ -720,6 +720,18 @@ static void articles_of_one_moment_have_an_order(void **state UNUSED)
         expect_list(&cases[i]);
 }
 
+static void tags_are_a_thousand_at_most(void **state UNUSED)
+{
+    struct answer a;
+
+    pg_sql("INSERT INTO posts.article_tags SELECT 't' || i, now(), i + j"
+           " FROM generate_series(1, 1001) i, generate_series(0, 1) j");
+    assert_int_equal(answer_run(&a, db_query(db, &arena, LIST_TAGS)), DB_OK);
+    assert_int_equal(db_rows(&a.result), 1000);
+    assert_true(str_eq(db_get_text(&a.result, 0, 0), STR("t1")));
+    answer_free(&a);
+}
+
 static void flags_are_the_callers(void **state UNUSED)
 {
     static const int64_t callers[] = {0, ADA, CYD};
@@ -1354,6 +1366,7 @@ int main(void)
         cmocka_unit_test_setup(filters_combine, empty_tables),
         cmocka_unit_test_setup(the_total_does_not_depend_on_the_page, empty_tables),
         cmocka_unit_test_setup(articles_of_one_moment_have_an_order, empty_tables),
+        cmocka_unit_test_setup(tags_are_a_thousand_at_most, empty_tables),
         cmocka_unit_test_setup(flags_are_the_callers, empty_tables),
         cmocka_unit_test_setup(a_feed_has_the_newest_of_all_who_are_followed, empty_tables),
         cmocka_unit_test_setup(followed_is_each_author_in_every_list, empty_tables),
