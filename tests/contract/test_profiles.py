@@ -76,6 +76,9 @@ def test_one_may_follow_oneself(call_http, new_account, publish):
     assert made["author"]["following"] is True, "as whoever reads it sees"
     feed = call_http("GET", "/api/articles/feed", token=account["token"]).json
     assert [article["slug"] for article in feed["articles"]] == [made["slug"]]
+    body, key = {"article": {"title": "t", "description": "d", "body": "b"}}, {"Idempotency-Key": "k"}
+    first, again = (call_http("POST", "/api/articles", body, account["token"], key).json for _ in range(2))
+    assert first == again and first["article"]["author"]["following"] is True
 
 
 def test_many_at_once(call_http, new_account):

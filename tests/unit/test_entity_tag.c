@@ -130,6 +130,7 @@ static void judges_in_order(void **state)
         {NULL, NULL, NULL, ENTITY_TAG_SEND},
         {"\"1\"", NULL, "\"1\"", ENTITY_TAG_SEND},
         {"\"2\"", NULL, "\"1\"", ENTITY_TAG_FAILED},
+        {"W/\"1\"", NULL, "\"1\"", ENTITY_TAG_FAILED},
         {"\"2\"", NULL, NULL, ENTITY_TAG_FAILED},
         {"*", NULL, NULL, ENTITY_TAG_SEND},
         {NULL, "\"1\"", "\"1\"", ENTITY_TAG_NOT_MODIFIED},
