@@ -237,6 +237,16 @@ def test_a_comment_is_deleted_by_its_tag(call_http, new_account, publish):
     assert call_http("DELETE", one, None, account["token"], {"If-Match": made.headers["ETag"]}).status == 404
 
 
+def test_the_tag_of_a_comment_follows_its_author(call_http, new_account, publish):
+    account, key = new_account(), {"Idempotency-Key": "k"}
+    path = f"/api/articles/{publish(account)['slug']}/comments"
+    make = lambda: call_http("POST", path, {"comment": {"body": "!"}}, account["token"], key)
+    first = make()
+    call_http("PUT", "/api/user", {"user": {"bio": "somebody else now"}}, account["token"])
+    again = make()
+    assert first.json != again.json and first.headers["ETag"] != again.headers["ETag"]
+
+
 # ---- accounts ----
 
 
