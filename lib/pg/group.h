@@ -39,7 +39,7 @@ struct db_group_item {
 };
 
 struct db_group_options {
-    size_t one, many;        /* statements, indices in the db's table */
+    size_t one, many; /* statements, indices in the db's table */
     /* With the same parameters and columns, cheaper: when all items are plain. */
     size_t plain_one, plain_many;
     unsigned max_statements; /* in flight before others wait, not counting those sent once more */
