@@ -162,8 +162,8 @@ static void sql_plan(const struct db_statement *s, const char *arguments, char *
         snprintf(types + strlen(types), sizeof(types) - strlen(types), "%s%s", i ? "," : "",
                  sql_type(s->params[i]));
     snprintf(sql, sizeof(sql),
-             "SET plan_cache_mode = force_generic_plan; SET jit = off;"
-             "PREPARE s%s%s%s AS %s; BEGIN",
+             "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;"
+             "SET enable_memoize = off; SET jit = off; PREPARE s%s%s%s AS %s; BEGIN",
              *types ? "(" : "", types, *types ? ")" : "", s->sql);
     PQclear(sql_exec(pg, sql));
     snprintf(sql, sizeof(sql), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) EXECUTE s%s%s%s",
