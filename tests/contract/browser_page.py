@@ -600,7 +600,7 @@ def test_by_keyboard_alone(people):
     ada.go("/")
     keys.to("Skip to the content")
     keys.press(Keys.ENTER)
-    assert ada.script("return document.activeElement.id") == "main"
+    ada.until(lambda: ada.script("return document.activeElement.id") == "main")
     ada.go("/")
     keys.to("Sign up")
     keys.press(Keys.ENTER)

@@ -206,7 +206,12 @@ export function startNavigation() {
   window.addEventListener("popstate", (event) => {
     keep();
     key = event.state?.key ?? newKey();
-    if (!event.state) history.replaceState({ key }, "");
+    // A place on the page that is shown, such as what "Skip to the content" goes to: the browser has gone there.
+    if (!event.state) {
+      history.replaceState({ key }, "");
+      if (shown) shown.key = key;
+      return;
+    }
     show(match(location.pathname, location.search), { from: kept.get(key) ?? null });
   });
   return show(match(location.pathname, location.search), { whole: true });
