@@ -617,13 +617,13 @@ static int latest_room(struct client *c, int64_t *ret)
     return 0;
 }
 
-/* After Enter and Ctrl-C, one behind the other. */
+/* After Enter and Ctrl-C, one behind the other; perhaps before the first connection was there. */
 static void wait_for_acknowledgement(struct screen *s)
 {
     int64_t end = in_ms(LEAVE_MS), now;
 
     s->stops = false;
-    while (!s->stops && has_pending(s) && s->connection >= CATCHING_UP &&
+    while (!s->stops && has_pending(s) && s->connection != LOST &&
            (now = clock_monotonic_ns()) < end) {
         struct pollfd fd = {s->live.wake_fd, POLLIN, 0};
 

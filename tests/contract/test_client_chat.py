@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+import time
 
 import pytest
 from cli_fixture import Cli, Screen, Tail, Terminal
@@ -170,9 +171,12 @@ def test_goes_on_after_a_cut(strict_suite, in_a_room, screen, gone):
 
 
 class Wire:
-    """What lies between a client and a service; hold() lets nothing more through what is connected, without a word."""
+    """What lies between a client and a service; hold() lets nothing more through what is connected, without a word.
 
-    def __init__(self, address):
+    delay: seconds, of what goes each way."""
+
+    def __init__(self, address, delay=0):
+        self.delay = delay
         host, _, port = address.rpartition(":")
         self.to, self.held, self.open = (host, int(port)), set(), []
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -198,6 +202,7 @@ class Wire:
     def _carry(self, one, other):
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
+                time.sleep(self.delay)
                 if one not in self.held:
                     other.sendall(data)
             other.shutdown(socket.SHUT_RDWR)
@@ -221,6 +226,17 @@ def test_a_connection_that_is_gone_without_a_word(signed_in, room, screen, suite
             assert [row[3] for row in follower.wait_for(2)] == ["before", "meanwhile"]
         finally:
             follower.stop()
+
+
+def test_sent_and_left_before_the_first_connection(signed_in, room, screen, suite):
+    """It waits for the connection, and for the acknowledgement."""
+    with contextlib.closing(Wire(suite.grpc_address("chat"), delay=0.2)) as wire:
+        far = Cli(signed_in.home / "far", suite, STOA_CHAT_ADDRESS=wire.address).login(signed_in.account)
+        window = screen(far, "chat", room["id"])
+        window.shows("^>")
+        window.send("in haste" + ENTER + CTRL_C)
+        assert window.end() == 0 and far.kept() == []
+    assert signed_in.say("chat", "history", room["id"]).endswith("\tin haste\n")
 
 
 def test_what_is_not_acknowledged_is_kept(strict_suite, in_a_room, screen):
