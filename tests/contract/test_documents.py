@@ -1,4 +1,4 @@
-"""What docs/ says of settings and of checks is so: the table of settings is what the programs read, each check of
+"""What documents say of settings, directives and checks is so: the tables are what the programs read, each check of
 the threat model exists, links lead somewhere, and nothing stands twice."""
 import re
 
@@ -47,6 +47,15 @@ def test_limits_in_containers_are_the_services_own():
     assert len(defaults) > 12
     for name, each in defaults.items():
         assert set(each["services"].values()) == {each.get("compose")}, name
+
+
+def test_each_directive_of_the_module_is_in_the_table():
+    """With where it may stand, and nothing else is."""
+    contexts = {"EVERYWHERE": "all", "NGX_HTTP_MAIN_CONF": "http", "NGX_HTTP_LOC_CONF": "location"}
+    found = re.findall(r'(?:DIRECTIVE\(|ngx_string\()"(grpc_json[a-z_]*)"\)?,\s*(\w+) \|', (REPOSITORY / "gateway/module.c").read_text())
+    told = re.findall(r"(?m)^\| `(grpc_json[a-z_]*)[^`]*` \| (\w+) \|", (REPOSITORY / "gateway/README.md").read_text())
+    assert len(found) > 40
+    assert sorted(told) == sorted((name, contexts[where]) for name, where in found)
 
 
 def test_links_lead_somewhere():
