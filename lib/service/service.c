@@ -668,20 +668,19 @@ static int check(struct service *service)
     return EXIT_FAILURE;
 }
 
-static void usage(const struct service_definition *definition, FILE *to)
+static void usage(const struct service_definition *definition)
 {
-    fprintf(to,
-            "%s: %s\n\n"
-            "usage: %s [serve]    serve until SIGTERM or SIGINT\n"
-            "       %s migrate    apply missing database migrations and exit\n"
-            "       %s check      ask the serving process whether it is ready; exit 0 when it is\n"
-            "       %s --help     this text\n\n%s%s%s"
-            "Settings are environment variables; NAME_FILE gives NAME from a file.\n\n",
-            definition->name, definition->about, definition->name, definition->name,
-            definition->name, definition->name, definition->reload ? "SIGHUP: " : "",
-            definition->reload ? definition->reload_about : "", definition->reload ? "\n\n" : "");
-    config_print_help(common_settings, ARRAY_SIZE(common_settings), to);
-    config_print_help(definition->settings, definition->n_settings, to);
+    printf("%s: %s\n\n"
+           "usage: %s [serve]    serve until SIGTERM or SIGINT\n"
+           "       %s migrate    apply missing database migrations and exit\n"
+           "       %s check      ask the serving process whether it is ready; exit 0 when it is\n"
+           "       %s --help     this text\n\n%s%s%s"
+           "Settings are environment variables; NAME_FILE gives NAME from a file.\n\n",
+           definition->name, definition->about, definition->name, definition->name,
+           definition->name, definition->name, definition->reload ? "SIGHUP: " : "",
+           definition->reload ? definition->reload_about : "", definition->reload ? "\n\n" : "");
+    config_print_help(common_settings, ARRAY_SIZE(common_settings), stdout);
+    config_print_help(definition->settings, definition->n_settings, stdout);
 }
 
 int service_main(const struct service_definition *definition, int argc, char **argv)
@@ -692,12 +691,14 @@ int service_main(const struct service_definition *definition, int argc, char **a
     int status;
 
     if (strcmp(command, "--help") == 0) {
-        usage(definition, stdout);
+        usage(definition);
         return EXIT_SUCCESS;
     }
     if (argc > 2 || (strcmp(command, "serve") != 0 && strcmp(command, "migrate") != 0 &&
                      strcmp(command, "check") != 0)) {
-        usage(definition, stderr);
+        fprintf(stderr, "%s: %s '%s': `%s --help' tells what there is\n", definition->name,
+                argc > 2 ? "too many arguments, such as" : "there is no command",
+                argc > 2 ? argv[2] : command, definition->name);
         return 2;
     }
     log_setup(definition->name, LOG_INFO);

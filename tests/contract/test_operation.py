@@ -20,7 +20,7 @@ import pytest
 from gateway_fixture import GOAWAY
 from metrics_fixture import settled
 from stoa_contract import GrpcClient, HttpClient
-from stoa_suite_fixture import SERVICES, wait_until
+from stoa_suite_fixture import SERVICES, output_folder, wait_until
 
 
 def account(call, name="ada"):
@@ -384,6 +384,14 @@ def test_wrong_setting_is_one_line(suite, tmp_path, settings, cause):
     assert ran.returncode != 0
     lines = [line for line in ran.stderr.splitlines() if line]
     assert len(lines) == 1 and cause in lines[0], ran.stderr
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("words", [["serv"], ["--version"], ["serve", "now"]])
+def test_wrong_command_is_one_line(service, words):
+    ran = subprocess.run([output_folder() / "bin" / service, *words], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert len(ran.stderr.splitlines()) == 1 and f"'{words[-1]}'" in ran.stderr and "--help" in ran.stderr
 
 
 def test_taken_port_is_one_line(suite, tmp_path):
