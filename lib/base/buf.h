@@ -17,6 +17,7 @@ struct buf {
     bool no_memory; /* which of the two, when failed */
 };
 
+/* Takes no memory yet. One owner, one thread at a time. */
 void buf_init(struct buf *b, size_t max);
 void buf_free(struct buf *b); /* then as after buf_init() with the same limit */
 
@@ -24,6 +25,7 @@ void buf_free(struct buf *b); /* then as after buf_init() with the same limit */
  * wrote. NULL (and failed) if they do not fit. */
 char *buf_reserve(struct buf *b, size_t n) MUST_CHECK;
 
+/* Copies, whole or not at all: after a failure nothing is appended. */
 void buf_append(struct buf *b, const void *p, size_t n);
 void buf_append_str(struct buf *b, struct str s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);

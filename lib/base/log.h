@@ -35,6 +35,8 @@ struct log_field {
  * threads start. service is kept, not copied. */
 void log_setup(const char *service, enum log_level lowest);
 
+/* What the macros call. A line that gets too long ends before the field that does not fit; one that
+ * cannot be written is lost, since a service must go on without its log. */
 void log_write(enum log_level level, const char *msg, const struct log_field *fields);
 
 #endif

@@ -6,7 +6,9 @@
 
 #include "base/base.h"
 
+/* Of text that is there as a whole; empty text is valid. */
 bool utf8_valid(struct str s);
+/* The same, and no U+0000, which Postgres' text cannot hold. */
 bool utf8_valid_without_nul(struct str s);
 
 /* Text that comes in pieces. *state: 0 before the first one, and whenever a character is whole; so

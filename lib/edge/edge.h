@@ -58,6 +58,7 @@ void edge_free(struct edge *edge);
 
 /* ---- streams ---- */
 
+/* One pointer of the service's for each stream; NULL at first. It is not freed. */
 void edge_stream_set_context(struct edge_stream *stream, void *context);
 void *edge_stream_context(const struct edge_stream *stream);
 /* As rpc_call_peer(); in a callback of the stream. */
@@ -68,13 +69,16 @@ void edge_broadcast(struct edge_stream *stream, uint64_t channel, int64_t seq, s
 
 /* ---- calls ---- */
 
+/* One pointer of the service's for each call; NULL at first. It is not freed. */
 void edge_set_context(struct edge_session *s, void *context);
 void *edge_context(const struct edge_session *s);
+/* The stream that the call came on; there until `detached`. */
 struct edge_stream *edge_stream_of(const struct edge_session *s);
 /* A call is there until `closed` has returned; who touches it later keeps a reference. */
 void edge_ref(struct edge_session *s);
 void edge_unref(struct edge_session *s);
 
+/* The client's WebSocket opens, and `message` may come. Once for each call. */
 void edge_accept(struct edge_session *s);
 /* A response message, serialized; at most 64 KiB. */
 void edge_send(struct edge_session *s, struct str message);

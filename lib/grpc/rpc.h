@@ -45,6 +45,7 @@ struct rpc_error {
 
 /* ---- a call, as a handler sees it ---- */
 
+/* Memory that lives as the call, for one thread at a time. */
 struct arena *rpc_call_arena(struct rpc_call *call);
 
 /* When the caller stops waiting: clock_monotonic_ns() terms; INT64_MAX without a deadline. */
@@ -77,6 +78,8 @@ void *rpc_call_context(const struct rpc_call *call);
 
 /* ---- finishing; each ends the call ---- */
 
+/* On any thread, once. Strings and messages are copied or packed before these return, and the call
+ * may be gone then. response: of the method's output type. */
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response);
 /* A unary call, not one of the process's own, with a response of the method's that is packed. */
 void rpc_reply_packed(struct rpc_call *call, struct str response);
@@ -217,6 +220,7 @@ struct rpc_local_metadata {
 void rpc_local_set_metadata(struct rpc_call *call, const struct rpc_local_metadata *metadata,
                             size_t n, struct str peer);
 
+/* By the server's hook and the metadata set before; `proceed` or `failed` follows. */
 void rpc_local_authenticate(struct rpc_call *call);
 /* request: of the method's input type, alive as long as the call; best in its arena. */
 void rpc_local_run(struct rpc_call *call, const ProtobufCMessage *request);
@@ -225,6 +229,7 @@ void rpc_local_run(struct rpc_call *call, const ProtobufCMessage *request);
  * with it. Everything is in the arena. */
 int rpc_local_decode(const struct rpc_call *call, struct str bytes, struct arena *arena,
                      const ProtobufCMessage **ret, struct rpc_error *ret_error) MUST_CHECK;
+/* Ends a call that is not run, without a callback. */
 void rpc_local_end(struct rpc_call *call);
 
 /* ---- server ---- */
@@ -269,6 +274,8 @@ int rpc_server_add(struct rpc_server *server, const ProtobufCServiceDescriptor *
 int rpc_server_listen(struct rpc_server *server, const char *address, const struct rpc_tls *tls,
                       unsigned mode, int *ret_port, struct str *ret_error) MUST_CHECK;
 
+/* Once. Handlers run on the pollers from here on. -ENOMEM, or the error of a thread that cannot be
+ * started. */
 int rpc_server_start(struct rpc_server *server) MUST_CHECK;
 
 /* The second half of the authenticate hook: the call goes on to decoding and its handler. */

@@ -16,6 +16,7 @@
  * long, with spaces, quotes inside or control characters), or -ENOMEM, with *ret {NULL, 0}. */
 int entity_tag_of(struct arena *arena, struct str value, struct str *ret) MUST_CHECK;
 
+/* tag: a valid one. */
 bool entity_tag_is_weak(struct str tag);
 
 /* Whether an If-Match or If-None-Match is well-formed: "*", or a list of entity tags. */

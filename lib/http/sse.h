@@ -18,6 +18,7 @@ void sse_name(struct buf *to, struct str name);
 /* How long the client waits before it connects again. */
 void sse_retry(struct buf *to, unsigned ms);
 
+/* Data that is one line, such as JSON: the caller appends it to the buffer between the two. */
 void sse_begin_data(struct buf *to);
 void sse_end(struct buf *to);
 

@@ -29,7 +29,8 @@ struct jwt_claims {
 struct jwt_signer; /* one private key; immutable, any thread */
 
 /* Makes a new P-256 key and writes it as a JWK (RFC 7517) to path with mode 0600, atomically;
- * leaves an existing file alone. */
+ * leaves an existing file alone, which is no error. -ENAMETOOLONG, -ENOMEM, or the file system's
+ * error. */
 int jwt_key_create(const char *path) MUST_CHECK;
 
 /* Gives a key file the name of another, which is gone then, atomically and durably. */
@@ -58,6 +59,7 @@ struct jwt_verifier_options {
     size_t cache_entries;          /* 0: 16,384 */
 };
 
+/* Strings are copied. Knows no key yet. -EINVAL (an option), -ENOMEM. */
 int jwt_verifier_new(const struct jwt_verifier_options *options,
                      struct jwt_verifier **ret) MUST_CHECK;
 void jwt_verifier_free(struct jwt_verifier *verifier);

@@ -47,6 +47,7 @@ extern const struct metrics_bounds metrics_durations;
 /* Which bucket counts a value: 0 … n. */
 unsigned metrics_bucket_of(const struct metrics_bounds *bounds, uint64_t value);
 
+/* Begins a family, by its HELP and TYPE lines; then come its samples. */
 void metrics_begin(struct buf *text, const struct metrics_family *family);
 void metrics_sample(struct buf *text, const struct metrics_family *family,
                     const struct metrics_label *labels, uint64_t value);

@@ -115,6 +115,7 @@ int db_open(const struct db_options *options, const struct db_statement *stateme
 
 /* Fails what is queued with DB_UNAVAILABLE, waits for what was handed over, ends the threads. */
 void db_close(struct db *db);
+/* Whether a connection is there with all statements prepared. Any thread. */
 bool db_ready(const struct db *db);
 /* Appends the families stoa_db_... (metrics/server.h). Any thread. */
 void db_write_metrics(struct db *db, struct buf *text);
@@ -154,6 +155,9 @@ int db_submit(struct db_query *q, int64_t deadline_ns, const atomic_bool *cancel
 
 /* ---- reading rows (binary format) ---- */
 
+/* How many there are; 0 of an error. Rows and columns count from 0. A place that the result does
+ * not have, another type, and NULL where a number or a truth value is read are wrong statements,
+ * and checked by assert. */
 int db_rows(const struct db_result *r);
 bool db_is_null(const struct db_result *r, int row, int col);
 bool db_get_bool(const struct db_result *r, int row, int col);

@@ -68,6 +68,7 @@ struct db_group_options {
 
 struct db_group;
 
+/* Options are copied. -ENOMEM. */
 int db_group_new(const struct db_group_options *options, struct db_group **ret) MUST_CHECK;
 
 /* After db_close(). NULL is nothing. */

@@ -253,6 +253,7 @@ int schema_put_last_event_id(const struct schema *schema, const struct schema_me
 
 /* ---- http_body.c: google.api.HttpBody, a body that is not JSON ---- */
 
+/* By its name and by the two fields that are used here. */
 bool schema_is_http_body(const struct schema_message *type);
 
 /* Takes the parts out of a serialized HttpBody; they are parts of wire. Absent ones are empty.

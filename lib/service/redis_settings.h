@@ -38,6 +38,7 @@ struct redis_settings {
             "reach."                                                                           \
     }
 
+/* The name of the setting that has the address, for messages. */
 const char *redis_settings_name(const struct redis_settings *settings);
 
 /* redis_open() with these settings, which are not empty, and more options. On error one line in

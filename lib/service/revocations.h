@@ -24,6 +24,7 @@ struct revocations_options {
     void *user;
 };
 
+/* Options are copied. -ENOMEM. */
 int revocations_new(const struct revocations_options *options, struct revocations **ret) MUST_CHECK;
 void revocations_free(struct revocations *revocations); /* after db_close() */
 

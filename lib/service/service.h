@@ -226,6 +226,7 @@ void service_reply_tagged(struct rpc_call *call, const ProtobufCMessage *respons
 /* False: conditions of a change are damaged, and the call has been failed. */
 bool service_read_conditions(struct rpc_call *call) MUST_CHECK;
 
+/* Whether If-Match or If-None-Match is among the call's metadata. */
 bool service_has_conditions(const struct rpc_call *call);
 
 /* Whether they let it change what has a tag that begins like this, the first quote included. */
