@@ -14,6 +14,10 @@ import grpc
 import requests
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
+# How long a client waits for an answer. Nothing is proved by it: it only ends a test whose suite hangs, and a machine with other
+# work may be slow.
+PATIENCE_SECONDS = 60
+
 # What the gateway makes of a gRPC code; INVALID_ARGUMENT is 422 with field violations.
 HTTP_STATUS = {
     "OK": 200,
@@ -158,7 +162,7 @@ class GrpcClient:
         self._contract = contract
         self._channel_of = channel_of
 
-    def __call__(self, service, method, request, token=None, timeout=10, metadata=()):
+    def __call__(self, service, method, request, token=None, timeout=PATIENCE_SECONDS, metadata=()):
         """Calls a method that takes one message. request: a dict in proto3 JSON, or a message.
 
         Returns ("OK", answer as a dict in canonical JSON with all fields that have no presence), or
@@ -230,7 +234,7 @@ class HttpClient:
     def __init__(self, base):
         self.base = base
 
-    def __call__(self, method, path, body=None, token=None, headers=None, scheme="Token", timeout=10):
+    def __call__(self, method, path, body=None, token=None, headers=None, scheme="Token", timeout=PATIENCE_SECONDS):
         """Sends one request on a connection of its own. body: something to send as JSON, or bytes to
         send as they are. Nothing is followed or retried."""
         sent = dict(headers or {})

@@ -2,6 +2,7 @@
 import concurrent.futures
 
 import pytest
+from stoa_contract import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def tag_over_grpc(suite, contract, call_grpc):
         method = contract.method("posts", name)
         call = call_grpc.channel(method).unary_unary(
             method.path, method.request.SerializeToString, method.response.FromString)
-        _, answer = call.with_call(method.request(**request), timeout=10, metadata=call_grpc.metadata(token))
+        _, answer = call.with_call(method.request(**request), timeout=PATIENCE_SECONDS, metadata=call_grpc.metadata(token))
         return dict(answer.initial_metadata())["etag"]
 
     return run

@@ -3,7 +3,7 @@ import grpc
 import psycopg2
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
-from stoa_contract import GrpcClient
+from stoa_contract import PATIENCE_SECONDS, GrpcClient
 from stoa_suite_fixture import wait_until
 
 SERVICES = {
@@ -13,7 +13,7 @@ SERVICES = {
 }
 
 
-def raw(channel, path, request, metadata=(), timeout=10):
+def raw(channel, path, request, metadata=(), timeout=PATIENCE_SECONDS):
     """A unary call of bytes: the code, and the details or the answer's bytes."""
     call = channel.unary_unary(path, lambda b: b, lambda b: b)
     try:
@@ -35,7 +35,7 @@ def reflect(request, suite, contract):
         stream = suite.grpc(service).stream_stream(
             method.path, method.request.SerializeToString, method.response.FromString
         )
-        return list(stream((method.request(**question) for question in questions), timeout=10))
+        return list(stream((method.request(**question) for question in questions), timeout=PATIENCE_SECONDS))
 
     return ask
 
@@ -92,7 +92,7 @@ def test_health(call_grpc, suite, contract, service):
         call = suite.grpc(service).unary_unary(
             method.path, method.request.SerializeToString, method.response.FromString
         )
-        return call(method.request(service=name), timeout=10).status
+        return call(method.request(service=name), timeout=PATIENCE_SECONDS).status
 
     assert [check(name) for name in ("", "liveness", SERVICES[service])] == [1, 1, 1]
     with pytest.raises(grpc.RpcError) as error:
@@ -104,7 +104,7 @@ def test_health_watch_sends_the_state_at_once(suite, contract):
     method = contract.method("grpc.health.v1.Health", "Watch")
     stream = suite.grpc("posts").unary_stream(
         method.path, method.request.SerializeToString, method.response.FromString
-    )(method.request(), timeout=10)
+    )(method.request(), timeout=PATIENCE_SECONDS)
     assert next(stream).status == 1
     stream.cancel()
 
