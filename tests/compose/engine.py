@@ -14,6 +14,10 @@ import time
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "build/compose"
 START_SECONDS = 60
+# Control group of its containers, and as how many processes beside it they count.
+GROUPS = pathlib.Path("/sys/fs/cgroup")
+GROUP = "stoa-compose"
+PROCESSES = 16
 
 
 def run(*command, **options):
@@ -22,6 +26,16 @@ def run(*command, **options):
 
 def reachable(environment):
     return subprocess.run(["docker", "info"], env=environment, capture_output=True).returncode == 0
+
+
+def weigh_group():
+    """By default all containers together get of the processor what one process beside them gets: beside the tests, or anybody
+    else's work, a suite of seven would starve."""
+    first = (GROUPS / "cpu").is_dir()  # version 1 of control groups
+    folder = GROUPS / "cpu" / GROUP if first else GROUPS / GROUP
+    folder.mkdir(exist_ok=True)
+    file, each = ("cpu.shares", 1024) if first else ("cpu.weight", 100)
+    (folder / file).write_text(str(PROCESSES * each))
 
 
 class PrivateEngine:
@@ -39,7 +53,9 @@ class PrivateEngine:
         command = [
             "/usr/sbin/dockerd", "--data-root", self._data, "--exec-root", FOLDER / "exec",
             "--pidfile", FOLDER / "dockerd.pid", "--host", self.environment["DOCKER_HOST"], "--bridge", "none",
+            "--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{GROUP}",
         ]
+        weigh_group()
         with open(FOLDER / "dockerd.log", "wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
@@ -53,6 +69,8 @@ class PrivateEngine:
         # The engine leaves its own name space of networks mounted.
         for left in sorted((FOLDER / "exec/netns").glob("*")):
             subprocess.run(["umount", left], check=True)
+        for left in (*GROUPS.glob(f"*/{GROUP}"), *GROUPS.glob(GROUP)):
+            left.rmdir()
         if not os.environ.get("STOA_TEST_KEEP"):
             shutil.rmtree(self._data)
         shutil.rmtree(FOLDER / "exec")
