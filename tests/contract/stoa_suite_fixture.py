@@ -78,14 +78,14 @@ def wait_until(holds, what, seconds=20):
 
 class HttpLoad:
     """`with HttpLoad(suite.http) as load:` clients that ask, each the requests (method, path, body, headers) in
-    turn, until the block ends, on connections that they keep or on new ones. load.failed: what was not answered as
-    expected."""
+    turn, until the block ends, on connections that they keep or on new ones, with pauses of so many seconds. load.failed:
+    what was not answered as expected."""
 
     READS = (("GET", "/api/articles/none", None, {}), ("GET", "/healthz", None, {}))
 
-    def __init__(self, address, clients=2, requests=READS, expected=(200, 201, 404), keeps=True):
+    def __init__(self, address, clients=2, requests=READS, expected=(200, 201, 404), keeps=True, pause=0):
         self._address = address.removeprefix("http://")
-        self._requests, self._expected, self._keeps = requests, expected, keeps
+        self._requests, self._expected, self._keeps, self._pause = requests, expected, keeps, pause
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
         self.served, self.failed = [], []
@@ -93,7 +93,7 @@ class HttpLoad:
     def _ask(self):
         connection = http.client.HTTPConnection(self._address, timeout=30)
         turns = itertools.cycle(self._requests)
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause):
             request = next(turns)
             try:
                 connection.request(*request)
