@@ -29,7 +29,7 @@ unix_socket_directories = '{sock}'
 unix_socket_permissions = 0700
 port = {port}
 max_connections = {connections}
-shared_buffers = 128MB
+shared_buffers = {buffers}
 password_encryption = scram-sha-256
 timezone = 'UTC'
 log_timezone = 'UTC'
@@ -105,6 +105,7 @@ class Cluster:
         self._bin = settings["STOA_POSTGRES_BIN"]
         # Of each instance, and of the one that stands in for it while it is replaced (STOA_DATABASE_CONNECTIONS, and a few).
         self._connections = max(200, 50 + 40 * sum(settings[name] for name in INSTANCES))
+        self._buffers = settings["STOA_POSTGRES_BUFFERS"]
         self._archives = bool(settings["STOA_BACKUP_DIR"])
         self._environment = {**os.environ, "PGPASSFILE": f"{layout.secrets}/pgpass", "PGCONNECT_TIMEOUT": "10"}
 
@@ -143,7 +144,8 @@ class Cluster:
 
     def _configure(self):
         layout = self._layout
-        names = {"data": layout.cluster, "etc": layout.etc, "sock": layout.sock, "port": PORT, "connections": self._connections}
+        names = {"data": layout.cluster, "etc": layout.etc, "sock": layout.sock, "port": PORT, "connections": self._connections,
+                 "buffers": self._buffers}
         write_private(f"{layout.etc}/postgresql.conf", CONFIGURATION.format(**names))
         write_private(f"{layout.etc}/pg_hba.conf", f"local replication stoa_{BACKUP} scram-sha-256\nlocal all all scram-sha-256\n")
         write_private(f"{layout.etc}/pg_ident.conf", "")

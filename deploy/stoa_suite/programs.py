@@ -349,6 +349,7 @@ def nginx_configuration(layout, settings, program, called=(), collector=None):
         "@WORKERS@": str(workers or len(os.sched_getaffinity(0))),
         "@CONNECTIONS@": str(settings["STOA_HTTP_CONNECTIONS"]),
         "@CORS_ORIGINS@": settings["STOA_CORS_ORIGINS"],
+        "@ACCESS_LOG_IF@": "if=$stoa_failed" if settings["STOA_ACCESS_LOG"] == "errors" else "",
         "@TRACES@": traces(layout, settings, collector),
         **callers(settings),
     }

@@ -66,6 +66,21 @@ def switch(text):
     return text
 
 
+def requests_logged(text):
+    if text not in ("all", "errors"):
+        raise ValueError("set all, or errors for requests answered with 4xx or 5xx alone")
+    return text
+
+
+def buffers(text):
+    """Memory as Postgres takes it, and as much as it can have (1073741823 pages of 8 kB)."""
+    match = re.fullmatch(r"([1-9][0-9]{0,9})(kB|MB|GB)", text)
+    kilobytes = int(match[1]) * {"kB": 1, "MB": 1024, "GB": 1024 * 1024}[match[2]] if match else 0
+    if not 1024 <= kilobytes < 8 * 1024 ** 3:
+        raise ValueError("set a number with kB, MB or GB, such as 512MB: at least 1MB, less than 8192GB")
+    return text
+
+
 def streams(text):
     if text != "off" and not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise ValueError("set off, or a whole number from 1 to 999999")
@@ -138,11 +153,13 @@ TABLE = (
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics and /metrics/SERVICE; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
+    Setting("STOA_ACCESS_LOG", "all", requests_logged, "Requests that have a line in the gateway's log: all; errors: those answered with 4xx or 5xx."),
     Setting("STOA_TRACES", "none", collector, "Where traces go: an OpenTelemetry collector's address for OTLP/gRPC; none: nowhere."),
     Setting("STOA_TRACE_ONE_IN", "100", number(0, 999999999), "One in so many of the requests without a traceparent is traced; 0: none."),
     Setting("STOA_GRACE_MS", "5000", number(0, 600000), "How long a stopping service lets running calls finish."),
     Setting("STOA_START_TIMEOUT_S", "60", number(1, 3600), "How long a start may take before it is given up."),
     Setting("STOA_BACKUP_DIR", "none", file, "Folder for backups, in which all that Postgres writes is archived (deploy/backup); none: no archive."),
+    Setting("STOA_POSTGRES_BUFFERS", "128MB", buffers, "Memory that Postgres keeps pages in (shared_buffers), with kB, MB or GB."),
     Setting("STOA_OUT", "build/release", folder, "Build output that is started (make's $(OUT))."),
     Setting("STOA_POSTGRES_BIN", "/usr/lib/postgresql/15/bin", folder, "Folder of Postgres' programs."),
 )
@@ -150,6 +167,7 @@ TABLE = (
 RELOADED = (
     "STOA_HTTP_WORKERS", "STOA_HTTP_CONNECTIONS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE",
     "STOA_ACCOUNT_RATE", "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
+    "STOA_ACCESS_LOG",
 )
 # The services' own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need
 # it. By themselves they have those for production (bin/auth --help, bin/chat --help).

@@ -394,6 +394,7 @@ class Gateway:
             "@LIMITS@": "address account",
             "@TRUSTED_PROXIES@": "",
             "@METRICS_ALLOW@": "allow 127.0.0.1;",
+            "@ACCESS_LOG_IF@": "",
             "@TRACES@": "",
             "@SERVICE_METRICS@": "",
             "stoa.chat.*  chat;": "stoa.chat.*  chat; demo.* chat;",

@@ -216,10 +216,10 @@ class ServerSentEvents:
 
     presence = False  # as a Client's
 
-    def __init__(self, port, token, room, after=None, last_id=None):
+    def __init__(self, port, token, room, after=None, last_id=None, headers=None):
         self.last_id = last_id
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-        headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+        headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream", **(headers or {})}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
         self._connection.request(

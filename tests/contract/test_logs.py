@@ -1,13 +1,20 @@
-"""Log lines of the services: one JSON object each, and those of a call say which request of the gateway's it was."""
+"""Log lines of the services: one JSON object each, and those of a call say which request of the gateway's it was. And which
+requests have a line in the gateway's log."""
 import contextlib
 import json
 import uuid
 
 import psycopg2
 import pytest
-from stoa_suite_fixture import SERVICES, wait_until
+from live_fixture import ServerSentEvents
+from metrics_fixture import Numbers
+from stoa_contract import HttpClient
+from stoa_suite_fixture import SERVICES, Suite, wait_until
+from websocket_fixture import Refused, Socket
+from world_fixture import World
 
 REFRESH = "/stoa.auth.v1.SessionService/RefreshSession"
+SUBSCRIBE = "/stoa.chat.v1.LiveService/Subscribe"
 GET = "/stoa.posts.v1.ArticleService/GetArticle"
 
 
@@ -90,3 +97,59 @@ def test_what_a_caller_made_up_is_left_out(suite, call_grpc, broken_articles, pa
     assert code == "INTERNAL"
     (said,) = wait_until(lambda: [each for each in lines(suite, "posts")[before:] if each["msg"] == "query failed"], "posts logs it")
     assert said["rpc"] == GET and "trace_id" not in said and "request_id" not in said
+
+
+# ---- which requests have a line in the gateway's log ----
+
+FINE, FAILED = {"200", "events", "websocket"}, {"404", "422", "426", "last"}
+
+
+def ask_for_everything(suite, room, token, turn):
+    """A request of each kind, by its X-Request-Id. The last one fails, after nginx is done with all the others."""
+
+    def named(name, **more):
+        return {"X-Request-Id": f"{turn}-{name}", **more}
+
+    http, port = HttpClient(suite.http), suite.ports["STOA_HTTP_PORT"]
+    ended = streams_ended(http)
+    assert http("GET", "/api/articles", headers=named("200")).status == 200
+    assert http("GET", "/api/articles/none", headers=named("404")).status == 404
+    assert http("POST", "/api/users", {"user": {"username": ""}}, headers=named("422")).status == 422
+    events = ServerSentEvents(port, token, room, after=0, headers=named("events"))
+    assert events.response.status == 200 and events.next()
+    events.close()
+    socket = {"Authorization": f"Bearer {token}"}
+    Socket(port, "/api/chat/ws", headers=named("websocket", **socket)).drop()
+    with pytest.raises(Refused) as refused:
+        Socket(port, "/api/chat/ws", headers=named("426", **socket, **{"Sec-WebSocket-Version": "12"}))
+    assert refused.value.status == 426
+    wait_until(lambda: streams_ended(http) == ended + 1, "nginx hears that the client has left the stream of events")
+    assert http("GET", "/api/nowhere", headers=named("last")).status == 404
+
+
+def streams_ended(http):
+    samples = Numbers(http("GET", "/metrics").text).samples
+    return sum(value for (name, labels), value in samples.items()
+               if name == "grpc_json_requests_total" and ("rpc", SUBSCRIBE) in labels)
+
+
+def logged(suite, turn):
+    """What has a line of what was asked for in this turn."""
+    line(suite, "gateway", request_id=f"{turn}-last")
+    ids = [each.get("request_id", "") for each in lines(suite, "gateway")]
+    return {each.removeprefix(f"{turn}-") for each in ids if each.startswith(f"{turn}-")}
+
+
+def test_a_log_of_errors_alone(contract):
+    # One worker writes its lines in the order of the requests.
+    with Suite(STOA_ACCESS_LOG="errors", STOA_HTTP_WORKERS=1) as suite:
+        room, host = World(suite, contract).room()
+        ask_for_everything(suite, room, host["token"], "errors")
+        assert logged(suite, "errors") == FAILED
+        for wanted, lines_of in (("all", FINE | FAILED), ("errors", FAILED)):
+            done = suite.command("reload", STOA_ACCESS_LOG=wanted)
+            assert done.returncode == 0, done.stderr
+            ask_for_everything(suite, room, host["token"], f"reloaded-{wanted}")
+            assert logged(suite, f"reloaded-{wanted}") == lines_of
+        refused = suite.command("reload", STOA_ACCESS_LOG="none")
+        assert refused.returncode == 1 and "STOA_ACCESS_LOG=none: set all, or errors" in refused.stderr

@@ -54,6 +54,11 @@ def free_settings():
         ("STOA_BIND", "localhost", "IPv4 or IPv6 address"),
         ("STOA_HTTP_WORKERS", "1e3", "whole number from 0 to 256"),
         ("STOA_HTTP_CONNECTIONS", "63", "whole number from 64 to 1000000"),
+        ("STOA_ACCESS_LOG", "Errors", "set all, or errors"),
+        ("STOA_POSTGRES_BUFFERS", "512", "a number with kB, MB or GB"),
+        ("STOA_POSTGRES_BUFFERS", "1.5GB", "a number with kB, MB or GB"),
+        ("STOA_POSTGRES_BUFFERS", "1023kB", "at least 1MB"),
+        ("STOA_POSTGRES_BUFFERS", "8192GB", "less than 8192GB"),
         ("STOA_START_TIMEOUT_S", "0", "whole number from 1 to 3600"),
         ("STOA_POSTGRES_BIN", "/nowhere", "missing: /nowhere/initdb"),
         ("STOA_OUT", "/nowhere/release", "not built: "),
@@ -188,8 +193,8 @@ def test_what_dies_is_restarted_and_the_log_says_so(own_suite):
 
 
 def test_data_outlive_a_stop_and_nothing_else_does(free_settings):
-    def up():
-        status, output, error = run_suite("up", **free_settings)
+    def up(**settings):
+        status, output, error = run_suite("up", **free_settings, **settings)
         assert status == 0, output + error
         return int((free_settings["STOA_RUN_DIR"] / "tmp/supervisord.pid").read_text())
 
@@ -204,12 +209,14 @@ def test_data_outlive_a_stop_and_nothing_else_does(free_settings):
     try:
         first = up()
         sql("CREATE TABLE auth.kept AS SELECT 42 AS answer")
+        assert sql("SHOW shared_buffers") == ("128MB",)
         children = descendants(first)
         assert len(children) > 6
         assert run_suite("down", **free_settings)[0] == 0
         assert not [pid for pid in children if os.path.exists(f"/proc/{pid}")]
-        up()
+        up(STOA_POSTGRES_BUFFERS="20MB")
         assert sql("SELECT answer FROM auth.kept") == (42,)
+        assert sql("SHOW shared_buffers") == ("20MB",)
     finally:
         assert run_suite("down", **free_settings)[0] == 0
 
