@@ -20,10 +20,9 @@ import tempfile
 import threading
 import time
 
-from bench import ARTICLES, REPO, SECONDS, Others, Suite, fail
+from bench import ARTICLES, REPO, SECONDS, TURNS, Others, Suite, fail
 
 STEADY = REPO / "build/bench/steady"
-TURNS = int(os.environ.get("BENCH_TURNS", "2"))
 FLOOD = int(os.environ.get("BENCH_FLOOD", "1000"))
 READS = int(os.environ.get("BENCH_READS", "400"))
 NOT_SENT = -1  # instead of a status: steady.c

@@ -226,7 +226,7 @@ def run(gateway, home):
     )
     echo = table.measure("POST Echo, transcoded", roots, wrk("echo.lua", gateway.url + "/test/echo-unary"))
     print()
-    ours, ceiling, passed = (row["split"].get("nginx", 0) for row in (echo, static, plain))
+    ours, ceiling, passed = (row.split.get("nginx", 0) for row in (echo, static, plain))
     print(f"a transcoded call costs the worker {ours / ceiling:.2f} static answers, {ours / passed:.2f} passed calls")
     print(f"an idle WebSocket costs the worker {kb:.2f} KB, its stream included; {shared_kb:.2f} KB where all share one")
     for room, at_once in enumerate((1, 16, 64), 1):
