@@ -250,6 +250,8 @@ $(OUT)/tests/faults/faults.o: CFLAGS += -fno-sanitize=all
 $(OUT)/tests/test_no_memory: $(OUT)/tests/faults/faults.o
 $(OUT)/tests/test_gateway_rpc_stream: $(OUT)/gateway/rpc_stream.o $(OUT)/gateway/rpc_status.o \
                                     $(OUT)/gateway/problem.o
+# How often the engine looks for what has come.
+$(OUT)/tests/test_pg_group: TEST_LIBS = -Wl,--wrap=epoll_wait
 $(OUT)/tests/test_slug: $(OUT)/services/posts/slug.o
 $(OUT)/tests/test_auth_sql: $(OUT)/services/auth/statements.o
 $(OUT)/tests/test_names: $(OUT)/services/auth/names.o

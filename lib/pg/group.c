@@ -286,7 +286,11 @@ static struct batch *take(struct db_group *group, struct db *db, struct db_group
     struct batch *batch;
 
     *ret_failed = NULL;
-    if (!item || !may_go(group) || hold(group, db))
+    if (!may_go(group)) {
+        group->held_ns = 0; /* what is on its way comes back here, and the engine may sleep */
+        return NULL;
+    }
+    if (!item || hold(group, db))
         return NULL;
     batch = batch_new(group, db, group->n_waiting < max ? group->n_waiting : max);
     if (!batch) {

@@ -4,6 +4,7 @@
 #include "pg/group.h"
 
 #include <stdatomic.h>
+#include <sys/epoll.h>
 
 #define MAX_ITEMS 16
 #define MAX_BYTES 1000
@@ -57,6 +58,16 @@ static struct db *db;
 static struct db_group *group;
 static PGconn *locker;
 static atomic_int n_all_done;
+static atomic_uint n_looks;
+
+/* The engine looks for what has come: every call of epoll_wait() in the library. */
+int __real_epoll_wait(int fd, struct epoll_event *events, int max, int ms);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int ms);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int ms)
+{
+    atomic_fetch_add(&n_looks, 1);
+    return __real_epoll_wait(fd, events, max, ms);
+}
 
 static int64_t number_of(const struct db_group_item *item)
 {
@@ -178,10 +189,15 @@ static void await_all(size_t n)
         assert_int_equal(atomic_load(&writes[i].ended), 1);
 }
 
+static void lock(const char *sql)
+{
+    PQclear(PQexec(locker, sql));
+    assert_int_equal(PQtransactionStatus(locker), PQTRANS_INTRANS);
+}
+
 static void hold(void)
 {
-    PQclear(PQexec(locker, "BEGIN; LOCK TABLE numbers IN SHARE MODE"));
-    assert_int_equal(PQtransactionStatus(locker), PQTRANS_INTRANS);
+    lock("BEGIN; LOCK TABLE numbers IN SHARE MODE");
 }
 
 static void release(void)
@@ -190,13 +206,18 @@ static void release(void)
 }
 
 /* Submits the first, and when that waits for the lock the others. */
-static void submit_behind_a_lock(size_t n, size_t bytes)
+static void submit_behind_it(size_t n, size_t bytes)
 {
-    hold();
     assert_int_equal(submit(&writes[0], 0, bytes, NULL), 0);
     pg_await_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
     for (size_t i = 1; i < n; i++)
         assert_int_equal(submit(&writes[i], (int64_t)i, bytes, NULL), 0);
+}
+
+static void submit_behind_a_lock(size_t n, size_t bytes)
+{
+    hold();
+    submit_behind_it(n, bytes);
 }
 
 static int start(void **state)
@@ -345,6 +366,29 @@ static void test_the_error_of_one(void **state UNUSED)
         assert_int_equal(writes[i].has_row, !taken);
     }
     assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 60);
+}
+
+/* One that is held when others are sent once more waits for them, and the engine sleeps. */
+static void test_held_behind_the_error_of_one(void **state UNUSED)
+{
+    unsigned before;
+
+    pg_sql("INSERT INTO numbers (n) VALUES (1)");
+    lock("BEGIN; INSERT INTO numbers (n) VALUES (2); SAVEPOINT row");
+    lock("LOCK TABLE numbers IN SHARE MODE");
+    submit_behind_it(MAX_ITEMS + 2, 1);
+    lock("ROLLBACK TO row");
+    pg_await_sql("SELECT count(*) FROM pg_stat_activity"
+                 " WHERE wait_event = 'transactionid' AND query NOT LIKE 'WITH%'");
+    usleep(10000); /* longer than anything is held */
+    before = atomic_load(&n_looks);
+    usleep(100000);
+    assert_in_range(atomic_load(&n_looks) - before, 0, 10);
+    assert_int_equal(atomic_load(&writes[MAX_ITEMS + 1].ended), 0);
+    release();
+    await_all(MAX_ITEMS + 2);
+    for (size_t i = 0; i < MAX_ITEMS + 2; i++)
+        assert_int_equal(writes[i].error, i == 1 || i == 2 ? DB_UNIQUE : DB_OK);
 }
 
 static void test_the_same_twice(void **state UNUSED)
@@ -623,6 +667,7 @@ int main(void)
         TEST(test_no_more_bytes_than),
         TEST(test_without_a_row),
         TEST(test_the_error_of_one),
+        TEST(test_held_behind_the_error_of_one),
         TEST(test_the_same_twice),
         TEST(test_whose_caller_has_gone),
         TEST(test_the_latest_deadline),
