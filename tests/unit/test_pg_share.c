@@ -429,12 +429,10 @@ static void test_different_ones_in_a_group(void **state UNUSED)
 
 static void test_close_with_a_group(void **state UNUSED)
 {
-    char keys[3][8];
+    static const char *const keys[] = {"key 0", "key 1", "key 2"};
 
     open_with(SECONDS(3600), 0);
     hold();
-    for (int i = 0; i < 3; i++)
-        snprintf(keys[i], sizeof(keys[i]), "key %d", i);
     for (size_t i = 0; i < N_READS; i++)
         assert_int_equal(submit_in_group(&reads[i], keys[i % 3], 3), 0);
     db_close(db);
