@@ -448,18 +448,34 @@ static void *end_later(void *arg)
 }
 
 static struct later laters[2];
+/* The answer may be there before pthread_create() is back, which says whom to wait for. */
+static pthread_mutex_t laters_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void begin_later(struct later *later, struct rpc_call *call, bool proceed)
+{
+    pthread_mutex_lock(&laters_lock);
+    *later = (struct later){.call = call, .proceed = proceed};
+    assert_int_equal(pthread_create(&later->thread, NULL, end_later, later), 0);
+    pthread_mutex_unlock(&laters_lock);
+}
+
+static void join_laters(void)
+{
+    pthread_mutex_lock(&laters_lock);
+    for (size_t i = 0; i < ARRAY_SIZE(laters); i++)
+        pthread_join(laters[i].thread, NULL);
+    pthread_mutex_unlock(&laters_lock);
+}
 
 static void authenticate_later(void *context UNUSED, struct rpc_call *call)
 {
-    laters[0] = (struct later){.call = call, .proceed = true};
-    assert_int_equal(pthread_create(&laters[0].thread, NULL, end_later, &laters[0]), 0);
+    begin_later(&laters[0], call, true);
 }
 
 static void reply_later(void *service UNUSED, struct rpc_call *call,
                         const ProtobufCMessage *request UNUSED)
 {
-    laters[1] = (struct later){.call = call};
-    assert_int_equal(pthread_create(&laters[1].thread, NULL, end_later, &laters[1]), 0);
+    begin_later(&laters[1], call, false);
 }
 
 static void test_other_threads(void **state UNUSED)
@@ -472,8 +488,7 @@ static void test_other_threads(void **state UNUSED)
                   NULL);
     assert_int_equal(say(&f.client, "x", 0, answer, sizeof(answer)), 0);
     assert_string_equal(answer, "later");
-    pthread_join(laters[0].thread, NULL);
-    pthread_join(laters[1].thread, NULL);
+    join_laters();
     fixture_stop(&f);
 }
 
