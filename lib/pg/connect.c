@@ -99,11 +99,11 @@ PGconn *pg_connect(const char *conninfo, int stop_fd, int64_t until_ns, char *ca
  * grown, and reading a small table as a whole is the cheapest there is when it is made: so what has
  * an index goes by the index. A page has few rows: to remember what was looked up for each, in case
  * it is wanted again, costs more than to look again, even in a list of one author's articles. */
-static const char setup_sql[] = "SELECT set_config('statement_timeout', $1, false),"
-                                " set_config('plan_cache_mode', 'force_generic_plan', false),"
-                                " set_config('enable_seqscan', 'off', false),"
-                                " set_config('enable_memoize', 'off', false),"
-                                " set_config('jit', 'off', false)";
+const char pg_session_sql[] = "SELECT set_config('statement_timeout', $1, false),"
+                              " set_config('plan_cache_mode', 'force_generic_plan', false),"
+                              " set_config('enable_seqscan', 'off', false),"
+                              " set_config('enable_memoize', 'off', false),"
+                              " set_config('jit', 'off', false)";
 
 static bool send_setup(PGconn *pg, const struct db *db)
 {
@@ -113,7 +113,7 @@ static bool send_setup(PGconn *pg, const struct db *db)
 
     snprintf(timeout, sizeof(timeout), "%lld", (long long)db->options.statement_timeout_ms);
     ok = PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg) &&
-         PQsendQueryParams(pg, setup_sql, 1, NULL, values, NULL, NULL, 0);
+         PQsendQueryParams(pg, pg_session_sql, 1, NULL, values, NULL, NULL, 0);
     for (size_t i = 0; ok && i < db->n_statements; i++) {
         const struct db_statement *s = &db->statements[i];
         Oid types[DB_MAX_PARAMS];

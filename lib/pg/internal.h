@@ -154,6 +154,10 @@ PGconn *pg_connect(const char *conninfo, int stop_fd, int64_t until_ns, char *ca
 PGconn *pg_open(const struct db *db, int64_t until_ns, char *cause) MUST_CHECK;
 #define OPEN_TIMEOUT_NS (5 * NSEC_PER_SEC)
 
+/* What a session begins with. $1: the statement time-out, text. Tests of plans begin with it too.
+ */
+extern const char pg_session_sql[];
+
 /* Sends what is pending and waits for the next result of a non-blocking connection; NULL is libpq's
  * end of one command's results. -ETIMEDOUT (the connection is as good as before), -ECANCELED
  * (stop_fd), -ENOTCONN. */

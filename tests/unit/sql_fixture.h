@@ -3,6 +3,7 @@
 #ifndef STOA_TESTS_SQL_FIXTURE_H
 #define STOA_TESTS_SQL_FIXTURE_H
 
+#include "pg/internal.h"
 #include "pg_fixture.h"
 
 static char sql_admin[256]; /* conninfo of the superuser in the database stoa */
@@ -154,18 +155,23 @@ static UNUSED long sql_plan_rows(const char *plan, const char *index)
  * Its changes are rolled back. */
 static void sql_plan(const struct db_statement *s, const char *arguments, char *ret, size_t size)
 {
+    static const char *const no_timeout[] = {"0"};
     PGconn *pg = PQconnectdb(pg_conninfo);
     char sql[16384], types[256] = "";
     PGresult *res;
 
+    /* By itself: what is set in a transaction is rolled back with it. */
+    res = PQexecParams(pg, pg_session_sql, 1, NULL, no_timeout, NULL, NULL, 0);
+    if (PQresultStatus(res) != PGRES_TUPLES_OK)
+        fail_msg("%s: %s", pg_session_sql, PQerrorMessage(pg));
+    PQclear(res);
     for (int i = 0; i < DB_MAX_PARAMS && s->params[i] != DB_END; i++)
         snprintf(types + strlen(types), sizeof(types) - strlen(types), "%s%s", i ? "," : "",
                  sql_type(s->params[i]));
-    snprintf(sql, sizeof(sql),
-             "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;"
-             "SET enable_memoize = off; SET jit = off; PREPARE s%s%s%s AS %s; BEGIN",
-             *types ? "(" : "", types, *types ? ")" : "", s->sql);
+    snprintf(sql, sizeof(sql), "PREPARE s%s%s%s AS %s", *types ? "(" : "", types, *types ? ")" : "",
+             s->sql);
     PQclear(sql_exec(pg, sql));
+    PQclear(sql_exec(pg, "BEGIN"));
     snprintf(sql, sizeof(sql), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) EXECUTE s%s%s%s",
              arguments ? "(" : "", arguments ? arguments : "", arguments ? ")" : "");
     PQclear(sql_exec(pg, sql)); /* the first run also pays for reading the catalogue */

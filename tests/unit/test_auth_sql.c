@@ -601,7 +601,7 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {AUTH_END_ALL_SESSIONS, "7", 40},
         {AUTH_PURGE_SESSIONS, NULL, 10},
         {AUTH_PURGE_REVOCATIONS, NULL, 10},
-        {AUTH_DELETE_ACCOUNT, "7", 120}, /* with nothing elsewhere */
+        {AUTH_DELETE_ACCOUNT, "7", 100}, /* with nothing elsewhere */
         {AUTH_PUBLISH_KEY, "'k2', '{}'", 20},
         {AUTH_RETIRE_KEY, "'k1', 900", 20},
         {AUTH_PUBLISHED_KEYS, NULL, 10},
