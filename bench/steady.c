@@ -250,13 +250,11 @@ int main(int argc, char **argv)
     struct sched_param priority = {.sched_priority = 1};
 
     if (argc != 5) {
-        fputs(
-            "usage: steady PORT RATE SECONDS CONNECTIONS <REQUEST\n"
-            "Prints a line for each request: the status of its answer (0: none came; -1: it was "
-            "not\n"
-            "sent, since all connections waited), and the microseconds since it was due and since\n"
-            "it was sent.\n",
-            stderr);
+        fputs("usage: steady PORT RATE SECONDS CONNECTIONS <REQUEST\n"
+              "Prints a line for each request: the status of its answer (0: none came; -1: it was\n"
+              "not sent, since all connections waited), and the microseconds since it was due and\n"
+              "since it was sent.\n",
+              stderr);
         return 2;
     }
     load.address = (struct sockaddr_in){.sin_family = AF_INET,

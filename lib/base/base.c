@@ -1,6 +1,7 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 static unsigned char ascii_lower(char c)
@@ -77,4 +78,12 @@ int64_t clock_realtime_us(void)
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+unsigned cpu_count(void)
+{
+    cpu_set_t mine;
+    bool known = sched_getaffinity(0, sizeof(mine), &mine) == 0;
+
+    return known ? (unsigned)CPU_COUNT(&mine) : 1;
 }

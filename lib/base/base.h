@@ -25,6 +25,10 @@
 #define NSEC_PER_USEC INT64_C(1000)
 #define USEC_PER_SEC INT64_C(1000000)
 
+/* The last second that a timestamp may name, 9999-12-31T23:59:59Z (RFC 3339 section 5.6 has four
+ * digits for a year). */
+#define LAST_TIME_S INT64_C(253402300799)
+
 /* Bytes that somebody else owns; not NUL-terminated unless said so. {NULL, 0} is "absent". */
 struct str {
     const char *p;
@@ -82,5 +86,8 @@ int64_t clock_monotonic_ns(void);
 
 /* Microseconds since the Unix epoch on CLOCK_REALTIME: for time stamps. */
 int64_t clock_realtime_us(void);
+
+/* How many CPUs the calling thread may run on, as its affinity says; 1 when that is not known. */
+unsigned cpu_count(void);
 
 #endif

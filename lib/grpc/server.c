@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -533,18 +532,10 @@ static void unhang_doorbell(struct rpc_server *server)
     server->doorbell = NULL;
 }
 
-static unsigned cores(void)
-{
-    cpu_set_t mine;
-    bool known = sched_getaffinity(0, sizeof(mine), &mine) == 0;
-
-    return known ? (unsigned)CPU_COUNT(&mine) : 1;
-}
-
 /* Health and reflection are asked by who wants to know what is wrong. */
 static int make_places(struct rpc_server *server)
 {
-    unsigned n_cores = cores();
+    unsigned n_cores = cpu_count();
 
     for (size_t i = 0; server->options.patience_ms > 0 && i < server->n_methods; i++) {
         struct rpc_method *method = &server->methods[i];

@@ -11,8 +11,6 @@
 #define JWT_MAX_JWK_BYTES 4096
 /* The longest life that a token may claim (exp - nbf): longer ones are a mistake or a forgery. */
 #define JWT_MAX_LIFETIME_S (INT64_C(31) * 86400)
-/* Largest NumericDate taken: the end of the year 9999. */
-#define JWT_MAX_TIME_S INT64_C(253402300799)
 
 /* ---- token.c: what a token may look like, before any cryptography ---- */
 

@@ -134,7 +134,7 @@ static bool text_is_sane(struct str s)
 
 static bool time_is_sane(int64_t t)
 {
-    return t >= 0 && t <= JWT_MAX_TIME_S;
+    return t >= 0 && t <= LAST_TIME_S;
 }
 
 bool jwt_claims_are_sane(const struct jwt_claims *c)

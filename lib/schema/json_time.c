@@ -4,7 +4,6 @@
 
 #define SECONDS_PER_DAY 86400
 #define MIN_TIMESTAMP INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
-#define MAX_TIMESTAMP INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 #define MAX_DURATION INT64_C(315576000000)  /* 10,000 years of 365.25 days */
 #define MAX_DURATION_DIGITS 12
 #define NANOS_PER_SECOND 1000000000
@@ -145,7 +144,7 @@ int json_parse_timestamp(struct str s, struct json_time *ret)
         return -EINVAL;
     ret->seconds = days_from_date((struct date){year, month, day}) * SECONDS_PER_DAY + hour * 3600 +
                    minute * 60 + second + offset;
-    return ret->seconds < MIN_TIMESTAMP || ret->seconds > MAX_TIMESTAMP ? -EINVAL : 0;
+    return ret->seconds < MIN_TIMESTAMP || ret->seconds > LAST_TIME_S ? -EINVAL : 0;
 }
 
 int json_parse_duration(struct str s, struct json_time *ret)
@@ -199,7 +198,7 @@ int json_format_timestamp(char *to, struct json_time t, bool long_fraction)
     uint64_t second;
     struct date d;
 
-    if (t.seconds < MIN_TIMESTAMP || t.seconds > MAX_TIMESTAMP || t.nanos < 0 ||
+    if (t.seconds < MIN_TIMESTAMP || t.seconds > LAST_TIME_S || t.nanos < 0 ||
         t.nanos >= NANOS_PER_SECOND)
         return -ERANGE;
     /* Counted from 0001-01-01, so that the division is of a positive number. */

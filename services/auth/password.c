@@ -20,7 +20,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -368,10 +367,7 @@ unsigned password_pool_threads_of(unsigned cores, const char *cgroup)
 
 unsigned password_pool_threads(void)
 {
-    cpu_set_t mine;
-    bool known = sched_getaffinity(0, sizeof(mine), &mine) == 0;
-
-    return password_pool_threads_of(known ? (unsigned)CPU_COUNT(&mine) : 1, "/sys/fs/cgroup");
+    return password_pool_threads_of(cpu_count(), "/sys/fs/cgroup");
 }
 
 size_t password_pool_queue(unsigned threads)

@@ -1,7 +1,5 @@
 #include "live_parts.h"
 
-#define MAX_SECONDS INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
-
 typedef Stoa__Chat__V1__ConnectResponse response;
 
 #define RESPONSE(WHAT)                                                          \
@@ -231,7 +229,7 @@ static response *heard(struct str bytes)
 /* Of a year that can be shown, or none. */
 static bool is_time(const Google__Protobuf__Timestamp *time)
 {
-    return !time || (time->seconds >= 0 && time->seconds <= MAX_SECONDS && time->nanos >= 0 &&
+    return !time || (time->seconds >= 0 && time->seconds <= LAST_TIME_S && time->nanos >= 0 &&
                      time->nanos < NSEC_PER_SEC);
 }
 

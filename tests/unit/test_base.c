@@ -6,6 +6,7 @@
 #include "base/uuid.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -272,6 +273,23 @@ static void test_hex_numbers(void **state)
     }
 }
 
+static void test_cpu_count_follows_the_affinity(void **state)
+{
+    cpu_set_t before, one;
+    int first = 0;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    assert_int_equal(cpu_count(), CPU_COUNT(&before));
+    while (!CPU_ISSET(first, &before))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    assert_int_equal(cpu_count(), 1);
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_log_cuts_a_long_line_between_fields),
         cmocka_unit_test(test_hex_numbers),
+        cmocka_unit_test(test_cpu_count_follows_the_affinity),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
