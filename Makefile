@@ -411,6 +411,11 @@ PARTS := $(addprefix $(OUT)/bin/,$(SERVICES) $(TOOLS)) $(CLI) $(BUILD)/api.binpb
 BIG_MAKE = $(MAKE) --silent --no-print-directory -j$(JOBS)
 SUITE = STOA_OUT=$(abspath $(OUT)) deploy/suite
 
+# These start makes of their own: beside them a make for another goal would write the same files at the same time.
+ifneq ($(and $(word 2,$(MAKECMDGOALS)),$(filter build lint test,$(MAKECMDGOALS))),)
+.NOTPARALLEL:
+endif
+
 .PHONY: deps build run up reload roll down status test
 deps: ## install the Debian packages that building, running and testing need
 	@deploy/install-packages build run test
