@@ -28,7 +28,7 @@ struct auth_config {
     bool refuse_common_passwords;
 };
 
-/* How a sign-in and a refreshment end. */
+/* How a sign-in and a refresh end. */
 enum auth_sign_in {
     SIGN_IN_OK,
     SIGN_IN_WRONG,  /* no such account, or another password */
@@ -90,7 +90,7 @@ void auth_end_other_sessions_rpc(void *service, struct rpc_call *call,
 /* What signs now; it stays valid. Any thread. */
 const struct jwt_signer *auth_signer(const struct auth *auth);
 
-/* ---- tokens.c: what a sign-in or a refreshment gives ---- */
+/* ---- tokens.c: what a sign-in or a refresh gives ---- */
 
 struct auth_tokens {
     struct refresh_token refresh; /* also says which session */

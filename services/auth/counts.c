@@ -63,7 +63,7 @@ void auth_write_metrics(void *user, struct buf *text)
     write_results(
         text,
         FAMILY("refreshes_total", METRICS_COUNTER,
-               "Refreshments that were let try, by how they ended; used_twice ended the session."),
+               "Refreshes that were let try, by how they ended; used_twice ended the session."),
         refreshes, auth->counts.refreshes, REFRESHES);
     write_hashing(auth->passwords, text);
     admission_write_metrics(auth->admission, text);

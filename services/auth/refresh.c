@@ -14,8 +14,8 @@ enum column {
     COLUMN_TOKENS_EXPIRE = COLUMN_USER + 4,
 };
 
-/* A refreshment on its way; in the call's arena. */
-struct refreshment {
+/* A refresh on its way; in the call's arena. */
+struct refresh {
     struct auth *auth;
     struct rpc_call *call;
     struct auth_tokens tokens; /* what is used */
@@ -23,7 +23,7 @@ struct refreshment {
     uint8_t successor_hash[REFRESH_HASH_BYTES], nonce[REFRESH_NONCE_BYTES];
 };
 
-static void count(const struct refreshment *r, enum auth_refresh result)
+static void count(const struct refresh *r, enum auth_refresh result)
 {
     metrics_add(&r->auth->counts.refreshes[result], 1);
 }
@@ -35,7 +35,7 @@ static void fail_token(struct rpc_call *call)
                        "is invalid");
 }
 
-static void on_used_twice(struct refreshment *r, const struct db_result *result)
+static void on_used_twice(struct refresh *r, const struct db_result *result)
 {
     log_warn("a refresh token was used again after its time: its session is ended",
              LOG_CALL(r->call), LOG_I("account_id", db_get_int8(result, 0, COLUMN_ACCOUNT)));
@@ -45,7 +45,7 @@ static void on_used_twice(struct refreshment *r, const struct db_result *result)
 }
 
 /* The token was replaced a moment ago: its successor is made again, of the same parts. */
-static int remake_successor(struct refreshment *r, const struct db_result *result)
+static int remake_successor(struct refresh *r, const struct db_result *result)
 {
     struct str nonce = db_get_text(result, 0, COLUMN_NONCE);
 
@@ -54,7 +54,7 @@ static int remake_successor(struct refreshment *r, const struct db_result *resul
     return refresh_token_successor(&r->tokens.refresh, (const uint8_t *)nonce.p, &r->successor);
 }
 
-static void reply(struct refreshment *r, const struct db_result *result)
+static void reply(struct refresh *r, const struct db_result *result)
 {
     Stoa__Auth__V1__RefreshSessionResponse response =
         STOA__AUTH__V1__REFRESH_SESSION_RESPONSE__INIT;
@@ -74,7 +74,7 @@ static void reply(struct refreshment *r, const struct db_result *result)
 
 static void on_decided(void *user, const struct db_result *result)
 {
-    struct refreshment *r = user;
+    struct refresh *r = user;
     int32_t outcome;
 
     if (result->error != DB_OK)
@@ -98,7 +98,7 @@ static void on_decided(void *user, const struct db_result *result)
     }
 }
 
-static int prepare(struct refreshment *r, struct str text)
+static int prepare(struct refresh *r, struct str text)
 {
     uint8_t family[REFRESH_HASH_BYTES];
     int err = refresh_token_parse(text, &r->tokens.refresh);
@@ -115,7 +115,7 @@ static int prepare(struct refreshment *r, struct str text)
 
 static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
 {
-    struct refreshment *r = user;
+    struct refresh *r = user;
     struct db_query *query;
 
     if (!verdict->allowed) {
@@ -135,7 +135,7 @@ static void on_admitted(void *user, const struct shared_rate_verdict *verdict)
 static void refresh_session(struct auth *auth, struct rpc_call *call,
                             const Stoa__Auth__V1__RefreshSessionRequest *request)
 {
-    struct refreshment *r = arena_calloc(rpc_call_arena(call), 1, sizeof(*r));
+    struct refresh *r = arena_calloc(rpc_call_arena(call), 1, sizeof(*r));
     int err = r ? prepare(r, str_of(request->refresh_token)) : -ENOMEM;
 
     if (err == -EINVAL) {

@@ -80,7 +80,7 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
      * then sees what became of the session. sessions_pkey, users_pkey.
      * 1-9 TOKEN_PARAMS ($3: of the token that is used), 10 hash of its successor, 11 the nonce that
      * made it, 12 seconds that the one before counts
-     * -> enum auth_refreshment, nonce of the successor before, account id, email, username, bio,
+     * -> enum auth_rotation, nonce of the successor before, account id, email, username, bio,
      * image, tokens_expire_at; no row: not a token of a session that lives */
     [AUTH_REFRESH_SESSION] =
         {.name = "refresh_session",

@@ -31,7 +31,7 @@ enum auth_statement {
 extern const struct db_statement auth_statements[AUTH_N_STATEMENTS];
 
 /* What AUTH_REFRESH_SESSION did. */
-enum auth_refreshment {
+enum auth_rotation {
     AUTH_ROTATED = 1,        /* the token was the current one: its successor is */
     AUTH_ROTATED_BEFORE = 2, /* it was just replaced: its successor stays */
     AUTH_USED_TWICE = 3,     /* it was replaced long ago: the session has been ended */

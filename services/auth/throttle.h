@@ -1,4 +1,4 @@
-/* How often sign-in, sign-up and refreshment may be tried: by one address, on one account, and by
+/* How often sign-in, sign-up and refresh may be tried: by one address, on one account, and by
  * one address on one account.
  *
  * Instances count together, and without Redis each by itself (redis/shared_rate.h).

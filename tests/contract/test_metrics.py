@@ -98,7 +98,7 @@ def test_unknown_methods_make_no_series(suite):
     assert not any("made" in rpc for rpc in after.names("rpc"))
 
 
-def test_sign_ins_and_refreshments(suite, call_grpc, new_account, sign_in, pass_time):
+def test_sign_ins_and_refreshes(suite, call_grpc, new_account, sign_in, pass_time):
     before = service_numbers(suite, "auth")
     account = new_account()
     session = sign_in(account)

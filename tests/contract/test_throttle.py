@@ -138,7 +138,7 @@ def test_sign_ups_for_one_email_address(outside):
     assert codes == ["OK", "ALREADY_EXISTS"] + ["RESOURCE_EXHAUSTED"] * 2
 
 
-def test_refreshments_of_one_session(outside):
+def test_refreshes_of_one_session(outside):
     _, token = outside.account()
     codes = []
     for _ in range(4):
@@ -148,7 +148,7 @@ def test_refreshments_of_one_session(outside):
     assert codes == ["OK"] * 3 + ["RESOURCE_EXHAUSTED"]
 
 
-def test_refreshments_of_one_address(outside):
+def test_refreshes_of_one_address(outside):
     """Guessed tokens as well; what is no token at all costs nothing."""
     address = an_address()
     assert outside("RefreshSession", {"refreshToken": "stoa_rt_no"}, address)[0] == "UNAUTHENTICATED"

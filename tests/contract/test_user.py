@@ -220,7 +220,7 @@ def test_new_password_later_needs_the_current_one(new_account, update, call_grpc
     assert signs_in(call_grpc, account, "a new password")
 
 
-def test_a_refreshment_is_no_sign_in(new_account, update, call_grpc, pass_time):
+def test_a_refresh_is_no_sign_in(new_account, update, call_grpc, pass_time):
     account = new_account()
     pass_time(session_of(account["token"]), QUARTER_OF_AN_HOUR + 1)
     _, answer = call_grpc("auth", "RefreshSession", {"refreshToken": account["refreshToken"]})

@@ -340,7 +340,7 @@ static void ending_revokes_what_still_has_tokens(void **state UNUSED)
     assert_int_equal(end_with(AUTH_END_ALL_SESSIONS, bob, NULL), 0);
 }
 
-/* Its last access token is as young as its last refreshment. */
+/* Its last access token is as young as its last refresh. */
 static void a_refreshed_session_is_revoked_when_it_ends(void **state UNUSED)
 {
     start_the_session();

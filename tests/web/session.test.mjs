@@ -214,7 +214,7 @@ test("many tabs never use a refresh token up twice", async () => {
   }
   assert.equal(world.reused, 0);
   for (const tab of tabs) assert.equal(tab.session.status, "in");
-  assert.ok(world.refreshes < 3 * 24 * 10, `${world.refreshes} refreshments`);
+  assert.ok(world.refreshes < 3 * 24 * 10, `${world.refreshes} refreshes`);
 });
 
 test("a sign-out and a sign-in are seen in the other tabs", async () => {
