@@ -172,16 +172,6 @@ static int put_entry(struct json_context *c, const struct schema_field *f, struc
     return err;
 }
 
-static int count_entries(struct json_context *c, const struct json_fields *f, size_t *ret)
-{
-    struct json_fields ahead = *f;
-    int err = 0;
-
-    for (*ret = 0; !err && ahead.field == f->field; ++*ret)
-        err = json_fields_next(c, &ahead);
-    return err;
-}
-
 /* The entries with a known value and their keys; keys[i].position is an index of entries. f moves
  * behind them. */
 static int collect_entries(struct json_context *c, struct json_fields *f, struct str *entries,
@@ -215,7 +205,7 @@ static int put_map(struct json_context *c, struct json_fields *f)
     struct json_map_key *keys;
     struct str *entries;
     size_t n;
-    int err = count_entries(c, f, &n);
+    int err = json_fields_count(c, f, &n);
 
     if (err)
         return err;

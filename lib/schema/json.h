@@ -301,6 +301,9 @@ int json_fields_next(struct json_context *c, struct json_fields *f) MUST_CHECK;
 int json_fields_take(struct json_context *c, struct json_fields *f,
                      struct schema_wire_field *ret) MUST_CHECK;
 
+/* How many occurrences the field at hand has; stays there. */
+int json_fields_count(struct json_context *c, const struct json_fields *f, size_t *ret) MUST_CHECK;
+
 /* Whether the value is one of this field: else it is an unknown field. */
 bool json_usable(const struct schema_message *type, const struct schema_field *f,
                  const struct schema_wire_field *value);

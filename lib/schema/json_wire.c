@@ -240,6 +240,16 @@ int json_fields_take(struct json_context *c, struct json_fields *f, struct schem
     return err;
 }
 
+int json_fields_count(struct json_context *c, const struct json_fields *f, size_t *ret)
+{
+    struct json_fields ahead = *f;
+    int err = 0;
+
+    for (*ret = 0; !err && ahead.field == f->field; ++*ret)
+        err = json_fields_next(c, &ahead);
+    return err;
+}
+
 /* ---- maps ---- */
 
 int json_entry_read(struct json_context *c, const struct schema_message *type, struct str bytes,

@@ -286,22 +286,12 @@ static int write_entry(struct json_context *c, const struct schema_message *type
     return err;
 }
 
-static int count_entries(struct json_context *c, const struct json_fields *f, size_t *ret)
-{
-    struct json_fields ahead = *f;
-    int err = 0;
-
-    for (*ret = 0; !err && ahead.field == f->field; ++*ret)
-        err = json_fields_next(c, &ahead);
-    return err;
-}
-
 static int write_entries(struct json_context *c, struct json_fields *f, struct json_segment *here)
 {
     const struct schema_message *type = f->field->message;
     bool *replaced;
     size_t n;
-    int err = count_entries(c, f, &n);
+    int err = json_fields_count(c, f, &n);
 
     if (err)
         return err;
