@@ -15,6 +15,9 @@
 #define BATCH_BYTES ((size_t)256 << 10)
 /* What may wait for an edge. */
 #define MAX_WAITING ((size_t)16 << 20)
+/* The same for all together that are not known to be edges: anybody may say so. With a session of
+ * each few bytes that wait it is ten times as much memory. */
+#define MAX_HELD_BY_GUESTS MAX_WAITING
 /* On its way to a client: more is busy. */
 #define BUSY_MESSAGES 64
 #define BUSY_BYTES ((size_t)64 << 10)
@@ -47,7 +50,9 @@ struct edge_stream {
     struct edge_session *sessions;
     TAILQ_HEAD(, edge_session) ended; /* by edge_end(): `closed` is to come */
     TAILQ_HEAD(batches, batch) waiting;
-    size_t n_waiting; /* bytes */
+    size_t n_waiting; /* bytes; changed by add_waiting() */
+    size_t n_sending; /* the same, with the transport; changed by set_sending() */
+    bool guest;       /* set before anything waits */
     bool sending;     /* a message is with the transport */
     bool over;        /* nothing more is sent, and the call may be gone */
 };
@@ -58,7 +63,8 @@ struct edge {
     pthread_mutex_t lock;
     LIST_HEAD(, edge_stream) streams;
     bool stopping;
-    atomic_uint held; /* by so many: what waits is not sent, up to a batch */
+    atomic_uint held;             /* by so many: what waits is not sent, up to a batch */
+    atomic_size_t held_by_guests; /* bytes that wait, or are with the transport */
 };
 
 static const struct rpc_error no_memory = {.code = RPC_RESOURCE_EXHAUSTED,
@@ -90,6 +96,27 @@ void edge_unref(struct edge_session *s)
 
 /* ---- sending; the stream's lock is held ---- */
 
+/* n: modulo SIZE_MAX + 1. */
+static void add_waiting(struct edge_stream *stream, size_t n)
+{
+    stream->n_waiting += n;
+    if (stream->guest)
+        atomic_fetch_add(&stream->edge->held_by_guests, n);
+}
+
+static void set_sending(struct edge_stream *stream, size_t n)
+{
+    if (stream->guest)
+        atomic_fetch_add(&stream->edge->held_by_guests, n - stream->n_sending);
+    stream->n_sending = n;
+}
+
+static bool has_room(const struct edge_stream *stream, size_t n)
+{
+    return stream->n_waiting + n <= MAX_WAITING &&
+           (!stream->guest || atomic_load(&stream->edge->held_by_guests) + n <= MAX_HELD_BY_GUESTS);
+}
+
 static void drop_waiting(struct edge_stream *stream)
 {
     struct batch *batch;
@@ -99,7 +126,7 @@ static void drop_waiting(struct edge_stream *stream)
         buf_free(&batch->bytes);
         free(batch);
     }
-    stream->n_waiting = 0;
+    add_waiting(stream, -stream->n_waiting);
 }
 
 /* The edge takes the calls elsewhere. */
@@ -122,7 +149,8 @@ static void send_next(struct edge_stream *stream)
     if (atomic_load(&stream->edge->held) > 0 && stream->n_waiting < BATCH_BYTES)
         return;
     TAILQ_REMOVE(&stream->waiting, batch, next);
-    stream->n_waiting -= batch->bytes.n;
+    add_waiting(stream, -batch->bytes.n);
+    set_sending(stream, batch->bytes.n);
     packed = rpc_packed_take(&batch->bytes);
     free(batch);
     if (!packed || rpc_stream_send_packed(stream->call, packed) == -ENOBUFS)
@@ -139,7 +167,7 @@ static struct buf *room_for(struct edge_stream *stream, size_t n)
                                               .message = STR("too much waits to be read")};
     struct batch *batch = TAILQ_LAST(&stream->waiting, batches);
 
-    if (stream->n_waiting + n > MAX_WAITING) {
+    if (!has_room(stream, n)) {
         give_up(stream, &too_slow);
         return NULL;
     }
@@ -158,7 +186,7 @@ static struct buf *room_for(struct edge_stream *stream, size_t n)
 /* What has been appended to a batch, after `before` bytes, goes when its turn comes. */
 static void put_done(struct edge_stream *stream, const struct buf *to, size_t before)
 {
-    stream->n_waiting += to->n - before;
+    add_waiting(stream, to->n - before);
     if (to->failed)
         give_up(stream, &no_memory);
     else
@@ -329,6 +357,11 @@ struct edge_stream *edge_stream_of(const struct edge_session *s)
     return s->stream;
 }
 
+void edge_stream_is_guest(struct edge_stream *stream)
+{
+    stream->guest = true;
+}
+
 void edge_stream_set_context(struct edge_stream *stream, void *context)
 {
     stream->context = context;
@@ -339,9 +372,9 @@ void *edge_stream_context(const struct edge_stream *stream)
     return stream->context;
 }
 
-struct str edge_stream_peer(const struct edge_stream *stream)
+struct rpc_call *edge_stream_call(const struct edge_stream *stream)
 {
-    return rpc_call_peer(stream->call);
+    return stream->call;
 }
 
 /* ---- the end of calls; `turn` is held ---- */
@@ -576,6 +609,7 @@ static void stream_drained(void *service UNUSED, struct rpc_call *call)
     pthread_mutex_unlock(&stream->turn);
     pthread_mutex_lock(&stream->lock);
     stream->sending = false;
+    set_sending(stream, 0);
     send_next(stream);
     pthread_mutex_unlock(&stream->lock);
 }
@@ -595,6 +629,7 @@ static void stream_closed(void *service, struct rpc_call *call)
     pthread_mutex_lock(&stream->lock);
     stream->over = true;
     drop_waiting(stream);
+    set_sending(stream, 0);
     HASH_ITER(hh, stream->sessions, s, next)
     {
         HASH_DEL(stream->sessions, s);
@@ -621,6 +656,7 @@ int edge_new(const struct edge_handler *handler, void *context, struct edge **re
     edge->context = context;
     pthread_mutex_init(&edge->lock, NULL);
     atomic_init(&edge->held, 0);
+    atomic_init(&edge->held_by_guests, 0);
     LIST_INIT(&edge->streams);
     *ret = edge;
     return 0;

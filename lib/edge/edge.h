@@ -61,8 +61,11 @@ void edge_free(struct edge *edge);
 /* One pointer of the service's for each stream; NULL at first. It is not freed. */
 void edge_stream_set_context(struct edge_stream *stream, void *context);
 void *edge_stream_context(const struct edge_stream *stream);
-/* As rpc_call_peer(); in a callback of the stream. */
-struct str edge_stream_peer(const struct edge_stream *stream);
+/* In a callback of the stream. */
+struct rpc_call *edge_stream_call(const struct edge_stream *stream);
+/* In `attached`: it comes from somebody who need not be an edge. All such streams together may hold
+ * 16 MiB that are not read. */
+void edge_stream_is_guest(struct edge_stream *stream);
 /* A message for all of the stream's calls that are live in the channel. seq: its place there,
  * rising; 0: it has none. */
 void edge_broadcast(struct edge_stream *stream, uint64_t channel, int64_t seq, struct str message);

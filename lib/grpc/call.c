@@ -251,6 +251,20 @@ static void refuse_stopping(struct rpc_call *call)
                                      .reason = "STOPPING"});
 }
 
+/* How many calls may be in work before this one. What the process calls itself comes from calls
+ * that are. */
+static size_t limit_for(struct rpc_call *call, size_t before)
+{
+    const struct rpc_server_options *options = &call->server->options;
+    size_t kept = options->is_preferred ? options->max_calls / 4 : 0;
+
+    if (kept > 0 && before >= options->max_calls - kept &&
+        ((!call->core && !call->carried) ||
+         options->is_preferred(options->is_preferred_context, call)))
+        kept = 0;
+    return options->max_calls - kept;
+}
+
 /* Counts the call as active, or refuses it: there are too many, or the server stops. Who stops it
  * sets `draining` and then reads `active`; here it is the other way round, so one sees the other.
  */
@@ -260,7 +274,7 @@ int call_admit(struct rpc_call *call)
     size_t before = atomic_fetch_add(&server->active, 1);
     bool stopping = atomic_load(&server->draining);
 
-    if (call->method->vital || (before < server->options.max_calls && !stopping)) {
+    if (call->method->vital || (!stopping && before < limit_for(call, before))) {
         call->admitted = true;
         atomic_fetch_add_explicit(&server->started_calls, 1, memory_order_relaxed);
         count_begin(call);

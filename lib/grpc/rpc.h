@@ -242,6 +242,11 @@ struct rpc_server_options {
     void *authenticate_context;
     size_t max_request_bytes; /* 0: 4 MiB. Larger: RESOURCE_EXHAUSTED from the core */
     size_t max_calls;         /* calls in work at once; more: RESOURCE_EXHAUSTED. 0: 4096 */
+    /* Whether a call is of those for whom a quarter of max_calls is kept: whatever all others hold
+     * open, these are served. Asked when the rest is in use, on any thread. NULL: nothing is kept.
+     */
+    bool (*is_preferred)(void *context, struct rpc_call *call);
+    void *is_preferred_context;
     /* Unary calls of an RPC that would only wait are refused with RESOURCE_EXHAUSTED while answers
      * take longer than this (in_flight.h). 0: none is. */
     int64_t patience_ms;

@@ -22,6 +22,10 @@
 #define KEEPALIVE_TIME_MS 60000
 #define KEEPALIVE_TIMEOUT_MS 20000
 
+#define CORE_BYTES_PER_CALL ((size_t)32 << 10)
+/* Of the largest size, on their way at once. */
+#define CORE_REQUESTS 64
+
 #define MAX_TICK_NS NSEC_PER_SEC
 #define MIN_TICK_NS (10 * NSEC_PER_MSEC)
 
@@ -83,9 +87,25 @@ static grpc_arg int_arg(const char *key, int64_t value)
                       .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
 }
 
+/* What the core may hold of all connections together: calls, and requests that are not whole yet.
+ * Beyond it the core ends streams at random until there is less (ENHANCE_YOUR_CALM). */
+static grpc_resource_quota *core_quota(const struct rpc_server_options *options)
+{
+    grpc_resource_quota *quota = grpc_resource_quota_create("server");
+
+    grpc_resource_quota_resize(quota, options->max_calls * CORE_BYTES_PER_CALL +
+                                          options->max_request_bytes * CORE_REQUESTS);
+    return quota;
+}
+
 static grpc_server *core_server(const struct rpc_server_options *options)
 {
+    grpc_resource_quota *quota = core_quota(options);
+    grpc_server *core;
     grpc_arg args[] = {
+        {.type = GRPC_ARG_POINTER,
+         .key = (char *)GRPC_ARG_RESOURCE_QUOTA,
+         .value.pointer = {quota, grpc_resource_quota_arg_vtable()}},
         int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int64_t)options->max_request_bytes),
         int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, MAX_STREAMS_PER_CONNECTION),
         int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS),
@@ -104,7 +124,9 @@ static grpc_server *core_server(const struct rpc_server_options *options)
     };
     grpc_channel_args all = {ARRAY_SIZE(args), args};
 
-    return grpc_server_create(&all, NULL);
+    core = grpc_server_create(&all, NULL);
+    grpc_resource_quota_unref(quota); /* the core holds it */
+    return core;
 }
 
 /* ---- making ---- */

@@ -50,7 +50,9 @@ static const struct config_setting common_settings[] = {
     {"STOA_TLS_CLIENT_CA", CONFIG_STRING, AT(tls_client_ca), "", 0, 0, false,
      "PEM file of authorities; callers must then show a certificate of theirs (mutual TLS)."},
     {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "8192", 1, 1000000, false,
-     "Calls in progress at once, of up to 25 KB each; more are refused with RESOURCE_EXHAUSTED."},
+     "Calls in progress at once, of up to 25 KB each, a quarter of them for gateways alone; more "
+     "are "
+     "refused with RESOURCE_EXHAUSTED."},
     {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
      "While the answers of an RPC take longer than this, and two to four times as long as alone, "
      "calls that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: none "
@@ -408,6 +410,12 @@ static int listen_all(struct service *service, struct str *ret_error)
     return r;
 }
 
+/* Behind a gateway are many callers, whom it limits one by one. */
+static bool is_preferred(void *service, struct rpc_call *call)
+{
+    return service_called_by_gateway(service, call);
+}
+
 static int start_service(struct service *service, struct str *ret_error)
 {
     struct str descriptor_set = {
@@ -433,6 +441,8 @@ static int start_service(struct service *service, struct str *ret_error)
             .authenticate_context = service->identity,
             .max_request_bytes = (size_t)service->settings.max_request_bytes,
             .max_calls = (size_t)service->settings.max_calls,
+            .is_preferred = is_preferred,
+            .is_preferred_context = service,
             .patience_ms = service->settings.patience_ms,
             .recorder = tracing_recorder(service->tracing),
         },

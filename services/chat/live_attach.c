@@ -212,7 +212,7 @@ static int set_metadata(struct rpc_call *call, const struct attached *in,
     struct arena *arena = rpc_call_arena(call);
     size_t n = open->resumed ? 1 : open->n_metadata;
     struct rpc_local_metadata *metadata = arena_calloc(arena, n, sizeof(*metadata));
-    struct str peer = arena_copy(arena, edge_stream_peer(in->stream));
+    struct str peer = arena_copy(arena, rpc_call_peer(edge_stream_call(in->stream)));
     bool whole = metadata && peer.p;
 
     for (size_t i = 0; whole && !open->resumed && i < n; i++) {
@@ -362,6 +362,8 @@ static void on_attached(void *context, struct edge_stream *stream)
 {
     struct attached *in = calloc(1, sizeof(*in));
 
+    if (!service_called_by_gateway(context, edge_stream_call(stream)))
+        edge_stream_is_guest(stream);
     edge_stream_set_context(stream, in);
     if (!in) {
         log_error("no memory for the stream of an edge");

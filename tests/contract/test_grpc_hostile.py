@@ -1,0 +1,205 @@
+"""Callers of the services' own gRPC ports that send frames which no client would: what that costs in memory, and
+whether the others are served meanwhile. Anybody can do all of it, without an account."""
+import contextlib
+import pathlib
+import socket
+import struct
+import threading
+import urllib.request
+
+from gateway_fixture import DATA, END_STREAM, GOAWAY, RST_STREAM, SETTINGS, frame, grpc_message, headers_frame
+from stoa_suite_fixture import output_folder, wait_until
+from test_grpc import GET, raw
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+CANCEL = struct.pack(">I", 8)
+INITIAL_WINDOW_SIZE = 4
+WINDOW_UPDATE = 8
+NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
+CHECK, WATCH, ATTACH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/stoa.edge.v1.EdgeService/Attach"
+NOBODY = b"\x0a\x01x"  # GetArticleRequest {slug: "x"}
+
+
+def request_headers(path, stream, *more):
+    pairs = ((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x"), ("te", "trailers"))
+    return headers_frame(stream, (*pairs, ("content-type", "application/grpc"), *more))
+
+
+class Stranger:
+    """A connection to a service's port, of bytes."""
+
+    def __init__(self, suite, service, **settings):
+        self.socket = socket.create_connection(("127.0.0.1", suite.ports[f"STOA_{service.upper()}_PORT"]), timeout=60)
+        self.buffer = b""
+        chosen = b"".join(struct.pack(">HI", number, value) for number, value in settings.get("settings", {}).items())
+        self.send(PREFACE + frame(SETTINGS, 0, 0, chosen))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def frame(self):
+        """The next one: (kind, flags, stream, payload); None at the end."""
+        while len(self.buffer) < 9 or len(self.buffer) < 9 + int.from_bytes(self.buffer[:3], "big"):
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self.buffer += data
+        size = int.from_bytes(self.buffer[:3], "big")
+        kind, flags, stream = self.buffer[3], self.buffer[4], int.from_bytes(self.buffer[5:9], "big")
+        payload, self.buffer = self.buffer[9:9 + size], self.buffer[9 + size:]
+        return kind, flags, stream, payload
+
+    def call(self, path, stream, request, *more):
+        self.send(request_headers(path, stream, *more) + frame(DATA, END_STREAM, stream, grpc_message(request)))
+
+    def answered(self, stream):
+        """Reads up to the end of a stream."""
+        while (read := self.frame()) and not (read[2] == stream and (read[1] & END_STREAM or read[0] == RST_STREAM)):
+            assert read[0] != GOAWAY, read
+        assert read
+
+
+def resident_kb(suite, service, which="VmRSS"):
+    for line in pathlib.Path(f"/proc/{suite.pid(service)}/status").read_text().splitlines():
+        if line.startswith(which + ":"):
+            return int(line.split()[1])
+
+
+def files(suite, service):
+    return len(list(pathlib.Path(f"/proc/{suite.pid(service)}/fd").iterdir()))
+
+
+def check_memory(suite, service, before_kb, limit_mb):
+    if output_folder().name == "release":  # a sanitizer keeps what has been freed
+        assert resident_kb(suite, service, "VmHWM") - before_kb < limit_mb << 10
+
+
+def resets_of(stranger, wanted):
+    """Reads until so many streams have been reset; their error codes."""
+    codes = []
+    while len(codes) < wanted:
+        kind, _, _, payload = stranger.frame()
+        if kind == RST_STREAM:
+            codes.append(int.from_bytes(payload, "big"))
+    return codes
+
+
+def served(suite):
+    """A service answers at its port and behind the gateway."""
+    return raw(suite.grpc("posts"), GET, NOBODY)[0] == raw(suite.grpc("posts", "unix"), GET, NOBODY)[0] == "NOT_FOUND"
+
+
+def test_streams_that_are_reset_at_once(own_suite):
+    """CVE-2023-44487: what is reset does not count among a connection's streams, so that only the order in which things are
+    done bounds how many there are. Others are answered while there is more to read of these."""
+    suite = own_suite()
+    assert served(suite)
+    before, open_before = resident_kb(suite, "posts"), files(suite, "posts")
+    resets = 30_000
+    sent = []
+
+    def attack():
+        with Stranger(suite, "posts") as stranger:
+            for first in range(1, 2 * resets, 400):
+                stranger.send(b"".join(
+                    request_headers(GET, stream) + frame(RST_STREAM, 0, stream, CANCEL) for stream in range(first, first + 400, 2)))
+                sent.append(200)
+            stranger.call(CHECK, 2 * resets + 1, b"")
+            stranger.answered(2 * resets + 1)
+
+    attacker = threading.Thread(target=attack)
+    with Stranger(suite, "posts") as other:
+        stream, meanwhile = 1, 0
+        attacker.start()
+        while attacker.is_alive():
+            other.call(CHECK, stream, b"")
+            other.answered(stream)
+            stream += 2
+            meanwhile += attacker.is_alive()
+        attacker.join()
+    assert sum(sent) == resets
+    assert meanwhile > 5
+    check_memory(suite, "posts", before, 64)
+    wait_until(lambda: files(suite, "posts") <= open_before, "its connection is closed")
+    assert served(suite)
+
+
+def test_streams_that_are_held_open(own_suite):
+    """Whoever has no account may watch a service's health, and do nothing else, until no call more is taken: for the callers
+    of a gateway a part is kept."""
+    suite = own_suite(STOA_MAX_CALLS=400)
+    with contextlib.ExitStack() as stack:
+        stranger = stack.enter_context(Stranger(suite, "posts"))
+        for stream in range(1, 800, 2):
+            stranger.call(WATCH, stream, b"")
+        wait_until(lambda: raw(suite.grpc("posts"), GET, NOBODY)[0] == "RESOURCE_EXHAUSTED", "no more are taken")
+        assert raw(suite.grpc("posts", "unix"), GET, NOBODY)[0] == "NOT_FOUND"
+        with urllib.request.urlopen(f"{suite.http}/api/articles") as answer:
+            assert answer.status == 200
+        assert raw(suite.grpc("posts"), CHECK, b"") == ("OK", b"\x08\x01")
+    wait_until(lambda: served(suite), "they are closed with their connection")
+
+
+def test_requests_that_are_never_whole(own_suite):
+    """Each stream sends all of a large message but its end."""
+    suite = own_suite(STOA_MAX_CALLS=400, STOA_MAX_REQUEST_BYTES=1 << 20)  # of which 64 and 12 MiB may be held
+    assert served(suite)
+    before, size, streams = resident_kb(suite, "posts"), (1 << 20) - 1, 250
+    with Stranger(suite, "posts") as stranger:
+        left = dict.fromkeys(range(1, 2 * streams, 2), size)
+        windows = dict.fromkeys((0, *left), 65535)
+        for stream in left:
+            start = grpc_message(b"", length=size)
+            stranger.send(request_headers(GET, stream) + frame(DATA, 0, stream, start))
+            windows[stream] -= len(start)
+            windows[0] -= len(start)
+        calmed = 0
+        while not calmed:
+            for stream in list(left):
+                n = min(windows[0], windows[stream], left[stream] - 1, 16384)
+                if n > 0:
+                    stranger.send(frame(DATA, 0, stream, b"x" * n))
+                    windows[0] -= n
+                    windows[stream] -= n
+                    left[stream] -= n
+            kind, flags, stream, payload = stranger.frame()
+            if kind == WINDOW_UPDATE and stream in windows:
+                windows[stream] += int.from_bytes(payload, "big")
+            elif kind == SETTINGS:
+                for i in range(0, len(payload), 6):
+                    number, value = struct.unpack_from(">HI", payload, i)
+                    if number == INITIAL_WINDOW_SIZE:
+                        for each in left:
+                            windows[each] += value - 65535
+            elif kind == RST_STREAM:
+                assert int.from_bytes(payload, "big") in (NO_ERROR, ENHANCE_YOUR_CALM)
+                calmed += int.from_bytes(payload, "big") == ENHANCE_YOUR_CALM
+        assert served(suite)
+    check_memory(suite, "posts", before, 110)
+
+
+def test_sessions_of_nobody(own_suite, contract):
+    """Streams as a gateway's, from somebody who is none, opens sessions without end and reads no answer."""
+    suite = own_suite()
+    request = contract.message("stoa.edge.v1.AttachRequest")
+    before, open_before = resident_kb(suite, "chat"), files(suite, "chat")
+    with Stranger(suite, "chat", settings={INITIAL_WINDOW_SIZE: 0}) as stranger:
+        streams = range(1, 2 * 16, 2)
+        for stream in streams:
+            stranger.send(request_headers(ATTACH, stream))
+        # 16 MB of answers and more.
+        for first in range(1, 60_000, 1000):
+            items = [{"session": number, "open": {"method": "/" + "x" * 8}} for number in range(first, first + 1000)]
+            message = grpc_message(request(items=items).SerializeToString())
+            for stream in streams:
+                for at in range(0, len(message), 16384):
+                    stranger.send(frame(DATA, 0, stream, message[at:at + 16384]))
+        assert resets_of(stranger, 1)
+    check_memory(suite, "chat", before, 300)
+    wait_until(lambda: files(suite, "chat") <= open_before, "its connection is closed")
