@@ -51,8 +51,7 @@ static const struct config_setting common_settings[] = {
      "PEM file of authorities; callers must then show a certificate of theirs (mutual TLS)."},
     {"STOA_MAX_CALLS", CONFIG_INT, AT(max_calls), "8192", 1, 1000000, false,
      "Calls in progress at once, of up to 25 KB each, a quarter of them for gateways alone; more "
-     "are "
-     "refused with RESOURCE_EXHAUSTED."},
+     "are refused with RESOURCE_EXHAUSTED."},
     {"STOA_PATIENCE_MS", CONFIG_INT, AT(patience_ms), "40", 0, 600000, false,
      "While the answers of an RPC take longer than this, and two to four times as long as alone, "
      "calls that would only wait are refused with RESOURCE_EXHAUSTED; in milliseconds. 0: none "
