@@ -50,7 +50,7 @@ def compose_spellings(environment):
 
 
 class Stack:
-    """The suite of deploy/compose.yaml, with ports that the system chose."""
+    """The suite of deploy/compose.yaml, with ports of its own."""
 
     def __init__(self, environment, compose):
         ports = dict(zip(("HTTP", *map(str.upper, SERVICES), "PROMETHEUS"), map(str, free_ports(5))))

@@ -1,5 +1,5 @@
-"""A private gateway for the tests of the nginx module: nginx on a loopback port that the system gives
-out, rendered from gateway/nginx.conf.in, with upstreams that live in the test's own process.
+"""A private gateway for the tests of the nginx module: nginx on a loopback port of its own,
+rendered from gateway/nginx.conf.in, with upstreams that live in the test's own process.
 
 Upstreams are of two kinds: FakeService is a gRPC server (grpcio) whose answers a test writes, and
 RawUpstream plays bytes on a socket, for what a correct server would never send.

@@ -1,4 +1,6 @@
-"""A private suite for tests: its own folder under /tmp, ports that the system chose, gone at the end."""
+"""A private suite for tests: its own folder under /tmp, ports of its own, gone at the end."""
+import contextlib
+import functools
 import http.client
 import importlib.machinery
 import importlib.util
@@ -55,16 +57,45 @@ def load_tool(name):
     return module
 
 
+class Ports:
+    """Ports that no other process of tests hands out: a block of them, which is of whoever holds its first one. They lie below
+    those that Linux gives to connections, and to whoever asks for any: one of these could be gone before it is listened on,
+    or while a service that was killed is down."""
+
+    FIRST, END, SIZE = 10000, 32768, 500
+
+    def __init__(self):
+        for first in range(self.FIRST, self.END - self.SIZE, self.SIZE):
+            self._holder = socket.socket()
+            with contextlib.suppress(OSError):
+                self._holder.bind(("127.0.0.1", first))
+                self._turns = itertools.cycle(range(first + 1, first + self.SIZE))
+                return
+            self._holder.close()
+        raise RuntimeError(f"of the ports from {self.FIRST} on no block of {self.SIZE} is left")
+
+    def take(self, count):
+        """By turns, so that one that was handed out comes again late."""
+        found = list(itertools.islice(filter(self._is_free, itertools.islice(self._turns, self.SIZE - 1)), count))
+        assert len(found) == count, "the tests' ports are all in use"
+        return found
+
+    @staticmethod
+    def _is_free(port):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+        return False
+
+
+@functools.cache
+def own_ports():
+    return Ports()
+
+
 def free_ports(count):
-    """Ports that were free a moment ago, all at once."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on, nor will who is not told to."""
+    return own_ports().take(count)
 
 
 def wait_until(holds, what, seconds=20):
@@ -203,9 +234,10 @@ class Suite:
         return {**inherited, **patient, **fixed, **ports, **self._settings}
 
     def _start(self):
-        # A port may be taken by somebody else between our look and the suite's.
+        # Somebody who is no test may listen on one of them.
         for attempt in range(3):
-            self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES))))
+            # With those of the other instances of a service, which are ten further on each.
+            self.ports = dict(zip(PORT_NAMES, free_ports(30)))
             if self._try_to_start():
                 return
             if "cannot listen" not in self.output():
