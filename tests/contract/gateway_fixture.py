@@ -309,7 +309,7 @@ def wait_for_close(connection):
 # ---- nginx ----
 
 
-def wait_until(test, seconds=20):
+def wait_until(test, seconds=60):
     """What test() returns, once that is true."""
     deadline = time.monotonic() + seconds
     while True:

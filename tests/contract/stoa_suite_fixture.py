@@ -98,8 +98,9 @@ def free_ports(count):
     return own_ports().take(count)
 
 
-def wait_until(holds, what, seconds=20):
-    """Polls until holds() is true and returns what it gave; fails the test after the bound."""
+def wait_until(holds, what, seconds=60):
+    """Polls until holds() is true and returns what it gave; fails the test after the bound, which is far from what it takes on
+    a busy machine: who waits for what never comes waits for it once."""
     end = time.monotonic() + seconds
     while not (value := holds()):
         assert time.monotonic() < end, f"not within {seconds} s: {what}"

@@ -328,7 +328,7 @@ class World:
         self.third = self.account("third")
         self.rooms = []
         self.open_rooms()
-        wait_until(lambda: all(self._refused(service, self.revoked) for service in ("auth", "posts", "chat")), "it is revoked", 5)
+        wait_until(lambda: all(self._refused(service, self.revoked) for service in ("auth", "posts", "chat")), "it is revoked")
 
     def renew(self):
         """The owner's things, when a call may have used them up."""
@@ -458,7 +458,7 @@ def served(suite, process):
     """The services of a process's own that reflection lists."""
     method = CONTRACT.method("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo")
     stream = suite.grpc(process).stream_stream(method.path, method.request.SerializeToString, method.response.FromString)
-    (listed,) = stream(iter([method.request(list_services="")]), timeout=10)
+    (listed,) = stream(iter([method.request(list_services="")]), timeout=30)
     return {each.name for each in listed.list_services_response.service if each.name.startswith("stoa.")}
 
 

@@ -5,6 +5,7 @@ import time
 
 import psycopg2
 import pytest
+from stoa_suite_fixture import wait_until
 from test_pages import follow
 
 WHOLE = {"title": "Hello, drafts", "description": "About it", "body": "The text.", "tagList": ["b", "a"]}
@@ -173,10 +174,7 @@ def test_publish(both, call_http, draft, new_account, publish, unique):
     assert call_http("GET", f"/api/articles?tag={was['tagList'][0]}").json["articlesCount"] == 1
     assert call_http("GET", path_of(was), None, account["token"]).status == 404
     assert call_http("POST", f"/api/articles/{article['slug']}/favorite", None, reader["token"]).status == 200
-    until = time.monotonic() + 10
-    while call_http("GET", f'/api/articles?q="{article["title"]}"').json["articlesCount"] != 1:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: call_http("GET", f'/api/articles?q="{article["title"]}"').json["articlesCount"] == 1, "it is found")
 
 
 @pytest.mark.parametrize("missing", [["title"], ["description", "body"], ["title", "description", "body"]])

@@ -319,7 +319,7 @@ def test_chunked_body(world):
 
 
 def test_expect_100_continue(world):
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as s:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=30) as s:
         s.sendall(
             b"POST /demo/items HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
             b"Connection: close\r\n\r\n"

@@ -363,7 +363,7 @@ def test_input_after_an_error_does_not_take_the_close_away(gateway):
 
 
 def test_pings():
-    changes = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_ping_interval 100ms; grpc_json_websocket_ping_timeout 1s;"}
+    changes = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_ping_interval 100ms; grpc_json_websocket_ping_timeout 3s;"}
     with serving(TestGateway(changes)) as gateway, Socket(gateway.port, "/test/echo") as s:
         for _ in range(4):
             assert s.receive() == (PING, b"")
@@ -373,10 +373,10 @@ def test_pings():
 
 
 def test_idle():
-    changes = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_idle_timeout 1s;"}
+    changes = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_idle_timeout 3s;"}
     with serving(TestGateway(changes)) as gateway, Socket(gateway.port, "/test/echo") as s:
         for _ in range(5):
-            time.sleep(0.25)
+            time.sleep(0.75)
             s.send(TEXT, "{}")
             assert s.message() == "{}"
         s.send(PING, "x")
@@ -445,7 +445,6 @@ def test_one_who_does_not_read_holds_nobody_up(gateway):
 def test_one_who_never_reads_is_dropped():
     with serving(TestGateway({WEBSOCKET: WEBSOCKET + "send_timeout 500ms;"})) as gateway:
         with Socket(gateway.port, "/test/echo/raw", receive_buffer=32768) as s:
-            s.socket.settimeout(5)
             with pytest.raises(ConnectionError):
                 while True:
                     s.raw(frame(BINARY, b"x" * 60000))
@@ -634,10 +633,10 @@ def test_metrics():
         assert metric(gateway, "requests_total", CHAT_RAW) == 1
 
 
-def abort_at_random(port, seed, until):
+def abort_at_random(port, seed, times):
     """A client that does anything, and leaves at any time."""
     random_of = random.Random(seed)
-    while time.monotonic() < until:
+    for _ in range(times):
         try:
             s = Socket(port, random_of.choice(("/test/echo", "/test/echo/raw", "/test/collect")),
                        wait=random_of.random() < 0.8)
@@ -658,9 +657,8 @@ def abort_at_random(port, seed, until):
         s.drop()
 
 
-def storm(gateway, seconds, n=16):
-    until = time.monotonic() + seconds
-    threads = [threading.Thread(target=abort_at_random, args=(gateway.port, seed, until)) for seed in range(n)]
+def storm(gateway, times, n=16):
+    threads = [threading.Thread(target=abort_at_random, args=(gateway.port, seed, times)) for seed in range(n)]
     for each in threads:
         each.start()
     for each in threads:
@@ -675,10 +673,10 @@ def test_aborts_at_random_leave_nothing():
             return all(metric(gateway, name, rpc) == 0 for name in ("sessions_open", "requests_open")
                        for rpc in (CHAT, CHAT_RAW, COLLECT))
 
-        storm(gateway, 1)
+        storm(gateway, 20)
         wait_until(quiet)
         files, memory = descriptors(gateway), memory_kb(gateway)
-        storm(gateway, 2)
+        storm(gateway, 40)
         wait_until(quiet)
         assert wait_until(lambda: descriptors(gateway) <= files)
         assert memory_kb(gateway) < memory + 2048

@@ -186,7 +186,7 @@ def test_stopping_lets_running_calls_end(own_suite, contract):
     codes = []
 
     def read():
-        code, answer = call("posts", "ListArticles", {}, timeout=10)
+        code, answer = call("posts", "ListArticles", {})
         codes.append(code)
         return code, answer
 

@@ -1,4 +1,5 @@
 """Search: GET /api/articles?q=. Articles get into it in the background, so tests wait for what they look for."""
+import collections
 import concurrent.futures
 import contextlib
 import time
@@ -6,7 +7,10 @@ import urllib.parse
 
 import psycopg2
 import pytest
+from stoa_suite_fixture import wait_until
 from test_pages import follow, slugs
+
+SEARCH_SECONDS = 3  # that a search may take
 
 
 @pytest.fixture
@@ -14,14 +18,12 @@ def search(call_http):
     """search(q, want, token, more="&limit=3"): the answer, once it has these slugs, in whatever order."""
 
     def run(q, want, token=None, more=""):
-        until = time.monotonic() + 10
-        while True:
+        def found():
             answer = call_http("GET", f"/api/articles?q={urllib.parse.quote(q)}{more}", None, token)
             assert answer.status == 200, answer.text
-            if sorted(slugs(answer)) == sorted(want):
-                return answer
-            assert time.monotonic() < until, (slugs(answer), want)
-            time.sleep(0.05)
+            return answer if sorted(slugs(answer)) == sorted(want) else None
+
+        return wait_until(found, f"{want} for {q!r}")
 
     return run
 
@@ -172,35 +174,38 @@ def test_searches_that_wait_delay_nobody_else(suite, call_http, new_account, pub
     slug = publish(new_account())["slug"]
 
     def search_once(_):
-        return call_http("GET", "/api/articles?q=anything", timeout=30)
+        return call_http("GET", "/api/articles?q=anything")
 
-    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
         with contextlib.closing(psycopg2.connect(**suite.database("stoa_posts"))) as lock, lock.cursor() as cursor:
             cursor.execute("LOCK posts.article_search")
-            searches = [pool.submit(search_once, i) for i in range(24)]
-            until = time.monotonic() + 10
-            while sum(each.done() for each in searches) < 8:
-                assert time.monotonic() < until
-                time.sleep(0.05)
-            refused = [each.result() for each in searches if each.done()]
-            refused += [call_http("GET", "/api/articles?q=anything") for _ in range(40)]
+            start = time.monotonic()
+            searches = []
+            for more in (24, 40):
+                searches += [pool.submit(search_once, i) for i in range(more)]
+                wait_until(lambda: sum(each.done() for each in searches) >= len(searches) - 16, "the others are refused")
             assert call_http("GET", f"/api/articles/{slug}").status == 200
             assert [call_http("GET", "/api/articles").status for _ in range(20)] == [200] * 20
+            locked = time.monotonic() - start
         answers = [each.result() for each in searches]
-    assert len(refused) == 48
-    for answer in refused:
-        assert answer.status == 429 and answer.headers["Retry-After"] and answer.json["reason"] == "OVERLOADED"
-    assert [answer.status for answer in answers].count(200) == 16
-    until = time.monotonic() + 10
-    while [search_once(0).status for _ in range(8)] != [200] * 8:  # by any of the gateway's workers
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    statuses = collections.Counter(answer.status for answer in answers)
+    # On a busy machine the one that hangs is given up meanwhile, and somebody else may wait in its place.
+    given_up = statuses.pop(504, 0)
+    assert given_up == 0 or locked > SEARCH_SECONDS
+    assert set(statuses) <= {200, 429} and 16 - given_up <= statuses[200] <= 16
+    for answer in answers:
+        if answer.status == 429:
+            assert answer.headers["Retry-After"] and answer.json["reason"] == "OVERLOADED"
+    # By any of the gateway's workers.
+    wait_until(lambda: [search_once(0).status for _ in range(8)] == [200] * 8, "searches are served again")
 
 
-def test_a_search_is_given_up_after_a_while(suite, call_http):
+def test_a_search_is_given_up_after_a_while(suite, call_http, call_grpc):
     with contextlib.closing(psycopg2.connect(**suite.database("stoa_posts"))) as lock, lock.cursor() as cursor:
         cursor.execute("LOCK posts.article_search")
         start = time.monotonic()
-        assert call_http("GET", "/api/articles?q=anything", timeout=30).status == 504
-        assert 2.5 < time.monotonic() - start < 10
+        # Long before its deadline.
+        assert call_grpc("posts", "ListArticles", {"q": "anything"}, timeout=300)[0] == "DEADLINE_EXCEEDED"
+        assert SEARCH_SECONDS <= time.monotonic() - start < 200
+        assert call_http("GET", "/api/articles?q=anything").status == 504
     assert call_http("GET", "/api/articles?q=anything").status == 200

@@ -290,7 +290,7 @@ def test_redis_holds_no_address(limited, contract):
 
     def redis(*words):
         command = ["redis-cli", "-s", limited.socket("redis"), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     keys = redis("KEYS", "stoa:auth:*").split()
     assert keys and all(key.startswith("stoa:auth:throttle:") for key in keys)

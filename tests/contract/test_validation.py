@@ -278,7 +278,7 @@ def test_text_that_is_not_utf8(world, path, where, field):
 
 def refused(call, wire, client, token):
     try:
-        call(wire, timeout=10, metadata=client.metadata(token))
+        call(wire, timeout=30, metadata=client.metadata(token))
     except grpc.RpcError as error:
         return client.problem(error)
     raise AssertionError(f"{wire} was let through")
