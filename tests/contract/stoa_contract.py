@@ -181,7 +181,7 @@ class GrpcClient:
     def channel(self, method):
         return self._channel_of(method.service)
 
-    def stream(self, service, method, requests_or_request, token=None, timeout=30, metadata=()):
+    def stream(self, service, method, requests_or_request, token=None, timeout=120, metadata=()):
         """Opens a streaming method; returns grpcio's call: iterate over it for messages."""
         method = self._contract.method(service, method)
         kind = ("stream" if method.client_streaming else "unary") + "_stream"

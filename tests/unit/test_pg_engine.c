@@ -215,7 +215,7 @@ static void test_deadline_running(void **state)
     struct answer slow, read, write;
 
     (void)state;
-    answer_submit(&slow, sleeper(db, 60000), 100 * NSEC_PER_MSEC);
+    answer_submit(&slow, sleeper(db, 60000), SECONDS(2));
     pg_await_sql("SELECT count(*) " SLEEPERS);
     answer_submit(&read, db_query(db, &arena, SUM), SECONDS(30));
     answer_submit(&write, with_int8(db, ADD, 4), SECONDS(30));
@@ -237,7 +237,7 @@ static void test_deadline_behind_another(void **state)
     struct answer first, behind;
 
     (void)state;
-    answer_submit(&first, sleeper(db, 500), SECONDS(30));
+    answer_submit(&first, sleeper(db, 2000), SECONDS(30));
     answer_submit(&behind, sleeper(db, 1), 20 * NSEC_PER_MSEC);
     assert_int_equal(answer_wait(&behind), DB_DEADLINE);
     assert_true(str_eq(db_cause(&behind.result), STR("no answer within the deadline")));
@@ -255,7 +255,7 @@ static void test_deadline_of_write(void **state)
 
     (void)state;
     hold_lock();
-    answer_submit(&late, with_int8(db, TOUCH, 1), 100 * NSEC_PER_MSEC);
+    answer_submit(&late, with_int8(db, TOUCH, 1), SECONDS(2));
     answer_submit(&next, with_int8(db, TOUCH, 10), SECONDS(30));
     assert_int_equal(answer_wait(&late), DB_DEADLINE);
     assert_string_equal(late.result.sqlstate, "57014");

@@ -342,7 +342,7 @@ static void test_deadline(void **state)
     struct task task = {.sleep_ms = 60000}, after = {.result = 0};
 
     (void)state;
-    assert_int_equal(task_submit(&task, sleep_then_set, 200 * NSEC_PER_MSEC, NULL), 0);
+    assert_int_equal(task_submit(&task, sleep_then_set, SECONDS(2), NULL), 0);
     assert_int_equal(answer_wait(&task.answer), DB_DEADLINE);
     assert_int_equal(task.seen, DB_DEADLINE);
     assert_int_equal(pg_sql("SELECT sum(abs(n)) FROM counters"), 0);

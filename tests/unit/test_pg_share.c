@@ -332,7 +332,7 @@ static void test_deadlines(void **state UNUSED)
     open_with(SECONDS(3600), 0);
     hold();
     reads[0] = (struct read){.item = {.key = STR("same"), .query = db_query(db, &arena, READ)}};
-    reads[0].item.deadline_ns = clock_monotonic_ns() + SECONDS(1);
+    reads[0].item.deadline_ns = clock_monotonic_ns() + SECONDS(3);
     db_bind_int8(reads[0].item.query, 1);
     assert_int_equal(db_share_submit(share, &reads[0].item), 0);
     await_waiting(1);

@@ -164,7 +164,7 @@ static void a_pause_costs_one_timeout(void **state)
 
     (void)state;
     redis_start();
-    open_with((struct redis_options){.timeout_ms = 200}, &w);
+    open_with((struct redis_options){.timeout_ms = 1000}, &w);
     redis_await(w.redis, true);
     kill(redis_pid, SIGSTOP);
     begun = clock_monotonic_ns();
@@ -172,9 +172,9 @@ static void a_pause_costs_one_timeout(void **state)
         assert_int_equal(redis_answer_submit(&a[i], w.redis, &arena, "PING"), 0);
     for (size_t i = 0; i < ARRAY_SIZE(a); i++)
         assert_int_equal(redis_answer_wait(&a[i]), REDIS_TIMED_OUT);
-    assert_true(clock_monotonic_ns() - begun >= SECONDS(1) / 5);
+    assert_true(clock_monotonic_ns() - begun >= SECONDS(1));
     redis_await(w.redis, false);
-    for (int i = 0; i < 600; i++) { /* the new connections that it accepts do not count */
+    for (int i = 0; i < 2500; i++) { /* the new connections that it accepts do not count */
         assert_int_equal(redis_answer_submit(&a[0], w.redis, &arena, "PING"), -ENOTCONN);
         usleep(1000);
     }
@@ -193,7 +193,7 @@ static void the_queue_is_bounded(void **state)
 
     (void)state;
     redis_start();
-    open_with((struct redis_options){.timeout_ms = 300, .max_queue = MAX}, &w);
+    open_with((struct redis_options){.timeout_ms = 2000, .max_queue = MAX}, &w);
     redis_await(w.redis, true);
     kill(redis_pid, SIGSTOP);
     for (size_t i = 0; i < MAX; i++)
@@ -290,12 +290,13 @@ static void over_tcp(void **state)
     const char *const more[] = {"--port", number, "--bind", "127.0.0.1", NULL};
     struct watched w = {.redis = NULL};
     struct redis_answer a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
 
     (void)state;
+    /* Nobody else is given the port while it is bound here; Redis may listen on it all the same. */
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&port, size), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&port, &size), 0);
-    close(fd);
     snprintf(number, sizeof(number), "%d", ntohs(port.sin_port));
     snprintf(address, sizeof(address), "127.0.0.1:%s", number);
     open_with((struct redis_options){.address = str_of(address), .timeout_ms = 60000}, &w);
@@ -307,6 +308,7 @@ static void over_tcp(void **state)
     redis_stop(SIGKILL);
     redis_await(w.redis, false);
     redis_close(w.redis);
+    close(fd);
 }
 
 /* Threads submit while Redis comes and goes: each accepted command is answered once. */
