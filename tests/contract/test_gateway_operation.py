@@ -159,7 +159,8 @@ def test_reload_without_a_failed_request(descriptor_set, messages):
         stop.set()
         for thread in threads:
             thread.join()
-        assert not failures and len(served) > 60
+        assert not failures, pathlib.Path(f"{gateway.dir}/log/nginx-error.log").read_text() + str(failures)
+        assert len(served) > 60
 
 
 def test_bad_reload_keeps_the_old_configuration(descriptor_set, messages, tmp_path):
