@@ -355,7 +355,7 @@ def test_instance_that_stops_gracefully(room):
 
 
 def test_no_instance_for_too_long():
-    with serving(settings="grpc_json_websocket_attach_timeout 300ms;") as gateway, Client(gateway) as client:
+    with serving(settings="grpc_json_websocket_attach_timeout 3s;") as gateway, Client(gateway) as client:
         client.answer(metadata="")
         gateway.kill(0)
         assert client.next() == (1012, "the service cannot be reached")

@@ -44,8 +44,9 @@ def gateway():
 
 @pytest.fixture(scope="module")
 def hasty():
-    """A gateway whose time limits are short: for tests in which they are to pass."""
-    gateway = H2Gateway("300ms 200ms 200ms 200ms").start()
+    """A gateway whose time limits are short, for tests in which they are to pass; what a peer is to keep, it can on a busy
+    machine."""
+    gateway = H2Gateway("3s 200ms 3s 200ms").start()
     try:
         yield gateway
     finally:

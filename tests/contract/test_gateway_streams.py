@@ -209,7 +209,7 @@ def test_upstream_dies():
 
 
 def test_deadline():
-    gateway = TestGateway({"grpc_json_timeout 10s;": "grpc_json_timeout 10s; grpc_json_stream_timeout 300ms;"})
+    gateway = TestGateway({"grpc_json_timeout 10s;": "grpc_json_timeout 10s; grpc_json_stream_timeout 2s;"})
     try:
         gateway.start()
         response = httpx.get(
@@ -229,7 +229,7 @@ def quiet_gateway():
     """Heartbeats, and a service that may be silent for longer than a call without a stream may take."""
     gateway = TestGateway(
         {
-            "grpc_json_timeout 10s;": "grpc_json_timeout 1s; grpc_json_heartbeat 200ms;",
+            "grpc_json_timeout 10s;": "grpc_json_timeout 3s; grpc_json_heartbeat 400ms;",
             "gzip_types application/json": "gzip_types text/event-stream application/json",
             "listen ": "http2_max_concurrent_streams 64; listen ",
         }

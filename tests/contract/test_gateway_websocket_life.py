@@ -43,7 +43,11 @@ class OddGateway(TestGateway):
             self.service.stop()
 
     def streams(self):
-        return [stream for c in self.service.connections for stream in c.streams.values()]
+        return [stream for c in self.service.connections for stream in list(c.streams.values())]
+
+    def stream(self, number=0):
+        """Of one WebSocket after the other. Its 101 may be out before the service has heard of it."""
+        return wait_until(lambda: self.streams()[number:])[0]
 
 
 @contextlib.contextmanager
@@ -125,9 +129,9 @@ def test_service_that_says_nothing():
     """No metadata until the first message: the 101 does not wait for ever."""
     with serving(OddGateway({CHAT: silent})) as gateway, Socket(gateway.port, "/test/echo") as s:
         s.send(TEXT, "{}")
-        wait_until(lambda: gateway.streams()[0].received == grpc_message(b""))
+        wait_until(lambda: gateway.stream().received == grpc_message(b""))
         s.drop()
-        wait_until(lambda: gateway.streams()[0].reset is not None)
+        wait_until(lambda: gateway.stream().reset is not None)
 
 
 def test_client_that_does_not_wait():
@@ -136,7 +140,7 @@ def test_client_that_does_not_wait():
         s = Socket(gateway.port, "/test/echo", wait=False)
         wait_until(lambda: gateway.service.connections and gateway.streams())
         s.drop()
-        wait_until(lambda: gateway.streams()[0].reset is not None)
+        wait_until(lambda: gateway.stream().reset is not None)
         assert gateway.wait_for_log(lambda e: e["rpc"] == CHAT)["status"] == "499"
 
 
@@ -167,10 +171,10 @@ def test_end_at_once():
 def test_metadata():
     """The same as of a call: a token among the subprotocols is Authorization, and stays out of logs."""
     with serving(OddGateway({CHAT: opened})) as gateway:
-        for headers in ({"Sec-WebSocket-Protocol": "test.v1, bearer.se.cr.et"}, {"Authorization": "Bearer se.cr.et"}):
+        for seen, headers in enumerate(({"Sec-WebSocket-Protocol": "test.v1, bearer.se.cr.et"}, {"Authorization": "Bearer se.cr.et"})):
             with Socket(gateway.port, "/test/echo", headers) as s:
                 assert "se.cr.et" not in str(s.headers)
-                metadata = gateway.service.requests[-1]
+                metadata = wait_until(lambda seen=seen: gateway.service.requests[seen:])[0]
                 assert metadata["authorization"] == "Bearer se.cr.et"
                 assert metadata["x-request-id"] == s.headers["X-Request-Id"]
                 assert metadata["te"] == "trailers" and "grpc-timeout" not in metadata
@@ -242,7 +246,7 @@ def test_errors_name_the_client():
 def test_deadline():
     with serving(OddGateway({CHAT: opened})) as gateway:
         with Socket(gateway.port, "/test/echo", {"Request-Timeout": "1"}) as s:
-            assert gateway.service.requests[-1]["grpc-timeout"] == "1000m"
+            assert wait_until(lambda: gateway.service.requests)[-1]["grpc-timeout"] == "1000m"
             assert s.ends()[0] == 4004
 
 
@@ -296,7 +300,7 @@ def test_broken_message(payload, path, code):
     with serving(OddGateway({CHAT: rpc, CHAT_RAW: rpc})) as gateway, Socket(gateway.port, path) as s:
         s.send(TEXT, "{}")
         assert s.ends()[0] == code
-        wait_until(lambda: gateway.streams()[0].reset is not None)
+        wait_until(lambda: gateway.stream().reset is not None)
 
 
 def test_text_that_is_none():
@@ -340,7 +344,7 @@ def test_service_that_goes_on_after_a_close():
     changes = {WEBSOCKET: WEBSOCKET + "grpc_json_websocket_close_timeout 300ms;"}
     with serving(OddGateway({CHAT: opened}, changes)) as gateway, Socket(gateway.port, "/test/echo") as s:
         assert s.close(3333) == 3333
-        wait_until(lambda: gateway.streams()[0].reset is not None)
+        wait_until(lambda: gateway.stream().reset is not None)
 
 
 def test_client_that_does_not_hang_up(gateway):
@@ -478,7 +482,7 @@ def test_pings_without_reading(gateway):
 
 
 def test_lost_client_ends_the_rpc():
-    with serving(OddGateway({CHAT: opened})) as gateway:
+    with serving(OddGateway({CHAT: opened}, PATIENT)) as gateway:
         for how in ("close", "reset"):
             s = Socket(gateway.port, "/test/echo")
             if how == "reset":
@@ -503,7 +507,7 @@ def test_lost_client_while_it_is_not_read():
                 s.raw(frame(BINARY, b"x" * 60000))
         s.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.drop()
-        wait_until(lambda: gateway.streams()[0].reset is not None)
+        wait_until(lambda: gateway.stream().reset is not None)
 
 
 # ---- workers that end ----

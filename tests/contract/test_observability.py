@@ -128,7 +128,7 @@ def test_each_alert_fires_when_it_should(tmp_path):
 
 @pytest.mark.parametrize("name", ("prometheus.yaml", "prometheus-run.yaml"))
 def test_configurations(name):
-    done = subprocess.run(["promtool", "check", "config", FOLDER / name], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", "check", "config", FOLDER / name], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -312,7 +312,7 @@ def test_commands_of_the_runbooks(suite):
     for page, command, lines in dict.fromkeys((page, command, tuple(lines)) for page, command, lines in ran):
         run = command.replace("localhost:8080", suite.http.removeprefix("http://")).replace(".run/", f"{suite.run_dir}/")
         run = run.replace("make status", f"STOA_RUN_DIR={suite.run_dir} STOA_OUT={output_folder()} deploy/suite status")
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", run], env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", run], env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, (page, command, done.stdout, done.stderr)
         for line in lines:
             assert shape(line).search(done.stdout), f"{page}: {command}: {line!r} is not in:\n{done.stdout}"
