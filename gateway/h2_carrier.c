@@ -304,9 +304,10 @@ ngx_uint_t h2_carrier_calls(const struct h2_connection *conn)
     return conn->carrier ? conn->carrier->n_calls : 0;
 }
 
+/* One that has ended is none of the connection's, also while that is not yet told. */
 ngx_uint_t h2_carrier_streams(const struct h2_connection *conn)
 {
-    return conn->carrier && conn->carrier->stream ? 1 : 0;
+    return conn->carrier && conn->carrier->stream && conn->carrier->stream->id ? 1 : 0;
 }
 
 void h2_carrier_free(struct h2_connection *conn)
