@@ -1,6 +1,7 @@
 """Calls that travel together on one stream (stoa.edge.v1.CallService), with a service that tests play by hand. Services
 of lib/grpc do it in all tests of the suite; those that know nothing of it are in test_gateway_calls.py."""
 import struct
+import threading
 from concurrent import futures
 
 import h2.events
@@ -240,8 +241,10 @@ def test_not_written_is_sent_again(shared, carrier):
         with stopped(shared):
             asked = clients.create()
             wait_until(lambda: all_wait(clients))
+            sent = threading.Event()
             stream.connection.do(lambda connection: connection.trailers(stream, 13))
-            wait_until(lambda: stream.ended)
+            stream.connection.do(lambda _: sent.set())  # by then the end is where the worker will read it
+            assert sent.wait(60)
         all_well(asked, 201)
     assert carrier.alone == [CREATE] * CALLS
 
