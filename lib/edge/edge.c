@@ -50,8 +50,8 @@ struct edge_stream {
     struct edge_session *sessions;
     TAILQ_HEAD(, edge_session) ended; /* by edge_end(): `closed` is to come */
     TAILQ_HEAD(batches, batch) waiting;
-    size_t n_waiting; /* bytes; changed by add_waiting() */
-    size_t n_sending; /* the same, with the transport; changed by set_sending() */
+    size_t n_waiting; /* bytes; changed by set_held() */
+    size_t n_sending; /* the same, with the transport */
     bool guest;       /* set before anything waits */
     bool sending;     /* a message is with the transport */
     bool over;        /* nothing more is sent, and the call may be gone */
@@ -96,19 +96,12 @@ void edge_unref(struct edge_session *s)
 
 /* ---- sending; the stream's lock is held ---- */
 
-/* n: modulo SIZE_MAX + 1. */
-static void add_waiting(struct edge_stream *stream, size_t n)
-{
-    stream->n_waiting += n;
-    if (stream->guest)
-        atomic_fetch_add(&stream->edge->held_by_guests, n);
-}
-
-static void set_sending(struct edge_stream *stream, size_t n)
+/* part: n_waiting or n_sending. */
+static void set_held(struct edge_stream *stream, size_t *part, size_t n)
 {
     if (stream->guest)
-        atomic_fetch_add(&stream->edge->held_by_guests, n - stream->n_sending);
-    stream->n_sending = n;
+        atomic_fetch_add(&stream->edge->held_by_guests, n - *part); /* less too: modulo its range */
+    *part = n;
 }
 
 static bool has_room(const struct edge_stream *stream, size_t n)
@@ -126,7 +119,7 @@ static void drop_waiting(struct edge_stream *stream)
         buf_free(&batch->bytes);
         free(batch);
     }
-    add_waiting(stream, -stream->n_waiting);
+    set_held(stream, &stream->n_waiting, 0);
 }
 
 /* The edge takes the calls elsewhere. */
@@ -149,8 +142,8 @@ static void send_next(struct edge_stream *stream)
     if (atomic_load(&stream->edge->held) > 0 && stream->n_waiting < BATCH_BYTES)
         return;
     TAILQ_REMOVE(&stream->waiting, batch, next);
-    add_waiting(stream, -batch->bytes.n);
-    set_sending(stream, batch->bytes.n);
+    set_held(stream, &stream->n_waiting, stream->n_waiting - batch->bytes.n);
+    set_held(stream, &stream->n_sending, batch->bytes.n);
     packed = rpc_packed_take(&batch->bytes);
     free(batch);
     if (!packed || rpc_stream_send_packed(stream->call, packed) == -ENOBUFS)
@@ -186,7 +179,7 @@ static struct buf *room_for(struct edge_stream *stream, size_t n)
 /* What has been appended to a batch, after `before` bytes, goes when its turn comes. */
 static void put_done(struct edge_stream *stream, const struct buf *to, size_t before)
 {
-    add_waiting(stream, to->n - before);
+    set_held(stream, &stream->n_waiting, stream->n_waiting + to->n - before);
     if (to->failed)
         give_up(stream, &no_memory);
     else
@@ -609,7 +602,7 @@ static void stream_drained(void *service UNUSED, struct rpc_call *call)
     pthread_mutex_unlock(&stream->turn);
     pthread_mutex_lock(&stream->lock);
     stream->sending = false;
-    set_sending(stream, 0);
+    set_held(stream, &stream->n_sending, 0);
     send_next(stream);
     pthread_mutex_unlock(&stream->lock);
 }
@@ -629,7 +622,7 @@ static void stream_closed(void *service, struct rpc_call *call)
     pthread_mutex_lock(&stream->lock);
     stream->over = true;
     drop_waiting(stream);
-    set_sending(stream, 0);
+    set_held(stream, &stream->n_sending, 0);
     HASH_ITER(hh, stream->sessions, s, next)
     {
         HASH_DEL(stream->sessions, s);
