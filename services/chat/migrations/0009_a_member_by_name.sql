@@ -1,5 +1,13 @@
 -- Whom a change is about is found by name first, and then in the room. With the two joined Postgres merged them: it read all
 -- members of the room, in the order of their accounts, to find one.
+CREATE FUNCTION chat.member_named(room bigint, target text) RETURNS SETOF chat.members
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT m.* FROM chat.members m
+    WHERE m.room_id = room AND m.account_id = (SELECT p.id FROM auth.profiles p WHERE p.username_key = target)
+        AND m.role > 0
+$$;
+
 CREATE OR REPLACE FUNCTION chat.remove_member(room bigint, caller bigint, target text, OUT outcome text)
     LANGUAGE plpgsql VOLATILE
     AS $$
@@ -8,9 +16,7 @@ DECLARE
     member chat.members;
 BEGIN
     SELECT * INTO entry FROM chat.enter(room, caller);
-    SELECT m.* INTO member FROM chat.members m
-    WHERE m.room_id = room AND m.account_id = (SELECT p.id FROM auth.profiles p WHERE p.username_key = target)
-        AND m.role > 0;
+    SELECT * INTO member FROM chat.member_named(room, target);
     outcome := CASE WHEN entry.outcome <> 'ok' THEN entry.outcome
                     WHEN entry.kind = 3 THEN 'direct_room'
                     WHEN entry.role < 2 THEN 'forbidden'
@@ -33,9 +39,7 @@ DECLARE
     entry record;
 BEGIN
     SELECT * INTO entry FROM chat.enter(room, caller);
-    SELECT m.* INTO member FROM chat.members m
-    WHERE m.room_id = room AND m.account_id = (SELECT p.id FROM auth.profiles p WHERE p.username_key = target)
-        AND m.role > 0;
+    SELECT * INTO member FROM chat.member_named(room, target);
     outcome := CASE WHEN entry.outcome <> 'ok' THEN entry.outcome
                     WHEN entry.kind = 3 THEN 'direct_room'
                     WHEN entry.role < 3 THEN 'forbidden'
@@ -48,3 +52,5 @@ BEGIN
         PERFORM chat.log(room, 9, caller, subject => member.account_id, role => new_role);
     END IF;
 END $$;
+
+REVOKE EXECUTE ON FUNCTION chat.member_named(bigint, text) FROM PUBLIC;
