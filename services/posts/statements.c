@@ -31,6 +31,8 @@
 #define MAX_TAGS STRINGIFY(POSTS_MAX_TAGS)
 #define MAX_REVISIONS STRINGIFY(POSTS_MAX_REVISIONS)
 #define MAX_FOUND STRINGIFY(POSTS_MAX_FOUND)
+#define SEARCH_SAMPLE STRINGIFY(POSTS_SEARCH_SAMPLE)
+#define SEARCH_SAMPLE_BYTES STRINGIFY(POSTS_SEARCH_SAMPLE_BYTES)
 #define INDEX_BATCH STRINGIFY(POSTS_INDEX_BATCH)
 
 /* ---- parts ---- */
@@ -404,19 +406,46 @@ static const char list_articles_filtered[] =
     "ts_headline('posts.words', translate(" text ", E'\\x01\\x02', ''),"                \
     "            (SELECT words FROM query), E'StartSel=\\x01, StopSel=\\x02, " options "')"
 
-/* article_search_document; then articles_pkey or favorites_pkey for a filter, and article_search_pkey for
- * what is found. An index of words knows no order, so all articles that have them are looked at, but
- * of their rows only the ids.
+/* The newest articles by article_search_pkey, or all that have the words by article_search_document;
+ * then articles_pkey or favorites_pkey for a filter, and article_search_pkey for what is found.
+ * An index of words knows no order, so by it all articles that have them are looked at (share of
+ * reltuples), though of their rows only the ids. From the newest on, articles are looked at until
+ * enough have been found (wanted / share). An article costs about the same either way, so the fewer
+ * are taken. share is that of the newest few, where long documents count as if they did not have the
+ * words, as it would take too long to see. If older ones don't keep to it, it is the index after all.
  * $4, $5: score and id of the article that the page comes after; $6: tag, $7: the author's username
  * key, $8: the username key of whose favourites, NULL: any; $9: words, in websearch syntax. */
 static const char search_articles[] =
     "WITH query AS MATERIALIZED ("
     "  SELECT posts.search_query($9) AS words"
+    "), sample AS MATERIALIZED ("
+    "  SELECT count(*) / " SEARCH_SAMPLE "::float8 AS share"
+    "  FROM (SELECT document FROM posts.article_search"
+    "        ORDER BY article_id DESC LIMIT " SEARCH_SAMPLE ") newest"
+    "  WHERE CASE WHEN pg_column_size(document) <= " SEARCH_SAMPLE_BYTES
+    "        THEN document @@ (SELECT words FROM query) END"
+    "), plan AS MATERIALIZED ("
+    "  SELECT wanted,"
+    "         CASE WHEN wanted < share * share * reltuples"
+    "              THEN ceil(2 * wanted / share) ELSE 0 END::int8 AS reach"
+    "  FROM sample, pg_catalog.pg_class,"
+    "       (SELECT CASE WHEN coalesce($6, $7, $8) IS NULL THEN " MAX_FOUND
+    "               ELSE " MAX_FILTERED " END AS wanted) wanted"
+    "  WHERE oid = 'posts.article_search'::regclass"
+    "), walked AS MATERIALIZED ("
+    "  SELECT article_id FROM (SELECT article_id, document FROM posts.article_search"
+    "                          ORDER BY article_id DESC LIMIT (SELECT reach FROM plan)) newest"
+    "  WHERE document @@ (SELECT words FROM query) LIMIT (SELECT wanted FROM plan)"
+    "), is_all AS MATERIALIZED ("
+    "  SELECT count(*) >= (SELECT wanted FROM plan) AS it_is FROM walked"
     "), newest AS MATERIALIZED ("
-    "  SELECT article_id AS id FROM ("
-    "    SELECT article_id FROM posts.article_search"
-    "    WHERE document @@ (SELECT words FROM query) OFFSET 0) matching"
-    "  ORDER BY article_id DESC LIMIT " MAX_FILTERED
+    "  SELECT article_id AS id FROM walked WHERE (SELECT it_is FROM is_all)"
+    "  UNION ALL"
+    "  (SELECT article_id FROM ("
+    "     SELECT article_id FROM posts.article_search"
+    "     WHERE document @@ (SELECT words FROM query) AND NOT (SELECT it_is FROM is_all)"
+    "     OFFSET 0) matching"
+    "   ORDER BY article_id DESC LIMIT (SELECT wanted FROM plan))"
     "), found AS MATERIALIZED ("
     "  SELECT newest.id,"
     "         (ts_rank(s.document, (SELECT words FROM query), 1) * 1000000000)::int8 AS score"

@@ -148,6 +148,11 @@ enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 /* A search finds this many, the newest that have its words, and puts the best of them first. */
 #define POSTS_MAX_FOUND 2000
 
+/* It looks at so many of the newest, if they are no longer than so many bytes in the table, to see
+ * how many have its words. */
+#define POSTS_SEARCH_SAMPLE 200
+#define POSTS_SEARCH_SAMPLE_BYTES 8192
+
 /* States of an article that are kept beside the current one. */
 #define POSTS_MAX_REVISIONS 20
 
