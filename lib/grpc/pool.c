@@ -218,21 +218,31 @@ void unbound_call(struct rpc_call *call)
     pthread_mutex_unlock(&call->server->lock);
 }
 
+/* Whether the runtime is to answer, which then has a reference. Whoever finds that it is, lets go
+ * of the call without a look at the list: the reference comes first. Whoever was quicker has his
+ * until the lock is free, since he unlinks the call. */
+static bool claim_overdue(struct rpc_call *call)
+{
+    rpc_call_ref(call);
+    if (!atomic_exchange(&call->answered, true))
+        return true;
+    rpc_call_unref(call);
+    return false;
+}
+
 /* The first call that is overdue and not yet answered, with a reference; claimed. */
 static struct rpc_call *take_overdue(struct rpc_server *server, int64_t now)
 {
     struct rpc_call *call;
 
     pthread_mutex_lock(&server->lock);
-    for (call = server->first_due; call && call->deadline_ns <= now; call = call->next)
-        if (!atomic_exchange(&call->answered, true)) /* else its winner is about to unlink it */
-            break;
+    call = server->first_due;
+    while (call && call->deadline_ns <= now && !claim_overdue(call))
+        call = call->next;
     if (call && call->deadline_ns > now)
         call = NULL;
-    if (call) {
+    if (call)
         unlink_call(call);
-        rpc_call_ref(call);
-    }
     pthread_mutex_unlock(&server->lock);
     return call;
 }
