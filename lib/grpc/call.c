@@ -113,6 +113,8 @@ static void on_sent(struct ev *ev, bool ok)
 
     if (call->stream)
         stream_sent(call, ok);
+    else
+        held_set(call, 0);
     rpc_call_unref(call);
 }
 
@@ -203,13 +205,17 @@ static void send_answer(struct rpc_call *call, const grpc_slice *response,
     }
     status_make(&status, error);
     batch_headers(&batch, call);
-    if (response)
+    if (response) {
+        if (GRPC_SLICE_LENGTH(*response) >= HELD_LEAST && held_is_counted(call))
+            held_set(call, GRPC_SLICE_LENGTH(*response));
         batch_message(&batch, call, *response, 0);
+    }
     batch_status(&batch, call, &status);
     if (!started)
         batch_receive_close(&batch, call);
     batch_start(&batch, call, &call->on_sent);
     status_free(&status);
+    held_enforce(call->server);
 }
 
 /* Answers a call that is not started. */

@@ -42,12 +42,13 @@ struct carrier {
     struct answers answers;     /* wait to be sent */
     struct answers done;        /* sent or not wanted: let go of when the lock is */
     size_t n_answers;
-    bool in_turn;     /* in a poller's list */
-    bool sending;     /* a message is with the transport */
-    bool going;       /* the edge is to be told so */
-    bool half_closed; /* no calls will follow */
-    bool over;        /* nothing more is sent, and the call may be gone */
-    char peer[];      /* as rpc_call_peer() */
+    size_t n_waiting, n_sending; /* bytes of them; of the message with the transport */
+    bool in_turn;                /* in a poller's list */
+    bool sending;                /* a message is with the transport */
+    bool going;                  /* the edge is to be told so */
+    bool half_closed;            /* no calls will follow */
+    bool over;                   /* nothing more is sent, and the call may be gone */
+    char peer[];                 /* as rpc_call_peer() */
 };
 
 struct rpc_carriers {
@@ -152,6 +153,7 @@ static void let_go(struct carrier *carrier, struct carried_call *carried)
     TAILQ_REMOVE(&carrier->answers, carried, next);
     TAILQ_INSERT_TAIL(&carrier->done, carried, next);
     carrier->n_answers--;
+    carrier->n_waiting -= GRPC_SLICE_LENGTH(carried->response);
 }
 
 static void let_go_of_all(struct carrier *carrier)
@@ -197,12 +199,14 @@ static void put_answers(struct carrier *carrier, struct buf *to)
 
 static void send_message(struct carrier *carrier, struct buf *bytes)
 {
+    size_t n = bytes->n;
     struct rpc_packed *packed = rpc_packed_take(bytes);
     int r = packed ? rpc_stream_send_packed(carrier->call, packed) : -ENOMEM;
 
     rpc_packed_unref(packed);
     metrics_add(&carrier->all->messages, 1);
     carrier->sending = true; /* of one that is gone `closed` tells */
+    carrier->n_sending = n;
     if (r < 0 && r != -EPIPE)
         give_up(carrier, &no_memory);
 }
@@ -225,6 +229,13 @@ static void send_next(struct carrier *carrier)
         rpc_stream_finish(carrier->call, NULL);
     }
     buf_free(&bytes);
+}
+
+/* All that waits for the edge. Of one that is none it is limited (held.c). */
+static void tell_held(struct carrier *carrier)
+{
+    if (!carrier->over)
+        stream_hold(carrier->call, carrier->n_waiting + carrier->n_sending);
 }
 
 /* ---- turns of a poller ---- */
@@ -258,6 +269,7 @@ void carry_end_turn(void)
         pthread_mutex_lock(&carrier->lock);
         carrier->in_turn = false;
         send_next(carrier);
+        tell_held(carrier);
         unlock(carrier);
         carrier_unref(carrier);
     }
@@ -276,10 +288,12 @@ void carry_answer(struct rpc_call *call, const grpc_slice *response, const struc
     pthread_mutex_lock(&carrier->lock);
     TAILQ_INSERT_TAIL(&carrier->answers, carried, next);
     carrier->n_answers++;
+    carrier->n_waiting += GRPC_SLICE_LENGTH(carried->response);
     if (!carried->open || carrier->over) /* nobody waits for it */
         let_go(carrier, carried);
     forget(carried);
     send_soon(carrier);
+    tell_held(carrier);
     unlock(carrier);
 }
 
@@ -502,7 +516,9 @@ static void on_drained(void *service UNUSED, struct rpc_call *call)
         return;
     pthread_mutex_lock(&carrier->lock);
     carrier->sending = false;
+    carrier->n_sending = 0;
     send_next(carrier);
+    tell_held(carrier);
     unlock(carrier);
 }
 

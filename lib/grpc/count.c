@@ -164,6 +164,10 @@ static void write_limits(const struct rpc_server *server, struct buf *text)
                    "Calls of methods that are not there."},
         carried = {"stoa_grpc", "calls_carried_total", METRICS_COUNTER,
                    "Calls that came together with others on a stream of an edge."},
+        held = {"stoa_grpc", "unread_bytes", METRICS_GAUGE,
+                "Answers that wait for callers other than gateways, from 4 KiB each, in bytes."},
+        unread = {"stoa_grpc", "calls_unread_total", METRICS_COUNTER,
+                  "Calls ended since their answers were not read while too much waited."},
         together = {"stoa_grpc", "carry_messages_total", METRICS_COUNTER,
                     "Messages in which carried calls were answered."},
         waits = {"stoa_grpc", "queue_wait_seconds", METRICS_HISTOGRAM,
@@ -172,6 +176,8 @@ static void write_limits(const struct rpc_server *server, struct buf *text)
     carry_count(server, &calls, &messages);
     metrics_single(text, &carried, calls);
     metrics_single(text, &together, messages);
+    metrics_single(text, &held, atomic_load(&server->held.bytes));
+    metrics_single(text, &unread, metrics_get(&server->held.ended));
     metrics_single(text, &limit, server->options.max_calls);
     metrics_single(text, &refused, atomic_load(&server->refused_calls));
     metrics_single(text, &unknown, metrics_get(&server->unknown_calls));

@@ -139,7 +139,19 @@ struct rpc_call {
     size_t n_given;
     struct call_trace *trace; /* NULL: it is not traced */
     enum rpc_code code;       /* how it was answered */
+    atomic_size_t held; /* what waits for its caller, as held.c counts it; set under its lock */
+    bool unread;        /* ended because of that; the same */
+    TAILQ_ENTRY(rpc_call) among_held;
     struct arena arena;
+};
+
+/* held.c: what waits for callers for whom nothing is kept. */
+struct held {
+    pthread_mutex_t lock;         /* guards what follows */
+    TAILQ_HEAD(, rpc_call) calls; /* by how long nothing of them has been taken, longest first */
+    int64_t logged_ns;            /* 0: never */
+    atomic_size_t bytes;          /* of them all; read without the lock */
+    metrics_number ended;
 };
 
 struct rpc_health; /* health.c */
@@ -156,6 +168,7 @@ struct rpc_server {
     struct metrics_histogram queue_waits; /* how long it waited there */
     struct rpc_health *health;
     struct rpc_carriers *carriers;
+    struct held held;
     grpc_call *doorbell; /* leads nowhere: its empty batches are events for the pollers */
 
     struct rpc_method *methods;
@@ -301,6 +314,21 @@ ProtobufCAllocator arena_allocator(struct arena *arena);
 void status_make(struct rpc_status *status, const struct rpc_error *error /* NULL: OK */);
 void status_free(struct rpc_status *status);
 
+/* ---- held.c: what waits for callers who do not read ---- */
+
+/* Less of a call is not counted: max_calls bounds it. */
+#define HELD_LEAST ((size_t)4 << 10)
+
+void held_init(struct held *held);
+void held_free(struct held *held);
+/* Whether what waits for this call counts. By who owns the call. */
+bool held_is_counted(struct rpc_call *call);
+/* So many bytes wait for a counted call now, or are with the transport. The last is 0. One at a
+ * time for each call; held_enforce() is to follow, without locks that a stream's callbacks take. */
+void held_set(struct rpc_call *call, size_t n);
+/* Ends the calls that have waited longest, while too much waits. */
+void held_enforce(struct rpc_server *server);
+
 /* ---- batch.c: send operations ---- */
 
 struct batch {
@@ -353,6 +381,10 @@ void stream_opened(struct rpc_call *call);   /* on_open */
 void stream_received(struct rpc_call *call); /* on_message */
 void stream_sent(struct rpc_call *call, bool ok);
 void stream_closed(struct rpc_call *call); /* on_close */
+/* What its handler keeps for it beside the queue; until it is closed. */
+void stream_hold(struct rpc_call *call, size_t bytes);
+/* Ends the stream in its handler's stead: its answers are not read. `closed` follows. */
+void stream_give_up(struct rpc_call *call);
 void stream_reply(struct rpc_call *call, const ProtobufCMessage *response);
 bool stream_headers_sent(struct rpc_call *call);
 

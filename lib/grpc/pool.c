@@ -93,6 +93,7 @@ void pool_put(struct rpc_call *call)
     struct rpc_server *server = call->server;
     bool keep, admitted = call->admitted;
 
+    assert(atomic_load(&call->held) == 0);
     call_end_trace(call);
     if (call->carried)
         carry_release(call);

@@ -188,6 +188,7 @@ int rpc_server_new(const struct rpc_server_options *options, struct rpc_server *
     accept_init();
     arena_init(&server->arena, 0);
     pthread_mutex_init(&server->lock, NULL);
+    held_init(&server->held);
     cond_init(&server->changed);
     server->on_drained.fn = on_drained;
     atomic_init(&server->due_ns, INT64_MAX);
@@ -751,6 +752,7 @@ void rpc_server_free(struct rpc_server *server)
     carry_free(server);
     free(server->threads);
     free_places(server);
+    held_free(&server->held);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
     arena_free(&server->arena);

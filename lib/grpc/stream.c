@@ -19,17 +19,25 @@
 #define PACED_QUEUE_BYTES (MAX_QUEUE_BYTES / 16)
 #define PACED_QUEUE_SHARE 8
 
+struct item {
+    grpc_slice message;
+    bool shared; /* with other streams */
+};
+
 struct rpc_stream {
+    bool counted;               /* by held.c */
     bool proceeded;             /* past the authenticate hook */
     bool opened;                /* callbacks have begun */
     atomic_int pending;         /* ends to come before closed: the call's, the receiving side's */
     struct arena message_arena; /* of the message being handled */
 
     pthread_mutex_t lock; /* guards what follows */
-    grpc_slice *ring;
+    struct item *ring;
     size_t head, count, cap; /* cap is a power of two */
     size_t bytes;            /* in the ring */
     size_t max_count, max_bytes;
+    /* What is kept for this stream alone: in the ring, with the transport, and by its handler. */
+    size_t own_waiting, own_sending, own_elsewhere;
     bool sending;        /* on_sent is to come */
     bool headers_wanted; /* send them though nothing else is there to send */
     bool headers_sent;
@@ -53,12 +61,13 @@ int stream_new(struct rpc_call *call)
     atomic_init(&stream->pending, 2);
     status_make(&stream->status, NULL);
     call->stream = stream;
+    stream->counted = held_is_counted(call);
     return 0;
 }
 
 /* ---- the queue; the lock is held ---- */
 
-static grpc_slice *ring_at(struct rpc_stream *stream, size_t i)
+static struct item *ring_at(struct rpc_stream *stream, size_t i)
 {
     return &stream->ring[(stream->head + i) & (stream->cap - 1)];
 }
@@ -66,7 +75,7 @@ static grpc_slice *ring_at(struct rpc_stream *stream, size_t i)
 static bool ring_grow(struct rpc_stream *stream)
 {
     size_t cap = stream->cap ? stream->cap * 2 : FIRST_RING;
-    grpc_slice *ring = malloc(cap * sizeof(*ring));
+    struct item *ring = malloc(cap * sizeof(*ring));
 
     if (!ring)
         return false;
@@ -79,34 +88,39 @@ static bool ring_grow(struct rpc_stream *stream)
     return true;
 }
 
-static int push(struct rpc_stream *stream, grpc_slice message)
+static int push(struct rpc_stream *stream, struct item item)
 {
-    size_t n = GRPC_SLICE_LENGTH(message);
+    size_t n = GRPC_SLICE_LENGTH(item.message);
 
     /* The bytes are more than their bound when a single large message waits. */
     if (stream->count >= stream->max_count ||
         (stream->count > 0 && stream->bytes + n > stream->max_bytes) ||
         (stream->count == stream->cap && !ring_grow(stream)))
         return -ENOBUFS;
-    *ring_at(stream, stream->count++) = message;
+    *ring_at(stream, stream->count++) = item;
     stream->bytes += n;
+    if (!item.shared)
+        stream->own_waiting += n;
     return 0;
 }
 
-static grpc_slice pop(struct rpc_stream *stream)
+static struct item pop(struct rpc_stream *stream)
 {
-    grpc_slice message = *ring_at(stream, 0);
+    struct item item = *ring_at(stream, 0);
+    size_t n = GRPC_SLICE_LENGTH(item.message);
 
     stream->head = (stream->head + 1) & (stream->cap - 1);
     stream->count--;
-    stream->bytes -= GRPC_SLICE_LENGTH(message);
-    return message;
+    stream->bytes -= n;
+    if (!item.shared)
+        stream->own_waiting -= n;
+    return item;
 }
 
 static void drop_queue(struct rpc_stream *stream)
 {
     while (stream->count > 0)
-        grpc_slice_unref(pop(stream));
+        grpc_slice_unref(pop(stream).message);
 }
 
 /* Nobody is there to be sent anything, or all has been sent. */
@@ -115,6 +129,7 @@ static void abandon(struct rpc_stream *stream)
     drop_queue(stream);
     if (!stream->ended)
         stream->code = RPC_CANCELLED;
+    stream->own_elsewhere = 0;
     stream->ended = stream->status_sent = true;
 }
 
@@ -144,9 +159,10 @@ static void next_batch(struct rpc_call *call, struct batch *batch)
         stream->headers_sent = true;
     }
     if (stream->count > 0) {
-        grpc_slice message = pop(stream);
+        struct item item = pop(stream);
+        stream->own_sending = item.shared ? 0 : GRPC_SLICE_LENGTH(item.message);
         /* Only the last one that waits asks for its own write to the socket. */
-        batch_message(batch, call, message, stream->count > 0 ? GRPC_WRITE_BUFFER_HINT : 0);
+        batch_message(batch, call, item.message, stream->count > 0 ? GRPC_WRITE_BUFFER_HINT : 0);
     }
     if (stream->count == 0 && stream->ended) {
         batch_status(batch, call, &stream->status);
@@ -155,14 +171,32 @@ static void next_batch(struct rpc_call *call, struct batch *batch)
     stream->sending = batch->n > 0;
 }
 
-static void unlock_and_send(struct rpc_call *call)
+/* The lock is held. */
+static void tell_held(struct rpc_call *call)
+{
+    const struct rpc_stream *stream = call->stream;
+
+    if (stream->counted)
+        held_set(call, stream->own_waiting + stream->own_sending + stream->own_elsewhere);
+}
+
+static void unlock_and_start(struct rpc_call *call)
 {
     struct batch batch;
 
     next_batch(call, &batch);
+    tell_held(call);
     pthread_mutex_unlock(&call->stream->lock);
     if (batch.n > 0)
         batch_start(&batch, call, &call->on_sent);
+}
+
+static void unlock_and_send(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server; /* the call may be gone once it is sent */
+
+    unlock_and_start(call);
+    held_enforce(server);
 }
 
 /* Whether reading waits for the queue to empty. While something is queued it is being sent, so
@@ -202,6 +236,7 @@ void stream_sent(struct rpc_call *call, bool ok)
     grpc_byte_buffer_destroy(call->outgoing);
     call->outgoing = NULL;
     stream->sending = false;
+    stream->own_sending = 0;
     if (!ok) /* the caller has gone; RECV_CLOSE tells */
         abandon(stream);
     resumed = stream->held && stream->count == 0;
@@ -226,29 +261,29 @@ bool stream_headers_sent(struct rpc_call *call)
 }
 
 /* Takes over the slice. */
-static int send_slice(struct rpc_call *call, grpc_slice packed)
+static int send_item(struct rpc_call *call, struct item item)
 {
     struct rpc_stream *stream = call->stream;
     int r;
 
     pthread_mutex_lock(&stream->lock);
-    r = stream->ended ? -EPIPE : push(stream, packed);
+    r = stream->ended ? -EPIPE : push(stream, item);
     unlock_and_send(call);
     if (r < 0)
-        grpc_slice_unref(packed);
+        grpc_slice_unref(item.message);
     return r;
 }
 
 int rpc_stream_send(struct rpc_call *call, const ProtobufCMessage *message)
 {
     assert(call->stream && message->descriptor == call->method->output);
-    return send_slice(call, message_pack(message));
+    return send_item(call, (struct item){.message = message_pack(message)});
 }
 
 int rpc_stream_send_packed(struct rpc_call *call, const struct rpc_packed *packed)
 {
     assert(call->stream);
-    return send_slice(call, grpc_slice_ref(packed->bytes));
+    return send_item(call, (struct item){grpc_slice_ref(packed->bytes), .shared = true});
 }
 
 void rpc_stream_bound(struct rpc_call *call, size_t messages, size_t bytes)
@@ -308,24 +343,18 @@ void rpc_stream_finish(struct rpc_call *call, const struct rpc_error *error)
         one_end_came(call);
 }
 
-void rpc_stream_cancel(struct rpc_call *call, const struct rpc_error *error)
+static void cut_off(struct rpc_call *call, const struct rpc_error *error)
 {
-    static const struct rpc_error cancelled = {.code = RPC_CANCELLED,
-                                               .message = STR("the stream was cancelled")};
     struct rpc_stream *stream = call->stream;
     bool stuck;
 
-    assert(stream->proceeded);
-    if (!error)
-        error = &cancelled;
-    atomic_store(&call->finished, true);
     pthread_mutex_lock(&stream->lock);
     drop_queue(stream);
     end(stream, error);
     stuck = stream->sending;
     if (stuck) /* the status can't overtake what is being sent: the core cuts it off */
         stream->status_sent = true;
-    unlock_and_send(call);
+    unlock_and_start(call);
     if (stuck) {
         char message[256];
         size_t n = error->message.n < sizeof(message) ? error->message.n : sizeof(message) - 1;
@@ -334,6 +363,34 @@ void rpc_stream_cancel(struct rpc_call *call, const struct rpc_error *error)
         message[n] = '\0';
         grpc_call_cancel_with_status(call->core, (grpc_status_code)error->code, message, NULL);
     }
+}
+
+void rpc_stream_cancel(struct rpc_call *call, const struct rpc_error *error)
+{
+    static const struct rpc_error cancelled = {.code = RPC_CANCELLED,
+                                               .message = STR("the stream was cancelled")};
+
+    assert(call->stream->proceeded);
+    atomic_store(&call->finished, true);
+    cut_off(call, error ? error : &cancelled);
+}
+
+void stream_give_up(struct rpc_call *call)
+{
+    cut_off(call, &(struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
+                                      .message = STR("the answers were not read")});
+}
+
+void stream_hold(struct rpc_call *call, size_t bytes)
+{
+    struct rpc_stream *stream = call->stream;
+
+    if (!stream->counted)
+        return;
+    pthread_mutex_lock(&stream->lock);
+    if (!stream->status_sent)
+        stream->own_elsewhere = bytes;
+    unlock_and_send(call);
 }
 
 void stream_reply(struct rpc_call *call, const ProtobufCMessage *response)
@@ -372,6 +429,7 @@ void stream_closed(struct rpc_call *call)
 
     pthread_mutex_lock(&stream->lock);
     abandon(stream);
+    tell_held(call);
     pthread_mutex_unlock(&stream->lock);
     one_end_came(call);
 }

@@ -1,6 +1,7 @@
-"""Callers of the services' own gRPC ports that send frames which no client would: what that costs in memory, and
-whether the others are served meanwhile. Anybody can do all of it, without an account."""
+"""Callers of the services' own gRPC ports that send frames which no client would, or read no answers: what that costs in
+memory, and whether the others are served meanwhile. Anybody can do all of it, without an account; large articles are there."""
 import contextlib
+import itertools
 import pathlib
 import re
 import socket
@@ -8,7 +9,10 @@ import struct
 import threading
 import urllib.request
 
-from gateway_fixture import DATA, END_STREAM, GOAWAY, RST_STREAM, SETTINGS, frame, grpc_message, headers_frame
+import pytest
+
+from gateway_fixture import DATA, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame, grpc_message, headers_frame
+from stoa_contract import GrpcClient, account_maker
 from stoa_suite_fixture import output_folder, wait_until
 from test_grpc import GET, raw
 
@@ -204,3 +208,63 @@ def test_sessions_of_nobody(own_suite, contract):
                     stranger.send(frame(DATA, 0, stream, message[at:at + 16384]))
         assert resets_of(stranger, 1)
     check_memory(suite, "chat", before, 300)
+
+
+REFLECT, CARRY = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/stoa.edge.v1.CallService/Carry"
+ANSWERS = 300  # of a megabyte each, or as much
+
+
+def ask_for_each(suite, stranger, contract, request):
+    """A call for each answer. Its header comes, whatever the windows are."""
+    for stream in range(1, 2 * ANSWERS, 2):
+        stranger.call(GET, stream, request)
+        yield from until_header(stranger, stream)
+
+
+def until_header(stranger, stream):
+    """Streams that are reset meanwhile."""
+    while True:
+        kind, _, number, _ = stranger.frame()
+        if kind == RST_STREAM:
+            yield number
+        if kind == HEADERS and number == stream:
+            return
+
+
+def ask_together(suite, stranger, contract, request):
+    """All calls in one stream."""
+    message = contract.message("stoa.edge.v1.CarryRequest")
+    stranger.send(request_headers(CARRY, 1))
+    for number in range(1, ANSWERS + 1):
+        calls = message(calls=[{"id": number, "method": GET, "message": request}]).SerializeToString()
+        stranger.send(frame(DATA, 0, 1, grpc_message(calls)))
+        assert served(suite)  # after the one before
+    yield resets_of(stranger, 1)
+
+
+def ask_for_files(suite, stranger, contract, _):
+    """Files of reflection, of which one stream may ask for many."""
+    request = contract.message("grpc.reflection.v1.ServerReflectionRequest")(file_containing_symbol="stoa.chat.v1.RoomService")
+    for stream in range(1, 2 * ANSWERS, 2):
+        stranger.send(request_headers(REFLECT, stream) + frame(DATA, 0, stream, grpc_message(request.SerializeToString()) * 12))
+        yield from until_header(stranger, stream)
+
+
+@pytest.mark.parametrize("ask", (ask_for_each, ask_together, ask_for_files))
+def test_answers_that_are_not_read(own_suite, contract, ask):
+    """No window is opened for any of them. What waits so is ended, and those who read are answered."""
+    suite = own_suite()
+    client, numbers = GrpcClient(contract, suite.grpc), itertools.count()
+    account = account_maker(client, lambda stem: f"{stem}{next(numbers)}")()
+    article = {"title": "Large", "description": "-", "body": "\U0001F989" * 262_144}
+    code, answer = client("posts", "CreateArticle", {"article": article}, account["token"])
+    assert code == "OK", answer
+    request = contract.message("stoa.posts.v1.GetArticleRequest")(slug=answer["article"]["slug"]).SerializeToString()
+    assert served(suite)
+    before = resident_kb(suite, "posts")
+    with Stranger(suite, "posts", settings={INITIAL_WINDOW_SIZE: 0}) as stranger:
+        assert list(ask(suite, stranger, contract, request))
+        code, whole = raw(suite.grpc("posts"), GET, request)
+        assert code == "OK" and len(whole) > 1 << 20
+        assert served(suite)
+    check_memory(suite, "posts", before, 200)
