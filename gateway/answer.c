@@ -231,7 +231,8 @@ ngx_int_t grpc_json_send(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
     b->last_in_chain = 1;
     out.buf = b;
     out.next = NULL;
-    return grpc_json_next_body(r, &out);
+    rc = grpc_json_next_body(r, &out);
+    return rc == NGX_ERROR || grpc_json_unread(r, answer->body.len) != NGX_OK ? NGX_ERROR : rc;
 }
 
 /* ---- OPTIONS ---- */

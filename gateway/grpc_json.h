@@ -244,6 +244,14 @@ ngx_int_t grpc_json_send_options(ngx_http_request_t *r, struct grpc_json_ctx *ct
  * OPTIONS has been answered, or the method is refused, and the handler returns *ret_rc. */
 bool grpc_json_begin_document(ngx_http_request_t *r, ngx_int_t *ret_rc);
 
+/* ---- unread.c ---- */
+
+/* n bytes of the answer are in the request's pool, and have been sent as far as the client reads.
+ * The request may be ended from a later event. NGX_OK or NGX_ERROR. */
+ngx_int_t grpc_json_unread(ngx_http_request_t *r, size_t n);
+/* As what it counts among the limits. */
+ngx_str_t grpc_json_unread_name(void);
+
 /* ---- response.c: the filters ---- */
 
 extern ngx_http_output_header_filter_pt grpc_json_next_header;

@@ -244,6 +244,9 @@ static ngx_int_t limit_series(ngx_slab_pool_t *pool, struct metrics_table *table
     name = grpc_json_overload_name();
     if (!series(pool, table, METRICS_LIMIT, grpc_json_str(name)))
         return NGX_ERROR;
+    name = grpc_json_unread_name();
+    if (!series(pool, table, METRICS_LIMIT, grpc_json_str(name)))
+        return NGX_ERROR;
     name = grpc_json_opening_name();
     return series(pool, table, METRICS_LIMIT, grpc_json_str(name)) ? NGX_OK : NGX_ERROR;
 }

@@ -71,9 +71,12 @@ static ngx_int_t answer_success(struct grpc_json_call *call)
         return answer_broken(call, "no whole message");
     if (answer_json(call) != NGX_OK)
         return NGX_ERROR;
-    if (ctx->answer.status >= NGX_HTTP_BAD_REQUEST)
-        return NGX_OK;
-    return grpc_json_apply_conditions(call->r, ctx, ctx->message, call->etag);
+    if (ctx->answer.status < NGX_HTTP_BAD_REQUEST &&
+        grpc_json_apply_conditions(call->r, ctx, ctx->message, call->etag) != NGX_OK)
+        return NGX_ERROR;
+    if (!schema_match_raw_response(&ctx->match)) /* as large as the answer, and not a part of it */
+        ngx_pfree(call->r->pool, (void *)(uintptr_t)ctx->message.p);
+    return NGX_OK;
 }
 
 static ngx_int_t make_answer(struct grpc_json_call *call, const struct grpc_h2_end *end)

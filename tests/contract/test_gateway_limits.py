@@ -1,12 +1,27 @@
 """What one caller may take: rate limits, sizes, time; and that nobody passes as another."""
 import contextlib
+import pathlib
 import re
 import socket
+import struct
 import threading
 
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, compile_demo, wait_until
+from gateway_fixture import (
+    HEADERS,
+    SERVICE,
+    SETTINGS,
+    FakeService,
+    Gateway,
+    Messages,
+    compile_demo,
+    frame,
+    free_port,
+    headers_frame,
+    wait_until,
+)
+from stoa_suite_fixture import output_folder
 
 RATES = {"zone=address:4m rate=1000000/1s": "zone=address:4m rate=10/1h"}
 # A field of draft-ietf-httpapi-ratelimit-headers-09: a list of strings with whole numbers as parameters.
@@ -340,3 +355,59 @@ def test_slow_reader_is_cut(descriptor_set, messages):
             entry = gateway.wait_for_log(lambda e: "/demo/items/a" in e["request"])
             assert int(entry["bytes_out"]) < 7_000_000
         assert gateway.worker_pids() == [worker]
+
+
+# ---- memory ----
+
+LARGE, UNREAD = 3_000_000, 60  # bytes of an answer; answers that nobody reads, of which a worker keeps 64 MiB
+
+
+def memory_kb(gateway):
+    (worker,) = gateway.worker_pids()
+    (line,) = (line for line in pathlib.Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1])
+
+
+def ask_by_connections(gateway, stack):
+    for _ in range(UNREAD):
+        s = stack.enter_context(socket.socket())
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", gateway.port))
+        s.sendall(b"GET /demo/items/a HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert s.recv(9, socket.MSG_WAITALL) == b"HTTP/1.1 "  # the answer is there
+
+
+def ask_by_streams(gateway, stack):
+    """Of HTTP/2, without a window."""
+    s = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.h2_port), timeout=60))
+    s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+    header = ((":method", "GET"), (":scheme", "http"), (":path", "/demo/items/a"), (":authority", "x"))
+    with s.makefile("rb") as reader:
+        for stream in range(1, 2 * UNREAD, 2):
+            s.sendall(headers_frame(stream, header, end=True))
+            got = None
+            while got != (HEADERS, stream):
+                head = reader.read(9)
+                reader.read(int.from_bytes(head[:3], "big"))
+                got = head[3], int.from_bytes(head[5:9], "big")
+
+
+@pytest.mark.parametrize("ask", (ask_by_connections, ask_by_streams))
+def test_answers_that_are_not_read(descriptor_set, messages, ask):
+    """Those that have waited longest are ended, and whoever reads is answered."""
+    h2_port = free_port()
+    changes = {" default_server backlog=4096;": f" default_server backlog=4096; listen 127.0.0.1:{h2_port} http2;"}
+    with running(descriptor_set, messages, changes) as (gateway, service):
+        gateway.h2_port = h2_port
+        service.answers[SERVICE + "GetItem"] = lambda r, c: messages.new("demo.v1.GetItemResponse", item={"name": "x" * LARGE})
+        assert len(gateway.get("/demo/items/a").body) > LARGE
+        before = memory_kb(gateway)
+        with contextlib.ExitStack() as stack:
+            ask(gateway, stack)
+            ended = gateway.wait_for_log(lambda e: e["limited"] == "unread")
+            assert int(ended["bytes_out"]) < LARGE
+            assert len(gateway.get("/demo/items/a").body) > LARGE
+            if output_folder().name == "release":  # a sanitizer keeps what has been freed
+                assert memory_kb(gateway) - before < 100 << 10
+        wait_until(lambda: len(gateway.log_entries()) == UNREAD + 2)
+        assert all(e["limited"] == "" for e in gateway.log_entries()[-5:])
