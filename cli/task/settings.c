@@ -73,7 +73,8 @@ void settings_begin(struct settings *s)
 
 struct scan {
     const char *p, *end;
-    size_t line;
+    size_t line, last_line; /* where it is, and up to where the statement may go */
+    unsigned depth;
     struct buf *to; /* the value that is read */
 };
 
@@ -105,6 +106,15 @@ static const char *value_of(struct str name)
 
 static bool scan_part(struct scan *s, bool quoted, char stop);
 
+/* What stands in quotes or braces, which may have more of them in it. */
+static bool scan_inside(struct scan *s, char stop)
+{
+    bool good = s->depth++ < SETTINGS_DEPTH_MAX && scan_part(s, true, stop);
+
+    s->depth--;
+    return good;
+}
+
 /* After "${": NAME}, NAME:-word}, NAME-word}. */
 static bool scan_braces(struct scan *s)
 {
@@ -119,7 +129,7 @@ static bool scan_braces(struct scan *s)
     mark = s->to->n;
     if (s->p < s->end && *s->p == '-') {
         s->p++;
-        if (!scan_part(s, true, '}'))
+        if (!scan_inside(s, '}'))
             return false;
         if (value && (*value || !colon)) {
             s->to->n = mark;
@@ -175,12 +185,12 @@ static bool scan_single_quotes(struct scan *s)
 
     if (!end)
         return false;
-    for (; s->p < end; s->p++) {
+    for (; s->p < end && s->line <= s->last_line; s->p++) {
         s->line += *s->p == '\n';
         buf_append_char(s->to, *s->p);
     }
-    s->p = end + 1;
-    return true;
+    s->p++;
+    return s->line <= s->last_line;
 }
 
 /* Up to `stop`, which is taken; stop 0: up to the end of an unquoted word. */
@@ -196,14 +206,14 @@ static bool scan_part(struct scan *s, bool quoted, char stop)
         }
         s->p++;
         s->line += c == '\n';
-        if (c == '`')
+        if (c == '`' || s->line > s->last_line)
             return false;
         if (c == '$')
             good = scan_dollar(s);
         else if (c == '\\')
             good = scan_backslash(s, quoted);
         else if (c == '"' && stop != '"')
-            good = scan_part(s, true, '"');
+            good = scan_inside(s, '"');
         else if (c == '\'' && !quoted)
             good = scan_single_quotes(s);
         else
@@ -226,7 +236,7 @@ static bool scan_word(struct scan *s)
 
 int settings_expand(struct str text, struct buf *ret)
 {
-    struct scan s = {.p = text.p, .end = text.p + text.n, .to = ret};
+    struct scan s = {.p = text.p, .end = text.p + text.n, .last_line = SIZE_MAX, .to = ret};
     const char *before;
 
     while (s.p < s.end) {
@@ -321,6 +331,7 @@ int settings_read(struct str text, const char *name, struct buf *warnings)
     while (s.p < s.end) {
         struct scan start = s;
 
+        s.last_line = s.line + SETTINGS_LINES_MAX - 1;
         if (!read_statement(&s)) {
             if (value.no_memory)
                 return -ENOMEM;

@@ -13,6 +13,8 @@
 #include "base/buf.h"
 
 #define CONFIG_BYTES_MAX (1 << 20)
+#define SETTINGS_DEPTH_MAX 32  /* of quotes and ${} inside one another */
+#define SETTINGS_LINES_MAX 256 /* of one statement; more is a quote that nobody has closed */
 
 /* What options, environment and file say, in this order; the settings that an option or the
  * environment has win over the file. */

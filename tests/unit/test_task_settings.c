@@ -17,7 +17,7 @@ static int begin(void **state UNUSED)
 /* Reads it; the warnings, without names and texts, are the numbers of lines. */
 static void read_text(const char *text, const char *warned)
 {
-    struct buf warnings = {.max = 4096};
+    struct buf warnings = {.max = 64 << 10};
 
     assert_int_equal(settings_read(str_of(text), "c", &warnings), 0);
     buf_append_char(&warnings, '\0');
@@ -82,6 +82,41 @@ static void what_only_a_shell_can_do_is_passed_over(void **state UNUSED)
     }
 }
 
+/* `n` times what opens, a text, and `n` times what closes. */
+static void expect_nested(const char *open, size_t n, const char *close, const char *warned)
+{
+    struct buf text = {.max = 4 << 20};
+
+    setenv("A", "before", 1);
+    buf_append_str(&text, STR("A="));
+    for (size_t i = 0; i < n; i++)
+        buf_append_str(&text, str_of(open));
+    buf_append_char(&text, 'x');
+    for (size_t i = 0; i < n; i++)
+        buf_append_str(&text, str_of(close));
+    buf_append(&text, "\n", 2);
+    assert_int_equal(buf_error(&text), 0);
+    read_text(text.p, warned);
+    if (*warned)
+        assert_string_equal(getenv("A"), "before");
+    buf_free(&text);
+}
+
+/* Each level costs stack, and what fails at its end is read again from the next line on. */
+static void what_nests_or_goes_on_has_an_end(void **state UNUSED)
+{
+    expect_nested("${NONE-", SETTINGS_DEPTH_MAX, "}", "");
+    assert_string_equal(getenv("A"), "x");
+    expect_nested("${NONE-", SETTINGS_DEPTH_MAX + 1, "}", "c:1: ");
+    expect_nested("${NONE-", 100000, "}", "c:1: ");
+    expect_nested("${NONE-\"", 100000, "", "c:1: ");
+    expect_nested("'\n'", SETTINGS_LINES_MAX - 1, "", "");
+    expect_nested("'\n'", SETTINGS_LINES_MAX, "", "c:1: ");
+    expect_nested("\"\n\"", SETTINGS_LINES_MAX, "", "c:1: ");
+    expect_nested("\\\n", SETTINGS_LINES_MAX, "", "c:1: ");
+    expect("A=after", "after");
+}
+
 static void lists_of_files(void **state UNUSED)
 {
     struct buf words = {.max = 4096};
@@ -102,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(plain_settings, begin),
         cmocka_unit_test_setup(what_only_a_shell_can_do_is_passed_over, begin),
+        cmocka_unit_test_setup(what_nests_or_goes_on_has_an_end, begin),
         cmocka_unit_test_setup(lists_of_files, begin),
     };
 
