@@ -353,7 +353,7 @@ conformance: ## protobuf's own conformance suite on our JSON and binary codec
 FUZZ_SECONDS ?= 600
 FUZZ := $(BUILD)/fuzz
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c) lib/edge/attach_wire.c lib/grpc/carry_wire.c \
+FUZZ_C := $(wildcard lib/base/*.c lib/http/*.c lib/schema/*.c lib/jwt/*.c lib/text/*.c) lib/edge/attach_wire.c lib/grpc/carry_wire.c \
           $(addprefix gateway/,problem.c rpc_details.c rpc_status.c rpc_stream.c) \
           $(addprefix cli/,terminal.c client/document.c client/markdown.c) \
           $(addprefix cli/task/,date.c filter.c line.c)
@@ -370,8 +370,13 @@ $(FUZZ)/%.o: %.c $(GEN)/.protos
 $(addprefix $(FUZZ)/fuzz_,$(FUZZ_NAMES)): $(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/fuzz_%.o $(FUZZ_O)
 	clang -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS) -lmd4c -lm
 
-# What a target reads of a service.
+# What a target reads of a service or of the command line, and messages of tests.
 $(FUZZ)/fuzz_page_token: $(FUZZ)/services/posts/page_token.o
+$(FUZZ)/fuzz_chat_token: $(FUZZ)/services/chat/page_token.o
+$(FUZZ)/fuzz_text: $(addprefix $(FUZZ)/services/,auth/names.o $(addprefix posts/,highlight.o slug.o tags.o))
+$(FUZZ)/fuzz_settings: $(addprefix $(FUZZ)/cli/,paths.o task/settings.o)
+$(FUZZ)/fuzz_wire: $(FUZZ)/gen/tests/rules.pb-c.o
+$(FUZZ)/gen/tests/rules.pb-c.o $(FUZZ)/tests/fuzz/fuzz_wire.o: $(GEN)/tests/.protos
 
 .PHONY: fuzz $(addprefix fuzz-,$(FUZZ_NAMES))
 fuzz: ## run each fuzz target for FUZZ_SECONDS (600); findings stay in $(BUILD)/fuzz/findings

@@ -6,9 +6,9 @@
 #include "../unit/protoc_schema.h"
 #include "schema/tables.h"
 
-/* protos: a literal, names of files below proto/. */
+/* protos: a literal, names of files below proto/ and tests/unit/protos/. */
 #define load_contract(protos)                                                \
     protoc_schema("cd proto && protoc --include_imports -o /dev/stdout -I. " \
-                  "-I/usr/include " protos)
+                  "-I../tests/unit/protos -I/usr/include " protos)
 
 #endif

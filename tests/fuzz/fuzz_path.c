@@ -2,8 +2,9 @@
  *
  * The first byte chooses what the rest is for:
  *   't'  the text of a path template: read, or refused with a cause
- *   else a request against the routes below: what matches is made a message, which must be well
- *        formed, and each capture is a part of the path
+ *   else a request against the routes of the tests and of the contract: what matches is made a
+ *        message, which must be well formed, and each capture is a part of the path. The body is
+ *        also a message of a stream, and the bytes of an answer; the query is also an event's id.
  */
 #include "../unit/protoc_schema.h"
 #include "schema/route.h"
@@ -25,7 +26,9 @@ static void check(bool holds)
 int LLVMFuzzerInitialize(int *argc UNUSED, char ***argv UNUSED)
 {
     schema = protoc_schema("protoc --include_imports -o /dev/stdout -Itests/unit/protos -Iproto "
-                           "-I/usr/include routes.proto");
+                           "-I/usr/include routes.proto stoa/auth/v1/auth.proto "
+                           "stoa/posts/v1/posts.proto stoa/chat/v1/chat.proto "
+                           "stoa/chat/v1/live.proto");
     return 0;
 }
 
@@ -38,6 +41,15 @@ static struct str next_part(struct str *rest)
         part.n = (size_t)(end - rest->p);
     *rest = str_skip(*rest, part.n + 1);
     return part;
+}
+
+/* JSON may carry a NUL in a string, which the services refuse. */
+static void check_request(const struct schema_match *match, struct str wire, struct arena *arena)
+{
+    struct schema_fault fault = {STR_NULL, STR_NULL};
+
+    if (schema_check_wire(match->method->input, wire, arena, &fault))
+        check(str_eq(fault.message, STR("must not contain a NUL character")));
 }
 
 static void build(const struct schema_match *match, struct str query, struct str body,
@@ -53,10 +65,59 @@ static void build(const struct schema_match *match, struct str query, struct str
     err = schema_request(schema, match, query, body, &options, &wire, arena, &part, &fault);
     if (err == -EBADMSG)
         check(fault.path.p && fault.message.n);
-    /* JSON may carry a NUL in a string, which the services refuse. */
-    if (!err && schema_check_wire(match->method->input, buf_str(&wire), arena, &fault))
-        check(str_eq(fault.message, STR("must not contain a NUL character")));
+    if (!err)
+        check_request(match, buf_str(&wire), arena);
     buf_free(&wire);
+}
+
+/* Behind each other, as a stream's first message has them. */
+static void build_stream(const struct schema_match *match, struct str id, struct str body,
+                         struct arena *arena)
+{
+    const struct schema_json_options options = {.refuse_unknown = id.n % 2 != 0};
+    struct schema_fault fault = {STR_NULL, STR_NULL};
+    struct buf wire;
+    int err;
+
+    buf_init(&wire, 1 << 20);
+    err = schema_stream_request(schema, match, body, &options, &wire, arena, &fault);
+    if (!err)
+        err = schema_put_last_event_id(schema, match->method, id, &wire, arena, &fault);
+    if (err == -EBADMSG)
+        check(fault.path.p && fault.message.n);
+    else if (!err)
+        check_request(match, buf_str(&wire), arena);
+    (void)schema_sets_apart(match->method, id);
+    buf_free(&wire);
+}
+
+static bool is_inside(struct str part, struct str whole)
+{
+    return part.n == 0 || (part.p >= whole.p && part.p + part.n <= whole.p + whole.n);
+}
+
+/* Any bytes: the gateway does not check what services send. */
+static void print(const struct schema_match *match, struct str wire, struct arena *arena)
+{
+    const struct schema_json_options options = {.print_unset = wire.n % 2 != 0};
+    struct schema_fault fault = {STR_NULL, STR_NULL};
+    struct str id, tag = schema_entity_tag(match->method, wire), type, data;
+    char room[SCHEMA_EVENT_ID_ROOM];
+    struct buf json;
+    int err;
+
+    buf_init(&json, 8 << 20);
+    err = schema_response(schema, match, wire, &options, &json, arena, &fault);
+    if (err == -EBADMSG)
+        check(fault.path.p && fault.message.n);
+    else if (!err)
+        check(schema_json_valid(buf_str(&json), 1000));
+    buf_free(&json);
+    id = schema_event_id(match->method, wire, room);
+    check(is_inside(tag, wire));
+    check(is_inside(id, wire) || is_inside(id, (struct str){room, sizeof(room)}));
+    if (schema_read_http_body(wire, &type, &data) == 0)
+        check(is_inside(type, wire) && is_inside(data, wire));
 }
 
 static void route(struct str input)
@@ -81,6 +142,8 @@ static void route(struct str input)
     }
     arena_init(&arena, 16 << 20);
     build(&match, query, input, &arena);
+    build_stream(&match, query, input, &arena);
+    print(&match, input, &arena);
     arena_free(&arena);
 }
 

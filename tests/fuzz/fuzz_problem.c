@@ -74,6 +74,35 @@ static void check_text(struct arena *arena, struct str text)
         check(code >= RPC_OK && code <= RPC_UNAUTHENTICATED);
 }
 
+/* ---- results ---- */
+
+/* Lines "name:value", with a name that may begin with a colon, as headers and trailers. */
+static void check_result(struct str text)
+{
+    struct rpc_result result;
+    size_t size = 0;
+    int err = 0;
+
+    rpc_result_init(&result);
+    while (!err && text.n) {
+        const char *lf = memchr(text.p, '\n', text.n), *colon;
+        struct str line = {text.p, lf ? (size_t)(lf - text.p) : text.n}, name;
+
+        colon = line.n > 1 ? memchr(line.p + 1, ':', line.n - 1) : NULL;
+        name = (struct str){line.p, colon ? (size_t)(colon - line.p) : line.n};
+        err = rpc_result_add(&result, name, str_skip(line, name.n + 1));
+        check(err == 0 || err == -E2BIG || err == -EBADMSG);
+        size += line.n;
+        text = str_skip(text, line.n + 1);
+    }
+    check(err || size <= RPC_RESULT_MAX);
+    check(err || (result.code >= -1 && result.code <= RPC_UNAUTHENTICATED));
+    check(result.http_status == 0 || (result.http_status >= 200 && result.http_status <= 999));
+    check(rpc_result_code(&result) <= RPC_UNAUTHENTICATED);
+    check(result.message.n + result.details.n <= RPC_RESULT_MAX);
+    rpc_result_free(&result);
+}
+
 /* ---- messages ---- */
 
 struct messages {
@@ -129,6 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_problem(&arena, 1 + data[0] % RPC_UNAUTHENTICATED, (struct str){rest.p, cut},
                   str_skip(rest, cut));
     check_text(&arena, rest);
+    check_result(rest);
     check_messages(rest, cut);
     arena_free(&arena);
     return 0;

@@ -10,11 +10,15 @@
 #include <google/protobuf/descriptor.pb-c.h>
 #include <stdlib.h>
 #include <stoa/auth/v1/auth.pb-c.h>
+#include <stoa/chat/v1/chat.pb-c.h>
+#include <stoa/chat/v1/live.pb-c.h>
 #include <stoa/posts/v1/posts.pb-c.h>
+#include <tests/rules.pb-c.h>
 
-#define API                                              \
-    "stoa/auth/v1/auth.proto stoa/posts/v1/posts.proto " \
-    "buf/validate/validate.proto google/protobuf/descriptor.proto"
+#define API                                                                                 \
+    "stoa/auth/v1/auth.proto stoa/posts/v1/posts.proto stoa/chat/v1/chat.proto "            \
+    "stoa/chat/v1/live.proto buf/validate/validate.proto google/protobuf/descriptor.proto " \
+    "rules.proto"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,6 +30,18 @@ static const ProtobufCMessageDescriptor *const types[] = {
     &stoa__auth__v1__create_user_request__descriptor,
     &google__protobuf__file_descriptor_proto__descriptor,
     &buf__validate__field_rules__descriptor,
+    &stoa__chat__v1__send_message_request__descriptor,
+    &stoa__chat__v1__connect_request__descriptor,
+    &stoa__rules__numbers__descriptor,
+    &stoa__rules__strings__descriptor,
+    &stoa__rules__bytes__descriptor,
+    &stoa__rules__implicit__descriptor,
+    &stoa__rules__required__descriptor,
+    &stoa__rules__choice__descriptor,
+    &stoa__rules__lists__descriptor,
+    &stoa__rules__times__descriptor,
+    &stoa__rules__wrappers__descriptor,
+    &stoa__rules__node__descriptor,
 };
 
 static struct schema *schema;
