@@ -5,6 +5,7 @@
  *   bit 4     print_unset
  *   bit 5     long_fractions
  *   bit 6     refuse_unknown
+ *   bit 7     few items, for JSON
  *
  * What is accepted in either form must be writable as JSON, and that JSON must be read back, even
  * strictly, to something that is written the same way. The canonical form of wire bytes must be
@@ -16,6 +17,7 @@
 
 #define MAX_OUTPUT (8 << 20)
 #define MAX_ARENA (64 << 20)
+#define FEW_ITEMS 8
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -64,6 +66,8 @@ static int to_wire(struct run *run, struct str json, bool strict, struct buf *wi
     int err;
 
     options.refuse_unknown = strict;
+    if (strict)
+        options.max_items = 0;
     err = schema_json_read(schema, run->type, json, &options, wire, &run->arena, &fault);
     return done(err, &fault) ? err : 0;
 }
@@ -170,6 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run.options.refuse_unknown = data[0] & 64;
     arena_init(&run.arena, MAX_ARENA);
     if (data[0] & 8) {
+        run.options.max_items = data[0] & 128 ? FEW_ITEMS : 0;
         buf_init(&wire, MAX_OUTPUT);
         if (to_wire(&run, rest, run.options.refuse_unknown, &wire) == 0)
             check_wire(&run, buf_str(&wire), true);

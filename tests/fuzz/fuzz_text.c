@@ -1,11 +1,13 @@
-/* libFuzzer target for what people call things: titles, tags, usernames, addresses, and the texts
- * that a search shows. What is made of a text keeps what the headers promise; a text that passes a
- * rule has no byte that the rule is there to keep out. */
+/* libFuzzer target for what people call things: titles, tags, usernames, addresses, ids, and the
+ * texts that a search shows. What is made of a text keeps what the headers promise; a text that
+ * passes a rule has no byte that the rule is there to keep out. */
 #include "../../services/auth/names.h"
 #include "../../services/posts/highlight.h"
 #include "../../services/posts/slug.h"
 #include "../../services/posts/tags.h"
+#include "base/network.h"
 #include "base/utf8.h"
+#include "base/uuid.h"
 #include "schema/rules.h"
 #include "text/plain_text.h"
 #include "text/username_key.h"
@@ -170,8 +172,38 @@ static void check_formats(struct arena *arena, struct str s)
         check(is_ascii_without(s, ":%/") && format_ip(s));
     if (format_ipv6(s))
         check(memchr(s.p, ':', s.n) && format_ip(s));
-    if (format_uuid(s))
-        check(s.n == 36 && is_ascii_without(s, "gz"));
+}
+
+static void check_uuid(struct str s)
+{
+    char printed[UUID_CHARS + 1];
+    struct uuid id;
+    int r = uuid_parse(s, &id);
+
+    check(r == (format_uuid(s) ? 0 : -EINVAL));
+    if (r < 0)
+        return;
+    uuid_print(&id, printed);
+    check(str_eq_nocase(str_of(printed), s));
+}
+
+/* The list of all addresses has whatever is one, and an address as a list has itself. */
+static void check_networks(struct arena *arena, struct str s)
+{
+    struct network_list list;
+    struct str wrong = STR_NULL;
+    int r = network_list_parse(STR("::/0"), arena, &list, &wrong);
+
+    check(r == 0 && list.n == 1);
+    check(network_list_has(&list, s) ==
+          (format_ipv4(s) || (format_ipv6(s) && !memchr(s.p, '%', s.n))));
+    r = network_list_parse(s, arena, &list, &wrong);
+    check(r == 0 ||
+          (r == -EINVAL && (wrong.n == 0 || (wrong.p >= s.p && wrong.p + wrong.n <= s.p + s.n))));
+    for (size_t i = 0; r == 0 && i < list.n; i++)
+        check(list.networks[i].bits <= 128);
+    if (r == 0 && (format_ipv4(s) || format_ipv6(s)))
+        check(list.n == 1 && network_list_has(&list, s));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -188,5 +220,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_plain(text);
     check_highlight(&arena, text);
     check_formats(&arena, text);
+    check_uuid(text);
+    check_networks(&arena, text);
     return 0;
 }
