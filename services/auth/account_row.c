@@ -34,29 +34,38 @@ Stoa__Auth__V1__User auth_user_of_row(const struct db_result *result, int first_
 
 /* ---- entity tags ---- */
 
-static struct str view_of(struct rpc_call *call, const Stoa__Auth__V1__User *account)
+/* What every tag of an account in this state begins with, behind its first quote. */
+static struct str version_of(struct rpc_call *call, const Stoa__Auth__V1__User *account)
 {
     struct arena *arena = rpc_call_arena(call);
     Stoa__Auth__V1__User shown = *account;
+    struct str view;
 
     shown.token = (char *)protobuf_c_empty_string;
-    return service_view(arena, service_pack(arena, &shown.base), 0);
+    view = service_view(arena, service_pack(arena, &shown.base), 0);
+    return view.p ? arena_printf(arena, "%.*s.", STR_FMT(view)) : STR_NULL;
 }
 
+/* The token is shown as well: a browser that kept the answer to a session before would otherwise be
+ * told that its token is still the one to use. */
 bool auth_tag_account(struct rpc_call *call, const Stoa__Auth__V1__User *account)
 {
-    return service_add_tag(call, STR(""), view_of(call, account));
+    struct str version = version_of(call, account);
+    struct str view =
+        version.p ? service_view(rpc_call_arena(call), str_of(account->token), 0) : STR_NULL;
+
+    return service_add_tag(call, version, view);
 }
 
 int auth_conditions_hold(struct rpc_call *call, const Stoa__Auth__V1__User *account, bool *ret)
 {
-    struct str view = view_of(call, account);
-    struct str tag =
-        view.p ? arena_printf(rpc_call_arena(call), "\"%.*s\"", STR_FMT(view)) : STR_NULL;
+    struct str version = version_of(call, account);
+    struct str prefix =
+        version.p ? arena_printf(rpc_call_arena(call), "\"%.*s", STR_FMT(version)) : STR_NULL;
 
-    if (!tag.p)
+    if (!prefix.p)
         return -ENOMEM;
-    *ret = service_conditions_hold(call, tag);
+    *ret = service_conditions_hold(call, prefix);
     return 0;
 }
 

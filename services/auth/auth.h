@@ -120,11 +120,12 @@ char *auth_refresh_token_text(struct rpc_call *call, const struct refresh_token 
 Stoa__Auth__V1__User auth_user_of_row(const struct db_result *result, int first_column,
                                       char *token);
 
-/* The entity tag is of all that the account shows to its owner, whichever token is used. False: the
- * call has been failed. */
+/* The entity tag is of all that the answer shows, the caller's token included. False: the call has
+ * been failed. */
 bool auth_tag_account(struct rpc_call *call, const Stoa__Auth__V1__User *account) MUST_CHECK;
 
-/* Whether the call's conditions let it change an account of this state. -ENOMEM. */
+/* Whether the call's conditions let it change an account of this state, whichever session they were
+ * seen by. -ENOMEM. */
 int auth_conditions_hold(struct rpc_call *call, const Stoa__Auth__V1__User *account,
                          bool *ret) MUST_CHECK;
 

@@ -9,8 +9,8 @@ from stoa_contract import PATIENCE_SECONDS
 def tag_over_grpc(suite, contract, call_grpc):
     """tag_over_grpc("GetArticle", {"slug": slug}, token): the metadata `etag` of a success."""
 
-    def run(name, request, token=None):
-        method = contract.method("posts", name)
+    def run(name, request, token=None, service="posts"):
+        method = contract.method(service, name)
         call = call_grpc.channel(method).unary_unary(
             method.path, method.request.SerializeToString, method.response.FromString)
         _, answer = call.with_call(method.request(**request), timeout=PATIENCE_SECONDS, metadata=call_grpc.metadata(token))
@@ -258,9 +258,23 @@ def test_what_auth_shows_has_a_tag(call_http, tag, new_account, sign_in):
         answer = call_http("GET", path, None, account["token"], {"If-None-Match": seen})
         assert (answer.status, answer.text, answer.headers["ETag"]) == (304, "", seen), path
     before = tag("/api/sessions", account["token"])
-    token = sign_in(account)["token"]
+    sign_in(account)
     assert tag("/api/sessions", account["token"]) != before
-    assert tag("/api/user", token) == tag("/api/user", account["token"]), "the token is the request's, not the account's"
+
+
+def test_the_tag_of_an_account_follows_its_token(call_http, tag_over_grpc, new_account, sign_in):
+    """A browser that has kept the answer asks with its tag, and the page takes the token of the answer as its own: of the
+    session before, it may have expired."""
+    account = new_account()
+    kept = call_http("GET", "/api/user", None, account["token"]).headers["ETag"]
+    token = sign_in(account)["token"]
+    again = call_http("GET", "/api/user", None, token, {"If-None-Match": kept})
+    assert again.status == 200 and again.json["user"]["token"] == token
+    assert tag_over_grpc("GetCurrentUser", {}, account["token"], "auth") == kept
+    assert tag_over_grpc("GetCurrentUser", {}, token, "auth") == again.headers["ETag"]
+    # It is the same account: a change may name what another session has seen.
+    assert call_http("PUT", "/api/user", {"user": {"bio": "b"}}, token, {"If-Match": kept}).status == 200
+    assert call_http("PUT", "/api/user", {"user": {"bio": "c"}}, token, {"If-Match": kept}).status == 412
 
 
 def test_the_tag_of_an_account_follows_it(call_http, tag, new_account, unique):
