@@ -159,17 +159,21 @@ static void accept(struct identity *identity, struct rpc_call *call, enum check 
     rpc_call_proceed(call);
 }
 
-/* The token of "Bearer ..." (RFC 6750 section 2.1) or "Token ..." (RealWorld); {NULL, 0} when the
- * scheme is another. */
+/* The token of "Bearer ..." (RFC 6750 section 2.1) or "Token ..." (RealWorld), which one space or
+ * more come before (RFC 9110 section 11.4); {NULL, 0} when the scheme is another. */
 static struct str token_of(struct str authorization)
 {
     static const struct str schemes[] = {{"Bearer ", 7}, {"Token ", 6}};
 
     for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
         struct str scheme = schemes[i];
-        if (authorization.n >= scheme.n &&
-            str_eq_nocase((struct str){authorization.p, scheme.n}, scheme))
-            return str_skip(authorization, scheme.n);
+        size_t n = scheme.n;
+
+        if (authorization.n < n || !str_eq_nocase((struct str){authorization.p, n}, scheme))
+            continue;
+        while (n < authorization.n && authorization.p[n] == ' ')
+            n++;
+        return str_skip(authorization, n);
     }
     return STR_NULL;
 }

@@ -184,9 +184,12 @@ def test_who_am_i(both, new_account):
     assert http.json["user"]["email"] == account["email"]
 
 
-@pytest.mark.parametrize("scheme", ["Token", "Bearer", "bearer", "TOKEN"])
-def test_both_schemes_count(call_http, new_account, scheme):
-    assert call_http("GET", "/api/user", token=new_account()["token"], scheme=scheme).status == 200
+@pytest.mark.parametrize("scheme", ["Token", "Bearer", "bearer", "TOKEN", "Bearer  ", "Token "])
+def test_both_schemes_count(call_grpc, call_http, new_account, scheme):
+    """In any case, and with more than one space behind them (RFC 9110 section 11.4)."""
+    token = new_account()["token"]
+    assert call_http("GET", "/api/user", token=token, scheme=scheme).status == 200
+    assert call_grpc("auth", "GetCurrentUser", {}, metadata=(("authorization", f"{scheme} {token}"),))[0] == "OK"
 
 
 def test_missing_token(both):
