@@ -464,7 +464,8 @@ static const char search_articles[] =
     LIST_WITH(ARTICLE_COLUMNS, ", a.score, "
               HIGHLIGHTED("a.title", "HighlightAll=true") ", "
               HIGHLIGHTED("a.description", "HighlightAll=true") ", "
-              HIGHLIGHTED("left(a.body, 10000)", "MaxFragments=2, MinWords=8, MaxWords=24"),
+              HIGHLIGHTED("left(a.body, 10000)",
+                          "MaxFragments=2, MinWords=8, MaxWords=24, FragmentDelimiter=\" … \""),
               "SELECT CASE WHEN (SELECT words FROM query) IS NULL THEN " STRINGIFY(NO_WORDS)
               "            ELSE (SELECT count(*) FROM found) END",
               PAGE("a.*, page.score",

@@ -86,6 +86,17 @@ def test_highlights(call_http, search, new_account, publish, unique):
     assert "highlight" not in call_http("GET", f"/api/articles/{article['slug']}").json["article"]
 
 
+def test_an_excerpt_has_two_pieces(both, search, new_account, publish, unique):
+    """And between them what the contract says."""
+    word, account = unique("twice"), new_account()
+    article = publish(account, body=f"the {word} here " + "filler " * 300 + f"the other {word} there")
+    search(word, [article["slug"]])
+    _, answer, http = both("posts", "ListArticles", {"q": word}, account["token"])
+    for each in (answer, http.json):
+        pieces = each["articles"][0]["highlight"]["excerpt"].split(" … ")
+        assert len(pieces) == 2 and all(f"<mark>{word}</mark>" in piece for piece in pieces)
+
+
 def test_pages(call_http, search, whales, publish):
     word, author, made = whales
     for _ in range(4):  # of the same score: the newest first
