@@ -35,6 +35,20 @@ static bool is_plain(uint8_t c)
     return c >= ' ' && c <= '~';
 }
 
+bool text_is_blank(struct str text)
+{
+    const uint8_t *at = (const uint8_t *)text.p, *end = at + text.n;
+
+    while (at < end) {
+        ucs4_t c;
+
+        at += u8_mbtouc(&c, at, (size_t)(end - at));
+        if (!uc_is_property_white_space(c))
+            return false;
+    }
+    return true;
+}
+
 const char *plain_text_fault(struct str text, enum plain_text kind)
 {
     const uint8_t *at = (const uint8_t *)text.p, *end = at + text.n;

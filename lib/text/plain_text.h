@@ -15,4 +15,7 @@ enum plain_text {
  * do what an honest writer needs. */
 const char *plain_text_fault(struct str text, enum plain_text kind);
 
+/* Whether valid UTF-8 has white space alone (the property White_Space), or nothing. */
+bool text_is_blank(struct str text);
+
 #endif

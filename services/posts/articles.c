@@ -234,6 +234,19 @@ int creations_new(struct db_group **ret)
                         ret);
 }
 
+static bool texts_are_there(struct rpc_call *call,
+                            const Stoa__Posts__V1__CreateArticleRequest__NewArticle *article)
+{
+    struct schema_fault faults[3];
+    size_t n = add_if_blank(faults, 0, "article.title", article->title);
+
+    n = add_if_blank(faults, n, "article.description", article->description);
+    n = add_if_blank(faults, n, "article.body", article->body);
+    if (n > 0)
+        service_fail_fields(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", faults, n);
+    return n == 0;
+}
+
 static void create_article(struct service *service, struct rpc_call *call,
                            const Stoa__Posts__V1__CreateArticleRequest *request)
 {
@@ -247,7 +260,8 @@ static void create_article(struct service *service, struct rpc_call *call,
     creation->service = service;
     creation->call = call;
     creation->article = article; /* there, by the contract's rules */
-    if (!read_idempotency(call, &request->base, &creation->idempotency) ||
+    if (!texts_are_there(call, article) ||
+        !read_idempotency(call, &request->base, &creation->idempotency) ||
         !read_tags(call, "article", article->tag_list, article->n_tag_list, &creation->tags))
         return;
     if (slug_from_title(str_of(article->title), rpc_call_arena(call), &creation->slug) < 0) {

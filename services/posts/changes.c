@@ -1,5 +1,7 @@
 #include "changes.h"
 
+#include "text/plain_text.h"
+
 struct faults {
     struct schema_fault list[8];
     size_t n;
@@ -11,11 +13,11 @@ static void add_fault(struct faults *faults, struct str path, const char *messag
         faults->list[faults->n++] = (struct schema_fault){path, str_of(message)};
 }
 
-/* A text that the mask names: there, or null, which is as blank as it gets. */
+/* A text that changes: there, or null, which is as blank as it gets. */
 static void take_text(struct arena *arena, const struct given *given, const char *name,
                       const char *value, struct str *ret, struct faults *faults)
 {
-    if (value || given->may_be_empty)
+    if (given->may_be_empty || (value && !text_is_blank(str_of(value))))
         *ret = str_of(value ? value : "");
     else
         add_fault(faults, arena_printf(arena, "%s.%s", given->of, name), "can't be blank");
@@ -45,14 +47,15 @@ static void take_path(struct arena *arena, const struct given *given, struct str
         add_fault(faults, STR("update_mask"), "names a field that is not there to change");
 }
 
-static void take_what_is_given(const struct given *given, struct changes *to)
+static void take_what_is_given(struct arena *arena, const struct given *given, struct changes *to,
+                               struct faults *faults)
 {
     if (given->title)
-        to->title = str_of(given->title);
+        take_text(arena, given, "title", given->title, &to->title, faults);
     if (given->description)
-        to->description = str_of(given->description);
+        take_text(arena, given, "description", given->description, &to->description, faults);
     if (given->body)
-        to->body = str_of(given->body);
+        take_text(arena, given, "body", given->body, &to->body, faults);
     to->has_tags = given->n_tag_list > 0;
 }
 
@@ -62,7 +65,7 @@ bool read_changes(struct rpc_call *call, const struct given *given, struct chang
 
     *ret = (struct changes){.has_tags = false};
     if (!given->mask)
-        take_what_is_given(given, ret);
+        take_what_is_given(rpc_call_arena(call), given, ret, &faults);
     for (size_t i = 0; given->mask && i < given->mask->n_paths; i++)
         take_path(rpc_call_arena(call), given, str_of(given->mask->paths[i]), ret, &faults);
     if (faults.n > 0) {

@@ -3,6 +3,7 @@
  * statement.) */
 #include "etag.h"
 #include "idempotency.h"
+#include "input.h"
 #include "page.h"
 #include "posts.h"
 #include "rows.h"
@@ -132,7 +133,12 @@ static void create_comment(struct service *service, struct rpc_call *call,
                            const Stoa__Posts__V1__CreateCommentRequest *message)
 {
     struct request *request = begin(service, call, message->slug);
+    struct schema_fault fault;
 
+    if (request && add_if_blank(&fault, 0, "comment.body", message->comment->body) > 0) {
+        service_fail_fields(call, RPC_INVALID_ARGUMENT, "INVALID_FIELDS", &fault, 1);
+        return;
+    }
     if (!request || !read_idempotency(call, &message->base, &request->idempotency))
         return;
     request->body = str_of(message->comment->body);

@@ -1,8 +1,9 @@
-/* Tags and slugs of a request. */
+/* Texts, tags and slugs of a request. */
 #include "input.h"
 
 #include "base/log.h"
 #include "tags.h"
+#include "text/plain_text.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -25,6 +26,13 @@ bool read_tags(struct rpc_call *call, const char *of, char **tags, size_t n, str
     }
     ret->n = (size_t)kept;
     return true;
+}
+
+size_t add_if_blank(struct schema_fault *faults, size_t n, const char *path, const char *text)
+{
+    if (text && text_is_blank(str_of(text)))
+        faults[n++] = (struct schema_fault){str_of(path), STR("can't be blank")};
+    return n;
 }
 
 int try_slugs(const struct slug *slug, struct arena *arena, struct slugs *ret)

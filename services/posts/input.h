@@ -19,6 +19,10 @@ struct tag_list {
 bool read_tags(struct rpc_call *call, const char *of, char **tags, size_t n,
                struct tag_list *ret) MUST_CHECK;
 
+/* Adds a fault for a text that is white space alone, of whatever script: the contract's own rule
+ * knows ASCII's. NULL is no text. Returns how many faults there are then. */
+size_t add_if_blank(struct schema_fault *faults, size_t n, const char *path, const char *text);
+
 /* The slugs that an article of this title may have: the title's own, and one that is unique but for
  * bad luck, when that is taken. Each call makes another unique one. */
 struct slugs {

@@ -178,9 +178,10 @@ def test_publish(both, call_http, draft, new_account, publish, unique):
 
 
 @pytest.mark.parametrize("missing", [["title"], ["description", "body"], ["title", "description", "body"]])
-def test_what_is_missing_is_said(both, call_http, draft, new_account, missing):
+@pytest.mark.parametrize("blank", [" ", "\u3000"])
+def test_what_is_missing_is_said(both, call_http, draft, new_account, missing, blank):
     account = new_account()
-    made = draft(account, **{name: " " for name in missing})
+    made = draft(account, **{name: blank for name in missing})
     code, problem, http = both("posts", "PublishDraft", {"id": made["id"]}, account["token"])
     assert code == "INVALID_ARGUMENT" and http.status == 422
     assert http.json["errors"] == {name: ["can't be blank"] for name in missing}

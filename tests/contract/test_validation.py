@@ -222,7 +222,9 @@ def test_empty(world, path, where, field):
     if wanted:
         expect_refused(world, path, where, "", field, "can't be blank" if "uuid" not in rules else None)
         if "pattern" in rules:
-            for blank in (" ", "\t\n\f\r "):
+            # In the blog also what other scripts have as white space: a space bar may give U+3000.
+            more = ("\u00a0", "\u3000 \u2003") if METHODS[path].service == "posts" else ()
+            for blank in (" ", "\t\n\f\r ", *more):
                 expect_refused(world, path, where, blank, field, "can't be blank")
     else:
         code, answer, http, _ = ask(world, path, where, "", field)

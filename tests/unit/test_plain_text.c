@@ -97,6 +97,20 @@ static void damaged_text_is_refused(void **state UNUSED)
                             "is not valid text");
 }
 
+static void white_space_of_all_scripts_is_blank(void **state UNUSED)
+{
+    static const char *const blank[] = {
+        "", " ", "\t\n\v\f\r ", "\u00a0", "\u3000\u2003", "\xc2\x85\u2028\u1680"};
+    static const char *const seen[] = {"a",      "\u3000a\u3000", " .",
+                                       "\u65e5", "\U0001f642",    "\u00a0\u00e9"};
+
+    assert_true(text_is_blank(STR_NULL));
+    for (size_t i = 0; i < ARRAY_SIZE(blank); i++)
+        assert_true(text_is_blank(str_of(blank[i])));
+    for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
+        assert_false(text_is_blank(str_of(seen[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +119,7 @@ int main(void)
         cmocka_unit_test(embeddings_and_overrides_are_refused),
         cmocka_unit_test(what_is_no_character_is_refused),
         cmocka_unit_test(damaged_text_is_refused),
+        cmocka_unit_test(white_space_of_all_scripts_is_blank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
