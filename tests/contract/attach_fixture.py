@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 
-from gateway_fixture import TESTSERVER, TestGateway, wait_until
+from gateway_fixture import TESTSERVER, TestGateway
+from stoa_suite_fixture import wait_until, with_parent
 from websocket_fixture import CLOSE, PING, TEXT, Socket
 
 ATTACH = "/stoa.edge.v1.EdgeService/Attach"
@@ -41,7 +42,7 @@ class AttachGateway(TestGateway):
             os.unlink(self.socket_path(i))
         environment = {**os.environ, "STOA_TEST_LISTEN": f"unix:{self.socket_path(i)}", "STOA_TEST_ROOMS": self.dir}
         with open(f"{self.dir}/log/testserver-{i}.log", "ab") as output:
-            self.servers[i] = subprocess.Popen([TESTSERVER], env=environment, stderr=output)
+            self.servers[i] = subprocess.Popen(with_parent([TESTSERVER], "KILL"), env=environment, stderr=output)
         wait_until(lambda: self._listens(i))
         os.chmod(self.socket_path(i), 0o777)
 

@@ -23,7 +23,7 @@ from concurrent import futures
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from stoa_suite_fixture import free_ports
+from stoa_suite_fixture import free_ports, wait_until, with_parent
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = pathlib.Path(os.environ.get("STOA_OUT", ROOT / "build" / "release"))
@@ -309,17 +309,6 @@ def wait_for_close(connection):
 # ---- nginx ----
 
 
-def wait_until(test, seconds=60):
-    """What test() returns, once that is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = test()
-        if result:
-            return result
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def free_port():
     return free_ports(1)[0]
 
@@ -418,7 +407,8 @@ class Gateway:
     def start(self):
         command = self.nginx + ["-e", "stderr", "-p", self.dir, "-c", self.config, "-g", "daemon off;"]
         self.output = open(f"{self.dir}/log/output", "wb")
-        self.process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
+        # The master ends its workers, so it has to have the time to.
+        self.process = subprocess.Popen(with_parent(command, "TERM"), stdout=self.output, stderr=self.output)
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -542,7 +532,7 @@ class TestGateway(Gateway):
         }
         log = pathlib.Path(f"{self.dir}/log/testserver.log")
         with open(log, "wb") as output:
-            self.server = subprocess.Popen([TESTSERVER], env=environment, stderr=output)
+            self.server = subprocess.Popen(with_parent([TESTSERVER], "KILL"), env=environment, stderr=output)
 
         def port():
             assert self.server.poll() is None, log.read_text()

@@ -99,14 +99,19 @@ def free_ports(count):
     return own_ports().take(count)
 
 
-def wait_until(holds, what, seconds=60):
+def wait_until(holds, what="what is waited for", seconds=60):
     """Polls until holds() is true and returns what it gave; fails the test after the bound, which is far from what it takes on
     a busy machine: who waits for what never comes waits for it once."""
     end = time.monotonic() + seconds
     while not (value := holds()):
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+        time.sleep(0.01)
     return value
+
+
+def with_parent(command, signal_name):
+    """The command such that its process gets this signal when the thread that starts it is gone, as when pytest is killed."""
+    return ["/usr/bin/setpriv", "--pdeathsig", signal_name, "--", *command]
 
 
 class HttpLoad:

@@ -278,3 +278,27 @@ def serve_until_interrupted(folder):
         script.send_signal(signal.SIGINT)
         assert script.wait(30) == 0
         script.stdout.close()
+
+
+START_AND_WAIT = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from gateway_fixture import TestGateway
+gateway = TestGateway().start()
+print(gateway.server.pid, gateway.process.pid, *gateway.worker_pids(), flush=True)
+signal.pause()
+"""
+
+
+def test_a_gateway_ends_with_its_tests():
+    """Also when they are killed, and can end nothing themselves."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # nginx's workers may be another user
+        tests = subprocess.Popen(["/usr/bin/python3", "-B", "-c", START_AND_WAIT, pathlib.Path(__file__).parent],
+                                 env={**os.environ, "TMPDIR": folder}, stdout=subprocess.PIPE, text=True)
+        with tests.stdout:
+            pids = tests.stdout.readline().split()
+        tests.kill()
+        tests.wait()
+        assert len(pids) == 3
+        wait_until(lambda: not [pid for pid in pids if os.path.exists(f"/proc/{pid}")], "all have ended")
