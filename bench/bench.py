@@ -119,12 +119,11 @@ class Others:
     def _seconds(self):
         found = processes()
         ours = below(found, self.roots)
-        return {pid: seconds for pid, (_, _, seconds) in found.items() if pid not in ours}
+        return sum(seconds for pid, (_, _, seconds) in found.items() if pid not in ours)
 
     def cores(self):
-        """Of programs that have ended meanwhile nothing is known, unless their parents are here."""
-        used = sum(seconds - self.before.get(pid, 0) for pid, seconds in self._seconds().items())
-        return max(used, 0) / (time.monotonic() - self.start)
+        """What a program has used that has ended meanwhile is in its parent's time, also what it used before."""
+        return max(self._seconds() - self.before, 0) / (time.monotonic() - self.start)
 
 
 # ---- rows ----
