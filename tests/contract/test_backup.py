@@ -239,7 +239,7 @@ def test_a_moment_that_cannot_be_restored(story, target, to, words):
 
 def test_what_is_whole_is_found_whole(story):
     status, said, error = deploy(story, "backup", "verify")
-    assert status == 0 and "No damage in 1 base backups" in said, error
+    assert status == 0 and "No damage in 1 base backup and" in said, error
 
 
 def flip(path, offset):
@@ -335,7 +335,7 @@ def test_as_many_as_wanted_are_kept_and_the_wal_that_they_need(story):
     after = {path.name for path in (story.backups / "wal").iterdir()}
     assert len(before - after) >= 4
     status, said, error = deploy(story, "backup", "verify")
-    assert status == 0 and "No damage in 1 base backups" in said, error
+    assert status == 0 and "No damage in 1 base backup and" in said, error
     assert base.name in deploy(story, "backup", "list")[1]
 
 
@@ -409,4 +409,4 @@ def test_a_gap_is_told_and_a_new_folder_begins_anew(story):
             archive.terminate()
             archive.wait(60)
     status, said, error = deploy(story, "backup", "verify", STOA_BACKUP_DIR=other)
-    assert status == 0 and "No damage in 1 base backups" in said, error
+    assert status == 0 and "No damage in 1 base backup and" in said, error
