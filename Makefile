@@ -275,7 +275,7 @@ $(OUT)/tests/test_client_markdown: TEST_LIBS = -lmd4c -Wl,--wrap=calloc,--wrap=f
 $(OUT)/tests/test_client_room: $(addprefix $(OUT)/cli/,terminal.o client/input_line.o client/room_view.o)
 $(OUT)/tests/test_client_files: $(addprefix $(OUT)/cli/,bulk.o file.o paths.o $(addprefix client/,credentials.o \
                                 document.o settings.o))
-$(OUT)/tests/test_posts_sql $(OUT)/tests/test_posts_locks: $(OUT)/services/posts/statements.o
+$(addprefix $(OUT)/tests/test_posts_,sql lists_sql search_sql plans_sql locks): $(OUT)/services/posts/statements.o
 $(addprefix $(OUT)/tests/test_chat_,sql members_sql retention_sql): $(OUT)/services/chat/statements.o
 # Messages that a test decodes.
 $(GEN)/tests/.protos: tests/unit/protos/rules.proto $(GEN)/.protos
