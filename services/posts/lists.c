@@ -37,7 +37,7 @@ struct listing {
     struct rpc_call *call;
     struct page page;
     struct db_query *query;    /* NULL: by_author */
-    struct str by_author;      /* its username key: goes together with those of others */
+    struct str by_author;      /* its username key: skips none, and goes together with others */
     struct db_share_item item; /* shared with equal ones */
     /* Ends its call and those of others with the list that it has. */
     void (*reply)(struct listing *listing);
@@ -237,8 +237,7 @@ static void bind_author(struct db_query *query, const struct db_group_item *item
 
 static void bind_authors(struct db_query *query, struct db_group_item *const *items, size_t n)
 {
-    int64_t callers[MAX_AUTHORS], rows[MAX_AUTHORS], offsets[MAX_AUTHORS], before[MAX_AUTHORS],
-        before_ids[MAX_AUTHORS];
+    int64_t callers[MAX_AUTHORS], rows[MAX_AUTHORS], before[MAX_AUTHORS], before_ids[MAX_AUTHORS];
     struct str authors[MAX_AUTHORS];
 
     for (size_t i = 0; i < n; i++) {
@@ -246,14 +245,12 @@ static void bind_authors(struct db_query *query, struct db_group_item *const *it
 
         callers[i] = service_caller_id(listing->call);
         rows[i] = listing->page.rows;
-        offsets[i] = listing->page.offset;
         before[i] = listing->page.after.order;
         before_ids[i] = listing->page.after.id;
         authors[i] = listing->by_author;
     }
     db_bind_int8_array(query, callers, n);
     db_bind_int8_array(query, rows, n);
-    db_bind_int8_array(query, offsets, n);
     db_bind_timestamp_array(query, before, n);
     db_bind_int8_array(query, before_ids, n);
     db_bind_text_array(query, authors, n);
@@ -495,7 +492,7 @@ static void list_articles(struct service *service, struct rpc_call *call,
     statement = list_statement(&filters);
     listing->search = statement == SEARCH_ARTICLES;
     listing->reply = reply_articles;
-    if (statement == LIST_ARTICLES_BY_AUTHOR) {
+    if (statement == LIST_ARTICLES_BY_AUTHOR && listing->page.offset == 0) {
         listing->by_author = filters.author;
         submit(service, listing);
         return;

@@ -329,11 +329,18 @@ static const char unfavorite_article[] = MARK_FAVORITE("false");
 /* All: $2 limit, $3 offset; $4, $5: created_at and id of the article that the page comes after, or
  * a time that never comes. */
 
+/* A page of articles, of which those that are skipped are read in the index alone: it is found where
+ * the page begins, and then the page is read. of: which articles, AND behind it. */
+#define ARTICLES_PAGE(of)                                                                        \
+    "(SELECT * FROM (SELECT * FROM posts.articles WHERE " of "(created_at, id) <= ("             \
+    "                  SELECT created_at, id FROM posts.articles"                                \
+    "                  WHERE " of OLDER("created_at", "id")                                      \
+    "                  ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET $3)"                     \
+    "                ORDER BY created_at DESC, id DESC LIMIT $2) cut LIMIT " MAX_ROWS ") a"
+
 /* articles_newest. article_counts has at most as many rows as there are shards. */
 static const char list_articles[] =
-    LIST("SELECT coalesce(sum(n), 0) FROM posts.article_counts",
-         PAGE("*", "posts.articles WHERE " OLDER("created_at", "id"),
-              "created_at DESC, id DESC") " a");
+    LIST("SELECT coalesce(sum(n), 0) FROM posts.article_counts", ARTICLES_PAGE(""));
 
 /* article_tags_pkey, backwards; tag_counts_pkey. $6: tag. */
 static const char list_articles_by_tag[] =
@@ -349,25 +356,31 @@ static const char list_articles_by_tag[] =
     "  SELECT id, username, bio, image, " FOLLOWED_BY(caller, "p.id") " AS followed,"          \
     "         (SELECT sum(articles) FROM posts.account_counts WHERE account_id = p.id) AS total" \
     "  FROM auth.profiles p WHERE username_key = " key " OFFSET 0) p ON true"
+/* As ARTICLES_PAGE(""), of the author p. */
 static const char list_articles_by_author[] =
     "SELECT" ARTICLE_COLUMNS_OF("p.followed") ", coalesce(p.total, 0)"
     " FROM (SELECT) one" AUTHOR("$1", "$6")
-    " LEFT JOIN LATERAL "
-    PAGE("*", "posts.articles WHERE author_id = p.id AND " OLDER("created_at", "id"),
-         "created_at DESC, id DESC") " a ON true"
+    " LEFT JOIN LATERAL ("
+    "  SELECT created_at, id FROM posts.articles WHERE author_id = p.id AND " OLDER("created_at", "id")
+    "  ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET $3) first ON true"
+    " LEFT JOIN LATERAL (SELECT * FROM ("
+    "  SELECT * FROM posts.articles"
+    "  WHERE author_id = p.id AND (created_at, id) <= (first.created_at, first.id)"
+    "  ORDER BY created_at DESC, id DESC LIMIT $2) cut LIMIT " MAX_ROWS ") a ON true"
     " ORDER BY " NEWEST_FIRST;
 
-/* Several such lists at once; arrays, an element for each: $1 … $6, as above. The same indexes. The
+/* Several such lists at once, none of which skips articles; arrays, an element for each: $1: callers,
+ * $2: limits, $3, $4: what each comes after, $5: the authors' username keys. The same indexes. The
  * rows of each list say its place, from 1, and come in no order: to sort them all costs a sixth of
  * the statement, and they are about in order. */
 static const char list_articles_by_authors[] =
     "SELECT" ARTICLE_COLUMNS_WITH("p.followed", FAVORITED_BY("i.caller")) ", coalesce(p.total, 0), i.n"
-    " FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY"
-    "      i (caller, page_rows, page_offset, before, before_id, author, n)" AUTHOR("i.caller", "i.author")
+    " FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY"
+    "      i (caller, page_rows, before, before_id, author, n)" AUTHOR("i.caller", "i.author")
     " LEFT JOIN LATERAL (SELECT * FROM ("
     "  SELECT * FROM posts.articles"
     "  WHERE author_id = p.id AND (created_at, id) < (i.before, i.before_id)"
-    "  ORDER BY created_at DESC, id DESC LIMIT i.page_rows OFFSET i.page_offset) cut"
+    "  ORDER BY created_at DESC, id DESC LIMIT i.page_rows) cut"
     "  LIMIT " MAX_ROWS ") a ON true";
 
 /* favorites_newest; account_counts_pkey. $6: the username key of whose favourites. */
@@ -733,8 +746,8 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
     [LIST_ARTICLES_BY_AUTHORS] = {"list_articles_by_authors",
                                   list_articles_by_authors,
                                   DB_READ,
-                                  {DB_INT8_ARRAY, DB_INT8_ARRAY, DB_INT8_ARRAY,
-                                   DB_TIMESTAMPTZ_ARRAY, DB_INT8_ARRAY, DB_TEXT_ARRAY}},
+                                  {DB_INT8_ARRAY, DB_INT8_ARRAY, DB_TIMESTAMPTZ_ARRAY,
+                                   DB_INT8_ARRAY, DB_TEXT_ARRAY}},
     [LIST_ARTICLES_BY_FAVORITE] = {"list_articles_by_favorite",
                                    list_articles_by_favorite,
                                    DB_READ,

@@ -73,6 +73,10 @@ static void each_filter_finds_and_counts(void **state UNUSED)
         {LIST_ARTICLES_BY_TAG, .limit = 20, .tag = "x", .want = "a5 b2 a1 ", .total = 3},
         {LIST_ARTICLES_BY_TAG, .limit = 20, .tag = "X", .want = "", .total = 0},
         {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .author = "ada", .want = "a5 a3 a1 ", .total = 3},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 1, .offset = 1, .author = "ada", .want = "a3 ",
+         .total = 3},
+        {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .offset = 9, .author = "ada", .want = "",
+         .total = 3},
         {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .author = "cyd", .want = "", .total = 0},
         {LIST_ARTICLES_BY_AUTHOR, .limit = 20, .author = "nobody", .want = "", .total = 0},
         {LIST_ARTICLES_BY_FAVORITE, .limit = 20, .favorited = "cyd", .want = "a5 b2 a1 ",
@@ -86,16 +90,16 @@ static void each_filter_finds_and_counts(void **state UNUSED)
         expect_list(&cases[i]);
 }
 
-/* As one by one: who asks, how many, from where, whose. */
+/* As one by one: who asks, how many, after which, whose. */
 static void lists_of_several_authors_are_as_one_by_one(void **state UNUSED)
 {
     enum { N = 7 };
     static const int64_t callers[N] = {0, CYD, CYD, 0, 0, 0, ADA};
-    static const int64_t rows[N] = {20, 2, 20, 20, 20, 1, 20}, offsets[N] = {0, 0, 0, 0, 0, 1, 9};
+    static const int64_t rows[N] = {20, 2, 20, 20, 20, 1, 0};
     int64_t before[N], before_ids[N];
     struct str authors[N] = {STR("ada"), STR("ada"), STR("bob"), STR("nobody"),
                              STR("ada"), STR("ada"), STR("ada")};
-    static const char *const want[N] = {"a1 a3 a5 ", "a3 a5 ", "b2 b4 ", "", "a1 a3 ", "a3 ", ""};
+    static const char *const want[N] = {"a1 a3 a5 ", "a3 a5 ", "b2 b4 ", "", "a1 a3 ", "a5 ", ""};
     static const int64_t totals[N] = {3, 3, 2, 0, 3, 3, 3};
     struct db_query *q = db_query(db, &arena, LIST_ARTICLES_BY_AUTHORS);
     char slugs[N][64] = {""};
@@ -111,7 +115,6 @@ static void lists_of_several_authors_are_as_one_by_one(void **state UNUSED)
     assert_non_null(q);
     db_bind_int8_array(q, callers, N);
     db_bind_int8_array(q, rows, N);
-    db_bind_int8_array(q, offsets, N);
     db_bind_timestamp_array(q, before, N);
     db_bind_int8_array(q, before_ids, N);
     db_bind_text_array(q, authors, N);
