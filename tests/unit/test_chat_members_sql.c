@@ -196,7 +196,8 @@ static void old_rooms_have_members(void **state UNUSED)
            " (1, 2, 1, NULL, 'two', now()), (1, 3, 98, NULL, 'three', now()),"
            " (2, 1, 3, NULL, 'one', now())");
     snprintf(command, sizeof(command), /* all that came later */
-             "set -e; for f in services/chat/migrations/000[3-9]_*.sql; do"
+             "set -e; for f in services/chat/migrations/*.sql; do"
+             " case $f in */0001_*|*/0002_*) continue;; esac;"
              " psql -Xq1 -v ON_ERROR_STOP=1 '%s' -f $f; done",
              pg_conninfo);
     sql_shell("%s", command);
