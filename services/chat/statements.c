@@ -12,6 +12,8 @@
  */
 #include "statements.h"
 
+#include "service/turns.h"
+
 /* SQL is laid out by hand. */
 /* clang-format off */
 
@@ -276,18 +278,22 @@ static const char room_presence[] =
     "   WHERE p.username IS NOT NULL) o ON r.my_role > 0 ORDER BY o.username";
 
 /* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
- * which are sorted. $2: room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and
- * seq of the message that the page comes after, $7: how many, one more than a page. */
+ * which are sorted. For each message of the rooms that it looks in, the index asks all of these whether
+ * it is theirs: so it looks in some at a time. $2: room, NULL: all of the caller's, $3: words, $4, $5,
+ * $6: created_at, room and seq of the message that the page comes after, $7: how many, one more than a
+ * page. */
+#define ROOMS_AT_A_TIME "32"
 static const char search_messages[] =
     "WITH mine AS MATERIALIZED ("
     "  SELECT m.room_id FROM chat.members m CROSS JOIN LATERAL ("
     "    SELECT FROM chat.rooms WHERE id = m.room_id AND deleted_at IS NULL OFFSET 0) r"
     "  WHERE m.account_id = $1 AND m.role > 0 AND ($2 IS NULL OR m.room_id = $2)"
     "), wanted AS MATERIALIZED ("
-    "  SELECT CASE WHEN numnode(words) > 0 THEN words && rooms END AS query"
-    "  FROM websearch_to_tsquery('pg_catalog.simple', $3) words,"
-    "       (SELECT string_agg(quote_literal(chat.room_word(room_id)), ' | ')::tsquery FROM mine)"
-    "       within (rooms)"
+    "  SELECT words && rooms AS query FROM websearch_to_tsquery('pg_catalog.simple', $3) words,"
+    "       (SELECT string_agg(quote_literal(chat.room_word(room_id)), ' | ')::tsquery"
+    "        FROM (SELECT room_id, row_number() OVER () / " ROOMS_AT_A_TIME " FROM mine) each (room_id, part)"
+    "        GROUP BY part) within (rooms)"
+    "  WHERE numnode(words) > 0"
     ") SELECT CASE WHEN $2 IS NULL OR EXISTS (SELECT FROM mine) THEN true"
     "              WHEN EXISTS (SELECT FROM chat.rooms"
     "                           WHERE id = $2 AND kind = 1 AND deleted_at IS NULL) THEN false END,"
@@ -391,6 +397,7 @@ const struct db_statement chat_statements[CHAT_STATEMENTS] = {
                          search_messages,
                          DB_READ,
                          {DB_INT8, DB_INT8, DB_TEXT, DB_TIMESTAMPTZ, DB_INT8, DB_INT8, DB_INT4}},
+    [LIMIT_SEARCH] = TURN_LIMIT,
     [SWEEP_ROOM] = {"sweep_room", sweep_room, DB_WRITE, {DB_INT4, DB_INT4, DB_INT4}},
     [LIMIT_ROOMS] = {"limit_rooms", limit_rooms, DB_WRITE, {DB_END}},
     [PURGE_ROOM] = {"purge_room", purge_room, DB_WRITE, {DB_END}},

@@ -34,6 +34,7 @@ enum chat_statement {
     PROFILES,
     ROOM_PRESENCE,
     SEARCH_MESSAGES,
+    LIMIT_SEARCH, /* service/turns.h */
     SWEEP_ROOM,
     LIMIT_ROOMS,
     PURGE_ROOM,

@@ -5,9 +5,9 @@
 #include "page.h"
 #include "posts.h"
 #include "rows.h"
+#include "service/turns.h"
 #include "tags.h"
 #include "text/username_key.h"
-#include "turns.h"
 
 #include <errno.h>
 #include <inttypes.h>

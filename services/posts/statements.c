@@ -20,6 +20,8 @@
  */
 #include "statements.h"
 
+#include "service/turns.h"
+
 /* SQL is laid out by hand. */
 /* clang-format off */
 
@@ -487,11 +489,6 @@ static const char search_articles[] =
                    "page.score DESC, page.id DESC") " a",
               "a.score DESC, a.id DESC");
 
-/* For the transaction of a search: after three seconds it is given up, or sooner if it has less. */
-static const char limit_search[] =
-    "SELECT set_config('statement_timeout', least(3000, 1000 * extract("
-    "                  epoch FROM current_setting('statement_timeout')::interval))::int::text, true)";
-
 /* Takes the words of articles that the queue names. search_queue_pkey, articles_pkey,
  * article_search_pkey. What the statement sees of an article is not older than the queue's rows that it
  * removes; a change after that is another row. One at a time, so that none writes older words over
@@ -761,7 +758,7 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                          DB_READ,
                          {DB_INT8, DB_INT4, DB_INT4, DB_INT8, DB_INT8, DB_TEXT, DB_TEXT, DB_TEXT,
                           DB_TEXT}},
-    [LIMIT_SEARCH] = {"limit_search", limit_search, DB_READ, {DB_END}},
+    [LIMIT_SEARCH] = TURN_LIMIT,
     [LIST_FEED] = {"list_feed", list_feed, DB_READ, {PAGE_PARAMS}},
     [LIST_TAGS] = {"list_tags", list_tags, DB_READ, {DB_END}},
     [LIST_REVISIONS] = {"list_revisions", list_revisions, DB_READ, {DB_INT8, DB_TEXT}},

@@ -1,4 +1,5 @@
 """Rooms, who is in them, and what is said there."""
+import collections
 import concurrent.futures
 import contextlib
 import types
@@ -636,6 +637,28 @@ def test_search(both, call, open_room, send):
         seen += [each["text"][-1] for each in answer["messages"]]
         page_token = answer["nextPageToken"]
     assert seen == ["4", "3", "2", "1", "0"]
+
+
+def test_searches_that_wait_delay_nobody_else(suite, call_http, open_room, send):
+    """One runs, and hangs for a table that is locked here; 15 wait, the others are refused, and what reads other tables goes on,
+    though more have searched than there are connections for reads."""
+    room, host = open_room()
+    send(room, host, "needle")
+
+    def get(path):
+        return call_http("GET", f"/api/chat/{path}", None, host["token"])
+
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        with contextlib.closing(psycopg2.connect(**suite.database("stoa_chat"))) as lock, lock.cursor() as cursor:
+            cursor.execute("LOCK chat.messages")
+            searches = [pool.submit(get, "search?query=needle") for _ in range(24)]
+            wait_until(lambda: sum(each.done() for each in searches) >= len(searches) - 16, "the others are refused")
+            assert [get(f"rooms/{room}/members").status for _ in range(20)] == [200] * 20
+        answers = [each.result() for each in searches]
+    statuses = collections.Counter(answer.status for answer in answers)
+    # On a busy machine the one that hangs is given up meanwhile, and somebody else may wait in its place.
+    assert set(statuses) <= {200, 429, 504} and statuses[429] and statuses[200]
+    wait_until(lambda: get("search?query=needle").status == 200, "searches are served again")
 
 
 # ---- accounts that go ----

@@ -18,6 +18,7 @@ STATEMENTS = {
     # The room in the answer is read when the change has committed.
     **{name: [statement, "get_room"] for name, statement in (
         ("CreateRoom", "create_room"), ("OpenDirectRoom", "open_direct_room"), ("UpdateRoom", "update_room"), ("JoinRoom", "join_room"))},
+    "SearchMessages": ["BEGIN", "limit_search", "search_messages", "COMMIT"],
     # One for each page, of which each has one.
     "ExportRoom": ["get_room", "list_members", "list_events"],
     "UpdateDraft": ["BEGIN", "lock_draft", "update_draft", "COMMIT"],

@@ -1,4 +1,4 @@
-#include "turns.h"
+#include "service/turns.h"
 
 #include <pthread.h>
 
