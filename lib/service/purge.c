@@ -1,6 +1,7 @@
 #include "service/purge.h"
 
 #include "base/log.h"
+#include "metrics/metrics.h"
 #include "service/internal.h"
 
 #include <errno.h>
@@ -17,11 +18,16 @@ struct purge {
     /* Of whoever has made it busy: the main thread, then the database's engine thread. */
     struct arena arena; /* of the statement on its way */
     size_t step;
-    struct purge_counts counts;
+    int64_t until_ns; /* then each step gives way to the next, though it has more to do */
+    struct {
+        metrics_number rows, failures;
+        metrics_number succeeded_us; /* when it last came to its end, since the epoch; 0: never */
+    } counts;
 };
 
-void purge_write_counts(const struct purge_counts *counts, struct buf *text)
+static void write_metrics(void *user, struct buf *text)
 {
+    const struct purge *purge = user;
     static const struct metrics_family
         last = {"stoa_purge", "last_success_timestamp_seconds", METRICS_GAUGE,
                 "When what nobody needs was last removed without an error, in seconds since 1970."},
@@ -31,16 +37,9 @@ void purge_write_counts(const struct purge_counts *counts, struct buf *text)
 
     metrics_begin(text, &last);
     metrics_sample_real(text, &last, METRICS_NO_LABELS,
-                        (double)metrics_get(&counts->succeeded_us) / USEC_PER_SEC);
-    metrics_single(text, &rows, metrics_get(&counts->rows));
-    metrics_single(text, &failures, metrics_get(&counts->failures));
-}
-
-static void write_metrics(void *user, struct buf *text)
-{
-    const struct purge *purge = user;
-
-    purge_write_counts(&purge->counts, text);
+                        (double)metrics_get(&purge->counts.succeeded_us) / USEC_PER_SEC);
+    metrics_single(text, &rows, metrics_get(&purge->counts.rows));
+    metrics_single(text, &failures, metrics_get(&purge->counts.failures));
 }
 
 int purge_new(struct service *service, const struct purge_step *steps, size_t n_steps,
@@ -122,7 +121,8 @@ static void on_purged(void *user, const struct db_result *result)
         return;
     }
     metrics_add(&purge->counts.rows, (uint64_t)db_get_int8(result, 0, 0));
-    if (db_get_int8(result, 0, 0) < purge->steps[purge->step].batch)
+    if (db_get_int8(result, 0, 0) < purge->steps[purge->step].batch ||
+        clock_monotonic_ns() >= purge->until_ns)
         purge->step++;
     purge_batch(purge);
 }
@@ -135,6 +135,8 @@ int purge_tick(struct purge *purge)
         purge->due_ns = now + purge->interval_ns;
         if (!atomic_exchange(&purge->busy, true)) {
             purge->step = 0;
+            purge->until_ns =
+                now + purge->interval_ns / 2; /* and the next time begins when it is due */
             purge_batch(purge);
         }
     }

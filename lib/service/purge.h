@@ -4,26 +4,19 @@
 #ifndef STOA_SERVICE_PURGE_H
 #define STOA_SERVICE_PURGE_H
 
-#include "metrics/metrics.h"
 #include "service/service.h"
 
 /* A statement that answers with how many rows it removed, one int8. */
 struct purge_step {
     size_t statement; /* index in the service's table of statements */
-    int64_t batch;    /* as many as it removes at most; as many, and it is run again at once */
+    /* As many as it removes at most. As many, and it is run again at once, for half of the
+     * interval: what takes longer holds up no other step. */
+    int64_t batch;
     /* Binds its parameters, on any thread. NULL: it has none. */
     void (*bind)(struct service *service, struct db_query *query);
     /* Whether it is run at all, on any thread. NULL: always. */
     bool (*wanted)(struct service *service);
 };
-
-/* What /metrics tells of removing, however it is done. */
-struct purge_counts {
-    metrics_number rows, failures;
-    metrics_number succeeded_us; /* when it last came to its end, since the epoch; 0: never */
-};
-/* Appends the families stoa_purge_... */
-void purge_write_counts(const struct purge_counts *counts, struct buf *text);
 
 struct purge;
 

@@ -59,7 +59,7 @@ struct auth {
     const struct auth_config *config;
     struct password_pool *passwords;
     struct auth_keys *keys;
-    struct auth_purge *purge;
+    struct purge *purge;
     struct admission *admission;
 };
 
@@ -173,13 +173,5 @@ void auth_fail_hashing(struct rpc_call *call, enum password_outcome outcome);
 /* The columns id and tokens_expire_at of sessions that a committed statement has ended: their
  * access tokens count no more in this process. */
 void auth_sessions_ended(const struct auth *auth, const struct db_result *result);
-
-/* ---- purge.c: removing what has expired ---- */
-
-int auth_purge_new(struct auth *auth, struct auth_purge **ret) MUST_CHECK;
-void auth_purge_free(struct auth_purge *purge);
-
-/* Main thread. Returns milliseconds until it wants to be called again. */
-int auth_purge_tick(struct auth_purge *purge);
 
 #endif

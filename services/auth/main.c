@@ -1,12 +1,15 @@
 /* auth: accounts, sign-in, and the keys that access tokens are verified with. */
 #include "admission.h"
 #include "keys.h"
+#include "service/purge.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 extern const struct db_migration migrations[];
 extern const size_t n_migrations;
+
+#define PURGE_INTERVAL_S 60
 
 #define REDIS(member) offsetof(struct auth_config, admission.redis.member)
 #define ADMISSION(member) offsetof(struct auth_config, admission.member)
@@ -104,6 +107,13 @@ static size_t hash_queue(const struct auth_config *config)
                                   : password_pool_queue(hash_threads(config));
 }
 
+/* Sessions that nobody has refreshed and revocations of tokens that have expired; the access tokens
+ * of such sessions have expired long ago. */
+static const struct purge_step purge_steps[] = {
+    {.statement = AUTH_PURGE_SESSIONS, .batch = AUTH_PURGE_BATCH},
+    {.statement = AUTH_PURGE_REVOCATIONS, .batch = AUTH_PURGE_BATCH},
+};
+
 static int start(struct service *service, struct str *ret_error)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
@@ -133,7 +143,7 @@ static int start(struct service *service, struct str *ret_error)
     if (r < 0)
         return r;
     service_add_metrics(service, auth_write_metrics, auth);
-    r = auth_purge_new(auth, &auth->purge);
+    r = purge_new(service, purge_steps, ARRAY_SIZE(purge_steps), PURGE_INTERVAL_S, &auth->purge);
     return r < 0 ? r : add_services(auth, ret_error);
 }
 
@@ -141,7 +151,7 @@ static int tick(struct service *service)
 {
     struct auth *auth = service_state(service);
 
-    int purge_ms = auth_purge_tick(auth->purge), keys_ms = auth_keys_tick(auth->keys);
+    int purge_ms = purge_tick(auth->purge), keys_ms = auth_keys_tick(auth->keys);
 
     return purge_ms < keys_ms ? purge_ms : keys_ms;
 }
@@ -165,7 +175,7 @@ static void stop(struct service *service)
 {
     struct auth *auth = service_state(service);
 
-    auth_purge_free(auth->purge);
+    purge_free(auth->purge);
     admission_free(auth->admission);
     password_pool_free(auth->passwords);
     auth_keys_free(auth->keys);

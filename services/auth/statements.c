@@ -1,6 +1,10 @@
 /* Every SQL statement of auth, with the index that serves it. */
 #include "statements.h"
 
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x) STRINGIFY_(x)
+#define PURGE_BATCH STRINGIFY(AUTH_PURGE_BATCH)
+
 /* A session is started only together with the publication of the key that signs its tokens. The
  * first look, by signing_keys_pkey, is all that happens but once a day.
  * $8 key id, $9 public key. */
@@ -218,23 +222,26 @@ const struct db_statement auth_statements[AUTH_N_STATEMENTS] = {
                                     " WHERE id = $1 AND EXISTS (SELECT FROM elsewhere)"},
 
     /* Removes sessions that nobody has refreshed, some at a time; their access tokens have expired
-     * long ago. sessions_by_expiry, sessions_pkey. */
+     * long ago. sessions_by_expiry, sessions_pkey. -> how many */
     [AUTH_PURGE_SESSIONS] = {.name = "purge_sessions",
                              .kind = DB_WRITE,
                              .params = {DB_END},
-                             .sql = "DELETE FROM auth.sessions WHERE id = ANY (ARRAY("
+                             .sql = "WITH gone AS (DELETE FROM auth.sessions WHERE id = ANY (ARRAY("
                                     " SELECT id FROM auth.sessions WHERE expires_at < now()"
-                                    " ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED))"},
+                                    " ORDER BY expires_at LIMIT " PURGE_BATCH
+                                    " FOR UPDATE SKIP LOCKED))"
+                                    " RETURNING 1) SELECT count(*) FROM gone"},
 
     /* Removes revocations of tokens that have expired. revoked_sessions_by_expiry,
-     * revoked_sessions_pkey. */
+     * revoked_sessions_pkey. -> how many */
     [AUTH_PURGE_REVOCATIONS] =
         {.name = "purge_revocations",
          .kind = DB_WRITE,
          .params = {DB_END},
-         .sql = "DELETE FROM auth.revoked_sessions WHERE seq = ANY (ARRAY("
+         .sql = "WITH gone AS (DELETE FROM auth.revoked_sessions WHERE seq = ANY (ARRAY("
                 " SELECT seq FROM auth.revoked_sessions WHERE expires_at < now()"
-                " ORDER BY expires_at LIMIT 10000 FOR UPDATE SKIP LOCKED))"},
+                " ORDER BY expires_at LIMIT " PURGE_BATCH " FOR UPDATE SKIP LOCKED))"
+                " RETURNING 1) SELECT count(*) FROM gone"},
 
     /* Makes a key known before it signs, and drops keys that can't have signed a token that still
      * lives: those retired for good, and those of instances that are gone: 31 days is the longest

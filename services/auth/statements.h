@@ -28,6 +28,8 @@ enum auth_statement {
     AUTH_N_STATEMENTS,
 };
 
+#define AUTH_PURGE_BATCH 1000 /* rows that a purge removes at most */
+
 extern const struct db_statement auth_statements[AUTH_N_STATEMENTS];
 
 /* What AUTH_REFRESH_SESSION did. */

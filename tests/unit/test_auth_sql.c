@@ -422,11 +422,12 @@ static void sessions_of_the_version_before(void **state UNUSED)
                      1);
 }
 
-static void purge(enum auth_statement statement)
+static void purge(enum auth_statement statement, int64_t rows)
 {
     struct answer a;
 
     assert_int_equal(answer_run(&a, db_query(db, &arena, statement)), DB_OK);
+    assert_int_equal(db_get_int8(&a.result, 0, 0), rows);
     answer_free(&a);
 }
 
@@ -435,14 +436,31 @@ static void only_what_has_expired_is_purged(void **state UNUSED)
     create("ada", "ada@x", NULL);
     pass_time("2 hours");
     create("bob", "bob@x", NULL);
-    purge(AUTH_PURGE_SESSIONS);
+    purge(AUTH_PURGE_SESSIONS, 1);
     assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 1);
     pg_sql("INSERT INTO auth.revoked_sessions (session_id, expires_at) VALUES"
            " (gen_random_uuid(), now() - interval '1 second'),"
            " (gen_random_uuid(), now() + interval '1 minute')");
-    purge(AUTH_PURGE_REVOCATIONS);
+    purge(AUTH_PURGE_REVOCATIONS, 1);
     assert_int_equal(pg_sql("SELECT max(seq) FROM auth.revoked_sessions"), 2);
     assert_int_equal(pg_sql("SELECT count(*) FROM auth.revoked_sessions"), 1);
+}
+
+static void much_is_purged_in_batches(void **state UNUSED)
+{
+    static const int64_t batches[] = {AUTH_PURGE_BATCH, AUTH_PURGE_BATCH, 500, 0};
+
+    create("ada", "ada@x", NULL);
+    pg_sql("INSERT INTO auth.sessions (id, user_id, expires_at)"
+           " SELECT gen_random_uuid(), (SELECT id FROM auth.users), now() - interval '1 second'"
+           " FROM generate_series(1, 2500)");
+    pg_sql("INSERT INTO auth.revoked_sessions (session_id, expires_at)"
+           " SELECT gen_random_uuid(), now() - interval '1 second' FROM generate_series(1, 2500)");
+    for (size_t i = 0; i < ARRAY_SIZE(batches); i++) {
+        purge(AUTH_PURGE_SESSIONS, batches[i]);
+        purge(AUTH_PURGE_REVOCATIONS, batches[i]);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM auth.sessions"), 1);
 }
 
 /* ---- keys ---- */
@@ -650,6 +668,7 @@ int main(void)
                                empty_tables),
         cmocka_unit_test_setup(sessions_of_the_version_before, empty_tables),
         cmocka_unit_test_setup(only_what_has_expired_is_purged, empty_tables),
+        cmocka_unit_test_setup(much_is_purged_in_batches, empty_tables),
         cmocka_unit_test_setup(key_is_marked_as_used_once_a_day, empty_tables),
         cmocka_unit_test_setup(session_brings_a_dropped_key_back, empty_tables),
         cmocka_unit_test_setup(only_keys_without_living_tokens_are_dropped, empty_tables),
