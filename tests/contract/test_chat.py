@@ -640,7 +640,7 @@ def test_search(both, call, open_room, send):
 
 
 def test_searches_that_wait_delay_nobody_else(suite, call_http, open_room, send):
-    """One runs, and hangs for a table that is locked here; 15 wait, the others are refused, and what reads other tables goes on,
+    """One runs, and hangs for a table that is locked here; up to 15 wait, the others are refused, and what reads other tables goes on,
     though more have searched than there are connections for reads."""
     room, host = open_room()
     send(room, host, "needle")
