@@ -1,6 +1,8 @@
 /* Tags as they are stored: trimmed, sorted, without doubles. Pure; any thread. */
 #include "tags.h"
 
+#include "text/plain_text.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <unictype.h>
@@ -22,19 +24,6 @@ struct str tag_trim(struct str tag)
     return (struct str){(const char *)start, (size_t)(end - start)};
 }
 
-static bool has_control(struct str tag)
-{
-    const uint8_t *s = (const uint8_t *)tag.p;
-    ucs4_t c;
-
-    for (size_t i = 0; i < tag.n;) {
-        i += (size_t)u8_mbtouc(&c, s + i, tag.n - i);
-        if (uc_is_cntrl(c))
-            return true;
-    }
-    return false;
-}
-
 /* Bytes in order, which for UTF-8 is the order of code points, and Postgres' COLLATE "C". */
 static int compare(const void *a, const void *b)
 {
@@ -53,10 +42,12 @@ int tags_normalise(const char *const *tags, size_t n, struct arena *arena, struc
     if (!list)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
+        const char *fault;
+
         list[i] = tag_trim(str_of(tags[i]));
-        if (list[i].n == 0 || has_control(list[i])) {
-            *ret_fault = (struct tags_fault){i, list[i].n == 0 ? "can't be blank"
-                                                               : "has control characters"};
+        fault = list[i].n == 0 ? "can't be blank" : plain_text_fault(list[i], PLAIN_TEXT_ONE_LINE);
+        if (fault) {
+            *ret_fault = (struct tags_fault){i, fault};
             return -EINVAL;
         }
     }

@@ -14,7 +14,7 @@ struct tags_fault {
 
 /* Trims the tags, sorts them by code point and drops doubles. The array is in the arena, its
  * strings are parts of the given ones. Returns the count, -EINVAL with *ret_fault (blank, or
- * control characters in it) or -ENOMEM. */
+ * no plain line of text) or -ENOMEM. */
 int tags_normalise(const char *const *tags, size_t n, struct arena *arena, struct str **ret,
                    struct tags_fault *ret_fault) MUST_CHECK;
 

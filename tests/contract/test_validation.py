@@ -369,7 +369,6 @@ KINDS = {
     "name": set(PROBES) - GOOD,
     "line": {*CONTROL, *SPOILS_OTHERS, "line", "C1", "tab", "no character"},
     "text": {*CONTROL, *SPOILS_OTHERS, "no character"},
-    "tag": {*CONTROL, "line", "tab", "C1"},
     "kept": KEPT,
     "key": KEPT,  # names a thing: not found, rather than refused
     "email": set(PROBES),
@@ -385,14 +384,14 @@ CHARACTERS = {
     "DeleteCurrentUser currentPassword": "secret",
     "RefreshSession refreshToken": "token", "ListSessions pageToken": "token", "EndSession session": "token",
     "CreateArticle article.title": "kept", "CreateArticle article.description": "kept",
-    "CreateArticle article.body": "kept", "CreateArticle article.tagList": "tag",
+    "CreateArticle article.body": "kept", "CreateArticle article.tagList": "line",
     "UpdateArticle article.title": "kept", "UpdateArticle article.description": "kept",
-    "UpdateArticle article.body": "kept", "UpdateArticle article.tagList": "tag",
+    "UpdateArticle article.body": "kept", "UpdateArticle article.tagList": "line",
     "GetArticle slug": "key", "UpdateArticle slug": "key", "DeleteArticle slug": "key", "FavoriteArticle slug": "key",
     "UnfavoriteArticle slug": "key", "CreateComment slug": "key", "ListComments slug": "key", "DeleteComment slug": "key",
     "ListArticles tag": "key", "ListArticles author": "key", "ListArticles favorited": "key",
     "ListArticles q": "kept", "GetRevision slug": "key", "ListRevisions slug": "key",
-    **{f"{method} draft.{name}": "tag" if name == "tagList" else "kept"
+    **{f"{method} draft.{name}": "line" if name == "tagList" else "kept"
        for method in ("CreateDraft", "UpdateDraft") for name in ("title", "description", "body", "tagList")},
     "ListDrafts pageToken": "token",
     "ListArticles pageToken": "token", "ListFeed pageToken": "token", "ListComments pageToken": "token",

@@ -68,17 +68,20 @@ static void white_space_around_is_cut(void **state UNUSED)
     assert_true(str_eq(tag_trim(STR(" \xf0\x9f\x90\x89 ")), STR("\xf0\x9f\x90\x89")));
 }
 
-static void blank_and_control_are_refused(void **state UNUSED)
+static void what_would_spoil_a_list_is_refused(void **state UNUSED)
 {
     expect_fault(TAGS("a", " "), 1, "can't be blank");
     expect_fault(TAGS(""), 0, "can't be blank");
     expect_fault(TAGS("\xc2\xa0"), 0, "can't be blank");
-    expect_fault(TAGS("fine", "b", "be\x07ll"), 2, "has control characters");
-    expect_fault(TAGS("li\nne"), 0, "has control characters");
-    expect_fault(TAGS("del\x7f"), 0, "has control characters");
+    expect_fault(TAGS("fine", "b", "be\x07ll"), 2, "must not contain control characters");
+    expect_fault(TAGS("li\nne"), 0, "must be one line");
+    expect_fault(TAGS("del\x7f"), 0, "must not contain control characters");
     expect_fault(TAGS("c1\xc2\x85"
                       "x"),
-                 0, "has control characters");
+                 0, "must be one line");
+    expect_fault(TAGS("over\u202eride"), 0,
+                 "must not contain characters that change the direction of text around them");
+    expect(TAGS("\u2067isolated\u2069"), TAGS("\u2067isolated\u2069"));
 }
 
 static void lack_of_memory_is_reported(void **state UNUSED)
@@ -98,7 +101,7 @@ int main(void)
         cmocka_unit_test(sorted_without_doubles),
         cmocka_unit_test(none_is_none),
         cmocka_unit_test(white_space_around_is_cut),
-        cmocka_unit_test(blank_and_control_are_refused),
+        cmocka_unit_test(what_would_spoil_a_list_is_refused),
         cmocka_unit_test(lack_of_memory_is_reported),
     };
     return cmocka_run_group_tests(tests, reset, reset);
