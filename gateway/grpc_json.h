@@ -128,6 +128,7 @@ struct grpc_json_ctx {
     struct grpc_json_wishes wishes;
     struct grpc_json_trace trace;
 
+    ngx_event_t *body_due;                /* when the body has to be whole; NULL: there is none */
     ngx_msec_t timeout;                   /* for the whole call; 0: none */
     struct grpc_json_call *call;          /* call.c; NULL: none yet */
     ngx_http_upstream_srv_conf_t *called; /* its upstream; NULL: it was not made */

@@ -12,6 +12,8 @@
 #define WIRE_GROWTH 8
 #define WIRE_BASE 65536
 
+#define BODY_TIMEOUTS 8 /* of client_body_timeout, for the whole of a body */
+
 /* ---- routing ---- */
 
 /* As the client wrote it, without query. */
@@ -233,8 +235,51 @@ static ngx_int_t encode(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 
 /* ---- the phase ---- */
 
+static void forget_body(void *data)
+{
+    ngx_event_t *due = data;
+
+    if (due->timer_set)
+        ngx_del_timer(due);
+}
+
+/* As if nothing had come for client_body_timeout. */
+static void on_body_due(ngx_event_t *due)
+{
+    ngx_http_request_t *r = due->data;
+    ngx_event_t *reads = r->connection->read;
+
+    reads->timedout = 1;
+    reads->handler(reads);
+}
+
+/* client_body_timeout begins anew with each byte: so that a body has an end, it has a time as a
+ * whole, too. */
+static ngx_int_t bound_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    ngx_pool_cleanup_t *cleanup;
+
+    if (r->headers_in.content_length_n <= 0 && !r->headers_in.chunked)
+        return NGX_OK;
+    cleanup = ngx_pool_cleanup_add(r->pool, sizeof(*ctx->body_due));
+    if (!cleanup)
+        return NGX_ERROR;
+    cleanup->handler = forget_body;
+    ctx->body_due = cleanup->data;
+    ngx_memzero(ctx->body_due, sizeof(*ctx->body_due));
+    ctx->body_due->handler = on_body_due;
+    ctx->body_due->data = r;
+    ctx->body_due->log = r->connection->log;
+    ctx->body_due->cancelable = 1;
+    return NGX_OK;
+}
+
 static void body_read(ngx_http_request_t *r)
 {
+    struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
+
+    if (ctx->body_due)
+        forget_body(ctx->body_due);
     r->preserve_body = 1;
     r->write_event_handler = ngx_http_core_run_phases;
     ngx_http_core_run_phases(r);
@@ -242,13 +287,18 @@ static void body_read(ngx_http_request_t *r)
 
 static ngx_int_t read_body(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
 {
+    const ngx_http_core_loc_conf_t *core = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
     ngx_int_t rc;
 
+    if (bound_body(r, ctx) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ctx->state = GRPC_JSON_READING;
     r->request_body_in_single_buf = 1;
     rc = ngx_http_read_client_request_body(r, body_read);
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE)
         return rc;
+    if (rc == NGX_AGAIN && ctx->body_due)
+        ngx_add_timer(ctx->body_due, core->client_body_timeout * BODY_TIMEOUTS);
     ngx_http_finalize_request(r, NGX_DONE);
     return NGX_DONE;
 }

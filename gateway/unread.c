@@ -51,8 +51,9 @@ static void end(struct unread *unread)
     ngx_event_t *writes = r->connection->write;
 
     leave(unread);
-    if (ctx)
+    if (ctx) {
         ngx_str_set(&ctx->limited, NAME);
+    }
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "grpc_json: too many answers are not read");
     writes->timedout = 1;
     writes->handler(writes);
