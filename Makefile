@@ -501,7 +501,7 @@ test-faults: ## each allocation of the gateway fails once (make test takes some 
 	@$(BIG_MAKE) SANITIZE= $(BUILD)/release/bin/testserver $(H2_MODULE) $(FAULT_PARTS)
 	@STOA_OUT=$(abspath $(BUILD))/release STOA_FAULT_STRIDE=1 tests/pytest \
 	    tests/contract/test_gateway_faults.py tests/contract/test_gateway_h2_faults.py \
-	    tests/contract/test_gateway_websocket_faults.py
+	    tests/contract/test_gateway_carry_faults.py tests/contract/test_gateway_websocket_faults.py
 
 .PHONY: soak
 soak: ## 1,000 clients of the gateway that go at any moment, in rounds: what is held after each

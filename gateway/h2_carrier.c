@@ -89,7 +89,16 @@ static void give_slot(struct h2_carrier *carrier, uint64_t id)
 
 /* ---- up ---- */
 
-/* False without memory: what waits is still whole. */
+/* False without memory: what waits is what it was, and whole. */
+static bool has_put(struct h2_carrier *carrier, size_t before)
+{
+    if (!carrier->up.failed)
+        return true;
+    carrier->up.n = before;
+    carrier->up.failed = carrier->up.no_memory = false;
+    return false;
+}
+
 static bool put_call(struct h2_carrier *carrier, const struct grpc_h2_stream *s, uint64_t id)
 {
     const struct h2_request *request = s->request;
@@ -104,11 +113,19 @@ static bool put_call(struct h2_carrier *carrier, const struct grpc_h2_stream *s,
                            (struct str){(const char *)h->value, h->valuelen});
     }
     carry_end_call(&carrier->up, mark, message, s->timeout);
-    if (!carrier->up.failed)
-        return true;
-    carrier->up.n = before;
-    carrier->up.failed = carrier->up.no_memory = false;
-    return false;
+    return has_put(carrier, before);
+}
+
+/* A server that is not told does what nobody waits for; the other calls do not suffer for it. */
+static void put_cancelled(struct h2_carrier *carrier, uint64_t id)
+{
+    size_t before = carrier->up.n;
+
+    carry_put_cancelled(&carrier->up, id);
+    if (!has_put(carrier, before))
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "gRPC server %V: out of memory: it is not told that a caller has gone",
+                      &carrier->conn->peer->address->name);
 }
 
 bool h2_carrier_suits(const struct h2_request *request)
@@ -128,7 +145,7 @@ bool h2_carrier_suits(const struct h2_request *request)
 static bool has_room(const struct h2_carrier *carrier)
 {
     return carrier && carrier->works && !carrier->going && !carrier->full &&
-           carrier->up.n < CARRY_REQUEST_MAX / 2 && !carrier->up.failed;
+           carrier->up.n < CARRY_REQUEST_MAX / 2;
 }
 
 bool h2_carrier_take(struct h2_connection *conn, struct grpc_h2_stream *s)
@@ -164,7 +181,7 @@ void h2_carrier_flush(struct h2_connection *conn)
         rc = grpc_h2_send(carrier->stream, buf_str(&carrier->up));
     carrier->went_at = conn->turn;
     carrier->full = rc == NGX_AGAIN;
-    if (carrier->up.failed || rc == NGX_ERROR)
+    if (rc == NGX_ERROR)
         conn->broken = true;
     carrier->up.n = 0;
     if (carrier->going)
@@ -174,7 +191,7 @@ void h2_carrier_flush(struct h2_connection *conn)
 void h2_carrier_forget(struct h2_connection *conn, struct grpc_h2_stream *s, bool cancelled)
 {
     if (cancelled && conn->carrier->stream)
-        carry_put_cancelled(&conn->carrier->up, s->carried);
+        put_cancelled(conn->carrier, s->carried);
     give_slot(conn->carrier, s->carried);
     s->carried = 0;
 }
@@ -228,7 +245,6 @@ static void lose_calls(struct h2_carrier *carrier, int status, struct str reason
             h2_stream_lost(s, is_unsent(carrier, s));
     }
     carrier->up.n = 0;
-    carrier->up.failed = carrier->up.no_memory = false;
 }
 
 static bool on_message(void *data, struct str wire)

@@ -80,7 +80,7 @@ class Outcome:
         self.cut = cut
 
     def __eq__(self, other):
-        return self.__dict__ == other.__dict__
+        return isinstance(other, Outcome) and self.__dict__ == other.__dict__
 
     def __repr__(self):
         return f"{self.status} {self.headers} {self.body[:500]!r}{' cut' if self.cut else ''}"

@@ -30,7 +30,7 @@ class Carrier:
     """A service with a carrier on each connection: `take(carrier, calls)` gets the calls of a CarryRequest, in the thread
     of the connection. Calls by themselves are counted, and answered."""
 
-    def __init__(self, messages, address):
+    def __init__(self, messages, address, settings=None):
         self.messages = messages
         self.streams = []  # of all connections
         self.requests = []  # CarryRequests that have calls
@@ -39,7 +39,7 @@ class Carrier:
         self.ended = 0  # half closes
         self.take = Carrier.answer_all
         self.reads = True  # makes room for what follows
-        self.service = H2Service(address, rpcs={CARRY: self._carry, GET: self._alone, CREATE: self._alone})
+        self.service = H2Service(address, settings, {CARRY: self._carry, GET: self._alone, CREATE: self._alone})
 
     def _carry(self, connection, stream, event):
         if isinstance(event, h2.events.RequestReceived):
