@@ -2,14 +2,13 @@
  * callbacks run, so that they come one at a time; `lock` guards what the functions of edge.h touch,
  * and is never held while anything else is called but lib/grpc. */
 #include "edge/edge.h"
+#include "base/id_table.h"
 #include "edge/attach_wire.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 /* What waits goes in messages of about this size. */
 #define BATCH_BYTES ((size_t)256 << 10)

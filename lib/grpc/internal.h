@@ -7,6 +7,7 @@
 #ifndef STOA_GRPC_INTERNAL_H
 #define STOA_GRPC_INTERNAL_H
 
+#include "base/id_table.h"
 #include "grpc/in_flight.h"
 #include "grpc/rpc.h"
 #include "metrics/metrics.h"
@@ -14,8 +15,6 @@
 #include <grpc/grpc.h>
 #include <pthread.h>
 #include <sys/queue.h>
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 /* ThreadSanitizer can't see the core's own synchronisation: a tag hands everything written before
  * its operation was started to the thread that takes it from the queue. */
