@@ -35,7 +35,8 @@ static const uint16_t statuses[METRICS_N_STATUS - 1] = {
     401, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415,
     416, 421, 422, 426, 428, 429, 431, 499, 500, 501, 502, 503, 504};
 
-unsigned metrics_status_index(ngx_uint_t status)
+/* Which member of `status` counts an HTTP status; 0: all others. */
+static unsigned status_index(ngx_uint_t status)
 {
     /* Sorted; most answers are among the first. */
     for (unsigned i = 0; i < METRICS_N_STATUS - 1 && statuses[i] <= status; i++) {
@@ -432,7 +433,7 @@ static void count_upstream(ngx_http_request_t *r, struct grpc_json_metrics *metr
     for (ngx_uint_t i = 0; i < r->upstream_states->nelts; i++) {
         if (!state[i].peer)
             continue;
-        add(&cell->status[metrics_status_index(state[i].status)], 1);
+        add(&cell->status[status_index(state[i].status)], 1);
         /* -1: not known, because it was cut off. */
         if (state[i].response_time != (ngx_msec_t)-1)
             add_duration(cell, state[i].response_time);
@@ -466,8 +467,7 @@ static ngx_int_t count(ngx_http_request_t *r)
     if (!conf->metrics || r != r->main)
         return NGX_OK;
     cell = cell_of(series_of(r, conf));
-    add(&cell->status[metrics_status_index(r->err_status ? r->err_status : r->headers_out.status)],
-        1);
+    add(&cell->status[status_index(r->err_status ? r->err_status : r->headers_out.status)], 1);
     if (code >= 0 && code < METRICS_NO_CODE)
         add(&cell->code[code], 1);
     add_duration(cell, ms);

@@ -23,7 +23,8 @@ const struct schema *contract(struct client *c)
     return c->schema;
 }
 
-enum service service_of(const ProtobufCServiceDescriptor *descriptor)
+/* The service that a call goes to. */
+static enum service service_of(const ProtobufCServiceDescriptor *descriptor)
 {
     for (size_t i = 0; i < N_SERVICES; i++) {
         /* "stoa.auth.v1" */

@@ -220,7 +220,8 @@ int say_message(struct client *c, const Stoa__Chat__V1__Message *m)
     return DONE;
 }
 
-int mark_read(struct client *c, int64_t room, int64_t seq)
+/* The caller has read up to there. 0 or an exit status, told. */
+static MUST_CHECK int mark_read(struct client *c, int64_t room, int64_t seq)
 {
     Stoa__Chat__V1__MarkReadRequest request = STOA__CHAT__V1__MARK_READ_REQUEST__INIT;
     const struct call call = {.service = ROOMS, .method = "MarkRead", .request = &request.base};
@@ -268,8 +269,9 @@ int chat_history(struct client *c)
     return DONE;
 }
 
-enum rpc_code send_text(struct client *c, int64_t room, struct str text, struct str client_id,
-                        struct rpc_answer *ret)
+/* Sends a text; with the same client_id again after a lost answer. The code. */
+static enum rpc_code send_text(struct client *c, int64_t room, struct str text,
+                               struct str client_id, struct rpc_answer *ret)
 {
     Stoa__Chat__V1__SendMessageRequest request = STOA__CHAT__V1__SEND_MESSAGE_REQUEST__INIT;
     Stoa__Chat__V1__SendMessageRequest__NewMessage message =

@@ -22,9 +22,6 @@ int say_message(struct client *c, const Stoa__Chat__V1__Message *message);
 /* What an event that is no message tells: "ada has joined"; not cleaned. */
 struct str event_text(struct client *c, const Stoa__Chat__V1__Event *e);
 
-/* The caller has read up to there. 0 or an exit status, told. */
-int mark_read(struct client *c, int64_t room, int64_t seq) MUST_CHECK;
-
 #define CONNECT_PAUSE_MS 200 /* how long a lost connection waits at first */
 /* How long to wait now: by chance between half of *pause_ms and all of it, since others have lost
  * theirs at the same time. The next pause is twice as long, 5 s at most. */
@@ -36,9 +33,5 @@ static inline int64_t silence_ms(const struct client *c)
 {
     return c->set.timeout_s * 3000;
 }
-
-/* Sends a text; with the same client_id again after a lost answer. The code. */
-enum rpc_code send_text(struct client *c, int64_t room, struct str text, struct str client_id,
-                        struct rpc_answer *ret);
 
 #endif

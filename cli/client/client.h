@@ -99,9 +99,6 @@ struct call {
     bool repeatable;                      /* the request itself says that it is the same again */
 };
 
-/* The service that a call goes to. */
-enum service service_of(const ProtobufCServiceDescriptor *descriptor);
-
 /* Makes the call, with the access token where the contract knows of one. What is safe to repeat is
  * repeated a few times while the service is not there; what a service refuses for a while is sent
  * again when it said, unless somebody takes the errors (notice), who is not to wait. Returns the

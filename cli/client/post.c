@@ -55,9 +55,10 @@ static void say_more(struct client *c, const char *command, const char *token)
         say(c, "More: stoa %s --page %s", command, token);
 }
 
-int say_articles(struct client *c, const ProtobufCMessage *response,
-                 Stoa__Posts__V1__Article *const *articles, size_t n, const char *next_page,
-                 const char *command)
+/* A list of articles, in the output that was asked for. command: how to go on. */
+static int say_articles(struct client *c, const ProtobufCMessage *response,
+                        Stoa__Posts__V1__Article *const *articles, size_t n, const char *next_page,
+                        const char *command)
 {
     static const struct column columns[] = {
         {"SLUG", false, true},       {"AUTHOR", false, false}, {"PUBLISHED", false, false},

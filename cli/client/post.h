@@ -27,11 +27,6 @@ int post_fetch(struct client *c, const struct post_name *name, struct post *ret)
 
 struct str document_text(struct client *c, const struct document *d);
 
-/* A list of articles, in the output that was asked for. command: how to go on. */
-int say_articles(struct client *c, const ProtobufCMessage *response,
-                 Stoa__Posts__V1__Article *const *articles, size_t n, const char *next_page,
-                 const char *command);
-
 /* A new random Idempotency-Key. */
 struct str new_key(struct client *c);
 

@@ -383,7 +383,8 @@ void rpc_call_proceed(struct rpc_call *call)
 
 /* ---- the end of a unary call ---- */
 
-bool call_claim(struct rpc_call *call, enum rpc_code code)
+/* True for the one who may send the status, which is counted as this code. */
+static MUST_CHECK bool claim(struct rpc_call *call, enum rpc_code code)
 {
     if (atomic_exchange(&call->answered, true))
         return false;
@@ -410,7 +411,7 @@ static void begin_end(struct rpc_call *call)
 static void reply_unary(struct rpc_call *call, grpc_slice response)
 {
     begin_end(call);
-    if (call_claim(call, RPC_OK) && !atomic_load(&call->cancelled))
+    if (claim(call, RPC_OK) && !atomic_load(&call->cancelled))
         send_answer(call, &response, NULL, true);
     else
         grpc_slice_unref(response);
@@ -448,7 +449,7 @@ void rpc_fail_with(struct rpc_call *call, const struct rpc_error *error)
         local_end(call, NULL, error);
         return;
     }
-    if (call_claim(call, error->code) && !atomic_load(&call->cancelled))
+    if (claim(call, error->code) && !atomic_load(&call->cancelled))
         call_answer(call, error);
     rpc_call_unref(call);
 }

@@ -274,8 +274,6 @@ void call_accept(struct rpc_call *call);
 void call_begin(struct rpc_call *call, struct str path, int64_t deadline_ns);
 /* The request is there: decodes it and runs the handler. */
 void call_handle(struct rpc_call *call);
-/* True for the one who may send the status of a unary call, which is counted as this code. */
-bool call_claim(struct rpc_call *call, enum rpc_code code) MUST_CHECK;
 /* Counts the call as active. 0, -EAGAIN (the server stops) or -ENOBUFS (there are enough). */
 int call_admit(struct rpc_call *call) MUST_CHECK;
 /* Answers a unary call in the handler's stead; the handler's own answer is then dropped. */

@@ -173,7 +173,6 @@ void find_shared_names(struct document *d);
 struct str tag_of(struct document *d, const struct schema_method *method);
 /* Whether the gateway serves the binding at all. */
 bool is_served(const struct schema_binding *b);
-bool is_websocket(const struct schema_binding *b);
 
 /* ---- problem.c ---- */
 

@@ -18,7 +18,7 @@ static struct str method_name(const struct schema_method *method)
     return last_part(method->path, '/');
 }
 
-bool is_websocket(const struct schema_binding *b)
+static bool is_websocket(const struct schema_binding *b)
 {
     return b->method->client_streaming;
 }

@@ -47,7 +47,7 @@ struct redis_command *redis_command(struct redis *redis, struct arena *arena,
     return command->wire.p ? command : NULL;
 }
 
-void redis_ring(struct redis *redis)
+static void wake_engine(struct redis *redis)
 {
     uint64_t one = 1;
     /* The only failure is a full counter, and then the engine is awake already. */
@@ -81,7 +81,7 @@ int redis_submit(struct redis_command *command, redis_done_fn *done, void *user)
         return -ENOTCONN;
     }
     if (first)
-        redis_ring(redis);
+        wake_engine(redis);
     return 0;
 }
 
@@ -103,7 +103,7 @@ static int want(struct redis *redis, struct str channel, bool wanted)
     STAILQ_INSERT_TAIL(&redis->changes, change, next);
     pthread_mutex_unlock(&redis->lock);
     if (first)
-        redis_ring(redis);
+        wake_engine(redis);
     return 0;
 }
 
@@ -237,7 +237,7 @@ void redis_close(struct redis *redis)
     pthread_mutex_lock(&redis->lock);
     redis->closing = true;
     pthread_mutex_unlock(&redis->lock);
-    redis_ring(redis);
+    wake_engine(redis);
     pthread_join(redis->thread, NULL);
     release(redis);
 }

@@ -105,9 +105,6 @@ struct redis {
  * -ENOMEM. */
 int redis_format(const struct str *words, size_t n, char **ret) MUST_CHECK;
 
-/* Wakes the engine. */
-void redis_ring(struct redis *redis);
-
 static inline bool redis_is_subscriber(const struct redis *redis)
 {
     return redis->options.on_message;

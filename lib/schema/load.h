@@ -101,7 +101,6 @@ int load_types(struct load *load) MUST_CHECK;
 
 /* The message of a type reference (".package.Name"); NULL if there is none. */
 struct schema_message *load_find_message(const struct load *load, const char *type_name);
-struct schema_enum *load_find_enum(const struct load *load, const char *type_name);
 
 /* options.c: checks bytes of a message that protobuf-c knows, before it unpacks them: it would
  * follow nesting without bound. Returns 0 or -EBADMSG. */

@@ -37,7 +37,7 @@ struct schema_message *load_find_message(const struct load *load, const char *ty
     return s && s->kind == SYMBOL_MESSAGE ? &load->schema->messages[s->index] : NULL;
 }
 
-struct schema_enum *load_find_enum(const struct load *load, const char *type_name)
+static struct schema_enum *find_enum(const struct load *load, const char *type_name)
 {
     const struct schema_symbol *s = find_type(load, type_name);
 
@@ -162,7 +162,7 @@ static int set_type(const struct place *at, struct schema_field *f,
     if (type == SCHEMA_MESSAGE || type == SCHEMA_GROUP)
         f->message = load_find_message(at->load, proto->type_name);
     else if (type == SCHEMA_ENUM)
-        f->enumeration = load_find_enum(at->load, proto->type_name);
+        f->enumeration = find_enum(at->load, proto->type_name);
     else if (symbol)
         return FAIL(at, "field %s: a scalar with type name %s", proto->name, proto->type_name);
     if (((type == SCHEMA_MESSAGE || type == SCHEMA_GROUP) && !f->message) ||

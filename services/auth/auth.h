@@ -168,10 +168,4 @@ void auth_fail_busy(struct rpc_call *call);
 /* Any outcome but PASSWORD_DONE and PASSWORD_WRONG. */
 void auth_fail_hashing(struct rpc_call *call, enum password_outcome outcome);
 
-/* ---- sessions.c ---- */
-
-/* The columns id and tokens_expire_at of sessions that a committed statement has ended: their
- * access tokens count no more in this process. */
-void auth_sessions_ended(const struct auth *auth, const struct db_result *result);
-
 #endif

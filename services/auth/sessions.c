@@ -15,7 +15,9 @@ static struct uuid uuid_column(const struct db_result *result, int row, int col)
     return id;
 }
 
-void auth_sessions_ended(const struct auth *auth, const struct db_result *result)
+/* The columns id and tokens_expire_at of sessions that a committed statement has ended: their
+ * access tokens count no more in this process. */
+static void end_sessions_here(const struct auth *auth, const struct db_result *result)
 {
     for (int i = 0; i < db_rows(result); i++) {
         struct uuid session = uuid_column(result, i, 0);
@@ -38,7 +40,7 @@ static void on_ended(void *user, const struct db_result *result)
 
     if (service_query_failed(e->call, result))
         return;
-    auth_sessions_ended(e->auth, result);
+    end_sessions_here(e->auth, result);
     if (e->not_found.p && db_rows(result) == 0)
         service_fail_not_found(e->call, "session", e->not_found);
     else
