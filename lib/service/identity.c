@@ -321,7 +321,7 @@ void identity_write_metrics(const struct identity *identity, struct buf *text)
 static void set_keys(struct identity *identity, const struct db_result *result)
 {
     struct str jwks[MAX_KEYS];
-    int n = db_rows(result);
+    int n = db_rows(result), r;
 
     if (n > MAX_KEYS) {
         log_warn("too many verification keys: the rest is ignored", LOG_I("keys", n));
@@ -329,8 +329,10 @@ static void set_keys(struct identity *identity, const struct db_result *result)
     }
     for (int i = 0; i < n; i++)
         jwks[i] = db_get_text(result, i, 1);
-    if (jwt_verifier_set_keys(identity->verifier, jwks, (size_t)n) < 0)
-        log_error("a published verification key is malformed: the old keys stay");
+    r = jwt_verifier_set_keys(identity->verifier, jwks, (size_t)n);
+    if (r < 0)
+        log_error("the published verification keys are not taken: the old ones stay",
+                  LOG_C("cause", r == -ENOMEM ? "no memory" : "one is malformed"));
     service_set_condition(identity->service, KEYS_CONDITION, identity_knows_keys(identity));
 }
 
