@@ -138,11 +138,45 @@ static ngx_int_t get_limited(ngx_http_request_t *r, ngx_http_variable_value_t *v
     return NGX_OK;
 }
 
+/* For the log: the path as it came. A query may hold what a log must not. A byte that no URI has is
+ * percent-encoded (RFC 3986 section 2.1), since JSON is UTF-8. */
+static ngx_int_t get_path(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    const u_char *uri = r->unparsed_uri.data;
+    u_char *text, *end;
+    size_t n = 0, odd = 0;
+
+    (void)data;
+    for (; n < r->unparsed_uri.len && uri[n] != '?'; n++)
+        odd += uri[n] >= 0x80;
+    if (odd == 0) {
+        set_value(v, uri, n);
+        return NGX_OK;
+    }
+    text = ngx_pnalloc(r->pool, n + 2 * odd);
+    if (!text)
+        return NGX_ERROR;
+    end = text;
+    for (size_t i = 0; i < n; i++) {
+        if (uri[i] < 0x80) {
+            *end++ = uri[i];
+        } else {
+            *end++ = '%';
+            *end++ = (u_char)digits[uri[i] >> 4];
+            *end++ = (u_char)digits[uri[i] & 0xf];
+        }
+    }
+    set_value(v, text, (size_t)(end - text));
+    return NGX_OK;
+}
+
 static ngx_http_variable_t variables[] = {
     {ngx_string("grpc_json_package"), NULL, get_route, ROUTE_PACKAGE, 0, 0},
     {ngx_string("grpc_json_service"), NULL, get_route, ROUTE_SERVICE, 0, 0},
     {ngx_string("grpc_json_method"), NULL, get_route, ROUTE_METHOD, 0, 0},
     {ngx_string("grpc_json_status"), NULL, get_grpc_status, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
+    {ngx_string("grpc_json_path"), NULL, get_path, 0, 0, 0},
     {ngx_string("grpc_json_client"), NULL, get_client, 0, 0, 0},
     {ngx_string("grpc_json_limited"), NULL, get_limited, 0, NGX_HTTP_VAR_NOCACHEABLE, 0},
     {ngx_string("grpc_json_request_id"), NULL, get_request_id, 0, 0, 0},

@@ -363,13 +363,15 @@ def test_nothing_leaks(descriptor_set, messages):
 def test_log_is_json_for_every_request(descriptor_set):
     with running(descriptor_set) as gateway:
         gateway.get("/nope")
+        gateway.raw(b'GET /no\xff"\xc3\xa4?secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
         gateway.raw(b"\x16\x03\x01\x02\x00\r\n\r\n")
         gateway.get("/healthz")
         gateway.wait_for_log(lambda e: e["status"] == "400")
-        text = pathlib.Path(f"{gateway.dir}/log/nginx-access.log").read_text()
-        entries = [json.loads(line) for line in text.splitlines()]
+        text = pathlib.Path(f"{gateway.dir}/log/nginx-access.log").read_bytes()
+        entries = [json.loads(line.decode()) for line in text.splitlines()]
         # Probes are not worth a line.
-        assert sorted(e["status"] for e in entries) == ["400", "404"]
+        assert sorted(e["status"] for e in entries) == ["400", "404", "404"]
+        assert {e["request"] for e in entries if e["status"] == "404"} == {"GET /nope", 'GET /no%FF"%C3%A4'}
 
 
 # ---- HTTP/2 towards clients ----
