@@ -14,6 +14,7 @@
 #define CANCEL_AGAIN_NS NSEC_PER_SEC
 #define MAX_CANCELS 5                       /* unanswered ones, then the server is taken for hung */
 #define STRAY_CANCEL_NS (10 * NSEC_PER_SEC) /* how late a cancel may still come */
+#define SILENCE_NS (5 * NSEC_PER_SEC)       /* beyond what Postgres gives a statement */
 #define MAX_STALE 3
 #define MAX_DEADLOCKS 3
 #define MAX_LOSSES 3
@@ -65,6 +66,8 @@ void conn_send(struct db_conn *c, struct db_query *q, int64_t now)
         conn_lost(c, PQerrorMessage(c->pg));
         return;
     }
+    if (c->in_flight == 0)
+        c->heard_ns = now;
     q->state = QUERY_IN_FLIGHT;
     q->conn = c;
     q->sent_ns = now;
@@ -163,8 +166,8 @@ static bool finish(struct db_conn *c, struct db_query *q, PGresult *res)
         PQclear(res);
         return true;
     }
-    if (error_is(res, "25006"))
-        c->retire = "it leads to a standby"; /* after a fail-over; the next may find the primary */
+    if (error_is_of_standby(res))
+        c->retire = "it leads to a standby";
     engine_end(c->engine, q, &result, res);
     return true;
 }
@@ -241,6 +244,7 @@ void conn_receive(struct db_conn *c)
         conn_lost(c, PQerrorMessage(c->pg));
         return;
     }
+    c->heard_ns = clock_monotonic_ns();
     while (c->state == CONN_READY && c->head != c->tail && !PQisBusy(c->pg)) {
         PGresult *res = PQgetResult(c->pg);
 
@@ -275,6 +279,14 @@ void conn_expire(struct db_conn *c, struct db_query *q, int64_t now)
     }
 }
 
+/* Postgres ends a statement after statement_timeout, also one that has no deadline. */
+static bool is_silent(const struct db_conn *c, int64_t now)
+{
+    int64_t timeout_ns = c->engine->db->options.statement_timeout_ms * NSEC_PER_MSEC;
+
+    return now - c->heard_ns > timeout_ns + SILENCE_NS;
+}
+
 /* Cancelling a statement cancels whatever the connection runs, so only the head may ask for it. */
 void conn_check(struct db_conn *c, int64_t now)
 {
@@ -282,6 +294,8 @@ void conn_check(struct db_conn *c, int64_t now)
 
     if (c->state != CONN_READY || c->n_expired == 0) {
         c->check_ns = NEVER;
+    } else if (is_silent(c, now)) {
+        conn_lost(c, "Postgres has said nothing for longer than a statement may take");
     } else if (!s->expired) {
         c->check_ns = now + EXPIRED_LOOK_NS;
     } else if (c->cancels == MAX_CANCELS) {

@@ -65,6 +65,11 @@ bool error_is_loss(const PGresult *res)
     return !s[0] || strncmp(s, "57P", 3) == 0 || strncmp(s, "08", 2) == 0;
 }
 
+bool error_is_of_standby(const PGresult *res)
+{
+    return error_is(res, "25006");
+}
+
 bool error_is_stale(const PGresult *res)
 {
     const char *where = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION);

@@ -119,6 +119,7 @@ struct db_conn {
     unsigned n_expired;   /* slots in the ring whose deadline has passed */
     unsigned cancels;     /* asked for on behalf of the slot at the head */
     int64_t cancelled_ns; /* when a cancel was last asked for; 0: never */
+    int64_t heard_ns;     /* when Postgres last said something, or first had something to say */
     int64_t check_ns;     /* when to look at expired slots; NEVER */
     int64_t retry_ns;     /* DOWN: when to connect */
     int64_t backoff_ns;
@@ -234,6 +235,8 @@ void error_read(const PGresult *res, struct db_result *ret);
 bool error_is_loss(const PGresult *res);
 /* The statement did not run since what was prepared is gone or stale: prepare anew and repeat. */
 bool error_is_stale(const PGresult *res);
+/* The server only reads: after a fail-over, the next connection may find the primary. */
+bool error_is_of_standby(const PGresult *res);
 bool error_is(const PGresult *res, const char *sqlstate);
 
 /* ---- group.c ---- */

@@ -133,7 +133,8 @@ static enum db_error conclude(struct db_tx *tx, PGresult *res)
         tx->result = (struct db_result){.error = DB_UNAVAILABLE};
     else if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
         error_read(res, &tx->result);
-    if (!res || (tx->result.error != DB_OK && (error_is_loss(res) || error_is_stale(res))))
+    if (!res || (tx->result.error != DB_OK &&
+                 (error_is_loss(res) || error_is_stale(res) || error_is_of_standby(res))))
         disconnect(tx);
     return tx->result.error;
 }

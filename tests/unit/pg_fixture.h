@@ -76,6 +76,18 @@ static UNUSED long pg_sql(const char *sql)
     return value;
 }
 
+/* New connections are as those to a standby, or to the primary again. */
+static UNUSED void pg_set_read_only(bool read_only)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql),
+             "SET TRANSACTION READ WRITE;"
+             "ALTER ROLE CURRENT_USER SET default_transaction_read_only = %s",
+             read_only ? "on" : "off");
+    pg_sql(sql);
+}
+
 /* Polls until condition gives something other than 0; a bound, not a measurement. */
 static UNUSED void pg_await_sql(const char *sql)
 {

@@ -690,6 +690,67 @@ static void test_missing_table(void **state)
     db_close(db);
 }
 
+/* When Postgres hangs, that is noticed on a connection as well where a statement without a deadline
+ * is in flight: Postgres would have ended it by statement_timeout. */
+static void test_silence(void **state)
+{
+    int64_t until;
+    struct answer purge, read;
+    struct db *db;
+
+    (void)state;
+    log_setup("test", LOG_ERROR);
+    db = pg_open_db(
+        &(struct db_options){.connections = 1, .pool_threads = 1, .statement_timeout_ms = 5000},
+        statements, ARRAY_SIZE(statements));
+    hold_lock();
+    answer_init(&purge);
+    assert_int_equal(db_submit(with_int8(db, TOUCH, 1), INT64_MAX, NULL, answer_done, &purge), 0);
+    pg_await_sql("SELECT count(*) " LOCK_WAITERS);
+    assert_int_equal(pg_script("pause", NULL, 0), 0);
+    until = clock_monotonic_ns() + SECONDS(40);
+    while (db_ready(db) && clock_monotonic_ns() < until) {
+        answer_submit(&read, db_query(db, &arena, SUM), 100 * NSEC_PER_MSEC);
+        assert_int_equal(answer_wait(&read), DB_DEADLINE);
+        answer_free(&read);
+    }
+    assert_int_equal(pg_script("continue", NULL, 0), 0);
+    assert_int_equal(answer_wait(&purge), DB_UNAVAILABLE);
+    answer_free(&purge);
+    release_lock();
+    pg_await_ready(db);
+    assert_int_equal(answer_run(&read, db_query(db, &arena, SUM)), DB_OK);
+    answer_free(&read);
+    db_close(db);
+}
+
+static enum db_error add_one(struct db *db)
+{
+    struct answer answer;
+    enum db_error error = answer_run(&answer, with_int8(db, ADD, 1));
+
+    answer_free(&answer);
+    return error;
+}
+
+/* A connection that was opened while the address led to a standby is let go of. The next one may
+ * have been opened before the address led elsewhere. */
+static void test_standby(void **state)
+{
+    int64_t until = clock_monotonic_ns() + SECONDS(20);
+    struct db *db;
+
+    (void)state;
+    pg_set_read_only(true);
+    db = open_db(1);
+    assert_int_equal(add_one(db), DB_UNAVAILABLE);
+    pg_set_read_only(false);
+    while (add_one(db) != DB_OK)
+        assert_true(clock_monotonic_ns() < until);
+    assert_int_equal(pg_sql("SELECT count(*) FROM numbers"), 1);
+    db_close(db);
+}
+
 /* Closing while nothing can be reached neither hangs nor leaks. */
 static void test_unreachable(void **state)
 {
@@ -728,6 +789,8 @@ int main(void)
         cmocka_unit_test_teardown(test_handed_over, reset),
         cmocka_unit_test_teardown(test_close_waits_for_what_was_handed_over, reset),
         cmocka_unit_test_teardown(test_missing_table, reset),
+        cmocka_unit_test_teardown(test_silence, reset),
+        cmocka_unit_test_teardown(test_standby, reset),
         cmocka_unit_test_teardown(test_unreachable, reset),
     };
     return cmocka_run_group_tests(tests, start, stop);

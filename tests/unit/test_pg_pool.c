@@ -237,6 +237,24 @@ static void test_error(void **state)
     task_free(&after);
 }
 
+/* A connection that was opened while the address led to a standby is let go of. */
+static void test_standby(void **state)
+{
+    struct task before = {.result = 0}, after = {.result = 0};
+
+    (void)state;
+    pg_set_read_only(true);
+    close_db(NULL);
+    db = pg_open_db(&(struct db_options){.connections = 1, .pool_threads = 1}, statements,
+                    ARRAY_SIZE(statements));
+    assert_int_equal(task_run(&before, move_one), DB_UNAVAILABLE);
+    assert_string_equal(before.answer.result.sqlstate, "25006");
+    pg_set_read_only(false);
+    assert_int_equal(task_run(&after, move_one), DB_OK);
+    task_free(&before);
+    task_free(&after);
+}
+
 static int insert_late(struct db_tx *tx, void *user)
 {
     struct task *task = user;
@@ -463,6 +481,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rollback, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_connections_stay, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_error, open_db, close_db),
+        cmocka_unit_test_setup_teardown(test_standby, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_failed_commit, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_serialization_failure, open_db, close_db),
         cmocka_unit_test_setup_teardown(test_deadlock, open_db, close_db),
