@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #define RETRY_AFTER_MS 1000
+#define DISK_FULL "53100" /* SQLSTATE */
 
 const struct service_caller *service_caller(const struct rpc_call *call)
 {
@@ -95,8 +96,22 @@ void service_query(struct rpc_call *call, struct db_query *query, db_done_fn *do
     (void)service_query_with(call, query, done, call);
 }
 
+/* What an operator has to hear of; the caller need not. */
+static void log_failure(struct rpc_call *call, const struct db_result *result)
+{
+    log_error("query failed", LOG_CALL(call), LOG_C("statement", result->statement),
+              LOG_C("sqlstate", result->sqlstate), LOG_S("constraint", result->constraint),
+              LOG_S("cause", db_cause(result)));
+}
+
 bool service_query_failed(struct rpc_call *call, const struct db_result *result)
 {
+    /* Without a connection, or a place in our queue, Postgres has said nothing. */
+    bool refused =
+        result->sqlstate[0] && (result->error == DB_UNAVAILABLE || result->error == DB_OVERLOADED);
+
+    if (refused)
+        log_failure(call, result);
     switch (result->error) {
     case DB_OK:
         return false;
@@ -115,7 +130,11 @@ bool service_query_failed(struct rpc_call *call, const struct db_result *result)
                                                 .reason = "CONFLICT"});
         return true;
     case DB_OVERLOADED:
-        service_fail_overloaded(call);
+        /* A full disk is no matter of how much is asked for: it is our fault, and lasts. */
+        if (strcmp(result->sqlstate, DISK_FULL) == 0)
+            fail_unavailable(call, STR("the database is not available"));
+        else
+            service_fail_overloaded(call);
         return true;
     case DB_UNIQUE:
     case DB_FOREIGN_KEY:
@@ -123,10 +142,7 @@ bool service_query_failed(struct rpc_call *call, const struct db_result *result)
     case DB_INTERNAL:
         break;
     }
-    /* What a handler did not expect is a bug of ours: the log says it, the caller need not. */
-    log_error("query failed", LOG_CALL(call), LOG_C("statement", result->statement),
-              LOG_C("sqlstate", result->sqlstate), LOG_S("constraint", result->constraint),
-              LOG_S("cause", db_cause(result)));
+    log_failure(call, result); /* what a handler did not expect is a bug of ours */
     rpc_fail(call, RPC_INTERNAL, "internal error");
     return true;
 }

@@ -72,6 +72,34 @@ def test_a_failed_query_is_found_by_the_trace(suite, call_http, broken_articles)
     assert (at_the_gateway["request_id"], at_the_gateway["rpc"], at_the_gateway["status"]) == (f"r-{trace}", GET, "500")
 
 
+@pytest.fixture
+def full_disk(suite):
+    """Postgres says of each article that is written what it says when it finds no room for it."""
+    with contextlib.closing(psycopg2.connect(**suite.database())) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("""
+                CREATE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    RAISE 'could not extend file "x": No space left on device' USING ERRCODE = 'disk_full';
+                END $$;
+                CREATE TRIGGER no_room BEFORE INSERT ON posts.articles EXECUTE FUNCTION public.no_room()""")
+            try:
+                yield
+            finally:
+                cursor.execute("DROP FUNCTION public.no_room() CASCADE")
+
+
+def test_a_full_disk_is_our_fault_and_is_said(suite, call_http, new_account, full_disk):
+    """Not 429: to ask for less does not help, and the alert for errors of ours has to see it."""
+    trace, parent = new_trace()
+    article = {"article": {"title": "No room", "description": "d", "body": "b"}}
+    answer = call_http("POST", "/api/articles", article, new_account()["token"], headers={"traceparent": parent})
+    assert answer.status == 503 and answer.headers["Retry-After"] == "1"
+    said = line(suite, "posts", trace_id=trace)
+    assert (said["level"], said["statement"], said["sqlstate"]) == ("error", "create_article", "53100")
+    assert "No space left" in said["cause"]
+
+
 def test_a_stolen_refresh_token_is_found_by_the_trace(suite, call_grpc, new_account, sign_in, pass_time):
     session = sign_in(new_account())
     trace, parent = new_trace()
