@@ -35,8 +35,11 @@ struct log_field {
  * threads start. service is kept, not copied. */
 void log_setup(const char *service, enum log_level lowest);
 
-/* What the macros call. A line that gets too long ends before the field that does not fit; one that
- * cannot be written is lost, since a service must go on without its log. */
+/* What the macros call. A long string is cut, and ends with "..."; bytes that are not UTF-8 become
+ * U+FFFD. A line that cannot be written at once is lost, since a service must go on without its
+ * log; how many were is told by the first line that can be written again. */
 void log_write(enum log_level level, const char *msg, const struct log_field *fields);
+/* How many lines were lost. Any thread. */
+uint64_t log_lines_lost(void);
 
 #endif

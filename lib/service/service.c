@@ -223,6 +223,15 @@ static void write_state(struct service *service, struct buf *text)
     pthread_mutex_unlock(&service->lock);
 }
 
+static void write_log(struct buf *text)
+{
+    static const struct metrics_family lost = {
+        "stoa", "log_lines_lost_total", METRICS_COUNTER,
+        "Log lines lost, since they could not be written at once."};
+
+    metrics_single(text, &lost, log_lines_lost());
+}
+
 /* What every service tells. */
 static void write_common(void *user, struct buf *text)
 {
@@ -231,6 +240,7 @@ static void write_common(void *user, struct buf *text)
     metrics_write_build(text, service->definition->name);
     metrics_write_process(text);
     write_state(service, text);
+    write_log(text);
     rpc_server_write_metrics(service->rpc, text);
     db_write_metrics(service->db, text);
     identity_write_metrics(service->identity, text);
