@@ -16,6 +16,23 @@ void copy_cause(char *to, const char *message)
     snprintf(to, CAUSE_BYTES, "%.*s", (int)(n < CAUSE_BYTES ? n : CAUSE_BYTES - 1), message);
 }
 
+int db_conninfo_check(const char *conninfo, struct arena *arena, struct str *ret_cause)
+{
+    char cause[CAUSE_BYTES], *message = NULL;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+
+    if (options) {
+        PQconninfoFree(options);
+        return 0;
+    }
+    if (!message)
+        return -ENOMEM;
+    copy_cause(cause, message);
+    PQfreemem(message);
+    *ret_cause = arena_copy(arena, str_of(cause));
+    return ret_cause->p ? -EINVAL : -ENOMEM;
+}
+
 /* Waits until the socket is ready. */
 static int pg_wait(const PGconn *pg, short events, int stop_fd, int64_t until_ns)
 {

@@ -113,6 +113,8 @@ struct db_options {
 int db_open(const struct db_options *options, const struct db_statement *statements, size_t n,
             struct db **ret) MUST_CHECK;
 
+/* Whether conninfo is keywords of libpq with values. -EINVAL with the cause, -ENOMEM. */
+int db_conninfo_check(const char *conninfo, struct arena *arena, struct str *ret_cause) MUST_CHECK;
 /* Fails what is queued with DB_UNAVAILABLE, waits for what was handed over, ends the threads. */
 void db_close(struct db *db);
 /* Whether a connection is there with all statements prepared. Any thread. */

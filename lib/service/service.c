@@ -247,12 +247,23 @@ static void write_common(void *user, struct buf *text)
     tracing_write_metrics(service->tracing, text);
 }
 
+/* Which setting an error of listening is about. */
+static void name_setting(struct service *service, const char *name, struct str *error)
+{
+    *error = arena_printf(&service->arena, "%s: %.*s", name, STR_FMT(*error));
+}
+
 static int start_metrics(struct service *service, struct str *ret_error)
 {
+    int r;
+
     if (service->settings.metrics_listen.n == 0)
         return 0;
-    return metrics_server_start(service->settings.metrics_listen, service->writers,
-                                service->n_writers, &service->arena, &service->metrics, ret_error);
+    r = metrics_server_start(service->settings.metrics_listen, service->writers, service->n_writers,
+                             &service->arena, &service->metrics, ret_error);
+    if (r < 0)
+        name_setting(service, "STOA_METRICS_LISTEN", ret_error);
+    return r;
 }
 
 /* ---- start ---- */
@@ -312,6 +323,7 @@ static int read_settings(struct service *service, struct str *ret_error)
 {
     const struct service_definition *definition = service->definition;
     struct service_settings *settings = &service->settings;
+    struct str cause = STR_NULL;
     enum log_level level;
     int r = config_read(common_settings, ARRAY_SIZE(common_settings), settings, &service->arena,
                         ret_error);
@@ -334,12 +346,24 @@ static int read_settings(struct service *service, struct str *ret_error)
         *ret_error = STR("STOA_TLS_CERTIFICATE and STOA_TLS_KEY go together: set both or none");
         return -EINVAL;
     }
+    if (settings->tls_client_ca.n > 0 && settings->tls_certificate.n == 0) {
+        *ret_error = STR("STOA_TLS_CLIENT_CA: without TLS nobody shows a certificate: set "
+                         "STOA_TLS_CERTIFICATE and STOA_TLS_KEY as well");
+        return -EINVAL;
+    }
     r = read_gateways(service, ret_error);
     if (r < 0)
         return r;
     service->conninfo = conninfo(service);
     if (!service->conninfo.p)
         return -ENOMEM;
+    r = db_conninfo_check(service->conninfo.p, &service->arena, &cause);
+    if (r < 0) {
+        *ret_error = arena_printf(&service->arena,
+                                  "STOA_DATABASE: %.*s: set libpq keywords (host=... dbname=...)",
+                                  STR_FMT(cause));
+        return r;
+    }
     return config_read(definition->settings, definition->n_settings, definition->config,
                        &service->arena, ret_error);
 }
@@ -412,8 +436,10 @@ static int listen_all(struct service *service, struct str *ret_error)
 
     while ((r = next_address(service, &rest, &address, &use_tls)) > 0) {
         r = rpc_server_listen(service->rpc, address.p, use_tls ? &tls : NULL, 0, NULL, ret_error);
-        if (r < 0)
+        if (r < 0) {
+            name_setting(service, "STOA_LISTEN", ret_error);
             return r;
+        }
         log_info("listening", LOG_S("address", address));
     }
     return r;

@@ -1,5 +1,6 @@
 """What operators rely on: restarts, a database that goes away, stopping, TLS, two suites side by side."""
 import concurrent.futures
+import json
 import os
 import pathlib
 import signal
@@ -384,6 +385,25 @@ def test_wrong_setting_is_one_line(suite, tmp_path, settings, cause):
     assert ran.returncode != 0
     lines = [line for line in ran.stderr.splitlines() if line]
     assert len(lines) == 1 and cause in lines[0], ran.stderr
+
+
+@pytest.mark.parametrize(
+    "settings, cause",
+    [
+        ({"STOA_LISTEN": "nowhere"}, "STOA_LISTEN: nowhere: not an address"),
+        ({"STOA_METRICS_LISTEN": "nowhere"}, "STOA_METRICS_LISTEN: nowhere: not an address"),
+        ({"STOA_DATABASE": "host=x dbname"}, 'STOA_DATABASE: missing "=" after "dbname"'),
+        ({"STOA_DATABASE": "hots=x"}, 'STOA_DATABASE: invalid connection option "hots"'),
+        ({"STOA_TLS_CLIENT_CA": "/ca.pem"}, "STOA_TLS_CLIENT_CA: without TLS"),
+    ],
+)
+def test_wrong_setting_of_a_service_names_itself(tmp_path, settings, cause):
+    """What could only fail later, or would do nothing, is refused at the start."""
+    good = {"STOA_LISTEN": f"unix:{tmp_path}/posts.sock", "STOA_DATABASE": f"host={tmp_path}"}
+    ran = subprocess.run([output_folder() / "bin/posts"], env={**good, **settings}, capture_output=True, timeout=60)
+    assert ran.returncode == 1
+    errors = [said for said in map(json.loads, ran.stderr.decode().splitlines()) if said["level"] == "error"]
+    assert len(errors) == 1 and errors[0]["cause"].startswith(cause), ran.stderr
 
 
 @pytest.mark.parametrize("service", SERVICES)
