@@ -1,5 +1,6 @@
 """deploy/observability: a Prometheus that really scrapes a suite knows every name that rules and dashboard use; each alert
 fires when it should and has its page in docs/runbooks, whose commands run; docs/observability.md lists what is told."""
+import contextlib
 import json
 import os
 import re
@@ -70,8 +71,12 @@ CASES = {
     ),
     "StoaOverloaded": ({"stoa_grpc_calls_overload_total" + POSTS: "7x60", WITHOUT_PLACE: "0+6x60", CALLS: "0+60x60"}, "10m",
                        {"job": "posts"},
-                       {"stoa_grpc_calls_overload_total" + POSTS: "7x60", WITHOUT_PLACE: "0+6x60", CALLS: "0+6000x60"}),
+                       {"stoa_grpc_calls_overload_total" + POSTS: "0+1x60", WITHOUT_PLACE: "0+6x60", CALLS: "0+6000x60"}),
     "StoaDatabaseDown": ({"stoa_db_up" + POSTS: "0x60"}, "2m", HERE, {"stoa_db_up" + POSTS: "1x60"}),
+    "StoaDatabaseConnections": (
+        {'stoa_db_connections{job="posts",instance="a",state="down"}': "13x60", "stoa_db_up" + POSTS: "1x60"}, "10m", HERE,
+        {'stoa_db_connections{job="posts",instance="a",state="down"}': "16x60", "stoa_db_up" + POSTS: "0x60"},
+    ),
     "StoaDatabaseQueue": (
         {"stoa_db_queries_waiting" + POSTS: "2500x60", "stoa_db_queries_in_flight" + POSTS: "128x60", "stoa_db_queries_limit" + POSTS: "4096x60"},
         "5m", HERE,
@@ -83,6 +88,9 @@ CASES = {
         {'stoa_redis_up{job="chat",instance="a",connection="commands"}': "1x60", 'stoa_redis_up{job="chat",instance="a",connection="publisher"}': "0x60"},
         "5m", {"job": "chat", "instance": "a"}, {'stoa_redis_up{job="chat",instance="a",connection="commands"}': "1x60"},
     ),
+    "StoaRedisErrors": ({'stoa_redis_commands_total{job="auth",instance="a",connection="commands",outcome="refused"}': "0+6x60"},
+                        "15m", {"job": "auth"},
+                        {'stoa_redis_commands_total{job="auth",instance="a",connection="commands",outcome="refused"}': "1x60"}),
     "StoaPurgeStale": ({"stoa_purge_last_success_timestamp_seconds" + POSTS: "0x120", "stoa_db_up" + POSTS: "1x120"}, "80m", HERE,
                        {"stoa_purge_last_success_timestamp_seconds" + POSTS: "0+60x120", "stoa_db_up" + POSTS: "1x120"}),
     "StoaHashingQueue": ({REFUSED: "0+9x60", HASHED: "0+60x60"}, "15m", {"job": "auth"}, {REFUSED: "0+3x60", HASHED: "0+60x60"}),
@@ -120,6 +128,9 @@ def test_each_alert_fires_when_it_should(tmp_path):
         tests += [promtool_test(alert, firing, time, labels), promtool_test(alert, quiet, time, None)]
     # Not one of them is found any more.
     tests.append(promtool_test("StoaInstanceDown", OTHERS, "5m", {"job": "posts"}))
+    # All that may be in work are, and each has its place.
+    full = {"stoa_grpc_calls_overload_total" + POSTS: "0+6x60", WITHOUT_PLACE: "0x60", CALLS: "0+60x60"}
+    tests.append(promtool_test("StoaOverloaded", full, "10m", {"job": "posts"}))
     file = tmp_path / "alerts.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "rules.yaml")], "evaluation_interval": "1m", "tests": tests}))
     done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, timeout=600)
@@ -193,6 +204,22 @@ def prometheus(suite, told, tmp_path_factory):
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def test_no_panel_is_empty(prometheus, call_grpc, call_http):
+    """Of a suite that is used and does well, also where nothing has failed on the way through the gateway."""
+    call_grpc("posts", "GetArticle", {"slug": "there-is-none-such"})
+
+    empty = []
+
+    def full():
+        call_http("GET", "/api/articles/there-is-none-such")
+        empty[:] = [(title, query) for title, query in dashboard_queries() if not prometheus("query", query=query)["result"]]
+        return not empty
+
+    with contextlib.suppress(AssertionError):
+        wait_until(full, "each query of the dashboard finds something")
+    assert not empty
 
 
 def test_everything_is_scraped(prometheus, told):
