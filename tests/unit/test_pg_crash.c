@@ -215,7 +215,7 @@ static void test_running_read(void **state)
     (void)state;
     arena_init(&arena, 0);
     q = db_query(db, &arena, SLEEP);
-    db_bind_int4(q, 300);
+    db_bind_int4(q, 5000);
     answer_submit(&read, q, SECONDS(60));
     pg_await_sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'");
     assert_int_equal(pg_script("restart", NULL, 0), 0);
@@ -291,7 +291,7 @@ static int add_slowly(struct db_tx *tx, void *user)
     if (db_tx_run(tx, q, &result) != DB_OK)
         return 0;
     q = db_query(account->db, &account->arena, SLEEP);
-    db_bind_int4(q, 300);
+    db_bind_int4(q, 5000);
     db_tx_run(tx, q, &result);
     return 0;
 }
