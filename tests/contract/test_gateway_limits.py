@@ -9,7 +9,11 @@ import threading
 import pytest
 
 from gateway_fixture import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
     HEADERS,
+    RST_STREAM,
     SERVICE,
     SETTINGS,
     FakeService,
@@ -19,6 +23,7 @@ from gateway_fixture import (
     frame,
     free_port,
     headers_frame,
+    hpack_length,
     wait_until,
 )
 from stoa_suite_fixture import output_folder
@@ -422,3 +427,40 @@ def test_answers_that_are_not_read(descriptor_set, messages, ask):
                 assert memory_kb(gateway) - before < 100 << 10
         wait_until(lambda: len(gateway.log_entries()) == UNREAD + 2)
         assert all(e["limited"] == "" for e in gateway.log_entries()[-5:])
+
+
+# ---- HTTP/2 ----
+
+PRIORITY, PING, WINDOW_UPDATE, CONTINUATION = 2, 6, 8, 9
+GET_ITEM = ((":method", "GET"), (":scheme", "http"), (":path", "/demo/items/a"), (":authority", "x"))
+OPENING = frame(HEADERS, END_STREAM, 1, b"\x82\x84\x86")  # a header that is not yet whole
+# An entry of 3.9 KB for the table, and one byte for each time that it is meant.
+BOMB = b"\x82\x84\x86\x40\x01a" + hpack_length(3900) + b"b" * 3900 + b"\xbe" * 10_000
+FLOODS = {
+    "pings": frame(PING, 0, 0, b"12345678") * 50_000,
+    "settings": frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535)) * 50_000,
+    "windows": frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)) * 200_000,
+    "priorities": frame(PRIORITY, 0, 3, struct.pack(">IB", 0, 1)) * 200_000,
+    "resets": b"".join(
+        headers_frame(stream, GET_ITEM, end=True) + frame(RST_STREAM, 0, stream, struct.pack(">I", 8)) for stream in range(1, 40_000, 2)
+    ),
+    "continuations": OPENING + frame(CONTINUATION, 0, 1, b"\x00\x01a\x7e" + b"b" * 126) * 20_000,
+    "empty continuations": OPENING + frame(CONTINUATION, 0, 1) * 200_000,
+    "a header bomb": frame(HEADERS, END_STREAM | END_HEADERS, 1, BOMB),
+    "empty data": headers_frame(1, ((":method", "POST"), *GET_ITEM[1:])) + frame(DATA, 0, 1) * 200_000,
+}
+
+
+def test_floods_of_frames(descriptor_set, messages):
+    """By a client that reads nothing: nginx's own limits, which are not to be set away."""
+    port = free_port()
+    changes = {" default_server backlog=4096;": f" default_server backlog=4096; listen 127.0.0.1:{port} http2;"}
+    with running(descriptor_set, messages, changes) as (gateway, _):
+        assert gateway.get("/demo/items/a").status == 200
+        before = memory_kb(gateway)
+        for what, flood in FLOODS.items():
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
+                with contextlib.suppress(ConnectionError):
+                    s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0) + flood)
+                assert gateway.get("/demo/items/a").status == 200, what
+                assert output_folder().name != "release" or memory_kb(gateway) - before < 16 << 10, what
