@@ -212,6 +212,12 @@ static inline struct str slice_str(const grpc_slice *slice)
 /* Keeps a file for connections that find none. Any number of times, any thread. */
 void accept_init(void);
 
+/* ---- read.c ---- */
+
+/* Has the linker take read.c from the library. What it defines is no reason to, where a library
+ * that comes before has it, too: ThreadSanitizer's does. */
+void read_init(void);
+
 /* ---- server.c ---- */
 
 /* The method of a path; NULL when there is none. */

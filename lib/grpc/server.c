@@ -186,6 +186,7 @@ int rpc_server_new(const struct rpc_server_options *options, struct rpc_server *
     }
     pthread_once(&core_once, core_init);
     accept_init();
+    read_init();
     arena_init(&server->arena, 0);
     pthread_mutex_init(&server->lock, NULL);
     held_init(&server->held);
