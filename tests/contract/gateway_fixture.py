@@ -499,6 +499,28 @@ class Gateway:
             return answers
 
 
+@contextlib.contextmanager
+def serving(descriptor_set, messages, changes=None, **kwargs):
+    """A gateway (with gateway.messages) that runs in front of a service (gateway.service), which has no answers yet."""
+    gateway = Gateway(descriptor_set, changes, **kwargs)
+    gateway.messages = messages
+    gateway.service = FakeService(messages, gateway.socket_path("chat"))
+    try:
+        yield gateway.start()
+    finally:
+        gateway.service.stop()
+        gateway.stop()
+
+
+@contextlib.contextmanager
+def serving_items(descriptor_set, messages, changes=None, **kwargs):
+    """The same; GetItem and CreateItem are answered."""
+    with serving(descriptor_set, messages, changes, **kwargs) as gateway:
+        gateway.service.answers[SERVICE + "GetItem"] = lambda r, c: messages.new("demo.v1.GetItemResponse")
+        gateway.service.answers[SERVICE + "CreateItem"] = lambda r, c: messages.new("demo.v1.CreateItemResponse", item=r.item)
+        yield gateway
+
+
 class TestGateway(Gateway):
     """The test server behind a gateway of its own; grpc_port: the server's, in the clear."""
 

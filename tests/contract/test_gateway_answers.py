@@ -5,7 +5,7 @@ import threading
 import grpc
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, compile_demo, details
+from gateway_fixture import SERVICE, FakeService, Messages, compile_demo, details, serving
 
 Code = grpc.StatusCode
 
@@ -13,20 +13,10 @@ Code = grpc.StatusCode
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"))
-    messages = Messages(descriptor_set)
-    gateway = Gateway(
-        descriptor_set,
-        {"    grpc_json_timeout 10s;": "    grpc_json_timeout 10s; grpc_json_response_header X-Colour; "
-                                       "grpc_json_response_header x-entity Entity;"},
-    )
-    gateway.messages = messages
-    gateway.service = FakeService(messages, gateway.socket_path("chat"))
-    gateway.start()
-    try:
+    changes = {"    grpc_json_timeout 10s;": "    grpc_json_timeout 10s; grpc_json_response_header X-Colour; "
+                                             "grpc_json_response_header x-entity Entity;"}
+    with serving(descriptor_set, Messages(descriptor_set), changes) as gateway:
         yield gateway
-    finally:
-        gateway.service.stop()
-        gateway.stop()
 
 
 def answer_with(world, answer, name="GetItem"):

@@ -2,7 +2,7 @@
 import grpc
 import pytest
 
-from gateway_fixture import DEMO_PROTO, SERVICE, FakeService, Gateway, Messages, compile_demo, details
+from gateway_fixture import DEMO_PROTO, SERVICE, Messages, compile_demo, details, serving
 
 Code = grpc.StatusCode
 
@@ -18,21 +18,11 @@ PROTO = DEMO_PROTO.replace(
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"), PROTO)
-    messages = Messages(descriptor_set)
-    gateway = Gateway(
-        descriptor_set,
-        # Conditions are the gateway's own to pass on, also where clients may say them.
-        {"    grpc_json_timeout 10s;": "    grpc_json_timeout 10s; grpc_json_response_header x-caching Cache-Control;"
-                                       " grpc_json_request_header If-Match; grpc_json_request_header If-None-Match;"},
-    )
-    gateway.messages = messages
-    gateway.service = FakeService(messages, gateway.socket_path("chat"))
-    gateway.start()
-    try:
+    # Conditions are the gateway's own to pass on, also where clients may say them.
+    changes = {"    grpc_json_timeout 10s;": "    grpc_json_timeout 10s; grpc_json_response_header x-caching Cache-Control;"
+                                             " grpc_json_request_header If-Match; grpc_json_request_header If-None-Match;"}
+    with serving(descriptor_set, Messages(descriptor_set), changes) as gateway:
         yield gateway
-    finally:
-        gateway.service.stop()
-        gateway.stop()
 
 
 def item_answer(world, etag="", initial=(), trailing=(), name="GetItem", note="n"):

@@ -16,7 +16,6 @@ from gateway_fixture import (
     RST_STREAM,
     SERVICE,
     SETTINGS,
-    FakeService,
     Gateway,
     Messages,
     compile_demo,
@@ -24,6 +23,7 @@ from gateway_fixture import (
     free_port,
     headers_frame,
     hpack_length,
+    serving_items,
     wait_until,
 )
 from stoa_suite_fixture import output_folder
@@ -45,15 +45,8 @@ def messages(descriptor_set):
 
 @contextlib.contextmanager
 def running(descriptor_set, messages, changes=None, **kwargs):
-    gateway = Gateway(descriptor_set, changes, **kwargs)
-    service = FakeService(messages, gateway.socket_path("chat"))
-    service.answers[SERVICE + "GetItem"] = lambda r, c: messages.new("demo.v1.GetItemResponse")
-    service.answers[SERVICE + "CreateItem"] = lambda r, c: messages.new("demo.v1.CreateItemResponse", item=r.item)
-    try:
-        yield gateway.start(), service
-    finally:
-        service.stop()
-        gateway.stop()
+    with serving_items(descriptor_set, messages, changes, **kwargs) as gateway:
+        yield gateway, gateway.service
 
 
 def field(answer, name):

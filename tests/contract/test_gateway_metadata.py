@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, RawUpstream, compile_demo, wait_for_close, wait_until
+from gateway_fixture import SERVICE, FakeService, Gateway, Messages, RawUpstream, compile_demo, serving, wait_for_close, wait_until
 
 SETTINGS = """    grpc_json_timeout 10s;
     grpc_json_request_header X-Colour;
@@ -26,16 +26,8 @@ SETTINGS = """    grpc_json_timeout 10s;
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"))
-    messages = Messages(descriptor_set)
-    gateway = Gateway(descriptor_set, {"    grpc_json_timeout 10s;\n": SETTINGS})
-    gateway.messages = messages
-    gateway.service = FakeService(messages, gateway.socket_path("chat"))
-    gateway.start()
-    try:
+    with serving(descriptor_set, Messages(descriptor_set), {"    grpc_json_timeout 10s;\n": SETTINGS}) as gateway:
         yield gateway
-    finally:
-        gateway.service.stop()
-        gateway.stop()
 
 
 class Call:

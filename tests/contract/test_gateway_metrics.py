@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import attach_fixture
-from gateway_fixture import DEMO_PROTO, SERVICE, FakeService, Gateway, Messages, compile_demo, wait_until
+from gateway_fixture import DEMO_PROTO, SERVICE, Gateway, Messages, compile_demo, serving_items, wait_until
 from metrics_fixture import CONTENT_TYPE, Numbers
 
 GET, CREATE = SERVICE + "GetItem", SERVICE + "CreateItem"
@@ -31,15 +31,8 @@ def messages(descriptor_set):
 
 @contextlib.contextmanager
 def running(descriptor_set, messages, changes=None, **kwargs):
-    gateway = Gateway(descriptor_set, changes, **kwargs)
-    service = FakeService(messages, gateway.socket_path("chat"))
-    service.answers[GET] = lambda r, c: messages.new("demo.v1.GetItemResponse")
-    service.answers[CREATE] = lambda r, c: messages.new("demo.v1.CreateItemResponse", item=r.item)
-    try:
-        yield gateway.start(), service
-    finally:
-        service.stop()
-        gateway.stop()
+    with serving_items(descriptor_set, messages, changes, **kwargs) as gateway:
+        yield gateway, gateway.service
 
 
 def numbers(gateway):

@@ -5,32 +5,17 @@ import socket
 
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, compile_demo
+from gateway_fixture import SERVICE, Messages, compile_demo, serving_items
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"))
     messages = Messages(descriptor_set)
-    gateway = Gateway(descriptor_set)
-    service = FakeService(messages, gateway.socket_path("chat"))
-
-    def answer(name):
-        return lambda request, context: messages.new(f"demo.v1.{name}Response")
-
-    def create(request, context):
-        return messages.new("demo.v1.CreateItemResponse", item=request.item)
-
-    for name in ("GetItem", "ListItems", "ReplaceItem", "DeleteItem"):
-        service.answers[SERVICE + name] = answer(name)
-    service.answers[SERVICE + "CreateItem"] = create
-    gateway.start()
-    gateway.service = service
-    try:
+    with serving_items(descriptor_set, messages) as gateway:
+        for name in ("ListItems", "ReplaceItem", "DeleteItem"):
+            gateway.service.answers[SERVICE + name] = lambda _, __, name=name: messages.new(f"demo.v1.{name}Response")
         yield gateway
-    finally:
-        service.stop()
-        gateway.stop()
 
 
 def last_call(world):

@@ -5,7 +5,7 @@ import json
 import pytest
 from google.protobuf import json_format
 
-from gateway_fixture import ROOT, FakeService, Gateway, Messages, compile_demo
+from gateway_fixture import ROOT, Gateway, Messages, compile_demo, serving
 
 SERVICE = "/stoa.routes.Routes/"
 
@@ -16,24 +16,18 @@ def world(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("routes"), proto)
     messages = Messages(descriptor_set)
     # The page is not in the way of a route at /.
-    gateway = Gateway(descriptor_set, changes={"demo.* chat;": "stoa.routes chat;", "location = / {": "location = /.page {"})
-    service = FakeService(messages, gateway.socket_path("chat"))
+    changes = {"demo.* chat;": "stoa.routes chat;", "location = / {": "location = /.page {"}
 
     def answer(_, __):
         return messages.new(
             "stoa.routes.Response", name="n", names=["a", "b"], count=7, labels={"k": 1}, inner={"name": "i"}
         )
 
-    for path in messages.methods:
-        if path.startswith(SERVICE):
-            service.answers[path] = answer
-    gateway.start()
-    gateway.service = service
-    try:
+    with serving(descriptor_set, messages, changes) as gateway:
+        for path in messages.methods:
+            if path.startswith(SERVICE):
+                gateway.service.answers[path] = answer
         yield gateway
-    finally:
-        service.stop()
-        gateway.stop()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import h2.events
 import h2.exceptions
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, compile_demo
+from gateway_fixture import Messages, compile_demo, serving_items
 
 FOLDER = pathlib.Path(__file__).parent / "smuggling"
 
@@ -41,16 +41,10 @@ def test_every_file_has_an_outcome():
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo"))
-    started = Gateway(descriptor_set, {"client_header_timeout 10s": "client_header_timeout 1s",
-                                       "client_body_timeout 15s": "client_body_timeout 1s",
-                                       "keepalive_timeout 65s": "keepalive_timeout 1s"})
-    messages = Messages(descriptor_set)
-    started.service = FakeService(messages, started.socket_path("chat"))
-    started.service.answers[SERVICE + "GetItem"] = lambda r, c: messages.new("demo.v1.GetItemResponse")
-    started.service.answers[SERVICE + "CreateItem"] = lambda r, c: messages.new("demo.v1.CreateItemResponse", item=r.item)
-    yield started.start()
-    started.service.stop()
-    started.stop()
+    changes = {f"{name} {limit}": f"{name} 1s" for name, limit in
+               (("client_header_timeout", "10s"), ("client_body_timeout", "15s"), ("keepalive_timeout", "65s"))}
+    with serving_items(descriptor_set, Messages(descriptor_set), changes) as started:
+        yield started
 
 
 def exchange(gateway, data):
@@ -146,14 +140,9 @@ HTTP2 = {
 @pytest.fixture(scope="module")
 def gateway2(tmp_path_factory):
     descriptor_set = compile_demo(tmp_path_factory.mktemp("demo2"))
-    started = Gateway(descriptor_set, {"default_server backlog=4096;": "default_server http2 backlog=4096;"})
-    messages = Messages(descriptor_set)
-    started.service = FakeService(messages, started.socket_path("chat"))
-    started.service.answers[SERVICE + "GetItem"] = lambda r, c: messages.new("demo.v1.GetItemResponse")
-    started.service.answers[SERVICE + "CreateItem"] = lambda r, c: messages.new("demo.v1.CreateItemResponse", item=r.item)
-    yield started.start()
-    started.service.stop()
-    started.stop()
+    changes = {"default_server backlog=4096;": "default_server http2 backlog=4096;"}
+    with serving_items(descriptor_set, Messages(descriptor_set), changes) as started:
+        yield started
 
 
 def ask2(gateway, pairs, body):

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from google.protobuf import json_format
 
-from gateway_fixture import OUT, SERVICE, FakeService, Gateway, Messages, compile_demo
+from gateway_fixture import OUT, SERVICE, Messages, compile_demo, serving
 from stoa_suite_fixture import descriptor_set
 
 PROGRAM = OUT / "bin" / "stoa-routes"
@@ -24,17 +24,10 @@ def demo(tmp_path_factory):
 @pytest.fixture(scope="module")
 def world(demo):
     messages = Messages(demo)
-    gateway = Gateway(demo)
-    service = FakeService(messages, gateway.socket_path("chat"))
-    for name in ("GetItem", "ListItems", "CreateItem", "ReplaceItem", "DeleteItem"):
-        service.answers[SERVICE + name] = lambda _, __, name=name: messages.new(f"demo.v1.{name}Response")
-    gateway.start()
-    gateway.service = service
-    try:
+    with serving(demo, messages) as gateway:
+        for name in ("GetItem", "ListItems", "CreateItem", "ReplaceItem", "DeleteItem"):
+            gateway.service.answers[SERVICE + name] = lambda _, __, name=name: messages.new(f"demo.v1.{name}Response")
         yield gateway
-    finally:
-        service.stop()
-        gateway.stop()
 
 
 def ask(demo, method, path, *options):
