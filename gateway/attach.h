@@ -120,7 +120,7 @@ void attach_shutdown(void);
 
 /* ---- attach_link.c ---- */
 
-/* NULL without memory. */
+/* Opens a stream to the server; attach_link_free() frees it. NULL without memory. */
 struct attach_link *attach_link_start(struct attach_server *server);
 /* Nothing is read or sent by it any more; then only its calls and attach_link_free() touch it. */
 void attach_link_close(struct attach_link *link);
@@ -142,6 +142,8 @@ bool attach_link_is_busy(struct attach_call *call);
 
 /* ---- attach_place.c ---- */
 
+/* The one of this upstream and RPC, made when there is none; path is not copied. NULL without
+ * memory. */
 struct attach_group *attach_group(ngx_http_upstream_srv_conf_t *upstream, struct str path);
 /* A call wants an instance, or another one. */
 void attach_want(struct attach_call *call);
@@ -157,16 +159,20 @@ void attach_link_going(struct attach_link *link);
 /* Whether another instance would take its calls now. Those that nobody has spoken to yet are
  * connected to. */
 bool attach_has_other(const struct attach_link *link);
+/* The last of attach_shutdown(). */
 void attach_groups_shutdown(void);
 
 /* ---- attach_fanout.c ---- */
 
+/* A message for all calls of the link that are live in the channel and have not had its number.
+ * What there is no memory for closes the call that it was for. */
 void attach_broadcast(struct attach_link *link, const struct attach_down *down);
 /* The last step after a message for one session: writes when much waits, and closes a client that
  * does not keep up. The session may be gone. */
 void attach_settle(struct session *s);
 /* The call has ended. */
 void attach_fanout_forget(struct attach_call *call);
+/* When the worker ends. */
 void attach_fanout_shutdown(void);
 
 #endif

@@ -4,6 +4,11 @@
  * Everything here runs in an nginx worker: one thread, events. nginx's pools hold what lives as
  * long as the request; a scratch arena (grpc_json_scratch()) holds what is used up before returning
  * to the event loop.
+ *
+ * What takes an ngx_conf_t runs before that, while the configuration is read, and what it makes
+ * lives as long as the configuration. It returns what nginx wants: a directive's set function and a
+ * merge NGX_CONF_OK, NGX_CONF_ERROR with a line in the log, or what is wrong; the others NGX_OK, or
+ * NGX_ERROR without memory.
  */
 #ifndef STOA_GATEWAY_GRPC_JSON_H
 #define STOA_GATEWAY_GRPC_JSON_H
@@ -255,21 +260,25 @@ ngx_str_t grpc_json_unread_name(void);
 
 /* ---- response.c: the filters ---- */
 
+/* The filters behind ours, for answers that are to pass the latter by. */
 extern ngx_http_output_header_filter_pt grpc_json_next_header;
 extern ngx_http_output_body_filter_pt grpc_json_next_body;
 ngx_int_t grpc_json_install_filters(ngx_conf_t *cf);
+
 /* ---- exit.c ---- */
 
-/* Something that ends with the worker: handler(data) is called once when that is to end. */
+/* Something that ends with the worker: handler(data) is called once when that is to end. Its
+ * owner's, who sets handler and data. */
 struct grpc_json_exit_hook {
-    ngx_queue_t queue;
+    ngx_queue_t queue; /* exit.c's, when `waits` */
     void (*handler)(void *data);
     void *data;
     bool waits;
 };
 
-/* When a worker begins. */
+/* When a worker begins. NGX_OK, or NGX_ERROR: there is no connection left. */
 ngx_int_t grpc_json_exit_start(ngx_cycle_t *cycle);
+/* The hook waits; its owner forgets it before the memory goes. */
 void grpc_json_exit_wait(struct grpc_json_exit_hook *hook);
 /* The hook waits no more; also when it does not. */
 void grpc_json_exit_forget(struct grpc_json_exit_hook *hook);
@@ -287,6 +296,7 @@ char *grpc_json_set_openapi_description(ngx_conf_t *cf, ngx_command_t *command, 
 char *grpc_json_set_openapi_server(ngx_conf_t *cf, ngx_command_t *command, void *data);
 /* Makes the document, by the location's settings. NGX_OK, or NGX_ERROR with a line in the log. */
 ngx_int_t grpc_json_make_openapi(ngx_conf_t *cf, struct grpc_json_conf *conf);
+/* The location's content handler. */
 ngx_int_t grpc_json_openapi_handler(ngx_http_request_t *r);
 
 /* ---- variables.c ---- */
@@ -295,5 +305,7 @@ ngx_int_t grpc_json_add_variables(ngx_conf_t *cf);
 
 /* ---- readiness.c ---- */
 
+/* The content handler of a location with grpc_json_ready. */
 ngx_int_t grpc_json_ready_handler(ngx_http_request_t *r);
+
 #endif

@@ -32,8 +32,8 @@ struct h2_peer {
     ngx_msec_t retry_at; /* no attempt before; when failures > 0 */
 };
 
-/* Room for a choice among an upstream's servers. tried: NULL, or what has to be freed. false
- * without memory. */
+/* Room for a choice among an upstream's servers. *ret_tried: set when it has to be freed.
+ * *ret_tries: how often one may be chosen. false without memory. */
 bool h2_choice_init(ngx_http_upstream_rr_peer_data_t *choice,
                     ngx_http_upstream_srv_conf_t *upstream, uintptr_t **ret_tried,
                     ngx_uint_t *ret_tries);
@@ -43,6 +43,7 @@ void h2_dispatch(struct grpc_h2_stream *s);
 void h2_dispatch_again(struct grpc_h2_stream *s);
 /* Gives the peer back. state: 0 or NGX_PEER_FAILED. */
 void h2_peer_release(struct grpc_h2_stream *s, ngx_uint_t state);
+/* No connection to it could be made: no attempt for a while that grows. */
 void h2_peer_failed(struct h2_peer *peer);
 void h2_peer_works(struct h2_peer *peer);
 /* When the worker ends: before the streams go, and after. */
@@ -99,6 +100,7 @@ extern struct grpc_h2_settings h2_settings;
 
 /* ---- sessions (h2_session.c) ---- */
 
+/* Makes conn->session, with our SETTINGS to be written. NGX_OK, or NGX_ERROR without memory. */
 ngx_int_t h2_session_start(struct h2_connection *conn);
 /* Sends the request. NGX_OK, NGX_DECLINED: this connection takes no more; NGX_ERROR. */
 ngx_int_t h2_session_submit(struct h2_connection *conn, struct grpc_h2_stream *s);
@@ -186,6 +188,7 @@ struct grpc_h2_stream {
     bool finished;
 };
 
+/* Of this worker. */
 ngx_uint_t h2_streams_count(void);
 /* Users hear what is new from the event loop. */
 void h2_post_delivery(void);

@@ -1,9 +1,9 @@
 /* The numbers of /metrics, in memory that all workers share.
  *
  * A series belongs to an RPC of the descriptor sets, or to an upstream, a limit or an instance of
- * the configuration:
- * never to anything that a client says, so their number is known when the configuration is. Series
- * are made by the master and never removed; a reload finds them again by name.
+ * the configuration: never to anything that a client says, so their number is known when the
+ * configuration is. Series are made by the master and never removed; a reload finds them again by
+ * name.
  *
  * Each worker adds to a cell of its own in each series. What is read is the sum of the cells, also
  * of workers that have gone, so that counters never fall. All access is atomic and without order:
@@ -61,23 +61,23 @@ struct metrics_table {
     struct metrics_slot slots[];
 };
 
-/* The value of cell members of one worker or all. */
+/* The sum over all cells of one member of struct metrics_cell; offset: the member's. */
 uint64_t metrics_sum(const struct metrics_table *table, const struct metrics_series *series,
                      size_t offset);
 
-/* What is open: begun less ended, of workers that live. */
+/* What is open: begun less ended, of workers that live. begun, ended: as offset above. */
 uint64_t metrics_open(const struct metrics_table *table, const struct metrics_series *series,
                       size_t begun, size_t ended);
 
 /* Whether the slot's worker lives. */
 bool metrics_slot_alive(const struct metrics_slot *slot);
 
-/* Which member of `status` counts an HTTP status, and back; 0: all others. */
-unsigned metrics_status_index(ngx_uint_t status);
+/* The HTTP status that a member of `status` counts; 0: all others. */
 unsigned metrics_status_at(unsigned index);
 
 /* metrics_text.c: appends all of it in Prometheus' text format, version 0.0.4. */
 void metrics_print(const struct metrics_table *table, time_t configured, struct buf *text);
+
 /* In milliseconds; metrics_bucket_of() says which bucket counts a duration. */
 extern const struct metrics_bounds metrics_gateway_durations;
 

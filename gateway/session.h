@@ -6,6 +6,9 @@
  *   session_rpc.c     messages of the client and of the service, and what the RPC's end means
  *   session_stream.c  the carrier for most: a gRPC stream on the worker's shared connections (h2.h)
  *
+ * Everything runs on the worker's event loop. A session's memory is its own, as there is no
+ * request's pool any more.
+ *
  * An event or a call of the carrier's may bring a session to its end; it is freed only by
  * session_settle(), which each of them calls last.
  */
@@ -111,6 +114,7 @@ void session_settle(struct session *s);
 
 /* ---- session_io.c ---- */
 
+/* Handlers of the connection's events. */
 void session_on_read(ngx_event_t *event);
 void session_on_write(ngx_event_t *event);
 /* Writes what there is, if the client takes it. The session may have gone: session_settle(). */
@@ -180,6 +184,7 @@ int session_open_stream(struct session *s, const struct session_opening *opening
 
 /* ---- upgrade.c, for a call whose request is waiting ---- */
 
+/* As session_opened() and session_end(). */
 void upgrade_opened(struct upgrade *upgrade);
 void upgrade_ended(struct upgrade *upgrade, const struct grpc_h2_end *end);
 
