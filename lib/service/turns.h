@@ -1,5 +1,6 @@
-/* Searches take turns on the database's pool: one runs, a few wait (3, or up to 15 when turns are so
- * short that these wait for 10 ms at most), and what comes then is refused. So the pool's other thread stays with what changes things, however many search. */
+/* Searches take turns on the database's pool: one runs, a few wait (3, or up to 15 when turns are
+ * so short that these wait for 10 ms at most), and what comes then is refused. So the pool's other
+ * thread stays with what changes things, however many search. */
 #ifndef STOA_SERVICE_TURNS_H
 #define STOA_SERVICE_TURNS_H
 
