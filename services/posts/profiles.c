@@ -10,8 +10,21 @@ struct lookup {
     struct rpc_call *call;
     struct str username;
     bool needs_account; /* of the caller: without it the statement has no row */
+    bool follows;       /* or it is one too many */
     void (*reply)(struct rpc_call *call, Stoa__Posts__V1__Profile *profile);
 };
+
+static void fail_too_many(struct rpc_call *call)
+{
+    rpc_fail_with(call, &(struct rpc_error){
+                            .code = RPC_FAILED_PRECONDITION,
+                            .message = STR("you follow as many accounts as an account may"),
+                            .reason = "TOO_MANY_FOLLOWED",
+                            .resource_type = "account",
+                            .resource_name = STR(""),
+                            .resource_description = "follows too many",
+                        });
+}
 
 static void on_profile(void *user, const struct db_result *result)
 {
@@ -28,6 +41,8 @@ static void on_profile(void *user, const struct db_result *result)
         service_fail_not_found(call, "profile", lookup->username);
     else if (profile_from_row(&row, 0, &profile) < 0)
         service_fail_memory(call);
+    else if (lookup->follows && !profile.following)
+        fail_too_many(call);
     else if (tag_profile(call, &profile))
         lookup->reply(call, &profile);
 }
@@ -62,7 +77,8 @@ static void get_profile(struct service *service, struct rpc_call *call,
                         const Stoa__Posts__V1__GetProfileRequest *request)
 {
     submit(service, call, GET_PROFILE,
-           (struct lookup){call, str_of(request->username), false, reply_profile});
+           (struct lookup){
+               .call = call, .username = str_of(request->username), .reply = reply_profile});
 }
 RPC_UNARY(get_profile, struct service, Stoa__Posts__V1__GetProfileRequest)
 
@@ -79,7 +95,11 @@ static void follow_profile(struct service *service, struct rpc_call *call,
                            const Stoa__Posts__V1__FollowProfileRequest *request)
 {
     submit(service, call, FOLLOW_PROFILE,
-           (struct lookup){call, str_of(request->username), true, reply_followed});
+           (struct lookup){.call = call,
+                           .username = str_of(request->username),
+                           .needs_account = true,
+                           .follows = true,
+                           .reply = reply_followed});
 }
 RPC_UNARY(follow_profile, struct service, Stoa__Posts__V1__FollowProfileRequest)
 
@@ -96,7 +116,10 @@ static void unfollow_profile(struct service *service, struct rpc_call *call,
                              const Stoa__Posts__V1__UnfollowProfileRequest *request)
 {
     submit(service, call, UNFOLLOW_PROFILE,
-           (struct lookup){call, str_of(request->username), true, reply_unfollowed});
+           (struct lookup){.call = call,
+                           .username = str_of(request->username),
+                           .needs_account = true,
+                           .reply = reply_unfollowed});
 }
 RPC_UNARY(unfollow_profile, struct service, Stoa__Posts__V1__UnfollowProfileRequest)
 

@@ -35,6 +35,7 @@
 #define MAX_FOUND STRINGIFY(POSTS_MAX_FOUND)
 #define SEARCH_SAMPLE STRINGIFY(POSTS_SEARCH_SAMPLE)
 #define SEARCH_SAMPLE_BYTES STRINGIFY(POSTS_SEARCH_SAMPLE_BYTES)
+#define MAX_FOLLOWED STRINGIFY(POSTS_MAX_FOLLOWED)
 #define INDEX_BATCH STRINGIFY(POSTS_INDEX_BATCH)
 
 /* ---- parts ---- */
@@ -676,6 +677,11 @@ static const char get_profile[] =
     "SELECT p.username, p.bio, p.image, " FOLLOWED("p.id")
     " FROM auth.profiles p WHERE p.username_key = $2";
 
+/* Whether the caller follows fewer than may be followed: a feed costs a look-up for each. */
+#define FOLLOWS_FEW                                                                    \
+    "SELECT count(*) < " MAX_FOLLOWED " FROM (SELECT FROM posts.follows WHERE follower_id = $1" \
+    "                                         LIMIT " MAX_FOLLOWED ") followed"
+
 /* The same indexes. No row: the caller has no account; a row of NULLs: there is no such profile. */
 #define FOLLOW(change, followed)                                                \
     ME ", profile AS (SELECT id, username, bio, image FROM auth.profiles"       \
@@ -683,10 +689,12 @@ static const char get_profile[] =
        ", changed AS (" change ") SELECT p.username, p.bio, p.image, " followed \
        " FROM me LEFT JOIN profile p ON true"
 
+/* The last column is false where one more would be too many. At once with others it may be a few
+ * more. */
 static const char follow_profile[] =
     FOLLOW("INSERT INTO posts.follows (follower_id, followee_id)"
-           " SELECT me.id, profile.id FROM me, profile ON CONFLICT DO NOTHING",
-           "true");
+           " SELECT me.id, profile.id FROM me, profile WHERE (" FOLLOWS_FEW ") ON CONFLICT DO NOTHING",
+           "(" FOLLOWS_FEW ") OR " FOLLOWED("p.id"));
 
 static const char unfollow_profile[] =
     FOLLOW("DELETE FROM posts.follows f USING profile"

@@ -153,6 +153,9 @@ enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 #define POSTS_SEARCH_SAMPLE 200
 #define POSTS_SEARCH_SAMPLE_BYTES 8192
 
+/* An account follows no more. A feed costs a look-up for each. */
+#define POSTS_MAX_FOLLOWED 5000
+
 /* States of an article that are kept beside the current one. */
 #define POSTS_MAX_REVISIONS 20
 

@@ -1,7 +1,11 @@
 """Profiles, who follows whom, and the feed."""
 import concurrent.futures
+import contextlib
 
+import psycopg2
 import pytest
+
+FOLLOWED = 5000  # by one account, at most
 
 
 def follow(call_http, username, account, verb="POST"):
@@ -50,6 +54,27 @@ def test_twice_is_once(both, call_http, new_account, method, following):
         assert http.status == 200 and http.json == {"profile": profile_of(account, following)}
     for token, mine in ((reader["token"], following), (account["token"], False), (None, False)):
         assert both("posts", "GetProfile", {"username": account["username"]}, token)[2].json["profile"]["following"] is mine
+
+
+def test_as_many_as_a_feed_can_look_up(suite, both, call_http, new_account):
+    """Whom one follows already counts no more, and who follows one less may follow another."""
+    followed, other, reader = new_account(), new_account(), new_account()
+    follow(call_http, followed["username"], reader)
+    with contextlib.closing(psycopg2.connect(**suite.database())) as admin, admin, admin.cursor() as cursor:
+        cursor.execute("SELECT id FROM auth.users WHERE username = %s", (reader["username"],))
+        (account,) = cursor.fetchone()
+        cursor.execute(
+            "INSERT INTO posts.follows (follower_id, followee_id) SELECT %s, -n FROM generate_series(1, %s) n", (account, FOLLOWED - 1)
+        )
+    name = {"username": other["username"]}
+    _, _, http = both("posts", "FollowProfile", name, reader["token"])
+    assert http.status == 400 and http.json["reason"] == "TOO_MANY_FOLLOWED"
+    assert http.json["errors"] == {"account": ["follows too many"]}
+    assert both("posts", "GetProfile", name, reader["token"])[2].json == {"profile": profile_of(other)}
+    assert both("posts", "FollowProfile", {"username": followed["username"]}, reader["token"])[2].status == 200
+    assert both("posts", "ListFeed", {}, reader["token"])[2].json == {"articles": [], "articlesCount": 0}
+    follow(call_http, followed["username"], reader, "DELETE")
+    assert both("posts", "FollowProfile", name, reader["token"])[2].json == {"profile": profile_of(other, True)}
 
 
 def test_a_stray_body_is_ignored(call_http, new_account):
