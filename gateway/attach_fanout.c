@@ -21,6 +21,8 @@
 /* What waits of one session's own messages before it is written at once. */
 #define OWN_BYTES (64 << 10)
 #define OWN_MESSAGES 256
+/* What may wait for a session while all that waits in this worker is more than it may be. */
+#define PRESSED_BYTES (16 << 10)
 
 static ngx_queue_t dirty = {&dirty, &dirty};
 static ngx_event_t round_event;
@@ -41,10 +43,13 @@ static void close_slow(struct session *s)
                   STR("too slow: connect again and go on after the last message"));
 }
 
+/* For who keeps up next to nothing waits. So when all that waits is too much, the others go. */
 static bool is_behind(const struct session *s, size_t more)
 {
-    return s->out.count >= s->conf->websocket.queue_messages ||
-           s->out.bytes + more > s->conf->websocket.queue_bytes;
+    const struct grpc_json_websocket *conf = &s->conf->websocket;
+
+    return s->out.count >= conf->queue_messages || s->out.bytes + more > conf->queue_bytes ||
+           (frame_memory() > conf->memory && s->out.bytes > PRESSED_BYTES);
 }
 
 void attach_settle(struct session *s)

@@ -4,6 +4,13 @@
 
 #define FIRST_RING 8
 
+static size_t memory;
+
+size_t frame_memory(void)
+{
+    return memory;
+}
+
 struct frame *frame_new(enum websocket_opcode opcode, unsigned flags, struct str payload)
 {
     char header[WEBSOCKET_HEADER_MAX];
@@ -17,6 +24,7 @@ struct frame *frame_new(enum websocket_opcode opcode, unsigned flags, struct str
         return NULL;
     frame->refs = 1;
     frame->n = (uint32_t)(n + payload.n);
+    memory += frame->n;
     memcpy(frame->bytes, header, n);
     if (payload.n)
         memcpy(frame->bytes + n, payload.p, payload.n);
@@ -31,6 +39,7 @@ struct frame *frame_new_close(unsigned code, struct str reason)
         return NULL;
     frame->refs = 1;
     frame->n = (uint32_t)websocket_close_frame(frame->bytes, code, reason);
+    memory += frame->n;
     return frame;
 }
 
@@ -43,8 +52,10 @@ size_t frame_queue_waiting(void)
 
 void frame_release(struct frame *frame)
 {
-    if (frame && --frame->refs == 0)
+    if (frame && --frame->refs == 0) {
+        memory -= frame->n;
         free(frame);
+    }
 }
 
 static struct frame **slot(const struct frame_queue *queue, uint32_t i)

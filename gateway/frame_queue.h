@@ -19,6 +19,8 @@ struct frame {
 struct frame *frame_new(enum websocket_opcode opcode, unsigned flags, struct str payload);
 struct frame *frame_new_close(unsigned code, struct str reason);
 void frame_release(struct frame *frame);
+/* Bytes of all frames that there are in this process: one that many wait for counts once. */
+size_t frame_memory(void);
 
 struct frame_queue {
     struct frame **ring;

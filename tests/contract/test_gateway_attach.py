@@ -233,6 +233,25 @@ def test_slow_client_is_closed_and_nobody_waits(gateway, room):
             check(again, number, total, first=last + 1)
 
 
+def test_many_slow_clients_take_no_more_together(room):
+    """Each has less waiting than a client may have, and all together more than a worker may have."""
+    changes = {METRICS[0]: "grpc_json_websocket_memory 1m;" + METRICS[1]}
+    rooms, text = [room() for _ in range(40)], "x" * 1000
+    with serving(changes=changes) as gateway, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(Client(gateway, receive_buffer=4096)).join(number) for number in rooms]
+        number = room()
+        reader, writer = stack.enter_context(Client(gateway)).join(number), stack.enter_context(Client(gateway))
+        for each in rooms:
+            writer.say(each, text, repeat=200)
+        for _ in range(20):
+            for each in rooms:
+                writer.say(each, text)
+        wait_until(lambda: sessions(gateway, "sessions_slow_total") > 0)
+        assert sessions(gateway, "sessions_slow_total") < len(rooms)
+        check(reader, number, writer.say(number, "y" * 1000, repeat=10))
+        assert sessions(gateway, "sessions_open") >= 2 and len(slow) == len(rooms)
+
+
 def test_replay_goes_at_the_speed_of_its_reader(gateway, room):
     """More than a queue holds: the service hears when there is room again."""
     number = room()

@@ -39,6 +39,7 @@ static void gathers_small_frames(void **state)
     push(&queue, "bc");
     assert_int_equal(queue.bytes, 7);
     assert_int_equal(frame_queue_waiting(), 7);
+    assert_int_equal(frame_memory(), 7);
     assert_peek(&queue, STR("\x81\x01"
                             "a\x81\x02"
                             "bc"));
@@ -51,6 +52,7 @@ static void gathers_small_frames(void **state)
     frame_queue_take(&queue, 5);
     assert_int_equal(queue.bytes, 0);
     assert_int_equal(frame_queue_waiting(), 0);
+    assert_int_equal(frame_memory(), 0);
     assert_null(queue.ring);
 }
 
