@@ -1,5 +1,6 @@
 #include "service/turns.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 /* What waits keeps nothing else busy, as one runs at a time. But searches come at random times:
@@ -40,9 +41,30 @@ static void begin(void)
     began_ns = clock_monotonic_ns();
 }
 
-static bool start(const struct turn *turn)
+static int search(struct db_tx *tx, void *user)
 {
-    return service_transaction(turn->call, turn->db, turn->body, turn->done, turn->user);
+    const struct turn *turn = user;
+    struct db_result result;
+
+    if (db_tx_run(tx, turn->limit, &result) != DB_OK ||
+        db_tx_run(tx, turn->query, &result) != DB_OK)
+        return -EIO; /* the outcome says more */
+    return turn->found(turn->user, &result);
+}
+
+static void start_next(bool ran);
+
+static void end(void *user, const struct db_result *outcome, int found_result)
+{
+    const struct turn *turn = user;
+
+    start_next(true);
+    turn->done(turn->user, outcome, found_result);
+}
+
+static bool start(struct turn *turn)
+{
+    return service_transaction(turn->call, turn->db, search, end, turn);
 }
 
 /* What was running is over; ran: it was a turn, and not one that could not start. */
@@ -84,9 +106,4 @@ void turn_take(struct turn *turn)
         service_fail_overloaded(turn->call);
     else if (what == RUN && !start(turn))
         start_next(false);
-}
-
-void turn_end(void)
-{
-    start_next(true);
 }

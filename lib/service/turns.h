@@ -25,9 +25,11 @@
 struct turn {
     struct rpc_call *call;
     struct db *db;
-    /* As for service_transaction(). done calls turn_end() before it ends the call. */
-    db_tx_fn *body;
-    void (*done)(void *user, const struct db_result *outcome, int body_result);
+    struct db_query *limit, *query; /* limit: of TURN_LIMIT */
+    /* Reads what the query found, within the transaction. */
+    int (*found)(void *user, const struct db_result *result);
+    /* As for service_transaction(); the turn is over. */
+    void (*done)(void *user, const struct db_result *outcome, int found_result);
     void *user;
 
     STAILQ_ENTRY(turn) next;
@@ -36,8 +38,5 @@ struct turn {
 /* Runs it now or when those before it have ended. May have failed the call when it returns. Any
  * thread. */
 void turn_take(struct turn *turn);
-
-/* The turn that ran is over: the next one begins. Any thread. */
-void turn_end(void);
 
 #endif

@@ -5,8 +5,6 @@
 #include "page_token.h"
 #include "service/turns.h"
 
-#include <errno.h>
-
 #define USUAL_PAGE 20
 
 /* Where a page begins: a page token's numbers. */
@@ -15,7 +13,6 @@ enum cursor { CURSOR_TIME, CURSOR_ROOM, CURSOR_SEQ, CURSOR_NUMBERS };
 /* A search, in its call's arena. */
 struct search {
     struct request request;
-    struct db_query *limit, *query;
     struct turn turn;
     enum { FOUND, NO_ROOM, NOT_MEMBER } outcome;
     struct str answer; /* FOUND: packed; {NULL, 0} without memory */
@@ -55,28 +52,23 @@ static struct str pack_found(const struct request *request, const struct db_resu
     return service_pack(arena, &response.base);
 }
 
-static int search_in_transaction(struct db_tx *tx, void *user)
+static int read_found(void *user, const struct db_result *result)
 {
     struct search *search = user;
-    struct db_result result;
 
-    if (db_tx_run(tx, search->limit, &result) != DB_OK ||
-        db_tx_run(tx, search->query, &result) != DB_OK)
-        return -EIO; /* the outcome says more */
-    search->outcome = db_rows(&result) == 0 || db_is_null(&result, 0, MESSAGES_MAY_READ) ? NO_ROOM
-                      : db_get_bool(&result, 0, MESSAGES_MAY_READ)                       ? FOUND
-                                                                   : NOT_MEMBER;
+    search->outcome = db_rows(result) == 0 || db_is_null(result, 0, MESSAGES_MAY_READ) ? NO_ROOM
+                      : db_get_bool(result, 0, MESSAGES_MAY_READ)                      ? FOUND
+                                                                                       : NOT_MEMBER;
     if (search->outcome == FOUND)
-        search->answer = pack_found(&search->request, &result);
+        search->answer = pack_found(&search->request, result);
     return 0;
 }
 
-static void on_found(void *user, const struct db_result *outcome, int failed UNUSED)
+static void on_found(void *user, const struct db_result *outcome, int found_result UNUSED)
 {
     struct search *search = user;
     struct rpc_call *call = search->request.call;
 
-    turn_end();
     if (service_query_failed(call, outcome))
         return;
     if (search->outcome == NO_ROOM)
@@ -96,28 +88,34 @@ static void search_messages(struct service *service, struct rpc_call *call,
     struct search *search = request_new(service, call, message->room, sizeof(*search));
     struct arena *arena = rpc_call_arena(call);
     struct db *db = service_db(service);
+    struct db_query *limit, *query;
 
     if (!search || !read_page_token(call, message->page_token, after, CURSOR_NUMBERS))
         return;
     search->request.page_size = chat_page_size(message->page_size, USUAL_PAGE);
-    search->limit = db_query(db, arena, LIMIT_SEARCH);
-    search->query = db_query(db, arena, SEARCH_MESSAGES);
-    if (!search->limit || !search->query) {
+    limit = db_query(db, arena, LIMIT_SEARCH);
+    query = db_query(db, arena, SEARCH_MESSAGES);
+    if (!limit || !query) {
         service_fail_memory(call);
         return;
     }
-    db_bind_int8(search->query, service_caller_id(call));
+    db_bind_int8(query, service_caller_id(call));
     if (message->room > 0)
-        db_bind_int8(search->query, message->room);
+        db_bind_int8(query, message->room);
     else /* all of the caller's */
-        db_bind_null(search->query);
-    db_bind_text(search->query, str_of(message->query));
-    db_bind_timestamp(search->query, after[CURSOR_TIME]);
-    db_bind_int8(search->query, after[CURSOR_ROOM]);
-    db_bind_int8(search->query, after[CURSOR_SEQ]);
-    db_bind_int4(search->query, search->request.page_size + 1);
-    search->turn = (struct turn){
-        .call = call, .db = db, .body = search_in_transaction, .done = on_found, .user = search};
+        db_bind_null(query);
+    db_bind_text(query, str_of(message->query));
+    db_bind_timestamp(query, after[CURSOR_TIME]);
+    db_bind_int8(query, after[CURSOR_ROOM]);
+    db_bind_int8(query, after[CURSOR_SEQ]);
+    db_bind_int4(query, search->request.page_size + 1);
+    search->turn = (struct turn){.call = call,
+                                 .db = db,
+                                 .limit = limit,
+                                 .query = query,
+                                 .found = read_found,
+                                 .done = on_found,
+                                 .user = search};
     turn_take(&search->turn);
 }
 RPC_UNARY(search_messages, struct service, Stoa__Chat__V1__SearchMessagesRequest)

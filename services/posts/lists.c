@@ -43,7 +43,6 @@ struct listing {
     void (*reply)(struct listing *listing);
     struct list list;
     bool search; /* ordered by score, with highlights; then also: */
-    struct db_query *limit;
     struct turn turn;
 };
 
@@ -415,22 +414,15 @@ static void bind_filters(struct db_query *query, enum posts_statement statement,
 /* A search takes milliseconds, and many of them when its words are in many articles; what shares a
  * connection with it would wait as long. So searches run on the database's pool, as transactions
  * do, one after the other. */
-static int search_in_transaction(struct db_tx *tx, void *user)
+static int read_found(void *user, const struct db_result *result)
 {
-    struct listing *listing = user;
-    struct db_result result;
-
-    if (db_tx_run(tx, listing->limit, &result) != DB_OK ||
-        db_tx_run(tx, listing->query, &result) != DB_OK)
-        return -EIO; /* the outcome says more */
-    return read_list(listing, &result, NULL, db_rows(&result), true);
+    return read_list(user, result, NULL, db_rows(result), true);
 }
 
 static void on_found(void *user, const struct db_result *outcome, int failed)
 {
     struct listing *listing = user;
 
-    turn_end();
     if (service_query_failed(listing->call, outcome))
         return;
     if (failed)
@@ -447,15 +439,17 @@ static void on_found(void *user, const struct db_result *outcome, int failed)
 static void search(struct service *service, struct listing *listing)
 {
     struct rpc_call *call = listing->call;
+    struct db_query *limit = db_query(service_db(service), rpc_call_arena(call), LIMIT_SEARCH);
 
-    listing->limit = db_query(service_db(service), rpc_call_arena(call), LIMIT_SEARCH);
-    if (!listing->limit) {
+    if (!limit) {
         service_fail_memory(call);
         return;
     }
     listing->turn = (struct turn){.call = call,
                                   .db = service_db(service),
-                                  .body = search_in_transaction,
+                                  .limit = limit,
+                                  .query = listing->query,
+                                  .found = read_found,
                                   .done = on_found,
                                   .user = listing};
     turn_take(&listing->turn);
