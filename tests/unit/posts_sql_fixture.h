@@ -72,6 +72,20 @@ static UNUSED void expect_exact_counts(void)
                      0);
 }
 
+/* What a list has: slugs in order, each with a space behind it, and the total in every row. */
+static UNUSED void expect_articles(const struct db_result *result, const char *want, int64_t total)
+{
+    char slugs[256] = "";
+
+    for (int i = 0; i < db_rows(result); i++) {
+        assert_int_equal(db_get_int8(result, i, LIST_TOTAL), total);
+        if (!db_is_null(result, i, ARTICLE_SLUG))
+            snprintf(slugs + strlen(slugs), sizeof(slugs) - strlen(slugs), "%s ",
+                     db_get_text(result, i, ARTICLE_SLUG).p);
+    }
+    assert_string_equal(slugs, want);
+}
+
 /* Five articles, newest last; Cyd likes a1, b2 and a5. */
 static UNUSED void fill(void)
 {

@@ -47,7 +47,6 @@ static void bind_filter(struct db_query *q, const struct list_case *c, const cha
 static void expect_list(const struct list_case *c)
 {
     struct db_query *q = db_query(db, &arena, c->statement);
-    char slugs[256] = "";
     struct answer a;
 
     bind_page_after(q, c->caller, c->limit, c->offset, c->after);
@@ -56,13 +55,7 @@ static void expect_list(const struct list_case *c)
     bind_filter(q, c, c->favorited);
     assert_int_equal(answer_run(&a, q), DB_OK);
     assert_true(db_rows(&a.result) > 0);
-    for (int i = 0; i < db_rows(&a.result); i++) {
-        assert_int_equal(db_get_int8(&a.result, i, LIST_TOTAL), c->total);
-        if (!db_is_null(&a.result, i, ARTICLE_SLUG))
-            snprintf(slugs + strlen(slugs), sizeof(slugs) - strlen(slugs), "%s ",
-                     db_get_text(&a.result, i, ARTICLE_SLUG).p);
-    }
-    assert_string_equal(slugs, c->want);
+    expect_articles(&a.result, c->want, c->total);
     answer_free(&a);
 }
 

@@ -43,17 +43,10 @@ static void submit_search(struct answer *a, const struct search_case *c)
 
 static void expect_search(const struct search_case *c)
 {
-    char slugs[256] = "";
     struct answer a;
 
     submit_search(&a, c);
-    for (int i = 0; i < db_rows(&a.result); i++) {
-        assert_int_equal(db_get_int8(&a.result, i, LIST_TOTAL), c->total);
-        if (!db_is_null(&a.result, i, ARTICLE_SLUG))
-            snprintf(slugs + strlen(slugs), sizeof(slugs) - strlen(slugs), "%s ",
-                     db_get_text(&a.result, i, ARTICLE_SLUG).p);
-    }
-    assert_string_equal(slugs, c->want);
+    expect_articles(&a.result, c->want, c->total);
     answer_free(&a);
 }
 
