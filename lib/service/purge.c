@@ -135,8 +135,7 @@ int purge_tick(struct purge *purge)
         purge->due_ns = now + purge->interval_ns;
         if (!atomic_exchange(&purge->busy, true)) {
             purge->step = 0;
-            purge->until_ns =
-                now + purge->interval_ns / 2; /* and the next time begins when it is due */
+            purge->until_ns = now + purge->interval_ns / 2; /* so that the next one is on time */
             purge_batch(purge);
         }
     }

@@ -48,11 +48,9 @@ struct service_definition {
      * starts what is due and does not wait for it. Returns milliseconds until it wants to be called
      * again. May be NULL. */
     int (*tick)(struct service *service);
-    /* Main thread, at SIGHUP; then tick. NULL: the signal is ignored.
-     * reload_about: what it does, for --help.
-     */
+    /* Main thread, at SIGHUP; then tick. NULL: the signal is ignored. */
     void (*reload)(struct service *service);
-    const char *reload_about;
+    const char *reload_about; /* what it does, for --help */
     /* Main thread: the service is about to stop. Ends the streams, which would otherwise be cut off
      * when the grace period is over; calls of other kinds have it. May be NULL. */
     void (*stopping)(struct service *service);
