@@ -115,11 +115,13 @@ def test_postgres_restarts_under_load(own_suite, contract):
 def test_readiness_follows_postgres(own_suite, contract):
     """Without Postgres nobody is ready and everybody is alive; who watches is told at once; and all comes
     back by itself."""
-    suite = own_suite()
+    suite = own_suite(STOA_DATABASE_CONNECTIONS=16)
     http = HttpClient(suite.http)
     watched = health(suite, contract, "posts", "Watch", "")
     assert next(watched).status == SERVING
     assert http("GET", "/readyz").status == 200
+    for service in SERVICES:  # ready with its first connection; the others may be yet to come
+        settled(suite, service, lambda n: n.get("stoa_db_connections", state="down") == 0)
     suite.supervise("stop", "postgres")
     assert next(watched).status == NOT_SERVING
     assert health(suite, contract, "posts", "Check", "stoa.posts.v1.ArticleService").status == NOT_SERVING
