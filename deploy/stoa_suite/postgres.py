@@ -154,6 +154,8 @@ class Cluster:
         return [f"{self._bin}/postgres", "-D", self._layout.cluster, f"--config-file={self._layout.etc}/postgresql.conf"]
 
     def is_ready(self):
+        if not os.path.exists(f"{self._layout.sock}/.s.PGSQL.{PORT}"):
+            return False  # said without starting a program
         probe = [f"{self._bin}/pg_isready", "-q", "-h", self._layout.sock, "-p", str(PORT), "-d", DATABASE]
         return subprocess.run(probe, env=self._environment).returncode == 0
 

@@ -171,7 +171,8 @@ logfile_backups=2
 pidfile={pid}
 directory={base}
 umask=077
-minfds={files}
+# It closes each file up to there, whether open or not, before it starts a program; none of its own goes to those anyway.
+minfds=64
 nodaemon=true
 silent=true
 
@@ -218,14 +219,15 @@ def command_line(layout, program):
     return " ".join(quoted(word) for word in words)
 
 
-def open_files():
+def allow_open_files():
+    """As many as a service may want, for whatever this process starts from now on."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536), hard))
 
 
 def write_supervisor(layout, table):
     names = {"log": layout.log, "pid": layout.supervisor_pid, "base": layout.base, "control": layout.control}
-    text = [SUPERVISOR.format(files=open_files(), **names)]
+    text = [SUPERVISOR.format(**names)]
     for priority, program in enumerate(table):
         text.append(
             PROGRAM.format(

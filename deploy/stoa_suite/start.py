@@ -106,6 +106,7 @@ class Start:
         table_of.write_supervisor(self.layout, self._table)
         self._control.write_record(table_of.record_of(self.layout, self.settings.environment(), self._table))
         self._clear_leftovers()
+        table_of.allow_open_files()
         if self.in_foreground:
             self.follower = Follower(self.layout, [program.name for program in self._table])
         self._start_supervisor()
