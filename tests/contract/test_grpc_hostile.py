@@ -96,6 +96,30 @@ def resets_of(stranger, wanted):
     return codes
 
 
+class Windows:
+    """What may be sent (RFC 9113, section 6.9): on the connection (0), and on each stream."""
+
+    def __init__(self, streams):
+        self.initial = 65535
+        self.left = dict.fromkeys((0, *streams), self.initial)
+
+    def take(self, stream, most):
+        """At most a frame's worth, which counts as sent."""
+        n = max(0, min(self.left[0], self.left[stream], most, 16384))
+        self.left[0] -= n
+        self.left[stream] -= n
+        return n
+
+    def read(self, kind, stream, payload):
+        if kind == WINDOW_UPDATE and stream in self.left:
+            self.left[stream] += int.from_bytes(payload, "big")
+        for number, value in struct.iter_unpack(">HI", payload) if kind == SETTINGS else ():
+            if number == INITIAL_WINDOW_SIZE:
+                for each in self.left.keys() - {0}:
+                    self.left[each] += value - self.initial
+                self.initial = value
+
+
 def served(suite):
     """A service answers at its port and behind the gateway."""
     return raw(suite.grpc("posts"), GET, NOBODY)[0] == raw(suite.grpc("posts", "unix"), GET, NOBODY)[0] == "NOT_FOUND"
@@ -158,31 +182,19 @@ def test_requests_that_are_never_whole(own_suite):
     before, size, streams = resident_kb(suite, "posts"), (1 << 20) - 1, 250
     with Stranger(suite, "posts") as stranger:
         left = dict.fromkeys(range(1, 2 * streams, 2), size)
-        windows = dict.fromkeys((0, *left), 65535)
+        windows = Windows(left)
         for stream in left:
             start = grpc_message(b"", length=size)
-            stranger.send(request_headers(GET, stream) + frame(DATA, 0, stream, start))
-            windows[stream] -= len(start)
-            windows[0] -= len(start)
+            stranger.send(request_headers(GET, stream) + frame(DATA, 0, stream, start[:windows.take(stream, len(start))]))
         calmed = 0
         while not calmed:
-            for stream in list(left):
-                n = min(windows[0], windows[stream], left[stream] - 1, 16384)
-                if n > 0:
+            for stream in left:
+                if n := windows.take(stream, left[stream] - 1):
                     stranger.send(frame(DATA, 0, stream, b"x" * n))
-                    windows[0] -= n
-                    windows[stream] -= n
                     left[stream] -= n
-            kind, flags, stream, payload = stranger.frame()
-            if kind == WINDOW_UPDATE and stream in windows:
-                windows[stream] += int.from_bytes(payload, "big")
-            elif kind == SETTINGS:
-                for i in range(0, len(payload), 6):
-                    number, value = struct.unpack_from(">HI", payload, i)
-                    if number == INITIAL_WINDOW_SIZE:
-                        for each in left:
-                            windows[each] += value - 65535
-            elif kind == RST_STREAM:
+            kind, _, stream, payload = stranger.frame()
+            windows.read(kind, stream, payload)
+            if kind == RST_STREAM:
                 assert int.from_bytes(payload, "big") in (NO_ERROR, ENHANCE_YOUR_CALM)
                 calmed += int.from_bytes(payload, "big") == ENHANCE_YOUR_CALM
         # Which streams are ended is chance, so one of somebody else may be.
@@ -199,14 +211,22 @@ def test_sessions_of_nobody(own_suite, contract):
         streams = range(1, 2 * 16, 2)
         for stream in streams:
             stranger.send(request_headers(ATTACH, stream))
+        windows, ended = Windows(streams), 0
         # 16 MB of answers and more.
         for first in range(1, 60_000, 1000):
             items = [{"session": number, "open": {"method": "/" + "x" * 8}} for number in range(first, first + 1000)]
             message = grpc_message(request(items=items).SerializeToString())
             for stream in streams:
-                for at in range(0, len(message), 16384):
-                    stranger.send(frame(DATA, 0, stream, message[at:at + 16384]))
-        assert resets_of(stranger, 1)
+                at = 0
+                while at < len(message) and not ended:
+                    if n := windows.take(stream, len(message) - at):
+                        stranger.send(frame(DATA, 0, stream, message[at:at + n]))
+                        at += n
+                    else:
+                        kind, _, number, payload = stranger.frame()
+                        windows.read(kind, number, payload)
+                        ended += kind == RST_STREAM
+        assert ended or resets_of(stranger, 1)
     check_memory(suite, "chat", before, 300)
 
 
