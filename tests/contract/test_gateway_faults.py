@@ -256,12 +256,12 @@ def test_configuration():
     without = {ZONES: "", LIMITED: "", "location = /metrics { grpc_json_metrics; }": ""}
     with configured(**without) as gateway:
         control = gateway.control
-        control.stride = STRIDE
+        control.stride = stride = 1 if STRIDE == 1 else 7 * STRIDE  # many are alike, and each is a process
         control.watch(-1, mode=EACH)
         result = gateway.test_config()
         assert result.returncode == 0, result.stderr
         assert control.crashed == 0, f"nginx died when place {control.crash_at} failed"
-        assert control.refused > 10_000 / STRIDE
+        assert control.refused > 10_000 / stride
         judge_lines(result.stderr)
 
 
