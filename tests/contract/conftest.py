@@ -26,7 +26,7 @@ def suite():
         with RunningSuite(RUNNING) as running:
             yield running
         return
-    with Suite(STOA_POSTS_PURGE_INTERVAL_S=1, STOA_CHAT_PURGE_INTERVAL_S=1) as started:
+    with Suite(STOA_DATABASE_CONNECTIONS=16, STOA_POSTS_PURGE_INTERVAL_S=1, STOA_CHAT_PURGE_INTERVAL_S=1) as started:
         yield started
 
 

@@ -1,4 +1,5 @@
 """A private suite for tests: its own folder under /tmp, ports of its own, gone at the end."""
+import atexit
 import contextlib
 import functools
 import http.client
@@ -12,14 +13,21 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 import grpc
+import psycopg2
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "deploy"))
+
+from stoa_suite.control import Control  # noqa: E402
+from stoa_suite.layout import Layout, short_name  # noqa: E402
+
 SERVICES = ("auth", "posts", "chat")
 PORT_NAMES = ("STOA_HTTP_PORT", "STOA_AUTH_PORT", "STOA_POSTS_PORT", "STOA_CHAT_PORT")
 SANITIZER_REPORT = re.compile(
@@ -202,11 +210,27 @@ class RunningSuite:
         return self._channels[service]
 
 
+@functools.cache
+def made_cluster():
+    """A folder with a Postgres cluster as a first start leaves it, and its passwords, to begin with: making one takes
+    longer than all the rest of a start."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-cluster-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with Suite(own_cluster=True) as suite:
+        with contextlib.closing(psycopg2.connect(**suite.database())) as database, database, database.cursor() as cursor:
+            cursor.execute("DELETE FROM auth.signing_keys")  # whose private halves are nobody else's
+        suite.command("down")
+        subprocess.run(["cp", "-a", suite.run_dir / "postgres", suite.run_dir / "secrets", folder], check=True)
+    return folder
+
+
 class Suite:
     """`with Suite() as suite:`; settings are STOA_ variables beside the folder and the ports. tree: the sources whose
-    deploy/suite is used, with STOA_OUT their build."""
+    deploy/suite is used, with STOA_OUT their build. own_cluster: with a Postgres cluster made by its own first start."""
 
-    def __init__(self, subfolder="run", tree=REPOSITORY, **settings):
+    started = 0
+
+    def __init__(self, subfolder="run", tree=REPOSITORY, own_cluster=False, **settings):
         self._tree = tree
         self._settings = {name: str(value) for name, value in settings.items()}
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-"))
@@ -218,6 +242,16 @@ class Suite:
         self._killed = []
         self.process = None
         self.ports = {}
+        # One alone is sooner there with a cluster of its own.
+        if Suite.started and not own_cluster and tree == REPOSITORY:
+            self._take_cluster()
+        Suite.started += 1
+
+    def _take_cluster(self):
+        self.run_dir.mkdir(parents=True)
+        self.run_dir.chmod(0o755)
+        (self.run_dir / "lock").touch()  # this is a suite's folder
+        subprocess.run(["cp", "-a", made_cluster() / "postgres", made_cluster() / "secrets", self.run_dir], check=True)
 
     # ---- life ----
 
@@ -244,7 +278,9 @@ class Suite:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
         # Sanitizers slow everything down, and so do tests that run beside; and many sign up and in at once.
         patient = {"STOA_START_TIMEOUT_S": str(START_SECONDS), "STOA_AUTH_HASH_QUEUE": "64", "STOA_PATIENCE_MS": "10000"}
-        return {**inherited, **patient, **fixed, **ports, **self._settings}
+        # Preparing the statements on each is half of what a start costs.
+        few = {"STOA_DATABASE_CONNECTIONS": "4"}
+        return {**inherited, **patient, **few, **fixed, **ports, **self._settings}
 
     def _start(self):
         # Somebody who is no test may listen on one of them.
@@ -279,15 +315,17 @@ class Suite:
         for channel in (*self._channels.values(), *self._old_channels):
             channel.close()
         self._channels.clear()
-        if self.process is not None and self.process.poll() is None:
+        by_itself = self.process is None or self.process.poll() is not None
+        if not by_itself:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(90)
             except subprocess.TimeoutExpired:
                 self.process.kill()  # supervisord then stops the rest
                 raise
-        # For what only the caller's account may remove.
-        self.command("down")
+        # What one that was killed has left, and the link that only the caller's account may remove.
+        if by_itself or self._short_name()[1]:
+            self.command("down")
 
     def _check_logs(self):
         """What no test asserts and every test wants: no sanitizer report, no crash."""
@@ -369,11 +407,14 @@ class Suite:
         """Of "auth", "posts", "chat", "gateway" (nginx's master), "postgres", "redis"; 0 while it is down."""
         if program == "gateway":
             return self._nginx()
-        for line in self.command("status").stdout.splitlines():
-            words = line.split()
-            if words and words[0] == program:
-                return int(words[2]) if len(words) > 2 else 0
+        for each in Control(Layout(self._short_name()[0])).programs():
+            if each["name"] == program:
+                return each["pid"]
         raise LookupError(program)
+
+    def _short_name(self):
+        """What the run folder is called where paths have to be short, and whether that is a link to it."""
+        return short_name(os.path.realpath(self.run_dir))
 
     def _nginx(self):
         try:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import types
 
@@ -17,11 +16,8 @@ import pytest
 import requests
 from stoa_contract import GrpcClient, account_maker
 from stoa_suite_fixture import REPOSITORY, SERVICES, Suite, output_folder, wait_until
-
-sys.path.insert(0, str(REPOSITORY / "deploy"))
-
-from stoa_suite.stage import account as suite_account  # noqa: E402
-from stoa_suite.stage import as_account  # noqa: E402
+from stoa_suite.stage import account as suite_account
+from stoa_suite.stage import as_account
 
 BIN = "/usr/lib/postgresql/15/bin"
 
@@ -104,7 +100,7 @@ def story(contract, unique):
     with tempfile.TemporaryDirectory(prefix="stoa-test-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o711)
         backups = pathlib.Path(folder) / "backups"
-        with Suite(STOA_BACKUP_DIR=backups) as suite:
+        with Suite(own_cluster=True, STOA_BACKUP_DIR=backups) as suite:
             call_grpc = GrpcClient(contract, lambda service: suite.grpc(service))
             story = types.SimpleNamespace(suite=suite, backups=backups)
             story.account = account_maker(call_grpc, unique)("ada")
@@ -149,7 +145,7 @@ def story(contract, unique):
 
 def test_what_happened_until_a_moment_and_nothing_else(story, target):
     """Into the run folder of another suite, as after the loss of a machine."""
-    with Suite() as second:
+    with Suite(own_cluster=True) as second:
         assert second.command("down").returncode == 0
         data = second.run_dir / "postgres/15"
         shutil.rmtree(data)

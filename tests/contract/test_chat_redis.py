@@ -4,18 +4,14 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 import tempfile
 
 import pytest
 from live_fixture import GrpcLive
 from stoa_contract import GrpcClient, account_maker
 from stoa_suite_fixture import REPOSITORY, Suite, output_folder, wait_until
-
-sys.path.insert(0, str(REPOSITORY / "deploy"))
-
-from stoa_suite.stage import account as suite_account  # noqa: E402
-from stoa_suite.stage import as_account  # noqa: E402
+from stoa_suite.stage import account as suite_account
+from stoa_suite.stage import as_account
 
 SERVERS = 3
 

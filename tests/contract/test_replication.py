@@ -64,7 +64,7 @@ def move_posts(second, connection):
 @pytest.fixture(scope="module")
 def split(contract, unique):
     """(the suite with auth, the suite with posts, call_grpc of both)"""
-    with Suite() as first, Suite() as second:
+    with Suite(own_cluster=True) as first, Suite(own_cluster=True) as second:
         move_posts(second, publish(first))
         first.supervise("stop", "posts")
         call_grpc = GrpcClient(contract, lambda service: (first if service == "auth" else second).grpc(service))

@@ -7,18 +7,14 @@ import re
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 
 import psycopg2
 import pytest
 from stoa_suite_fixture import REPOSITORY, Suite, free_ports, output_folder, wait_until
-
-sys.path.insert(0, str(REPOSITORY / "deploy"))
-
-from stoa_suite.control import UP, Control  # noqa: E402
-from stoa_suite.layout import OWN, Layout, short_name  # noqa: E402
-from stoa_suite.programs import Program, stop_phases, write_supervisor  # noqa: E402
+from stoa_suite.control import UP, Control
+from stoa_suite.layout import OWN, Layout, short_name
+from stoa_suite.programs import Program, stop_phases, write_supervisor
 
 
 def run_suite(command, **environment):
