@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import stat
 import subprocess
@@ -135,6 +136,13 @@ def test_nothing_runs_as_root(suite):
         status = open(f"/proc/{suite.pid(program)}/status").read()
         assert int(re.search(r"^Uid:\s+(\d+)", status, re.M)[1]) != 0, program
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.M), program
+
+
+def test_programs_may_open_as_many_files_as_the_system_allows(suite):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for program in ("auth", "chat", "gateway", "redis"):
+        limits = open(f"/proc/{suite.pid(program)}/limits").read()
+        assert int(re.search(r"^Max open files\s+(\d+)", limits, re.M)[1]) == min(hard, 65536), program
 
 
 def test_the_gateway_need_not_wait_for_who_reads_its_log(suite):
