@@ -100,6 +100,7 @@ class Stoa(Suite):
             STOA_HTTPS_CERTIFICATE=str(self.certificate),
             STOA_HTTPS_KEY=str(certificates / "key.pem"),
             STOA_ADDRESS_STREAMS="off",
+            STOA_ADDRESS_CONNECTIONS="off",
             STOA_ACCOUNT_STREAMS="off",
             STOA_CHAT_MAX_CONNECTIONS="1000",
             STOA_MAX_CALLS="100000",

@@ -65,6 +65,15 @@ struct grpc_json_main_conf;
 /* The name of a zone of the configuration. */
 ngx_str_t grpc_json_limit_name(const struct grpc_json_main_conf *conf, ngx_uint_t i);
 
+/* ---- connections.c ---- */
+
+/* When a cycle's configuration has been read, and its sockets are there. */
+void grpc_json_connections_init(ngx_cycle_t *cycle);
+/* After grpc_json_limit_install(): nginx calls the handlers of a phase last one first. */
+ngx_int_t grpc_json_connections_install(ngx_conf_t *cf);
+/* The connection counts no more. */
+void grpc_json_connections_leave(ngx_connection_t *c);
+
 /* ---- metrics.c ---- */
 
 struct grpc_json_metrics;
@@ -75,6 +84,9 @@ char *grpc_json_metrics_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 ngx_int_t grpc_json_metrics_install(ngx_conf_t *cf);
 /* When a worker starts. */
 void grpc_json_metrics_start(ngx_cycle_t *cycle);
+
+/* The limit of that name has refused something. */
+void grpc_json_metrics_limited(const struct grpc_json_main_conf *conf, ngx_str_t name);
 
 /* A session that outlives its request begins; returns what the other two want (NULL is fine). */
 void *grpc_json_metrics_session(ngx_http_request_t *r);

@@ -57,6 +57,7 @@ struct grpc_json_main_conf {
     struct grpc_json_metrics *metrics;           /* metrics.c; NULL: nothing is counted */
     ngx_cycle_t *cycle;                          /* metrics.c: that this configuration makes */
     ngx_array_t limit_zones;                     /* limit.c */
+    struct limit_zone *connections;              /* limit.c: that of connections; NULL: none */
     struct grpc_json_trace_export *trace_export; /* trace_export.c; NULL: nothing is */
     ngx_msec_t leave_timeout;                    /* grpc_json_leave_timeout; 0: none */
     bool attaches;                               /* there is a grpc_json_websocket_attach */
@@ -302,6 +303,11 @@ ngx_int_t grpc_json_openapi_handler(ngx_http_request_t *r);
 /* ---- variables.c ---- */
 
 ngx_int_t grpc_json_add_variables(ngx_conf_t *cf);
+
+#define GRPC_JSON_CLIENT_SIZE (NGX_INET6_ADDRSTRLEN + sizeof("/64"))
+/* Whom to hold responsible: an IPv4 address, or the /64 network of an IPv6 address, which is what
+ * one subscriber has. In memory, or the connection's own. */
+ngx_str_t grpc_json_client(const ngx_connection_t *c, u_char memory[GRPC_JSON_CLIENT_SIZE]);
 
 /* ---- readiness.c ---- */
 

@@ -1,15 +1,13 @@
 /* Limits, each a zone of shared memory in which callers are counted by a key of the configuration's
  * choice: an address, a credential. The key itself is not kept, only a hash of it. A zone counts
- * either requests in a time (lib/base/rate.h) or streams that are open (stream_count.c): server
- * streams while their request is in work, WebSockets while their session lives.
+ * either requests in a time (lib/base/rate.h) or what is open (stream_count.c): streams, of which
+ * server streams count while their request is in work and WebSockets while their session lives, or
+ * connections (connections.c).
  *
  * What a caller has left is told with every answer, in the fields of
  * draft-ietf-httpapi-ratelimit-headers (revision 09: RateLimit and RateLimit-Policy as lists of
  * policies); a request too many gets 429 with Retry-After, a stream too many 429. */
-#include "grpc_json.h"
-#include "stream_count.h"
-
-#include "base/rate.h"
+#include "limit.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -21,21 +19,6 @@
 #define MIN_ZONE_SIZE (8 * 4096)
 /* `"name";r=…;t=…` with numbers of 20 digits. */
 #define MAX_ITEM_EXTRA 64
-
-/* One zone of the configuration. */
-struct limit_zone {
-    ngx_str_t name;
-    ngx_http_complex_value_t key;
-    struct rate_limit limit; /* of requests */
-    uint32_t most;           /* streams of a caller; 0: the zone counts requests */
-    ngx_shm_zone_t *memory;
-    ngx_slab_pool_t *pool;
-    union {
-        void *memory;
-        struct rate_table *rates;
-        struct stream_count *streams;
-    } table;
-};
 
 /* A stream that is counted. It outlives its request when that becomes a session. */
 struct grpc_json_hold {
@@ -60,7 +43,10 @@ static ngx_http_output_header_filter_pt next_header;
 static char is_duplicate[] = "is duplicate";
 static char is_unknown[] = "names a zone that no grpc_json_limit_zone before it has defined";
 static char is_no_zone[] = "wants zone=NAME:SIZE (a name of letters, digits, - and _; 32k or more) "
-                           "and rate=REQUESTS/TIME, such as 600/1m, or streams=NUMBER";
+                           "and rate=REQUESTS/TIME, such as 600/1m, or streams=NUMBER or "
+                           "connections=NUMBER";
+static char is_no_address[] = "counts connections by $grpc_json_client alone";
+static char counts_connections[] = "names a zone of connections, which holds everywhere";
 
 static struct limit_zone *find_zone(ngx_conf_t *cf, ngx_str_t name)
 {
@@ -139,17 +125,21 @@ static bool parse_zone(ngx_str_t text, ngx_str_t *ret_name, size_t *ret_size)
     return size >= MIN_ZONE_SIZE && name_valid(grpc_json_str(*ret_name));
 }
 
-/* "rate=REQUESTS/TIME" or "streams=NUMBER" */
+/* "rate=REQUESTS/TIME", "streams=NUMBER" or "connections=NUMBER" */
 static bool parse_limit(ngx_str_t text, struct limit_zone *zone)
 {
-    static const size_t rate = sizeof("rate=") - 1, streams = sizeof("streams=") - 1;
+    static const size_t rate = sizeof("rate=") - 1, streams = sizeof("streams=") - 1,
+                        connections = sizeof("connections=") - 1;
     ngx_int_t most;
+    size_t n;
 
     if (str_starts(grpc_json_str(text), STR("rate=")))
         return rate_parse(str_skip(grpc_json_str(text), rate), &zone->limit) == 0;
-    if (!str_starts(grpc_json_str(text), STR("streams=")))
+    zone->connections = str_starts(grpc_json_str(text), STR("connections="));
+    if (!zone->connections && !str_starts(grpc_json_str(text), STR("streams=")))
         return false;
-    most = ngx_atoi(text.data + streams, text.len - streams);
+    n = zone->connections ? connections : streams;
+    most = ngx_atoi(text.data + n, text.len - n);
     zone->most = (uint32_t)most;
     return most > 0 && most <= INT32_MAX;
 }
@@ -171,6 +161,13 @@ char *grpc_json_limit_set_zone(ngx_conf_t *cf, ngx_command_t *command, void *dat
     *slot = zone;
     if (!parse_zone(args[2], &zone->name, &size) || !parse_limit(args[3], zone))
         return is_no_zone;
+    if (zone->connections) {
+        if (!str_eq(grpc_json_str(args[1]), STR("$grpc_json_client")))
+            return is_no_address;
+        if (conf->connections)
+            return is_duplicate;
+        conf->connections = zone;
+    }
     compile.cf = cf;
     compile.value = &args[1];
     compile.complex_value = &zone->key;
@@ -206,6 +203,8 @@ char *grpc_json_limit_set(ngx_conf_t *cf, ngx_command_t *command, void *data)
         *zone = find_zone(cf, args[i]);
         if (!*zone)
             return is_unknown;
+        if ((*zone)->connections)
+            return counts_connections;
     }
     return conf->limits ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
@@ -248,7 +247,7 @@ static bool digest(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
 /* What is counted by: nobody finds another's place in the table, and the table holds no
  * credential. What goes wrong here must not be found by a connection with TLS, which asks the same
  * queue of errors. */
-static ngx_int_t hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
+ngx_int_t limit_hash_key(ngx_str_t key, unsigned char ret[EVP_MAX_MD_SIZE])
 {
     if (digest(key, ret))
         return NGX_OK;
@@ -264,7 +263,7 @@ static ngx_int_t caller_of(ngx_http_request_t *r, struct limit_zone *zone,
 
     if (ngx_http_complex_value(r, &zone->key, &key) != NGX_OK)
         return NGX_ERROR;
-    return key.len == 0 ? NGX_DECLINED : hash_key(key, ret);
+    return key.len == 0 ? NGX_DECLINED : limit_hash_key(key, ret);
 }
 
 /* NGX_OK: *ret holds the verdict; NGX_DECLINED: the zone does not count this request. */
@@ -309,17 +308,51 @@ static ngx_int_t refuse(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
     return refuse_with(r, ctx, zone, &problem);
 }
 
+/* ---- what is open ---- */
+
+int limit_enter(struct limit_zone *zone, const unsigned char key[STREAM_COUNT_KEY_SIZE],
+                uint32_t most)
+{
+    int err;
+
+    ngx_shmtx_lock(&zone->pool->mutex);
+    err = stream_count_enter(zone->table.streams, key, (uint32_t)ngx_pid, most);
+    ngx_shmtx_unlock(&zone->pool->mutex);
+    return err;
+}
+
+void limit_leave(struct limit_zone *zone, const unsigned char key[STREAM_COUNT_KEY_SIZE])
+{
+    ngx_shmtx_lock(&zone->pool->mutex);
+    stream_count_leave(zone->table.streams, key, (uint32_t)ngx_pid);
+    ngx_shmtx_unlock(&zone->pool->mutex);
+}
+
+ngx_int_t limit_refuse(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                       const struct limit_zone *zone, int err)
+{
+    const char *what = zone->connections ? "connections" : "streams";
+    struct problem problem;
+
+    if (err == -EBUSY) {
+        problem_init(&problem, NGX_HTTP_TOO_MANY_REQUESTS);
+        problem_add(&problem, str_of(what), STR("are too many at once"));
+        problem.detail = arena_printf(grpc_json_scratch(), "More than %u %s at once.",
+                                      (unsigned)zone->most, what);
+    } else {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "grpc_json_limit_zone: \"%V\" has no room for another caller", &zone->name);
+        problem_init(&problem, NGX_HTTP_SERVICE_UNAVAILABLE);
+    }
+    return refuse_with(r, ctx, zone, &problem);
+}
+
 /* ---- streams ---- */
 
 void grpc_json_limit_release(struct grpc_json_hold *hold)
 {
-    for (size_t i = 0; hold && i < hold->n; i++) {
-        struct limit_zone *zone = hold->places[i].zone;
-
-        ngx_shmtx_lock(&zone->pool->mutex);
-        stream_count_leave(zone->table.streams, hold->places[i].key, (uint32_t)ngx_pid);
-        ngx_shmtx_unlock(&zone->pool->mutex);
-    }
+    for (size_t i = 0; hold && i < hold->n; i++)
+        limit_leave(hold->places[i].zone, hold->places[i].key);
     free(hold);
 }
 
@@ -364,26 +397,9 @@ static bool is_stream(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
            (ctx->match.method->server_streaming || ctx->match.method->client_streaming);
 }
 
-static ngx_int_t refuse_stream(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
-                               const struct limit_zone *zone, int err)
-{
-    struct problem problem;
-
-    if (err == -EBUSY) {
-        problem_init(&problem, NGX_HTTP_TOO_MANY_REQUESTS);
-        problem_add(&problem, STR("streams"), STR("are too many at once"));
-        problem.detail = arena_printf(grpc_json_scratch(), "More than %u streams at once.",
-                                      (unsigned)zone->most);
-    } else {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "grpc_json_limit_zone: \"%V\" has no room for another caller", &zone->name);
-        problem_init(&problem, NGX_HTTP_SERVICE_UNAVAILABLE);
-    }
-    return refuse_with(r, ctx, zone, &problem);
-}
-
 /* Counts a stream, which make_hold() has room for. NGX_DECLINED: it may go on. */
-static ngx_int_t enter(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct limit_zone *zone)
+static ngx_int_t count_stream(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
+                              struct limit_zone *zone)
 {
     struct grpc_json_hold *hold = *ctx->hold;
     unsigned char hash[EVP_MAX_MD_SIZE];
@@ -392,11 +408,9 @@ static ngx_int_t enter(ngx_http_request_t *r, struct grpc_json_ctx *ctx, struct 
 
     if (rc != NGX_OK)
         return rc;
-    ngx_shmtx_lock(&zone->pool->mutex);
-    err = stream_count_enter(zone->table.streams, hash, (uint32_t)ngx_pid, zone->most);
-    ngx_shmtx_unlock(&zone->pool->mutex);
+    err = limit_enter(zone, hash, zone->most);
     if (err)
-        return refuse_stream(r, ctx, zone, err);
+        return limit_refuse(r, ctx, zone, err);
     hold->places[hold->n].zone = zone;
     ngx_memcpy(hold->places[hold->n++].key, hash, STREAM_COUNT_KEY_SIZE);
     return NGX_DECLINED;
@@ -457,7 +471,7 @@ static ngx_int_t ask_streams(ngx_http_request_t *r, struct grpc_json_ctx *ctx,
 {
     if (!is_stream(r, ctx))
         return NGX_DECLINED;
-    return make_hold(r, ctx, n) == NGX_OK ? enter(r, ctx, zone) : NGX_ERROR;
+    return make_hold(r, ctx, n) == NGX_OK ? count_stream(r, ctx, zone) : NGX_ERROR;
 }
 
 /* PREACCESS phase. The zones are asked in the order of the directive; the first that refuses ends

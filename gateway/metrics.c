@@ -454,13 +454,22 @@ static uint64_t elapsed_ms(ngx_http_request_t *r)
     return ms > 0 ? (uint64_t)ms : 0;
 }
 
+void grpc_json_metrics_limited(const struct grpc_json_main_conf *conf, ngx_str_t name)
+{
+    struct metrics_series *limit = NULL;
+
+    if (conf->metrics)
+        limit = find_series(conf->metrics->table, METRICS_LIMIT, grpc_json_str(name));
+    if (limit)
+        add(&cell_of(limit)->ended, 1);
+}
+
 /* LOG phase. */
 static ngx_int_t count(ngx_http_request_t *r)
 {
     struct grpc_json_main_conf *conf = ngx_http_get_module_main_conf(r, ngx_http_grpc_json_module);
     struct grpc_json_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_grpc_json_module);
     int code = ctx ? ctx->grpc_status : -1;
-    struct metrics_series *limit;
     struct metrics_cell *cell;
     uint64_t ms = elapsed_ms(r);
 
@@ -475,11 +484,8 @@ static ngx_int_t count(ngx_http_request_t *r)
     add(&cell->sent, (uint64_t)r->connection->sent);
     if (ctx && ctx->called)
         count_upstream(r, conf->metrics, ctx->called, code);
-    if (ctx && ctx->limited.len) {
-        limit = find_series(conf->metrics->table, METRICS_LIMIT, grpc_json_str(ctx->limited));
-        if (limit)
-            add(&cell_of(limit)->ended, 1);
-    }
+    if (ctx && ctx->limited.len)
+        grpc_json_metrics_limited(conf, ctx->limited);
     return NGX_OK;
 }
 

@@ -255,8 +255,8 @@ void metrics_print(const struct metrics_table *table, time_t configured, struct 
     counter(table, METRICS_UPSTREAM, "received_bytes_total", MEMBER(received),
             "Bytes from upstreams.", text);
     counter(table, METRICS_UPSTREAM, "sent_bytes_total", MEMBER(sent), "Bytes to upstreams.", text);
-    counter(table, METRICS_LIMIT, "refused_total", MEMBER(ended), "Requests that a limit refused.",
-            text);
+    counter(table, METRICS_LIMIT, "refused_total", MEMBER(ended),
+            "Requests and connections that a limit refused.", text);
     attached(table, text);
     connections(text);
     workers(table, text);

@@ -412,9 +412,16 @@ static ngx_int_t install(ngx_conf_t *cf)
         return NGX_ERROR;
     grpc_json_cors_install();
     /* nginx asks them in the reverse order. */
-    if (grpc_json_overload_install(cf) != NGX_OK || grpc_json_limit_install(cf) != NGX_OK)
+    if (grpc_json_overload_install(cf) != NGX_OK || grpc_json_limit_install(cf) != NGX_OK ||
+        grpc_json_connections_install(cf) != NGX_OK)
         return NGX_ERROR;
     return grpc_json_install_filters(cf);
+}
+
+static ngx_int_t init_module(ngx_cycle_t *cycle)
+{
+    grpc_json_connections_init(cycle);
+    return NGX_OK;
 }
 
 static ngx_int_t init_process(ngx_cycle_t *cycle)
@@ -450,6 +457,7 @@ ngx_module_t ngx_http_grpc_json_module = {
     .ctx = &module_context,
     .commands = commands,
     .type = NGX_HTTP_MODULE,
+    .init_module = init_module,
     .init_process = init_process,
     .exit_process = exit_process,
 };

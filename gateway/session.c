@@ -296,6 +296,7 @@ void session_detach(struct session *s, ngx_http_request_t *r)
     s->metrics = grpc_json_metrics_session(r);
     s->hold = grpc_json_limit_take(ngx_http_get_module_ctx(r, ngx_http_grpc_json_module));
     ngx_http_free_request(r, 0);
+    grpc_json_connections_leave(s->c);
     free_buffers(s->c, http);
     leave_pool(s->c);
     take_connection(s);

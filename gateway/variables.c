@@ -97,32 +97,37 @@ static ngx_int_t get_trace(ngx_http_request_t *r, ngx_http_variable_value_t *v, 
     return NGX_OK;
 }
 
-/* Whom to hold responsible: an IPv4 address, or the /64 network of an IPv6 address, which is what
- * one subscriber has. */
+ngx_str_t grpc_json_client(const ngx_connection_t *c, u_char memory[GRPC_JSON_CLIENT_SIZE])
+{
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)c->sockaddr;
+    u_char network[16] = {0}, *bytes = in6->sin6_addr.s6_addr;
+    ngx_str_t client = {0, memory};
+
+    if (in6->sin6_family != AF_INET6)
+        return c->addr_text;
+    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+        client.len = ngx_inet_ntop(AF_INET, bytes + 12, memory, NGX_INET6_ADDRSTRLEN);
+        return client;
+    }
+    ngx_memcpy(network, bytes, 8);
+    client.len = ngx_inet6_ntop(network, memory, NGX_INET6_ADDRSTRLEN);
+    client.len = (size_t)(ngx_cpymem(memory + client.len, "/64", 3) - memory);
+    return client;
+}
+
 static ngx_int_t get_client(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
 {
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)r->connection->sockaddr;
-    u_char *text, *bytes = in6->sin6_addr.s6_addr;
-    size_t n;
+    ngx_str_t client = r->connection->addr_text;
+    u_char *memory;
 
     (void)data;
-    if (in6->sin6_family != AF_INET6) {
-        set_value(v, r->connection->addr_text.data, r->connection->addr_text.len);
-        return NGX_OK;
+    if (r->connection->sockaddr->sa_family == AF_INET6) {
+        memory = ngx_pnalloc(r->pool, GRPC_JSON_CLIENT_SIZE);
+        if (!memory)
+            return NGX_ERROR;
+        client = grpc_json_client(r->connection, memory);
     }
-    text = ngx_pnalloc(r->pool, NGX_INET6_ADDRSTRLEN + sizeof("/64"));
-    if (!text)
-        return NGX_ERROR;
-    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-        n = ngx_inet_ntop(AF_INET, bytes + 12, text, NGX_INET6_ADDRSTRLEN);
-    } else {
-        u_char network[16] = {0};
-
-        ngx_memcpy(network, bytes, 8);
-        n = ngx_inet6_ntop(network, text, NGX_INET6_ADDRSTRLEN);
-        n = (size_t)(ngx_cpymem(text + n, "/64", 3) - text);
-    }
-    set_value(v, text, n);
+    set_value(v, client.data, client.len);
     return NGX_OK;
 }
 

@@ -271,11 +271,14 @@ def callers(settings):
     }
     used = [name for name, limit in limits.items() if limit != "off"]
     proxies = settings["STOA_TRUSTED_PROXIES"].split()
+    connections = settings["STOA_ADDRESS_CONNECTIONS"]
+    zone = f"grpc_json_limit_zone $grpc_json_client zone=address_connections:4m connections={connections};"
     return {
         "@ADDRESS_RATE@": limits["address"] if "address" in used else "1/s",
         "@ACCOUNT_RATE@": limits["account"] if "account" in used else "1/s",
         "@ADDRESS_STREAMS@": limits["address_streams"] if "address_streams" in used else "1",
         "@ACCOUNT_STREAMS@": limits["account_streams"] if "account_streams" in used else "1",
+        "@ADDRESS_CONNECTIONS@": zone if connections != "off" else "",
         "@LIMITS@": " ".join(used) or "off",
         "@METRICS_ALLOW@": metrics_allowed(settings),
         "@TRUSTED_PROXIES@": " ".join(f"set_real_ip_from {proxy};" for proxy in proxies),

@@ -81,7 +81,7 @@ def buffers(text):
     return text
 
 
-def streams(text):
+def at_once(text):
     if text != "off" and not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise ValueError("set off, or a whole number from 1 to 999999")
     return text
@@ -148,8 +148,9 @@ TABLE = (
         ("STOA_CHAT_EXPORT_RATE", "Exports of one account"),
     )),
     Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),
-    Setting("STOA_ADDRESS_STREAMS", "1000", streams, "Streams and WebSockets that one address has open at once; off: no limit."),
-    Setting("STOA_ACCOUNT_STREAMS", "100", streams, "Streams and WebSockets open with one access token; off: no limit."),
+    Setting("STOA_ADDRESS_STREAMS", "1000", at_once, "Streams and WebSockets that one address has open at once; off: no limit."),
+    Setting("STOA_ACCOUNT_STREAMS", "100", at_once, "Streams and WebSockets open with one access token; off: no limit."),
+    Setting("STOA_ADDRESS_CONNECTIONS", "2000", at_once, "Connections that one address has open at once, WebSockets apart; fewer than STOA_HTTP_CONNECTIONS; off: no limit."),
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics and /metrics/SERVICE; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),
@@ -166,8 +167,8 @@ TABLE = (
 # What a running suite takes over by `reload`; everything else waits for the next start.
 RELOADED = (
     "STOA_HTTP_WORKERS", "STOA_HTTP_CONNECTIONS", "STOA_HTTPS_CERTIFICATE", "STOA_HTTPS_KEY", "STOA_ADDRESS_RATE",
-    "STOA_ACCOUNT_RATE", "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_METRICS_ALLOW", "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS",
-    "STOA_ACCESS_LOG",
+    "STOA_ACCOUNT_RATE", "STOA_ADDRESS_STREAMS", "STOA_ACCOUNT_STREAMS", "STOA_ADDRESS_CONNECTIONS", "STOA_METRICS_ALLOW",
+    "STOA_TRUSTED_PROXIES", "STOA_CORS_ORIGINS", "STOA_ACCESS_LOG",
 )
 # The services' own settings, whose defaults here are for trying: wide, and simple passwords count, as public test suites need
 # it. By themselves they have those for production (bin/auth --help, bin/chat --help).

@@ -193,6 +193,7 @@ ZONES = """grpc_json_metrics_zone 1m;
                 grpc_json_limit_zone $grpc_json_client zone=many:1m rate=1000000/1s;
                 grpc_json_limit_zone $grpc_json_client zone=few:1m rate=1/1h;
                 grpc_json_limit_zone $grpc_json_client zone=open:1m streams=3;
+                grpc_json_limit_zone $grpc_json_client zone=connections:1m connections=100;
                 grpc_json_limit many open;"""
 LIMITED = "grpc_json_limit many few;"
 # What a log may say when memory runs out.

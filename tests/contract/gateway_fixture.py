@@ -380,6 +380,7 @@ class Gateway:
             "@ACCOUNT_RATE@": "1000000/1s",
             "@ADDRESS_STREAMS@": "1000000",
             "@ACCOUNT_STREAMS@": "1000000",
+            "@ADDRESS_CONNECTIONS@": "",
             "@LIMITS@": "address account",
             "@TRUSTED_PROXIES@": "",
             "@METRICS_ALLOW@": "allow 127.0.0.1;",

@@ -1,7 +1,9 @@
 """deploy/suite reload: a new build or new settings go live under load, and a bad one does not."""
+import contextlib
 import http.client
 import os
 import pathlib
+import socket
 import subprocess
 
 import pytest
@@ -109,6 +111,18 @@ def test_settings_that_need_a_start(suite):
     done = reload(suite, STOA_CORS_ORIGINS="https://bad/path")
     assert done.returncode == 1 and "grpc_json_cors" in done.stderr and "the old one goes on" in done.stderr
     assert get(suite, "/readyz").status == 200
+
+
+def test_connections_of_an_address(suite):
+    """A suite has the limit without being told; 2000 at first."""
+    assert "zone=address_connections:4m connections=2000;" in (suite.run_dir / "etc/nginx.conf").read_text()
+    assert reload(suite, STOA_ADDRESS_CONNECTIONS="3").returncode == 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", suite.ports["STOA_HTTP_PORT"])))
+        assert wait_until(lambda: get(suite, "/api/articles/none")).status == 429
+        assert reload(suite, STOA_ADDRESS_CONNECTIONS="off").returncode == 0
+        assert get(suite, "/api/articles/none").status == 404
 
 
 def test_gateway_restarts_with_what_was_reloaded(suite):
