@@ -182,7 +182,7 @@ static const char list_my_rooms[] =
     ") r CROSS JOIN LATERAL (SELECT r.role, r.read_seq) m" PEER
     " ORDER BY r.active_at DESC, r.id DESC";
 
-/* members_pkey. $3: only accounts with a higher id, $4: how many, one more than a page. No row: there
+/* members_of_room. $3: only accounts with a higher id, $4: how many, one more than a page. No row: there
  * is no such room. */
 static const char list_members[] =
     "SELECT r.my_role > 0, m.account_id, m.role::integer, m.joined_at, p.username, p.image"
@@ -240,7 +240,7 @@ static const char list_events[] =
 
 /* For an instance that serves the room to its members: $1 is 0, nobody's view. $3: after this seq. $5: the
  * room for the first time, that is also its members, and of its events the latest 100 at least and $4 at
- * most. members_pkey. */
+ * most. members_of_room. */
 #define SERVED_AFTER \
     "CASE WHEN $5 THEN greatest(least($3, r.last_seq - 100), r.last_seq - $4) ELSE $3 END"
 static const char room_events[] =
