@@ -277,34 +277,46 @@ static const char room_presence[] =
     "                 OFFSET 0) m ON true" PROFILE_OF("a.id", "p")
     "   WHERE p.username IS NOT NULL) o ON r.my_role > 0 ORDER BY o.username";
 
-/* messages_search finds words and rooms at once; members_by_account. A search costs its matches,
- * which are sorted. For each message of the rooms that it looks in, the index asks all of these whether
- * it is theirs: so it looks in some at a time. $2: room, NULL: all of the caller's, $3: words, $4, $5,
- * $6: created_at, room and seq of the message that the page comes after, $7: how many, one more than a
- * page. */
+/* messages_pkey from the newest message on, for what many have (migrations/0011_large_rooms.sql), or
+ * messages_search, which finds words and rooms at once, with all that is found to be sorted; then
+ * messages_pkey for what is on the page. For each message of the rooms that it looks in, the index asks
+ * all of these whether it is theirs: so it looks in some at a time. members_by_account, rooms_pkey. $2:
+ * room, NULL: all of the caller's, $3: words, $4, $5, $6: created_at, room and seq of the message that
+ * the page comes after, $7: how many, one more than a page. */
 #define ROOMS_AT_A_TIME "32"
 static const char search_messages[] =
     "WITH mine AS MATERIALIZED ("
-    "  SELECT m.room_id FROM chat.members m CROSS JOIN LATERAL ("
-    "    SELECT FROM chat.rooms WHERE id = m.room_id AND deleted_at IS NULL OFFSET 0) r"
+    "  SELECT m.room_id, r.active_at, r.messages FROM chat.members m CROSS JOIN LATERAL ("
+    "    SELECT active_at, last_seq - event_count - (first_seq - 1 - events_before) AS messages"
+    "    FROM chat.rooms WHERE id = m.room_id AND deleted_at IS NULL OFFSET 0) r"
     "  WHERE m.account_id = $1 AND m.role > 0 AND ($2 IS NULL OR m.room_id = $2)"
     "), wanted AS MATERIALIZED ("
-    "  SELECT words && rooms AS query FROM websearch_to_tsquery('pg_catalog.simple', $3) words,"
+    "  SELECT words FROM websearch_to_tsquery('pg_catalog.simple', $3) words WHERE numnode(words) > 0"
+    "), newest AS MATERIALIZED ("
+    "  SELECT n.* FROM wanted, (SELECT array_agg(room_id ORDER BY active_at DESC) AS rooms,"
+    "                                  array_agg(active_at ORDER BY active_at DESC) AS active,"
+    "                                  sum(messages)::bigint AS messages FROM mine) mine,"
+    "       chat.search_newest(words, rooms, active, messages, ($4, $5, $6), $7) n"
+    "), by_index AS MATERIALIZED ("
+    "  SELECT words && rooms AS query FROM wanted,"
     "       (SELECT string_agg(quote_literal(chat.room_word(room_id)), ' | ')::tsquery"
     "        FROM (SELECT room_id, row_number() OVER () / " ROOMS_AT_A_TIME " FROM mine) each (room_id, part)"
     "        GROUP BY part) within (rooms)"
-    "  WHERE numnode(words) > 0"
+    "  WHERE NOT EXISTS (SELECT FROM newest)"
     ") SELECT CASE WHEN $2 IS NULL OR EXISTS (SELECT FROM mine) THEN true"
     "              WHEN EXISTS (SELECT FROM chat.rooms"
     "                           WHERE id = $2 AND kind = 1 AND deleted_at IS NULL) THEN false END,"
     MESSAGE_COLUMNS ", m.room_id"
     " FROM (SELECT) one LEFT JOIN ("
-    "  SELECT cut.* FROM (SELECT m.* FROM wanted CROSS JOIN LATERAL ("
-    "      SELECT * FROM chat.messages WHERE deleted_at IS NULL"
-    "      AND chat.search_document(room_id, text) @@ wanted.query OFFSET 0) m"
-    "    WHERE (m.created_at, m.room_id, m.seq) < ($4, $5, $6)"
-    "    ORDER BY m.created_at DESC, m.room_id DESC, m.seq DESC LIMIT $7) cut LIMIT " MAX_ROWS
-    ") m ON true" AUTHOR " ORDER BY m.created_at DESC, m.room_id DESC, m.seq DESC";
+    "  (SELECT * FROM newest UNION ALL SELECT cut.* FROM ("
+    "     SELECT m.* FROM by_index CROSS JOIN LATERAL ("
+    "       SELECT created_at, room_id, seq FROM chat.messages WHERE deleted_at IS NULL"
+    "       AND chat.search_document(room_id, text) @@ by_index.query OFFSET 0) m"
+    "     WHERE (m.created_at, m.room_id, m.seq) < ($4, $5, $6)"
+    "     ORDER BY m.created_at DESC, m.room_id DESC, m.seq DESC LIMIT $7) cut LIMIT " MAX_ROWS
+    "  ) page CROSS JOIN LATERAL (SELECT * FROM chat.messages"
+    "                             WHERE room_id = page.room_id AND seq = page.seq OFFSET 0) m"
+    ") ON true" AUTHOR " ORDER BY m.created_at DESC, m.room_id DESC, m.seq DESC";
 
 /* ---- what is removed from time to time; each answers with how much ---- */
 

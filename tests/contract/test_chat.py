@@ -639,6 +639,25 @@ def test_search(both, call, open_room, send):
     assert seen == ["4", "3", "2", "1", "0"]
 
 
+def test_a_search_for_what_all_have_in_a_large_room(suite, call, open_room, send):
+    """Which begins with the newest, page after page, beside what others send meanwhile."""
+    room, host = open_room()
+    other = call("CreateRoom", host, room={"name": "Other", "kind": "ROOM_KIND_PUBLIC"})["room"]["id"]
+    with contextlib.closing(psycopg2.connect(**suite.database("stoa_chat"))) as db, db, db.cursor() as cursor:
+        cursor.execute("INSERT INTO chat.messages (room_id, seq, author_id, text, created_at)"
+                       " SELECT id, last_seq + i, created_by, 'common ' || i, active_at + i * interval '1 us'"
+                       " FROM chat.rooms, generate_series(1, 5000) i WHERE id = %s", (room,))
+        cursor.execute("UPDATE chat.rooms SET last_seq = last_seq + 5000, active_at = active_at + interval '5 ms'"
+                       " WHERE id = %s", (room,))
+    seen, page_token = [], ""
+    for i in range(20):
+        send(other, host, f"common as well {i}")
+        answer = call("SearchMessages", host, query="common", pageSize=100, pageToken=page_token)
+        seen += [each["text"] for each in answer["messages"]]
+        page_token = answer["nextPageToken"]
+    assert page_token and seen == ["common as well 0"] + [f"common {i}" for i in range(5000, 3001, -1)]
+
+
 def test_searches_that_wait_delay_nobody_else(suite, call_http, open_room, send):
     """One runs, and hangs for a table that is locked here; up to 15 wait, the others are refused, and what reads other tables goes on,
     though more have searched than there are connections for reads."""

@@ -569,6 +569,132 @@ static void search_finds_words_in_many_rooms(void **state UNUSED)
     expect_found(ADA, NO_NUMBER, "!!!", "");
 }
 
+/* A search is read in pages of so many, and not to the end if there are many. */
+enum { PAGES_READ = 4 };
+
+/* What it finds, as ROOM/SEQ with a space behind each. */
+static void search_in_pages(char *ret, size_t size, int64_t room, const char *words, int page)
+{
+    int64_t time = INT64_MAX, last_room = INT64_MAX, seq = INT64_MAX;
+    int rows = page + 1;
+    size_t n = 0;
+
+    *ret = '\0';
+    for (int read = 0; read < PAGES_READ && rows > page; read++) {
+        struct answer a;
+
+        run(&a, SEARCH_MESSAGES, I(ADA), room, words, time, last_room, seq, I(page + 1));
+        rows = db_is_null(&a.result, 0, MESSAGE_SEQ) ? 0 : db_rows(&a.result);
+        assert_in_range(rows, 0, page + 1);
+        for (int i = 0; i < rows && i < page; i++) {
+            time = db_get_timestamp(&a.result, i, MESSAGE_CREATED_AT);
+            last_room = db_get_int8(&a.result, i, SEARCH_ROOM);
+            seq = db_get_int8(&a.result, i, MESSAGE_SEQ);
+            n += (size_t)snprintf(ret + n, size - n, "%d/%d ", (int)last_room, (int)seq);
+            assert_true(n < size);
+        }
+        answer_free(&a);
+    }
+}
+
+static bool looks_in_the_index(const char *room, const char *words)
+{
+    char arguments[256], plan[65536];
+    const char *at, *end;
+
+    snprintf(arguments, sizeof(arguments),
+             "1, %s, '%s', 'infinity', 9223372036854775807, 9223372036854775807, 101", room, words);
+    sql_plan(&chat_statements[SEARCH_MESSAGES], arguments, plan, sizeof(plan));
+    at = strstr(plan, "Bitmap Index Scan on messages_search");
+    assert_non_null(at);
+    end = strchr(at, '\n');
+    at = strstr(at, "(never executed)");
+    return !at || at > end;
+}
+
+/* Three rooms of Ada's and one that is not: the first is long, the second slower, the third silent
+ * since before them. Of each two messages the time is the same, also in the second room. */
+static void fill_for_search(void)
+{
+    for (int room = 1; room <= 4; room++)
+        (void)create(room < 4 ? ADA : BOB, PUBLIC);
+    pg_sql("INSERT INTO chat.messages (room_id, seq, author_id, text, created_at, deleted_at)"
+           " SELECT room, seq, 1, 'quite common'"
+           "        || CASE WHEN seq % 2 = 0 THEN ' half' ELSE ' other' END"
+           "        || CASE WHEN seq % 400 = 1 THEN ' rare' ELSE '' END"
+           "        || CASE WHEN seq > n - 90 THEN ' fresh' ELSE ' stale' END"
+           "        || CASE WHEN seq % 100 = 1 THEN ' quite half' ELSE ' half quite' END,"
+           "        '2026-01-01'::timestamptz + since + seq / 2 * step,"
+           "        CASE WHEN seq % 7 = 0 THEN now() END"
+           " FROM (VALUES (1, 1200, interval '0', interval '1 second'),"
+           "              (2, 120, '0', '10 seconds'), (3, 1200, '-1 day', '1 second'),"
+           "              (4, 1200, '0', '1 second')) room (room, n, since, step),"
+           "      generate_series(1, n) seq");
+    pg_sql("UPDATE chat.rooms SET last_seq = n, active_at = at FROM ("
+           "  SELECT room_id, max(seq) AS n, max(created_at) AS at FROM chat.messages GROUP BY 1) m"
+           " WHERE room_id = id");
+}
+
+/* What many messages have is looked for from the newest on, if these promise that this is less
+ * work: with the same result. Of a room that says that it has no messages, it never is. */
+static void a_search_is_the_same_from_the_newest_on_and_by_the_index(void **state UNUSED)
+{
+    static const struct {
+        const char *words, *like; /* the same as a condition in SQL */
+        bool many;
+    } cases[] = {
+        {"common", "true", true},
+        {"-stale", "text NOT LIKE '%stale%'", false},
+        {"-nothing", "true", true},
+        {"common other", "text LIKE '%other%'", true},
+        {"\"quite common\"", "true", true},
+        {"\"common half\"", "text LIKE '%common half%'", true},
+        {"\"quite half\"", "text LIKE '%quite half%'", false},
+        {"common -\"quite half\"", "text NOT LIKE '%quite half%'", true},
+        {"rare or other", "text LIKE '%rare%' OR text LIKE '%other%'", true},
+        {"rare", "text LIKE '%rare%'", false},
+        {"fresh", "text LIKE '%fresh%'",
+         false}, /* of the newest all have it, but not as many as wanted */
+        {"nothing", "false", false},
+    };
+    static const char *const rooms[] = {"NULL", "1", "2", "3"};
+    static const int pages[] = {100, 7};
+    PGconn *pg = PQconnectdb(pg_conninfo);
+
+    fill_for_search();
+    for (int by_index = 0; by_index < 2; by_index++) {
+        if (by_index)
+            pg_sql("UPDATE chat.rooms SET event_count = last_seq");
+        for (size_t i = 0; i < ARRAY_SIZE(cases) * ARRAY_SIZE(rooms); i++) {
+            size_t c = i / ARRAY_SIZE(rooms), r = i % ARRAY_SIZE(rooms);
+
+            if (r != 2 &&
+                looks_in_the_index(rooms[r], cases[c].words) != (by_index || !cases[c].many))
+                fail_msg("%s is not looked for in room %s as it should be", cases[c].words,
+                         rooms[r]);
+            for (size_t p = 0; p < ARRAY_SIZE(pages); p++) {
+                char sql[512], found[8192];
+                PGresult *want;
+
+                snprintf(sql, sizeof(sql),
+                         "SELECT coalesce(string_agg(room_id || '/' || seq || ' ', ''"
+                         " ORDER BY created_at DESC, room_id DESC, seq DESC), '') FROM ("
+                         "  SELECT * FROM chat.messages WHERE room_id = coalesce(%s, room_id)"
+                         "  AND room_id < 4 AND deleted_at IS NULL AND (%s)"
+                         "  ORDER BY created_at DESC, room_id DESC, seq DESC LIMIT %d) m",
+                         rooms[r], cases[c].like, PAGES_READ * pages[p]);
+                want = sql_exec(pg, sql);
+                search_in_pages(found, sizeof(found), r ? I(r) : NO_NUMBER, cases[c].words,
+                                pages[p]);
+                assert_string_equal(found, PQgetvalue(want, 0, 0));
+                PQclear(want);
+            }
+        }
+    }
+    pg_sql("UPDATE chat.rooms SET event_count = 0");
+    PQfinish(pg);
+}
+
 /* ---- plans ---- */
 
 static void nothing_grows_with_the_tables(void **state UNUSED)
@@ -616,7 +742,13 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {SEARCH_MESSAGES,
          "1, NULL, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21", 3500},
         {SEARCH_MESSAGES, "1, 1, 'w123', 'infinity', 9223372036854775807, 9223372036854775807, 21",
-         80},
+         150},
+        /* What all have; also in the middle. */
+        {SEARCH_MESSAGES, "1, 1, 'text', 'infinity', 9223372036854775807, 9223372036854775807, 21",
+         250},
+        {SEARCH_MESSAGES, "1, 1, 'text', now() + interval '30000 seconds', 1, 30000, 101", 1300},
+        {SEARCH_MESSAGES,
+         "1, NULL, 'text', 'infinity', 9223372036854775807, 9223372036854775807, 101", 4000},
         {PROFILES, "'{2000,2010,2020,2030,2040,2050,2060,2070,2080,2090}'", 60},
         {ROOM_PRESENCE, "1, 1, '{2000,2010,2020,2030,2040,2050,2060,2070,2080,2090}'", 100},
         {SWEEP_ROOM, "0, 0, 600",
@@ -632,9 +764,10 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
                  " SELECT 'u' || i, 'u' || i, i, i, '' FROM generate_series(5, 5000) i");
     /* Ada owns 490 rooms; the first two are long, with an event after every second message. */
     pg_sql("INSERT INTO chat.rooms (name, description, created_by, last_seq, event_count,"
-           "                        member_count, kind)"
+           "                        member_count, kind, active_at)"
            " SELECT 'Room ' || i, '', 1, CASE WHEN i < 3 THEN 60000 ELSE 0 END,"
-           " CASE WHEN i < 3 THEN 20000 ELSE 0 END, 1, 1 + i % 7 / 6"
+           " CASE WHEN i < 3 THEN 20000 ELSE 0 END, 1, 1 + i % 7 / 6,"
+           " now() + CASE WHEN i < 3 THEN interval '60000 seconds' ELSE '0' END"
            " FROM generate_series(1, 10000) i");
     pg_sql("INSERT INTO chat.members (room_id, account_id, role)"
            " SELECT i, CASE WHEN i <= 490 THEN 1 ELSE 5 + i % 4000 END, 3"
@@ -732,6 +865,7 @@ int main(void)
         TEST(nobody_who_sends_sorts_the_index),
         TEST(search_finds_words_in_my_rooms),
         TEST(search_finds_words_in_many_rooms),
+        TEST(a_search_is_the_same_from_the_newest_on_and_by_the_index),
         /* These put in rows without what belongs to them. */
         cmocka_unit_test_setup(reactions_have_limits, empty_tables),
         cmocka_unit_test_setup(who_sends_asks_no_rule, empty_tables),
