@@ -203,6 +203,7 @@ static void on_opened(void *data)
     struct h2_carrier *carrier = data;
 
     carrier->works = true;
+    h2_session_widen(carrier->conn, carrier->stream, H2_CARRIER_WINDOW);
 }
 
 static void on_writable(void *data)

@@ -19,6 +19,8 @@
 
 #define H2_STREAM_WINDOW 65535         /* bytes of a paused stream that wait at most */
 #define H2_CONNECTION_WINDOW (1 << 20) /* paused streams do not use it up */
+/* Of a stream that is never paused: the answers to several groups of calls do not wait for us. */
+#define H2_CARRIER_WINDOW (256 << 10)
 
 /* ---- peers (h2_peer.c) ---- */
 
@@ -104,6 +106,8 @@ extern struct grpc_h2_settings h2_settings;
 ngx_int_t h2_session_start(struct h2_connection *conn);
 /* Sends the request. NGX_OK, NGX_DECLINED: this connection takes no more; NGX_ERROR. */
 ngx_int_t h2_session_submit(struct h2_connection *conn, struct grpc_h2_stream *s);
+/* Lets the server send so much of a stream that has been opened before we have read it. */
+void h2_session_widen(struct h2_connection *conn, const struct grpc_h2_stream *s, int32_t window);
 
 /* ---- carriers (h2_carrier.c) ---- */
 

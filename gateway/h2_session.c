@@ -140,6 +140,13 @@ ngx_int_t h2_session_submit(struct h2_connection *conn, struct grpc_h2_stream *s
     return NGX_OK;
 }
 
+void h2_session_widen(struct h2_connection *conn, const struct grpc_h2_stream *s, int32_t window)
+{
+    if (nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, s->id, window))
+        conn->broken = true;
+    h2_connection_touch(conn);
+}
+
 /* ---- the session ---- */
 
 static nghttp2_session *new_session(struct h2_connection *conn)

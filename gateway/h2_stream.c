@@ -701,7 +701,7 @@ struct grpc_h2_stream *h2_stream_open_on(struct h2_connection *conn,
     if (!s)
         return NULL;
     s->upstream = upstream;
-    s->reader.kept = CARRIER_KEPT;
+    rpc_reader_init(&s->reader, max_message, H2_CARRIER_WINDOW, CARRIER_KEPT);
     s->request = make_request(upstream, path, NULL, 0, 0, ngx_cycle->log);
     if (!s->request || h2_session_submit(conn, s) != NGX_OK) {
         free_stream(s);

@@ -137,6 +137,20 @@ def test_calls_of_a_turn_are_one_message(shared, carrier):
     assert not carrier.alone
 
 
+def test_answers_need_not_be_read_first(shared, carrier):
+    """Those to several large groups go at once: the gateway has room for 256 KB of them, and gives it back."""
+    stream = carrier.streams[0]
+    room = lambda: stream.connection.h2.local_flow_control_window(stream.number)  # noqa: E731
+    wait_until(lambda: room() > 192 << 10)
+    carrier.take = lambda _, stream, calls: carrier.say(stream, *(
+        carrier.messages.new("stoa.edge.v1.CarriedAnswer", id=call.id, end={},
+                             message=carrier.response(call.method, call.message, note="x" * 15000).SerializeToString())
+        for call in calls))
+    for _ in range(40):
+        assert shared.get("/demo/items/one").status == 200
+    wait_until(lambda: room() > 128 << 10)
+
+
 def test_errors_and_metadata(shared, carrier, messages):
     info = messages.new("google.rpc.ErrorInfo", reason="NOT_HERE", domain="demo")
     status = messages.new("google.rpc.Status", code=5, message="no such: 100 %")
