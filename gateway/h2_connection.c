@@ -123,6 +123,19 @@ static ngx_int_t gather(struct h2_connection *conn)
     return NGX_OK;
 }
 
+/* A unix socket tells of whatever its peer reads that there is room, and would wake the worker once
+ * more for each request. So it is asked only while something waits for room. */
+static ngx_int_t watch_room(struct h2_connection *conn, bool wanted)
+{
+    ngx_event_t *event = conn->c->write;
+
+    if (wanted)
+        return ngx_handle_write_event(event, 0);
+    if (!event->active || !(ngx_event_flags & NGX_USE_CLEAR_EVENT))
+        return NGX_OK;
+    return ngx_del_event(event, NGX_WRITE_EVENT, NGX_CLEAR_EVENT);
+}
+
 /* NGX_OK: all has gone; NGX_AGAIN; NGX_ERROR. */
 static ngx_int_t write_out(struct h2_connection *conn)
 {
@@ -131,13 +144,13 @@ static ngx_int_t write_out(struct h2_connection *conn)
                                   conn->out.n - conn->out_at);
 
         if (n == NGX_AGAIN)
-            return ngx_handle_write_event(conn->c->write, 0) == NGX_OK ? NGX_AGAIN : NGX_ERROR;
+            return watch_room(conn, true) == NGX_OK ? NGX_AGAIN : NGX_ERROR;
         if (n <= 0)
             return NGX_ERROR;
         conn->out_at += (size_t)n;
     }
     conn->out.n = conn->out_at = 0;
-    return NGX_OK;
+    return watch_room(conn, false);
 }
 
 static ngx_int_t write_all(struct h2_connection *conn)
