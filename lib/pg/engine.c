@@ -65,6 +65,8 @@ void engine_end(struct engine *e, struct db_query *q, const struct db_result *re
     q->result = *result;
     q->owned = res;
     TAILQ_INSERT_TAIL(&e->ended, q, next);
+    if (q->group)
+        group_returned(e, q->group);
 }
 
 void engine_fail(struct engine *e, struct db_query *q, enum db_error error)

@@ -1,5 +1,6 @@
 /* Items wait in one list. pump() makes statements of them as long as there may be another one, on
- * the engine thread: when it has woken after an item came, and when a statement is back. */
+ * the engine thread: when it has woken after an item came, and when a statement is back, before
+ * that is answered. So Postgres works on the next one while these are answered. */
 #include "pg/group.h"
 
 #include "pg/internal.h"
@@ -186,6 +187,7 @@ static int bind_and_submit(struct batch *batch)
         options->bind_many(query, batch->items, batch->n);
     else
         options->bind_one(query, batch->items[0]);
+    query->group = batch->group;
     return db_submit(query, deadline_ns, many ? NULL : batch->items[0]->cancelled, on_done, batch);
 }
 
@@ -375,13 +377,28 @@ int64_t group_pump_asked(struct engine *e)
     return next_ns;
 }
 
+void group_returned(struct engine *e, struct db_group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->n_statements--;
+    group->returned_ns = clock_monotonic_ns();
+    pthread_mutex_unlock(&group->lock);
+    if (!group->is_held)
+        STAILQ_INSERT_TAIL(&e->held, group, next_held);
+    group->is_held = true;
+    e->held_ns = 0; /* it does not sleep before it has pumped */
+}
+
 /* The db closes: db_submit() refuses all of it. */
 static void give_up(struct db_group *group, struct db *db)
 {
-    pthread_mutex_lock(&group->lock);
-    group->n_last = 0; /* nothing is held */
-    pthread_mutex_unlock(&group->lock);
-    pump(group, db);
+    do {
+        pthread_mutex_lock(&group->lock);
+        group->n_last = 0; /* nothing is held, until some have been refused */
+        group->held_ns = 0;
+        pthread_mutex_unlock(&group->lock);
+        pump(group, db);
+    } while (held_until(group) > 0);
 }
 
 void group_end(struct engine *e)
@@ -443,16 +460,8 @@ static void send_each(struct batch *batch)
 static void on_done(void *user, const struct db_result *result)
 {
     struct batch *batch = user;
-    struct db_group *group = batch->group;
-    const struct db_group_options *options = &group->options;
+    const struct db_group_options *options = &batch->group->options;
 
-    pthread_mutex_lock(&group->lock);
-    group->n_statements--;
-    group->returned_ns = clock_monotonic_ns();
-    pthread_mutex_unlock(&group->lock);
-    pump(group, batch->db); /* first: Postgres works while these are answered */
-    if (held_until(group) > 0 && !ask_engine(batch->db, group))
-        give_up(group, batch->db);
     if (batch->n > 1 && may_be_of_one(batch, result->error))
         send_each(batch);
     else

@@ -56,6 +56,7 @@ struct db_query {
     db_done_fn *done;
     void *user;
     struct trace_statement trace;
+    struct db_group *group; /* whose statement it is; NULL */
 
     /* Engine thread, but for next which a submitting thread sets. */
     enum query_state state;
@@ -247,6 +248,8 @@ const char *group_statement_name(const struct db_group *group, const struct db *
 /* Engine thread: makes statements of what has come for db->groups. Returns when to do so again
  * though nothing comes; NEVER. */
 int64_t group_pump_asked(struct engine *e);
+/* Engine thread: a statement of the group is back, and the next may go before it is answered. */
+void group_returned(struct engine *e, struct db_group *group);
 /* Engine thread, db->closing: nothing stays without an answer. */
 void group_end(struct engine *e);
 

@@ -491,6 +491,49 @@ static void test_close(void **state UNUSED)
     release();
 }
 
+/* ---- handed over ---- */
+
+static struct db_query *kept[4];
+static atomic_size_t n_kept;
+
+/* For a thread that is busy with something else. */
+static int keep(void *user UNUSED, struct db_query *ended)
+{
+    assert_true(atomic_load(&n_kept) < ARRAY_SIZE(kept));
+    kept[atomic_load(&n_kept)] = ended;
+    atomic_fetch_add(&n_kept, 1);
+    return 0;
+}
+
+static void await_kept(size_t n)
+{
+    int64_t until = clock_monotonic_ns() + SECONDS(60);
+
+    while (atomic_load(&n_kept) < n) {
+        assert_true(clock_monotonic_ns() < until);
+        usleep(200);
+    }
+}
+
+/* Postgres gets the next statement when one is back, not when that has been answered. */
+static void test_next_before_the_answer(void **state UNUSED)
+{
+    end(NULL);
+    open_group(&(struct db_options){.connections = 4, .hand_over = keep},
+               &(struct db_group_options){.one = ONE, .many = MANY, .max_statements = 1});
+    submit_behind_a_lock(3, 1);
+    release();
+    pg_await_sql("SELECT (count(*) = 3)::int FROM numbers");
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(atomic_load(&writes[i].ended), 0);
+    await_kept(2);
+    db_complete(kept[0]);
+    db_complete(kept[1]);
+    await_all(3);
+}
+
+/* ---- many at once ---- */
+
 static void *submit_some(void *from)
 {
     struct write *write = from;
@@ -674,6 +717,7 @@ int main(void)
         TEST(test_too_many),
         TEST(test_lost_server),
         TEST(test_close),
+        TEST(test_next_before_the_answer),
         TEST(test_many_threads),
         TEST(test_reads_together),
         TEST(test_plain_reads),
