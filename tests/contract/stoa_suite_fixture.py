@@ -43,6 +43,11 @@ def output_folder():
     return pathlib.Path(os.environ.get("STOA_OUT") or REPOSITORY / "build/release")
 
 
+def clean_environment():
+    """For a program that a test gives its own settings. What is no setting stays: where programs are, and how sanitizers look."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
+
+
 def copy_build(folder):
     """A build of one's own, to change: release/ and what lies beside it. Returns what STOA_OUT is to be. As root the suite is
     started by root, who may read it wherever it is."""
@@ -275,12 +280,11 @@ class Suite:
         """For running deploy/suite on this suite."""
         ports = {name: str(port) for name, port in self.ports.items()}
         fixed = {"STOA_RUN_DIR": str(self.run_dir), "STOA_OUT": str(output_folder()), "STOA_BIND": "127.0.0.1"}
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
         # Sanitizers slow everything down, and so do tests that run beside; and many sign up and in at once.
         patient = {"STOA_START_TIMEOUT_S": str(START_SECONDS), "STOA_AUTH_HASH_QUEUE": "64", "STOA_PATIENCE_MS": "10000"}
         # Preparing the statements on each is half of what a start costs.
         few = {"STOA_DATABASE_CONNECTIONS": "4"}
-        return {**inherited, **patient, **few, **fixed, **ports, **self._settings}
+        return {**clean_environment(), **patient, **few, **fixed, **ports, **self._settings}
 
     def _start(self):
         # Somebody who is no test may listen on one of them.

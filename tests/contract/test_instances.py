@@ -1,7 +1,6 @@
 """deploy/gateway: instances of a service come, go, get stuck and are replaced, and no request fails for it."""
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import grpc
 import pytest
 from stoa_contract import GrpcClient
-from stoa_suite_fixture import REPOSITORY, HttpLoad, free_ports, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, HttpLoad, clean_environment, free_ports, output_folder, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,8 @@ class Process:
     """A program of the test's own, ended with it."""
 
     def __init__(self, command, environment, log):
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
         with open(log, "ab") as output:
-            self.process = subprocess.Popen(command, env={**clean, **environment}, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, env={**clean_environment(), **environment}, stdout=output, stderr=output)
         self._log = log
 
     def __enter__(self):
@@ -94,9 +92,9 @@ def wait_in_use(process, ports):
 
 
 def check(process, *words):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
-    done = subprocess.run([REPOSITORY / "deploy/check-gateway", *words], env={**clean, **process.environment}, capture_output=True,
-                          text=True, timeout=60)
+    environment = {**clean_environment(), **process.environment}
+    done = subprocess.run([REPOSITORY / "deploy/check-gateway", *words], env=environment, capture_output=True, text=True,
+                          timeout=60)
     return done.returncode == 0, done.stdout
 
 

@@ -21,7 +21,7 @@ import pytest
 from gateway_fixture import GOAWAY
 from metrics_fixture import settled
 from stoa_contract import GrpcClient, HttpClient
-from stoa_suite_fixture import SERVICES, output_folder, wait_until
+from stoa_suite_fixture import SERVICES, clean_environment, output_folder, wait_until
 
 
 def account(call, name="ada"):
@@ -402,7 +402,9 @@ def test_wrong_setting_is_one_line(suite, tmp_path, settings, cause):
 def test_wrong_setting_of_a_service_names_itself(tmp_path, settings, cause):
     """What could only fail later, or would do nothing, is refused at the start."""
     good = {"STOA_LISTEN": f"unix:{tmp_path}/posts.sock", "STOA_DATABASE": f"host={tmp_path}"}
-    ran = subprocess.run([output_folder() / "bin/posts"], env={**good, **settings}, capture_output=True, timeout=60)
+    ran = subprocess.run(
+        [output_folder() / "bin/posts"], env={**clean_environment(), **good, **settings}, capture_output=True, timeout=60
+    )
     assert ran.returncode == 1
     errors = [said for said in map(json.loads, ran.stderr.decode().splitlines()) if said["level"] == "error"]
     assert len(errors) == 1 and errors[0]["cause"].startswith(cause), ran.stderr

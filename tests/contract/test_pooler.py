@@ -7,7 +7,7 @@ import tempfile
 import grpc
 import pytest
 from stoa_contract import GrpcClient
-from stoa_suite_fixture import free_ports, output_folder, wait_until
+from stoa_suite_fixture import clean_environment, free_ports, output_folder, wait_until
 from test_instances import instance
 
 CONFIGURATION = """
@@ -90,8 +90,8 @@ def test_services_behind_a_pooler(behind, contract, new_account, unique):
 @pytest.mark.parametrize("name", ("posts", "chat"))
 def test_migrations_through_a_pooler(suite, behind, name):
     pooled, _ = behind
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("STOA_")}
     settings = {"STOA_LISTEN": "unix:/nowhere/none.sock", "STOA_DATABASE_PASSWORD_FILE": str(suite.run_dir / "secrets" / name)}
-    done = subprocess.run([output_folder() / "bin" / name, "migrate"], env={**clean, **settings, **database(pooled, name)},
-                          capture_output=True, text=True, timeout=60)
+    environment = {**clean_environment(), **settings, **database(pooled, name)}
+    done = subprocess.run([output_folder() / "bin" / name, "migrate"], env=environment, capture_output=True, text=True,
+                          timeout=60)
     assert done.returncode == 0, done.stderr

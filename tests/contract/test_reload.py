@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 import pytest
-from stoa_suite_fixture import REPOSITORY, HttpLoad, Suite, copy_build, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, HttpLoad, Suite, clean_environment, copy_build, output_folder, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,6 @@ def test_old_copies_are_removed(suite):
 
 
 def test_no_suite_to_reload(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
-    environment.update(STOA_RUN_DIR=str(tmp_path / "none"), STOA_OUT=str(output_folder()))
+    environment = {**clean_environment(), "STOA_RUN_DIR": str(tmp_path / "none"), "STOA_OUT": str(output_folder())}
     done = subprocess.run([REPOSITORY / "deploy/suite", "reload"], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "no suite is running" in done.stderr

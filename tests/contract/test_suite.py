@@ -12,7 +12,7 @@ import tempfile
 
 import psycopg2
 import pytest
-from stoa_suite_fixture import REPOSITORY, Suite, free_ports, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, Suite, clean_environment, free_ports, output_folder, wait_until
 from stoa_suite.control import UP, Control
 from stoa_suite.layout import OWN, Layout, short_name
 from stoa_suite.programs import Program, stop_phases, write_supervisor
@@ -20,10 +20,13 @@ from stoa_suite.programs import Program, stop_phases, write_supervisor
 
 def run_suite(command, **environment):
     """deploy/suite with nothing set but this. Returns (exit status, stdout, stderr)."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
     done = subprocess.run(
         [REPOSITORY / "deploy/suite", command],
-        env={**clean, "STOA_OUT": str(output_folder()), **{name: str(value) for name, value in environment.items()}},
+        env={
+            **clean_environment(),
+            "STOA_OUT": str(output_folder()),
+            **{name: str(value) for name, value in environment.items()},
+        },
         capture_output=True,
         text=True,
         timeout=120,
