@@ -11,17 +11,26 @@ static void choose_secret(void)
 {
     if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
         abort(); /* a kernel that gives none: no key or token could be made either */
-    secret[1] |= 1;
 }
 
 /* Both halves of the product: neither has bits of its own that a choice of ids could leave out. */
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+
+    return (uint64_t)(product >> 64) ^ (uint64_t)product;
+}
+
+/* Twice: after one product, ids at equal distances met in a few buckets with one secret in ten. */
+uint32_t id_table_mix(uint64_t id, const uint64_t with[2])
+{
+    uint64_t mixed = fold(fold(id ^ with[0], with[1] | 1) ^ with[1], with[0] | 1);
+
+    return (uint32_t)(mixed >> 32 ^ mixed);
+}
+
 uint32_t id_table_hash(uint64_t id)
 {
-    unsigned __int128 product;
-    uint64_t folded;
-
     pthread_once(&once, choose_secret);
-    product = (unsigned __int128)(id ^ secret[0]) * secret[1];
-    folded = (uint64_t)(product >> 64) ^ (uint64_t)product;
-    return (uint32_t)(folded >> 32 ^ folded);
+    return id_table_mix(id, secret);
 }

@@ -8,6 +8,8 @@
 #include "base/base.h"
 
 uint32_t id_table_hash(uint64_t id);
+/* The same with this secret. */
+uint32_t id_table_mix(uint64_t id, const uint64_t with[2]);
 
 static inline uint32_t id_table_hash_key(const void *key, size_t size)
 {

@@ -70,10 +70,42 @@ static void no_choice_of_numbers_makes_it_slow(void **state UNUSED)
     fill(meets);
 }
 
+static uint64_t any_number(void)
+{
+    return (uint64_t)mrand48() << 32 ^ (uint32_t)mrand48();
+}
+
+/* Numbers at equal distances, as clients count: 4 of them for each bucket. */
+static unsigned longest_of_a_series(unsigned shift, const uint64_t secret[2])
+{
+    unsigned counts[ITEMS / 4] = {0}, longest = 0;
+
+    for (uint64_t i = 1; i <= ITEMS; i++) {
+        unsigned count = ++counts[id_table_mix(i << shift, secret) % (ITEMS / 4)];
+
+        if (count > longest)
+            longest = count;
+    }
+    return longest;
+}
+
+/* A process has one secret. Who meets a bad one meets it until the next start. */
+static void no_secret_is_bad(void **state UNUSED)
+{
+    srand48(1);
+    for (unsigned i = 0; i < 200; i++) {
+        const uint64_t secret[2] = {any_number(), any_number()};
+
+        for (unsigned shift = 0; shift <= 52; shift += 4)
+            assert_in_range(longest_of_a_series(shift, secret), 1, 24);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_choice_of_numbers_makes_it_slow),
+        cmocka_unit_test(no_secret_is_bad),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
