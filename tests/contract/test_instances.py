@@ -88,7 +88,7 @@ def in_use(process):
 
 
 def wait_in_use(process, ports):
-    wait_until(lambda: in_use(process) == sorted(ports), f"nginx uses {ports}", 60)
+    wait_until(lambda: in_use(process) == sorted(ports), f"nginx uses {ports}", 180)
 
 
 def check(process, *words):
@@ -135,7 +135,7 @@ def test_replacing_an_instance_fails_no_request(suite, program, publish, new_acc
     comment = json.dumps({"comment": {"body": "Well said."}})
     requests = (("GET", f"/api/articles/{slug}", None, {}), ("POST", f"/api/articles/{slug}/comments", comment, headers))
     old, new = free_ports(2)
-    with gateway(suite, program, tmp_path, [old, new]) as process, posts(suite, old, tmp_path, 3000) as leaving:
+    with gateway(suite, program, tmp_path, [old, new]) as process, posts(suite, old, tmp_path, 600000) as leaving:
         wait_in_use(process, [old])
         wait_healthy(process)
         with posts(suite, new, tmp_path):
@@ -144,8 +144,11 @@ def test_replacing_an_instance_fails_no_request(suite, program, publish, new_acc
             with HttpLoad(process.http, 4, requests, (200, 201), keeps=False) as load:
                 wait_in_use(process, [old, new])
                 load.more()
+                # It serves on until the gateway has seen that it leaves, however long that takes here; then a second signal
+                # ends it.
                 leaving.process.terminate()
                 wait_in_use(process, [new])
+                leaving.process.terminate()
                 leaving.process.wait(60)
                 load.more()
             assert not load.failed, load.failed[:5]
