@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 import requests
 from stoa_contract import GrpcClient, account_maker
-from stoa_suite_fixture import REPOSITORY, SERVICES, Suite, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, SERVICES, Suite, clean_environment, output_folder, wait_until
 from stoa_suite.stage import account as suite_account
 from stoa_suite.stage import as_account
 
@@ -163,7 +163,9 @@ def test_what_happened_until_a_moment_and_nothing_else(story, target):
         assert up.returncode == 0, up.stderr
         assert re.search("Archive +does not run: backup: .*before it was restored; set STOA_BACKUP_DIR to a new folder", up.stdout)
         for service in SERVICES:
-            environment = {"STOA_LISTEN": f"unix:{second.socket(service)}", "STOA_DATABASE": "dbname=stoa"}
+            environment = {
+                **clean_environment(), "STOA_LISTEN": f"unix:{second.socket(service)}", "STOA_DATABASE": "dbname=stoa",
+            }
             if service == "auth":
                 environment["STOA_AUTH_KEY"] = "/nowhere"
             checked = subprocess.run([output_folder() / "bin" / service, "check"], env=environment, capture_output=True, text=True)

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 from live_fixture import GrpcLive
 from stoa_contract import GrpcClient, account_maker
-from stoa_suite_fixture import REPOSITORY, Suite, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, Suite, clean_environment, output_folder, wait_until
 from stoa_suite.stage import account as suite_account
 from stoa_suite.stage import as_account
 
@@ -128,6 +128,9 @@ def test_one_of_three_is_down(world, number):
     ({"STOA_CHAT_ROOMS_REDIS": "unix:/a", "STOA_REDIS": ""}, "STOA_CHAT_ROOMS_REDIS: set STOA_REDIS as well"),
 ])
 def test_bad_settings(world, setting, says, tmp_path):
-    environment = {"STOA_LISTEN": f"unix:{tmp_path}/chat.sock", "STOA_DATABASE": "host=/nowhere", "STOA_REDIS": "unix:/a", **setting}
+    environment = {
+        **clean_environment(), "STOA_LISTEN": f"unix:{tmp_path}/chat.sock", "STOA_DATABASE": "host=/nowhere",
+        "STOA_REDIS": "unix:/a", **setting,
+    }
     done = subprocess.run([output_folder() / "bin/chat", "serve"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and says in done.stderr, done.stderr

@@ -205,7 +205,9 @@ def test_bad_settings(suite, program, tmp_path, setting):
 
 def test_a_service_is_asked_whether_it_is_ready(suite, tmp_path):
     port, = free_ports(1)
-    environment = {"STOA_LISTEN": f"127.0.0.1:{port}", "STOA_DATABASE": "host=/nonexistent user=none"}
+    environment = {
+        **clean_environment(), "STOA_LISTEN": f"127.0.0.1:{port}", "STOA_DATABASE": "host=/nonexistent user=none",
+    }
 
     def ask(environment):
         done = subprocess.run([output_folder() / "bin/posts", "check"], env=environment, capture_output=True, text=True, timeout=60)

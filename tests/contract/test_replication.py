@@ -7,7 +7,7 @@ import subprocess
 import psycopg2
 import pytest
 from stoa_contract import GrpcClient, account_maker
-from stoa_suite_fixture import REPOSITORY, SERVICES, Suite, output_folder, wait_until
+from stoa_suite_fixture import REPOSITORY, SERVICES, Suite, clean_environment, output_folder, wait_until
 
 SUBSCRIPTION = "stoa_posts_reads_auth"
 
@@ -54,8 +54,9 @@ def move_posts(second, connection):
     run_sql(second, "replication/subscriber.sql", STOA_AUTH_CONNECTION=connection, STOA_SUBSCRIPTION=SUBSCRIPTION)
     database = second.database("stoa_posts")
     environment = {
-        "STOA_LISTEN": "unix:/nowhere/posts.sock", "STOA_DATABASE": f"host={database['host']} dbname=stoa user=stoa_posts",
-        "STOA_DATABASE_PASSWORD": database["password"], **{n: v for n, v in os.environ.items() if n.endswith("SAN_OPTIONS")}}
+        **clean_environment(), "STOA_LISTEN": "unix:/nowhere/posts.sock",
+        "STOA_DATABASE": f"host={database['host']} dbname=stoa user=stoa_posts", "STOA_DATABASE_PASSWORD": database["password"],
+    }
     migrated = subprocess.run([output_folder() / "bin/posts", "migrate"], env=environment, capture_output=True, text=True)
     assert migrated.returncode == 0, migrated.stderr
     second.supervise("start", "posts")
