@@ -100,12 +100,11 @@ static void on_created(void *user, const struct db_result *result)
         replay(request);
         return;
     }
-    /* DB_FOREIGN_KEY: the article was deleted meanwhile. */
-    if (result->error != DB_FOREIGN_KEY && service_query_failed(call, result))
+    if (service_query_failed(call, result))
         return;
-    if (result->error == DB_OK && db_rows(result) == 0)
+    if (db_rows(result) == 0)
         fail_no_account(call);
-    else if (result->error != DB_OK || db_is_null(result, 0, COMMENT_ID))
+    else if (db_is_null(result, 0, COMMENT_ID))
         service_fail_not_found(call, "article", request->slug);
     else
         reply_created(request, result);
@@ -158,6 +157,7 @@ static void on_comments(void *user, const struct db_result *result)
     struct comment *comments;
     struct str token;
     int rows, n;
+    size_t shown = 0;
 
     if (service_query_failed(call, result))
         return;
@@ -175,15 +175,20 @@ static void on_comments(void *user, const struct db_result *result)
         return;
     }
     for (int i = 0; i < n; i++) {
-        if (comment_from_row(&(struct row){result, i, arena, false}, &comments[i]) < 0) {
+        if (db_is_null(result, i, COMMENT_AUTHOR + PROFILE_USERNAME))
+            continue; /* the account has gone, and takes this with it */
+        if (comment_from_row(&(struct row){result, i, arena, false}, &comments[shown]) < 0) {
             service_fail_memory(call);
             return;
         }
-        response.comments[i] = &comments[i].message;
+        response.comments[shown] = &comments[shown].message;
+        shown++;
     }
-    response.n_comments = (size_t)n;
+    response.n_comments = shown;
     if (rows > n) {
-        if (!page_has_next(call, page, (struct cursor){.id = comments[n - 1].message.id}, &token))
+        const struct cursor last = {.id = db_get_int8(result, n - 1, COMMENT_ID)};
+
+        if (!page_has_next(call, page, last, &token))
             return;
         if (page->by_token) {
             response._next_page_token_case =

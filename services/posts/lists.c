@@ -115,7 +115,6 @@ static int read_list(struct listing *listing, const struct db_result *result, co
 
     *list = (struct list){
         .articles = arena_alloc(arena, (size_t)n * sizeof(struct article *)),
-        .n = (size_t)n,
         .total = db_get_int8(result, first, LIST_TOTAL),
         .rows = rows,
     };
@@ -123,10 +122,13 @@ static int read_list(struct listing *listing, const struct db_result *result, co
         return -ENOMEM;
     for (int i = 0; r == 0 && i < n; i++) {
         const struct row row = {result, which ? which[i] : i, arena, keep};
+        struct article *article = &articles[list->n];
 
-        r = listing->search ? article_from_row_found(&row, &articles[i])
-                            : article_from_row(&row, &articles[i]);
-        list->articles[i] = &articles[i].message;
+        if (db_is_null(result, row.number, ARTICLE_AUTHOR_USERNAME))
+            continue; /* the account has gone, and takes this with it */
+        r = listing->search ? article_from_row_found(&row, article)
+                            : article_from_row(&row, article);
+        list->articles[list->n++] = &article->message;
     }
     if (n > 0)
         list->last = cursor_at(listing, result, which ? which[n - 1] : n - 1);

@@ -14,8 +14,9 @@ struct posts_config {
 
 static const struct config_setting settings[] = {
     {"STOA_POSTS_PURGE_INTERVAL_S", CONFIG_INT, offsetof(struct posts_config, purge_interval_s),
-     "60", 1, 86400, false,
-     "How often old idempotency keys and remains of accounts are removed, in seconds."},
+     "5", 1, 86400, false,
+     "How often old idempotency keys and remains of deleted articles and accounts are removed, in "
+     "seconds."},
     {"STOA_POSTS_INDEX_INTERVAL_MS", CONFIG_INT, offsetof(struct posts_config, index_interval_ms),
      "250", 10, 60000, false,
      "How often changed articles are taken into the search index, in milliseconds."},
@@ -23,7 +24,9 @@ static const struct config_setting settings[] = {
 
 static const struct purge_step purge_steps[] = {
     {.statement = PURGE_KEYS, .batch = POSTS_PURGE_BATCH},
+    {.statement = PURGE_ARTICLES, .batch = 1},
     {.statement = PURGE_ACCOUNT, .batch = 1},
+    {.statement = PURGE_TAGS, .batch = POSTS_PURGE_BATCH},
 };
 
 /* What runs beside the calls; stop() ends it, also when not all of it is there. */

@@ -68,6 +68,12 @@
     " CROSS JOIN LATERAL (SELECT username, bio, image FROM auth.profiles" \
     "                     WHERE id = " account " OFFSET 0) p"
 
+/* The same, NULLs where the account has gone. An account that had much goes in pieces, and a list
+ * that it still is in has no row less than there are: who reads it shows none of these. */
+#define PROFILE_IF_ANY(account)                                                              \
+    " LEFT JOIN LATERAL (SELECT username, bio, image FROM auth.profiles"                     \
+    "                    WHERE id = " account " OFFSET 0) p ON true"
+
 /* The articles of a page of ids: articles_pkey. */
 #define THEIR_ARTICLES \
     " CROSS JOIN LATERAL (SELECT * FROM posts.articles WHERE id = page.id OFFSET 0) a"
@@ -84,7 +90,8 @@
  * columns behind the total. */
 #define LIST_WITH(columns, more, count, page, order)                                     \
     "SELECT" columns ", c.total" more                                                    \
-    " FROM (" count ") c (total) LEFT JOIN (" page PROFILE_OF("a.author_id") ") ON true" \
+    " FROM (" count ") c (total)"                                                        \
+    " LEFT JOIN (" page PROFILE_IF_ANY("a.author_id") ") ON true"                        \
     " ORDER BY " order
 #define NEWEST_FIRST "a.created_at DESC, a.id DESC"
 #define LIST(count, page) LIST_WITH(ARTICLE_COLUMNS, "", count, page, NEWEST_FIRST)
@@ -123,17 +130,17 @@ static const char purge_keys[] =
     "    ORDER BY created_at LIMIT " PURGE_BATCH " FOR UPDATE SKIP LOCKED))"
     "  RETURNING 1) SELECT count(*) FROM gone";
 
-/* Erases once more an account that was forgotten so long ago that no statement can have seen it
- * since: statements end after 30 seconds. Answers with how many, one or none. forgotten_accounts is
- * as small as the accounts deleted in these minutes. */
-static const char purge_account[] =
-    "WITH due AS ("
-    "  DELETE FROM posts.forgotten_accounts WHERE account_id = ("
-    "    SELECT account_id FROM posts.forgotten_accounts"
-    "    WHERE forgotten_at < now() - interval '5 minutes' LIMIT 1 FOR UPDATE SKIP LOCKED)"
-    "  RETURNING account_id"
-    "), erased AS MATERIALIZED (SELECT posts.erase_account(account_id) FROM due)"
-    " SELECT count(*) FROM (SELECT * FROM erased OFFSET 0) each";
+/* Of migrations/0011_large_deletions.sql. deleted_articles_left, deleted_articles_oldest; then
+ * favorites_by_article, comments_by_article, article_revisions_pkey. */
+static const char purge_articles[] = "SELECT posts.purge_articles(" PURGE_BATCH ")";
+
+/* forgotten_accounts is as small as the accounts deleted in these minutes. Then articles_by_author,
+ * favorites_pkey, comments_by_author, follows_pkey, follows_by_followee, idempotency_keys_pkey,
+ * drafts_by_author. */
+static const char purge_account[] = "SELECT posts.purge_account(" PURGE_BATCH ")";
+
+/* dropped_tags_pkey, article_tags_pkey, tag_counts_pkey. */
+static const char purge_tags[] = "SELECT posts.purge_tags(" PURGE_BATCH ")";
 
 /* ---- one article ---- */
 
@@ -285,8 +292,8 @@ static const char update_article[] =
     "  ON CONFLICT (tag, shard) DO UPDATE SET n = c.n + excluded.n"
     ") SELECT" ARTICLE_COLUMNS ", a.body FROM a" PROFILE_OF("a.author_id");
 
-/* articles_pkey, article_tags_pkey, favorites_by_article, comments_by_article (a foreign key's);
- * counters by their primary keys. For an article that is locked. $1: article. */
+/* articles_pkey, article_tags_pkey; counters by their primary keys. For an article that is locked.
+ * What else belongs to it is left to PURGE_ARTICLES. $1: article. */
 static const char delete_article[] =
     "WITH gone AS ("
     "  DELETE FROM posts.articles WHERE id = $1 RETURNING id, author_id, created_at, tag_list"
@@ -294,9 +301,6 @@ static const char delete_article[] =
     "  DELETE FROM posts.article_tags t USING gone"
     "  WHERE t.tag = ANY (gone.tag_list) AND t.created_at = gone.created_at"
     "  AND t.article_id = gone.id"
-    "), fans AS ("
-    "  DELETE FROM posts.favorites f USING gone WHERE f.article_id = gone.id"
-    "  RETURNING f.account_id"
     "), all_count AS ("
     "  INSERT INTO posts.article_counts AS c (shard, n) SELECT posts.shard(), -1 FROM gone"
     "  ON CONFLICT (shard) DO UPDATE SET n = c.n - 1"
@@ -304,14 +308,10 @@ static const char delete_article[] =
     "  INSERT INTO posts.tag_counts AS c (tag, shard, n)"
     "  SELECT tag, posts.shard(), -1 FROM gone, unnest(tag_list) tag"
     "  ON CONFLICT (tag, shard) DO UPDATE SET n = c.n - 1"
-    "), accounts_count AS ("
-    "  INSERT INTO posts.account_counts AS c (account_id, shard, articles, favorites)"
-    "  SELECT id, posts.shard(), sum(articles), sum(favorites)"
-    "  FROM (SELECT author_id, -1, 0 FROM gone UNION ALL SELECT account_id, 0, -1 FROM fans)"
-    "       change (id, articles, favorites)"
-    "  GROUP BY id ORDER BY id"
-    "  ON CONFLICT (account_id, shard) DO UPDATE"
-    "  SET articles = c.articles + excluded.articles, favorites = c.favorites + excluded.favorites"
+    "), author_count AS ("
+    "  INSERT INTO posts.account_counts AS c (account_id, shard, articles)"
+    "  SELECT author_id, posts.shard(), -1 FROM gone"
+    "  ON CONFLICT (account_id, shard) DO UPDATE SET articles = c.articles - 1"
     ") SELECT id FROM gone";
 
 /* ---- favourites ---- */
@@ -386,12 +386,20 @@ static const char list_articles_by_authors[] =
     "  ORDER BY created_at DESC, id DESC LIMIT i.page_rows) cut"
     "  LIMIT " MAX_ROWS ") a ON true";
 
-/* favorites_newest; account_counts_pkey. $6: the username key of whose favourites. */
+/* Articles of which favourites are left that nobody sees. As few as were deleted in these seconds:
+ * deleted_articles_left. */
+#define DELETED_ARTICLES "SELECT article_id FROM posts.deleted_articles WHERE NOT is_erased"
+
+/* favorites_newest; account_counts_pkey, favorites_pkey. $6: the username key of whose favourites. */
 static const char list_articles_by_favorite[] =
-    LIST("SELECT coalesce(sum(favorites), 0) FROM posts.account_counts"
-         " WHERE account_id = " ACCOUNT(6),
+    LIST("SELECT coalesce(sum(favorites), 0)"
+         "       - (SELECT count(*) FROM (" DELETED_ARTICLES " OFFSET 0) d"
+         "          WHERE (SELECT true FROM posts.favorites f WHERE f.account_id = " ACCOUNT(6)
+         "                 AND f.article_id = d.article_id) IS NOT NULL)"
+         " FROM posts.account_counts WHERE account_id = " ACCOUNT(6),
          PAGE("article_id",
               "posts.favorites WHERE account_id = " ACCOUNT(6)
+              " AND article_id NOT IN (" DELETED_ARTICLES ")"
               " AND " OLDER("article_created_at", "article_id"),
               "article_created_at DESC, article_id DESC") " page (id)" THEIR_ARTICLES);
 
@@ -634,12 +642,13 @@ static const char replay_published[] = REPLAY("k.answer, k.resource_id") REPLAYE
     " c.id, c.created_at, c.updated_at, c.body, p.username, p.bio, p.image, " \
     FOLLOWED("c.author_id")
 
-/* articles_slug_key. $2: slug, $3: body, $4: idempotency key or NULL, $5: the request's hash.
+/* articles_slug_key. Who deletes the article waits, or is waited for: it is locked as a foreign key
+ * would. $2: slug, $3: body, $4: idempotency key or NULL, $5: the request's hash.
  * No row: the caller has no account; a row of NULLs: there is no such article. */
 static const char create_comment[] =
     ME ", c AS ("
        "  INSERT INTO posts.comments (article_id, author_id, body)"
-       "  SELECT a.id, me.id, $3 FROM me, posts.articles a WHERE a.slug = $2"
+       "  SELECT a.id, me.id, $3 FROM me, posts.articles a WHERE a.slug = $2 FOR KEY SHARE OF a"
        "  RETURNING id, created_at, updated_at, body, author_id"
        "), kept AS (" STORE_KEY("$4", "$5", "NULL", "c")
        ") SELECT" COMMENT_COLUMNS " FROM me LEFT JOIN (c" PROFILE_OF("c.author_id") ") ON true";
@@ -810,7 +819,9 @@ const struct db_statement posts_statements[POSTS_STATEMENTS] = {
                         {DB_INT8, DB_TEXT, DB_INT8, DB_BOOL}},
     [GET_PROFILE] = {"get_profile", get_profile, DB_READ, {DB_INT8, DB_TEXT}},
     [FOLLOW_PROFILE] = {"follow_profile", follow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},
+    [PURGE_ARTICLES] = {"purge_articles", purge_articles, DB_WRITE, {DB_END}},
     [PURGE_ACCOUNT] = {"purge_account", purge_account, DB_WRITE, {DB_END}},
+    [PURGE_TAGS] = {"purge_tags", purge_tags, DB_WRITE, {DB_END}},
     [INDEX_ARTICLES] = {"index_articles", index_articles, DB_WRITE, {DB_END}},
     [PURGE_KEYS] = {"purge_keys", purge_keys, DB_WRITE, {DB_END}},
     [UNFOLLOW_PROFILE] = {"unfollow_profile", unfollow_profile, DB_WRITE, {DB_INT8, DB_TEXT}},

@@ -46,7 +46,9 @@ enum posts_statement {
     FOLLOW_PROFILE,
     UNFOLLOW_PROFILE,
     PURGE_KEYS,
+    PURGE_ARTICLES,
     PURGE_ACCOUNT,
+    PURGE_TAGS,
     INDEX_ARTICLES,
     POSTS_STATEMENTS
 };
@@ -164,7 +166,9 @@ enum deleted_comment_column { DELETED_FOUND, DELETED_MINE };
 #define POSTS_MAX_PAGE 100
 #define POSTS_MAX_ROWS 101
 
-/* Keys that PURGE_KEYS removes at once; it answers with how many it did remove. */
+/* Keys that PURGE_KEYS removes and tags that PURGE_TAGS looks at at once, and rows of each kind
+ * that PURGE_ARTICLES and PURGE_ACCOUNT remove; the first two answer with how many they did, the
+ * others with 1: there may be more to do, or 0. */
 #define POSTS_PURGE_BATCH 1000
 
 /* Articles that INDEX_ARTICLES takes at once; it answers with how many it did take. */

@@ -189,7 +189,8 @@ NOBODYS = {
     "chat.schema_migrations", "chat.reaction_counts",
 }
 # What the services write by themselves as well, some time after a call or without one.
-BY_THEMSELVES = {"auth.signing_keys", "posts.article_search", "posts.search_queue", "posts.forgotten_accounts", "chat.forgotten_accounts"}
+BY_THEMSELVES = {"auth.signing_keys", "posts.article_search", "posts.search_queue", "posts.forgotten_accounts", "posts.deleted_articles",
+                 "posts.dropped_tags", "chat.forgotten_accounts"}
 # What the calls of others change in a row that is the owner's, as they should.
 CHANGED_BY_OTHERS = {"posts.articles": {"favorites_count"}, "chat.messages": {"reaction_kinds"},
                      "chat.rooms": {"last_seq", "event_count", "member_count", "active_at"}}

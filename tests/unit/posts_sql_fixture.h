@@ -23,8 +23,8 @@ static UNUSED int empty_tables(void **state UNUSED)
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows, "
            "posts.comments, posts.idempotency_keys, posts.forgotten_accounts,"
            " posts.article_counts, posts.tag_counts, posts.account_counts,"
-           " posts.article_search, posts.search_queue, posts.drafts, posts.article_revisions "
-           "RESTART IDENTITY");
+           " posts.article_search, posts.search_queue, posts.drafts, posts.article_revisions,"
+           " posts.deleted_articles, posts.dropped_tags RESTART IDENTITY");
     return 0;
 }
 

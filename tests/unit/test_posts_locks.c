@@ -21,8 +21,8 @@ static int an_article_of_each(void **state UNUSED)
 {
     pg_sql("TRUNCATE posts.articles, posts.article_tags, posts.favorites, posts.follows,"
            " posts.comments, posts.article_counts, posts.tag_counts, posts.account_counts,"
-           " posts.article_search, posts.search_queue, posts.article_revisions RESTART IDENTITY "
-           "CASCADE");
+           " posts.article_search, posts.search_queue, posts.article_revisions,"
+           " posts.deleted_articles, posts.dropped_tags RESTART IDENTITY");
     pg_sql("INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list)"
            " VALUES ('of-ada', 1, 'T', 'D', 'B', '{x}'), ('of-bob', 2, 'T', 'D', 'B', '{}')");
     pg_sql("INSERT INTO posts.article_tags SELECT 'x', created_at, id FROM posts.articles WHERE id "
@@ -97,15 +97,14 @@ static void prepare(PGconn *pg, enum posts_statement statement, const char *para
 
 /* ---- favourites ---- */
 
-/* They wait for one who marks the article as well, beside a comment, which holds it as its foreign
- * key does. */
+/* They wait for one who marks the article as well, beside a comment, which holds it. */
 static void favourites_beside_a_comment(void **state UNUSED)
 {
     enum { FANS = 6 };
     PGconn *comment = connect_as("posts"), *first = connect_as("posts"), *fans[FANS];
 
-    PQclear(sql_exec(comment, "BEGIN; INSERT INTO posts.comments (article_id, author_id, body)"
-                              " VALUES (1, 2, '!')"));
+    prepare(comment, CREATE_COMMENT, "int8, text, text, text, bytea");
+    PQclear(sql_exec(comment, "BEGIN; EXECUTE s (2, 'of-ada', '!', NULL, NULL)"));
     PQclear(sql_exec(first, "BEGIN; SELECT FROM posts.articles WHERE id = 1 FOR NO KEY UPDATE"));
     for (int i = 0; i < FANS; i++) {
         char sql[64];
@@ -138,7 +137,67 @@ static void a_mark_is_taken_away_while_the_article_is_deleted(void **state UNUSE
     PQclear(sql_exec(deletion, "EXECUTE s (1)"));
     commit(deletion);
     assert_string_equal(end_of(fan), "");
+    pg_sql("SELECT posts.purge_articles(1000)");
     assert_int_equal(pg_sql("SELECT sum(favorites) FROM posts.account_counts"), 0);
+}
+
+/* No comment stays on an article that is gone: who comments waits for who deletes it, and the other
+ * way round. */
+static void a_comment_while_the_article_is_deleted(void **state UNUSED)
+{
+    PGconn *comment = connect_as("posts"), *deletion = connect_as("posts");
+
+    prepare(comment, CREATE_COMMENT, "int8, text, text, text, bytea");
+    prepare(deletion, DELETE_ARTICLE, "int8");
+    PQclear(sql_exec(comment, "BEGIN; EXECUTE s (2, 'of-ada', '!', NULL, NULL)"));
+    begin_to_wait(deletion, "EXECUTE s (1)");
+    commit(comment);
+    assert_string_equal(end_of(deletion), "");
+    assert_int_equal(pg_sql("SELECT posts.purge_articles(1000)"), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 0);
+
+    comment = connect_as("posts");
+    deletion = connect_as("posts");
+    prepare(comment, CREATE_COMMENT, "int8, text, text, text, bytea");
+    prepare(deletion, DELETE_ARTICLE, "int8");
+    PQclear(sql_exec(deletion, "BEGIN; EXECUTE s (2)"));
+    begin_to_wait(comment, "EXECUTE s (1, 'of-bob', '!', NULL, NULL)");
+    commit(deletion);
+    assert_string_equal(end_of(comment), "");
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 0);
+}
+
+/* Instances that purge at once have different articles, and who holds a row is not waited for. */
+static void purges_at_once(void **state UNUSED)
+{
+    PGconn *first = connect_as("posts"), *holder = connect_as("posts");
+
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 1 + i % 2, 3, '!' FROM generate_series(1, 10) i");
+    pg_sql("DELETE FROM posts.articles WHERE id = 1");
+    PQclear(sql_exec(first, "BEGIN; SELECT posts.purge_articles(1000)"));
+    pg_sql("DELETE FROM posts.articles WHERE id = 2");
+    PQclear(sql_exec(holder, "BEGIN; DELETE FROM posts.comments WHERE id = 1")); /* of the second */
+    assert_int_equal(pg_sql("SELECT posts.purge_articles(1000)"), 1);
+    assert_int_equal(pg_sql("SELECT posts.purge_articles(1000)"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 6); /* not yet committed */
+    commit(first);
+    commit(holder);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 0);
+}
+
+/* The last article of a tag goes while another that has it comes: the tag stays, and is counted. */
+static void a_tag_that_comes_back(void **state UNUSED)
+{
+    PGconn *creation = connect_as("posts"), *purge = connect_as("posts");
+
+    pg_sql("DELETE FROM posts.article_tags; INSERT INTO posts.tag_counts VALUES ('x', 1, -1)");
+    PQclear(sql_exec(creation, "BEGIN; UPDATE posts.tag_counts SET n = n + 1 WHERE shard = 0;"
+                               " INSERT INTO posts.tag_counts VALUES ('x', 2, 1)"));
+    begin_to_wait(purge, "SELECT posts.purge_tags(1000)");
+    commit(creation);
+    assert_string_equal(end_of(purge), "");
+    assert_int_equal(pg_sql("SELECT sum(n) FROM posts.tag_counts WHERE tag = 'x'"), 2);
 }
 
 /* ---- creates ---- */
@@ -178,37 +237,37 @@ static void creates_of_equal_titles(void **state UNUSED)
 
 #define FORGET(account) "SELECT posts.forget_account(" #account ")"
 
-/* Both come to who follows whom; the first row is held until they wait. */
+/* Both come to who follows whom: neither waits for what the other removes. */
 static void accounts_that_follow_each_other(void **state UNUSED)
 {
-    PGconn *holder = connect_as("posts"), *ada = connect_as("auth"), *bob = connect_as("auth");
+    PGconn *ada = connect_as("auth"), *bob = connect_as("auth");
 
     pg_sql("INSERT INTO posts.follows VALUES (1, 2), (2, 1)");
-    PQclear(sql_exec(holder, "BEGIN; SELECT FROM posts.follows WHERE follower_id = 1 FOR UPDATE"));
-    begin_to_wait(ada, FORGET(1));
-    begin_to_wait(bob, FORGET(2));
-    commit(holder);
-    assert_string_equal(end_of(ada), "");
-    assert_string_equal(end_of(bob), "");
+    PQclear(sql_exec(ada, "SET lock_timeout = '20s'; BEGIN; " FORGET(1)));
+    PQclear(sql_exec(bob, "SET lock_timeout = '20s'; BEGIN; " FORGET(2)));
+    commit(bob);
+    commit(ada);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.follows"), 0);
 }
 
-/* What she commented on is deleted at the same time; a comment in the middle is held until they
- * wait. */
+/* What she commented on is deleted at the same time: its purge and hers come to the same comments,
+ * and what one of them holds the other leaves. */
 static void an_account_and_what_it_commented_on(void **state UNUSED)
 {
-    PGconn *holder = connect_as("posts"), *ada = connect_as("auth"), *bob = connect_as("posts");
+    PGconn *ada = connect_as("auth"), *purge = connect_as("posts");
 
     pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
-           " SELECT 2, 1, '!' FROM generate_series(1, 5)");
-    PQclear(sql_exec(holder, "BEGIN; SELECT FROM posts.comments WHERE id = 3 FOR UPDATE"));
-    begin_to_wait(ada, FORGET(1));
-    begin_to_wait(bob, "SELECT FROM posts.articles WHERE slug = 'of-bob' FOR UPDATE;"
-                       "DELETE FROM posts.articles WHERE id = 2");
-    commit(holder);
-    assert_string_equal(end_of(ada), "");
-    assert_string_equal(end_of(bob), "");
+           " SELECT 2, 1 + i % 2, '!' FROM generate_series(1, 5) i");
+    pg_sql("INSERT INTO posts.favorites SELECT 1, id, created_at FROM posts.articles WHERE id = 2");
+    pg_sql("DELETE FROM posts.articles WHERE id = 2");
+    PQclear(sql_exec(ada, "SET lock_timeout = '20s'; BEGIN; " FORGET(1)));
+    PQclear(sql_exec(purge, "SET lock_timeout = '20s'; SELECT posts.purge_articles(1000)"));
+    PQfinish(purge);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 2);
+    commit(ada);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.favorites"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.account_counts WHERE account_id = 1"), 0);
 }
 
 /* An article that she was just creating has counted her, and then comes to the counter of its tag
@@ -237,6 +296,9 @@ int main(void)
         cmocka_unit_test_setup(favourites_beside_a_comment, an_article_of_each),
         cmocka_unit_test_setup(a_mark_is_taken_away_while_the_article_is_deleted,
                                an_article_of_each),
+        cmocka_unit_test_setup(a_comment_while_the_article_is_deleted, an_article_of_each),
+        cmocka_unit_test_setup(purges_at_once, an_article_of_each),
+        cmocka_unit_test_setup(a_tag_that_comes_back, an_article_of_each),
         cmocka_unit_test_setup(creates_of_equal_titles, an_article_of_each),
         cmocka_unit_test_setup(accounts_that_follow_each_other, an_article_of_each),
         cmocka_unit_test_setup(an_account_and_what_it_commented_on, an_article_of_each),

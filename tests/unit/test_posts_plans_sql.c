@@ -35,6 +35,16 @@ static void seed(void)
            " FROM posts.articles");
     pg_sql("DELETE FROM posts.search_queue WHERE article_id <= 99000");
     pg_sql("INSERT INTO posts.forgotten_accounts VALUES (4321, now() - interval '1 hour')");
+    /* Of an article that is gone much is left: more than is removed at once. */
+    pg_sql("INSERT INTO posts.deleted_articles VALUES (200000)");
+    pg_sql("INSERT INTO posts.favorites SELECT 10000 + i, 200000, now()"
+           " FROM generate_series(1, 20000) i");
+    pg_sql("INSERT INTO posts.account_counts (account_id, shard, favorites)"
+           " SELECT 10000 + i, 0, 1 FROM generate_series(1, 20000) i");
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 200000, 1 + i % 5000, 'Comment ' || i FROM generate_series(1, 20000) i");
+    pg_sql(
+        "INSERT INTO posts.dropped_tags (tag) SELECT 'tag' || i FROM generate_series(1, 2000) i");
     pg_sql("INSERT INTO posts.idempotency_keys"
            " SELECT 1 + i % 5000, 'key-' || i, 'h', i, 's', now() - i * interval '1 second'"
            " FROM generate_series(1, 100000) i");
@@ -139,7 +149,9 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         {REPLAY_PUBLISHED, "778, 'key-777', 'h'", 30},
         {CREATE_COMMENT, "9, 'article-777', 'B', 'k', 'h'", 70},
         {REPLAY_COMMENT, "1, 'key-777', 'h', 'B'", 30},
-        {PURGE_KEYS, NULL, 12000}, /* 1,000 keys */
+        {PURGE_KEYS, NULL, 12000},     /* 1,000 keys */
+        {PURGE_ARTICLES, NULL, 40000}, /* 1,000 favourites and their counters, 1,000 comments */
+        {PURGE_TAGS, NULL, 12000},     /* 1,000 tags */
         {LIST_COMMENTS, "9, 'article-777', 20, 999999999", 200},
         {DELETE_COMMENT, "1, 'article-777', 777, true", 30},
         {GET_PROFILE, "9, 'ada'", 20},

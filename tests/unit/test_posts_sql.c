@@ -307,6 +307,60 @@ static void favorite(int64_t account, const char *slug)
     answer_free(&a);
 }
 
+/* Runs a statement of the purge until there is nothing left to do: how often there was. */
+static int purge(enum posts_statement statement)
+{
+    int64_t removed;
+    int n = -1;
+
+    do {
+        struct answer a;
+
+        assert_int_equal(answer_run(&a, db_query(db, &arena, statement)), DB_OK);
+        removed = db_get_int8(&a.result, 0, 0);
+        answer_free(&a);
+        n++;
+    } while (removed > 0);
+    return n;
+}
+
+static void make_all_due(void)
+{
+    pg_sql("UPDATE posts.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
+    pg_sql("UPDATE posts.deleted_articles SET deleted_at = now() - interval '6 minutes'");
+}
+
+static void delete_article(const char *slug)
+{
+    struct db_query *q = db_query(db, &arena, DELETE_ARTICLE);
+    char sql[128];
+    struct answer a;
+
+    snprintf(sql, sizeof(sql), "SELECT id FROM posts.articles WHERE slug = '%s'", slug);
+    db_bind_int8(q, pg_sql(sql));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    assert_int_equal(db_rows(&a.result), 1);
+    answer_free(&a);
+}
+
+/* The first page of a list that is of something; NULL: of all. */
+static void expect_list(enum posts_statement list, const char *of, const char *want, int64_t total)
+{
+    struct db_query *q = db_query(db, &arena, list);
+    struct answer a;
+
+    db_bind_int8(q, 0);
+    db_bind_int4(q, 2);
+    db_bind_int4(q, 0);
+    db_bind_timestamp(q, INT64_MAX);
+    db_bind_int8(q, INT64_MAX);
+    if (of)
+        db_bind_text(q, str_of(of));
+    assert_int_equal(answer_run(&a, q), DB_OK);
+    expect_articles(&a.result, want, total);
+    answer_free(&a);
+}
+
 /* Everybody writes, likes, follows and comments on everything. */
 static void mingle(void)
 {
@@ -345,6 +399,11 @@ static void a_forgotten_account_leaves_nothing(void **state UNUSED)
     sql_as("auth", "SELECT posts.forget_account(1)");
     assert_int_equal(pg_sql(OF_ADA), 0);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.articles"), 2);
+    expect_exact_counts();
+    expect_exact_favorites();
+    expect_list(LIST_ARTICLES_BY_FAVORITE, "bob", "c1 b1 ", 2);
+    purge(PURGE_ARTICLES);
+    expect_list(LIST_ARTICLES_BY_FAVORITE, "bob", "c1 b1 ", 2);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 4);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.favorites"), 4);
     assert_int_equal(pg_sql("SELECT count(*) FROM posts.follows"), 2);
@@ -360,25 +419,81 @@ static void a_forgotten_account_leaves_nothing(void **state UNUSED)
 
 static void what_comes_late_is_erased_later(void **state UNUSED)
 {
-    static const int64_t purged[] = {1, 0};
-
     mingle();
     sql_as("auth", "SELECT posts.forget_account(1)");
+    assert_int_equal(purge(PURGE_ACCOUNT), 1); /* finds nothing */
     create(ADA, "late", "x", NULL); /* its account is still there, as for a statement on its way */
     favorite(ADA, "b1");
-    pg_sql("UPDATE posts.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
+    assert_int_equal(purge(PURGE_ACCOUNT), 0);
+    make_all_due();
     sql_as("auth", "SELECT posts.forget_account(2)"); /* not yet due */
-    for (size_t i = 0; i < ARRAY_SIZE(purged); i++) {
-        struct answer a;
-
-        assert_int_equal(answer_run(&a, db_query(db, &arena, PURGE_ACCOUNT)), DB_OK);
-        assert_int_equal(db_get_int8(&a.result, 0, 0), purged[i]);
-        answer_free(&a);
-    }
+    assert_int_equal(purge(PURGE_ACCOUNT), 3);        /* erases, finds nothing; and so for bob */
     assert_int_equal(pg_sql(OF_ADA), 0);
     assert_int_equal(pg_sql("SELECT account_id FROM posts.forgotten_accounts"), 2);
     expect_exact_counts();
     expect_exact_favorites();
+}
+
+/* As the version before does it. */
+static void an_account_is_erased_at_once_as_well(void **state UNUSED)
+{
+    mingle();
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 4, 1, '!' FROM generate_series(1, 2500)");
+    pg_sql("SELECT posts.erase_account(1)");
+    assert_int_equal(pg_sql(OF_ADA), 0);
+    expect_exact_counts();
+}
+
+/* 2,500 of each, 1,000 at a time. */
+static void a_large_account_goes_in_pieces(void **state UNUSED)
+{
+    static const char left[] = "SELECT count(*) FROM posts.articles WHERE author_id = 1";
+
+    mingle();
+    pg_sql("INSERT INTO posts.articles (slug, author_id, title, description, body, tag_list,"
+           "                            created_at, favorites_count)"
+           " SELECT i, 1, 't', 'd', 'b', '{x}', now() + i * interval '1 second', 1"
+           " FROM generate_series(1, 2500) i");
+    pg_sql("INSERT INTO posts.article_tags SELECT 'x', created_at, id FROM posts.articles"
+           " WHERE title = 't'");
+    pg_sql("INSERT INTO posts.favorites SELECT 1 + id % 2 * 2, id, created_at FROM posts.articles"
+           " WHERE title = 't'");
+    pg_sql("INSERT INTO posts.article_counts VALUES (20, 2500)");
+    pg_sql("INSERT INTO posts.tag_counts VALUES ('x', 20, 2500)");
+    pg_sql("INSERT INTO posts.account_counts VALUES (1, 20, 2500, 1250), (3, 20, 0, 1250)");
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 4, 1, '!' FROM generate_series(1, 2500)");
+    pg_sql("INSERT INTO posts.follows SELECT 10 + i, 1 FROM generate_series(1, 2500) i");
+    expect_exact_counts();
+    expect_exact_favorites();
+
+    sql_as("auth", "SELECT posts.forget_account(1)");
+    assert_int_equal(pg_sql(left), 1502);
+    expect_exact_favorites();
+    /* All that it wrote is counted off at once, and gone from the counts of others. */
+    expect_list(LIST_ARTICLES, NULL, "1500 1499 ", 2);
+    assert_int_equal(pg_sql("SELECT sum(n) FROM posts.tag_counts WHERE tag = 'x'"),
+                     pg_sql("SELECT count(*) FROM posts.article_tags WHERE tag = 'x'"));
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.account_counts WHERE account_id = 1"), 0);
+
+    for (int want = 502; want >= 0; want -= 502) {
+        assert_int_equal(pg_sql("SELECT posts.purge_account(1000)"), 1);
+        assert_int_equal(pg_sql(left), want);
+        expect_exact_favorites();
+    }
+    purge(PURGE_ACCOUNT);
+    purge(PURGE_ARTICLES);
+    assert_int_equal(pg_sql(OF_ADA), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 4);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.favorites"), 4);
+    expect_exact_counts();
+    expect_exact_favorites();
+    make_all_due();
+    purge(PURGE_ACCOUNT);
+    purge(PURGE_ARTICLES);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.forgotten_accounts"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.deleted_articles"), 0);
 }
 
 /* Others can neither forget nor erase, and auth can do nothing else here. */
@@ -387,6 +502,8 @@ static void only_auth_may_forget(void **state UNUSED)
     static const char privileges[] =
         "SELECT count(*) FROM unnest(ARRAY['stoa_auth', 'stoa_chat']) role,"
         " unnest(ARRAY['posts.erase_account(bigint)', 'posts.erase_published(bigint)',"
+        " 'posts.erase_some(bigint, integer)', 'posts.purge_account(integer)',"
+        " 'posts.purge_articles(integer)', 'posts.purge_tags(integer)',"
         " 'posts.forget_account(bigint)']) f"
         " WHERE has_function_privilege(role, f, 'EXECUTE')";
 
@@ -406,17 +523,88 @@ static void only_auth_may_forget(void **state UNUSED)
 
 static void a_deleted_article_is_counted_nowhere(void **state UNUSED)
 {
-    struct db_query *q = db_query(db, &arena, DELETE_ARTICLE);
-    struct answer a;
-
     mingle();
-    db_bind_int8(q, pg_sql("SELECT id FROM posts.articles WHERE slug = 'b1'"));
-    assert_int_equal(answer_run(&a, q), DB_OK);
-    answer_free(&a);
+    expect_list(LIST_ARTICLES_BY_FAVORITE, "ada", "c1 b1 ", 4);
+    delete_article("b1");
     assert_int_equal(pg_sql("SELECT sum(n) FROM posts.article_counts"), 3);
-    assert_int_equal(pg_sql("SELECT sum(favorites) FROM posts.account_counts"), 9);
     expect_exact_counts();
     expect_exact_favorites();
+    expect_list(LIST_ARTICLES_BY_FAVORITE, "ada", "c1 a2 ", 3);
+    purge(PURGE_ARTICLES);
+    assert_int_equal(pg_sql("SELECT sum(favorites) FROM posts.account_counts"), 9);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.comments"), 9);
+    expect_list(LIST_ARTICLES_BY_FAVORITE, "ada", "c1 a2 ", 3);
+    expect_exact_favorites();
+}
+
+/* What belongs to it goes 1,000 rows at a time; one of its readers sees the same before, while and
+ * after it goes. */
+static void what_belonged_to_an_article_goes_in_pieces(void **state UNUSED)
+{
+    static const char favorites[] = "SELECT count(*) FROM posts.favorites WHERE article_id = 1",
+                      comments[] = "SELECT count(*) FROM posts.comments WHERE article_id = 1";
+
+    mingle();
+    pg_sql("INSERT INTO posts.favorites SELECT 10 + i, id, created_at"
+           " FROM posts.articles, generate_series(1, 2500) i WHERE slug = 'a1'");
+    pg_sql("UPDATE posts.articles SET favorites_count = 2503 WHERE slug = 'a1'");
+    pg_sql("INSERT INTO posts.account_counts SELECT 10 + i, 0, 0, 1 FROM generate_series(1, 2500) "
+           "i");
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body)"
+           " SELECT 1, 2, '!' FROM generate_series(1, 1500)");
+    pg_sql("INSERT INTO posts.article_revisions"
+           " SELECT 1, i, 't', 'd', 'b', '{}', now() FROM generate_series(1, 20) i");
+    assert_int_equal(pg_sql(favorites), 2503);
+
+    delete_article("a1");
+    assert_int_equal(pg_sql(favorites), 2503);
+    create(BOB, "a1", NULL, NULL); /* another one, that has nothing of it */
+    for (int step = 1; step <= 3; step++) {
+        expect_list(LIST_ARTICLES_BY_FAVORITE, "cyd", "c1 b1 ", 3);
+        assert_int_equal(pg_sql("SELECT posts.purge_articles(1000)"), 1);
+        assert_int_equal(pg_sql(favorites), step < 3 ? 2503 - 1000 * step : 0);
+        assert_int_equal(pg_sql(comments), step < 2 ? 503 : 0);
+        expect_exact_counts();
+        expect_exact_favorites();
+    }
+    expect_list(LIST_ARTICLES_BY_FAVORITE, "cyd", "c1 b1 ", 3);
+    assert_int_equal(purge(PURGE_ARTICLES), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.article_revisions"), 0);
+
+    /* The version before comments on an article that it saw, and which is gone when it does. */
+    pg_sql("INSERT INTO posts.comments (article_id, author_id, body) VALUES (1, 2, '!')");
+    assert_int_equal(purge(PURGE_ARTICLES), 0);
+    make_all_due();
+    assert_int_equal(purge(PURGE_ARTICLES), 1);
+    assert_int_equal(pg_sql(comments), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.deleted_articles"), 0);
+}
+
+static void a_tag_goes_with_its_last_article(void **state UNUSED)
+{
+    static const char rows[] = "SELECT count(*) FROM posts.tag_counts WHERE tag = '%s'";
+    char of_x[64], of_y[64];
+
+    snprintf(of_x, sizeof(of_x), rows, "x");
+    snprintf(of_y, sizeof(of_y), rows, "y");
+    mingle();
+    pg_sql("INSERT INTO posts.tag_counts VALUES ('y', 20, -1), ('y', 21, 1)");
+    delete_article("a1");
+    delete_article("a2");
+    purge(PURGE_TAGS);
+    assert_true(pg_sql(of_x) > 0); /* b1 has it */
+    pg_sql("UPDATE posts.articles SET tag_list = '{y}' WHERE slug = 'b1'");
+    pg_sql("DELETE FROM posts.article_tags WHERE tag = 'x'");
+    pg_sql("INSERT INTO posts.tag_counts VALUES ('x', 22, -1)");
+    purge(PURGE_TAGS);
+    assert_int_equal(pg_sql(of_x), 0);
+    assert_true(pg_sql(of_y) > 0);
+    sql_as("auth", "SELECT posts.forget_account(2), posts.forget_account(3)");
+    purge(PURGE_TAGS);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.tag_counts"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM posts.dropped_tags"), 0);
+    create(ADA, "again", "y", NULL);
+    expect_exact_counts();
 }
 
 /* A change that has waited for another began before it, and its tag must differ all the same. */
@@ -561,8 +749,12 @@ int main(void)
         cmocka_unit_test_setup(a_served_key_is_free, empty_tables),
         cmocka_unit_test_setup(a_forgotten_account_leaves_nothing, empty_tables),
         cmocka_unit_test_setup(what_comes_late_is_erased_later, empty_tables),
+        cmocka_unit_test_setup(an_account_is_erased_at_once_as_well, empty_tables),
+        cmocka_unit_test_setup(a_large_account_goes_in_pieces, empty_tables),
         cmocka_unit_test_setup(only_auth_may_forget, empty_tables),
         cmocka_unit_test_setup(a_deleted_article_is_counted_nowhere, empty_tables),
+        cmocka_unit_test_setup(what_belonged_to_an_article_goes_in_pieces, empty_tables),
+        cmocka_unit_test_setup(a_tag_goes_with_its_last_article, empty_tables),
         cmocka_unit_test_setup(the_time_of_a_change_never_goes_back, empty_tables),
         cmocka_unit_test_setup(a_draft_is_its_authors, empty_tables),
         cmocka_unit_test_setup(drafts_are_listed_newest_first, empty_tables),
