@@ -27,7 +27,7 @@ STATEMENTS = {
     "DeleteArticle": ["BEGIN", "lock_article", "delete_article", "COMMIT"],
 }
 # What the services do by themselves; <unnamed> is what lib/pg sets on a new connection.
-OWN = {"<unnamed>", "verification_keys", "revocations", "publish_key", "purge_keys", "purge_account",
+OWN = {"<unnamed>", "verification_keys", "revocations", "publish_key", "purge_keys", "purge_account", "purge_articles", "purge_tags",
        "purge_sessions", "purge_revocations", "purge_room", "sweep_room", "sort_search_index", "database_identity", "rooms_ahead",
        "profiles"}
 EXECUTED = re.compile(r"^(stoa_\w+) LOG:  (?:execute (\S+?)|statement): (.*)", re.MULTILINE)
