@@ -5,8 +5,8 @@
 #   SANITIZE=thread      the same with ThreadSanitizer
 BUILD ?= build
 # How many states of a function the static analyzer looks at. Its own default is 225,000, and nearly all the time
-# of lint; `make analyze` takes that.
-TIDY_STATES = 20000
+# of lint; `make analyze` takes that. With 20,000 it finds faults where there are none.
+TIDY_STATES = 40000
 TIDY = $(BUILD)/tidy-$(TIDY_STATES)
 SANITIZE ?=
 OUT := $(BUILD)/$(if $(SANITIZE),$(SANITIZE),release)
