@@ -186,6 +186,7 @@ OWNED_BY = {
 NOBODYS = {
     "auth.schema_migrations", "auth.signing_keys", "auth.revoked_sessions", "auth.secrets",
     "posts.schema_migrations", "posts.article_counts", "posts.tag_counts", "posts.article_search", "posts.search_queue",
+    "posts.deleted_articles", "posts.dropped_tags",
     "chat.schema_migrations", "chat.reaction_counts",
 }
 # What the services write by themselves as well, some time after a call or without one.
@@ -404,7 +405,7 @@ class World:
 @pytest.fixture(scope="module")
 def quiet_suite():
     """In which nobody else writes."""
-    with Suite(STOA_CHAT_PURGE_INTERVAL_S=86400) as started:
+    with Suite(STOA_POSTS_PURGE_INTERVAL_S=86400, STOA_CHAT_PURGE_INTERVAL_S=86400) as started:
         yield started
 
 
