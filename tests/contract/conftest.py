@@ -2,12 +2,14 @@
 import contextlib
 import itertools
 import os
+import subprocess
 
 import psycopg2
 import pytest
-from gateway_fixture import TestGateway
+from gateway_fixture import Messages, TestGateway, compile_demo
 from stoa_contract import Both, Contract, GrpcClient, HttpClient, account_maker, session_of
-from stoa_suite_fixture import RunningSuite, Suite, descriptor_set
+from stoa_suite_fixture import REPOSITORY, RunningSuite, Suite
+from stoa_suite_fixture import descriptor_set as stoas_descriptor_set
 
 # The tests' suite runs already, at these addresses.
 RUNNING = os.environ.get("STOA_TEST_SUITE")
@@ -16,7 +18,7 @@ RUNNING = os.environ.get("STOA_TEST_SUITE")
 @pytest.fixture(scope="session")
 def contract():
     """Messages, methods and routes, from api.binpb."""
-    return Contract(descriptor_set())
+    return Contract(stoas_descriptor_set())
 
 
 @pytest.fixture(scope="session")
@@ -135,3 +137,22 @@ def test_gateway():
         yield gateway.start()
     finally:
         gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def descriptor_set(tmp_path_factory):
+    """That of the demo service, as a file, for gateways with fake upstreams."""
+    return compile_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def messages(descriptor_set):
+    return Messages(descriptor_set)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A folder with a self-signed certificate.pem for localhost and its key.pem."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run([REPOSITORY / "deploy/self-signed-certificate", folder, "localhost"], check=True)
+    return folder

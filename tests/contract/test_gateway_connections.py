@@ -8,22 +8,18 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
 
 import pytest
 from gateway_fixture import (
     DATA,
     END_STREAM,
     HEADERS,
-    ROOT,
     RST_STREAM,
     SERVICE,
     SETTINGS,
     Answer,
     Gateway,
-    Messages,
     RawUpstream,
-    compile_demo,
     frame,
     free_port,
     headers_frame,
@@ -41,23 +37,6 @@ HERE = " default_server backlog=4096;"
 TRUSTED = {"real_ip_recursive on;\n": "real_ip_recursive on;\nset_real_ip_from 127.0.0.1;"}
 ITEM = b"GET /demo/items/a HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF_A_BODY = "POST /demo/items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n{}\r\n{{"
-
-
-@pytest.fixture(scope="module")
-def descriptor_set(tmp_path_factory):
-    return compile_demo(tmp_path_factory.mktemp("demo"))
-
-
-@pytest.fixture(scope="module")
-def messages(descriptor_set):
-    return Messages(descriptor_set)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run([ROOT / "deploy/self-signed-certificate", folder, "localhost"], check=True)
-    return folder
 
 
 @contextlib.contextmanager

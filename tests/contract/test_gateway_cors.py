@@ -1,7 +1,7 @@
 """Pages of other origins (CORS, by the Fetch standard): which may read answers, and what a preflight says."""
 import pytest
 
-from gateway_fixture import SERVICE, FakeService, Gateway, Messages, compile_demo
+from gateway_fixture import SERVICE, FakeService, Gateway
 
 APP = "https://app.example.com"
 CHANGES = {
@@ -20,16 +20,6 @@ REFUSED = [
     f"{APP}, https://evil.net",
     "*",
 ]
-
-
-@pytest.fixture(scope="module")
-def descriptor_set(tmp_path_factory):
-    return compile_demo(tmp_path_factory.mktemp("demo"))
-
-
-@pytest.fixture(scope="module")
-def messages(descriptor_set):
-    return Messages(descriptor_set)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pathlib
 import re
 import signal
 import ssl
-import subprocess
 
 import pytest
 from faults_fixture import (
@@ -27,17 +26,10 @@ from faults_fixture import (
     http2,
     problem_status,
 )
-from gateway_fixture import ROOT, wait_until
+from gateway_fixture import wait_until
 
 JSON = "\r\nContent-Type: application/json"
 EVENTS, LINES = "\r\nAccept: text/event-stream", "\r\nAccept: application/x-ndjson"
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run([ROOT / "deploy/self-signed-certificate", folder, "localhost"], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")

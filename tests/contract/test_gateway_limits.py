@@ -17,8 +17,6 @@ from gateway_fixture import (
     SERVICE,
     SETTINGS,
     Gateway,
-    Messages,
-    compile_demo,
     frame,
     free_port,
     headers_frame,
@@ -31,16 +29,6 @@ from stoa_suite_fixture import output_folder
 RATES = {"zone=address:4m rate=1000000/1s": "zone=address:4m rate=10/1h"}
 # A field of draft-ietf-httpapi-ratelimit-headers-09: a list of strings with whole numbers as parameters.
 ITEM = r'"([a-z]+)"((?:;[a-z]+=[0-9]+)+)'
-
-
-@pytest.fixture(scope="module")
-def descriptor_set(tmp_path_factory):
-    return compile_demo(tmp_path_factory.mktemp("demo"))
-
-
-@pytest.fixture(scope="module")
-def messages(descriptor_set):
-    return Messages(descriptor_set)
 
 
 @contextlib.contextmanager

@@ -13,20 +13,10 @@ import grpc
 import pytest
 
 import attach_fixture
-from gateway_fixture import DEMO_PROTO, SERVICE, Gateway, Messages, compile_demo, serving_items, wait_until
+from gateway_fixture import DEMO_PROTO, SERVICE, Gateway, compile_demo, serving_items, wait_until
 from metrics_fixture import CONTENT_TYPE, Numbers
 
 GET, CREATE = SERVICE + "GetItem", SERVICE + "CreateItem"
-
-
-@pytest.fixture(scope="module")
-def descriptor_set(tmp_path_factory):
-    return compile_demo(tmp_path_factory.mktemp("demo"))
-
-
-@pytest.fixture(scope="module")
-def messages(descriptor_set):
-    return Messages(descriptor_set)
 
 
 @contextlib.contextmanager

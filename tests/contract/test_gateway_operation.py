@@ -18,7 +18,6 @@ from gateway_fixture import (
     SERVICE,
     FakeService,
     Gateway,
-    Messages,
     RawUpstream,
     compile_demo,
     frame,
@@ -27,16 +26,6 @@ from gateway_fixture import (
     wait_for_close,
     wait_until,
 )
-
-
-@pytest.fixture(scope="module")
-def descriptor_set(tmp_path_factory):
-    return compile_demo(tmp_path_factory.mktemp("demo"))
-
-
-@pytest.fixture(scope="module")
-def messages(descriptor_set):
-    return Messages(descriptor_set)
 
 
 @contextlib.contextmanager

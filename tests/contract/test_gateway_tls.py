@@ -12,12 +12,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from gateway_fixture import GOAWAY, ROOT, SERVICE, FakeService, Gateway, Messages, compile_demo, free_port, wait_until
-
-
-@pytest.fixture(scope="module")
-def descriptor_set(tmp_path_factory):
-    return compile_demo(tmp_path_factory.mktemp("demo"))
+from gateway_fixture import GOAWAY, ROOT, SERVICE, FakeService, Gateway, Messages, free_port, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -6,24 +6,16 @@ import json
 import re
 import ssl
 import struct
-import subprocess
 import zlib
 
 import pytest
 from faults_fixture import FROM, NOT_THE_CLIENTS_FAULT, ONCE, FaultGateway, each_place, http1, problem_status
-from gateway_fixture import ROOT, wait_until
+from gateway_fixture import wait_until
 from websocket_fixture import BINARY, CLOSE, CONTINUATION, PING, TEXT, Refused, Socket, close_frame, frame
 
 # What a session may be closed with then: an internal error, or the loss of the connection that it shares.
 NOT_THE_CLIENTS_CODE = (1011, 1012)
 CUT = "cut"
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run([ROOT / "deploy/self-signed-certificate", folder, "localhost"], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
