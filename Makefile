@@ -4,13 +4,14 @@
 #   SANITIZE=address     services, libraries and tests with AddressSanitizer and UBSan
 #   SANITIZE=thread      the same with ThreadSanitizer
 BUILD ?= build
+SANITIZE ?=
+OUT := $(BUILD)/$(if $(SANITIZE),$(SANITIZE),release)
+GEN := $(BUILD)/gen
+
 # How many states of a function the static analyzer looks at. Its own default is 225,000, and nearly all the time
 # of lint; `make analyze` takes that. With 20,000 it finds faults where there are none.
 TIDY_STATES = 40000
 TIDY = $(BUILD)/tidy-$(TIDY_STATES)
-SANITIZE ?=
-OUT := $(BUILD)/$(if $(SANITIZE),$(SANITIZE),release)
-GEN := $(BUILD)/gen
 
 CC = gcc
 WARNINGS = -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \

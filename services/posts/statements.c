@@ -64,15 +64,13 @@
 #define ARTICLE_COLUMNS ARTICLE_COLUMNS_OF(FOLLOWED("a.author_id"))
 
 /* The profile of an account: the primary key behind auth.profiles. */
-#define PROFILE_OF(account)                                               \
-    " CROSS JOIN LATERAL (SELECT username, bio, image FROM auth.profiles" \
-    "                     WHERE id = " account " OFFSET 0) p"
+#define PROFILE_ROW(account) \
+    "(SELECT username, bio, image FROM auth.profiles WHERE id = " account " OFFSET 0) p"
+#define PROFILE_OF(account) " CROSS JOIN LATERAL " PROFILE_ROW(account)
 
 /* The same, NULLs where the account has gone. An account that had much goes in pieces, and a list
  * that it still is in has no row less than there are: who reads it shows none of these. */
-#define PROFILE_IF_ANY(account)                                                              \
-    " LEFT JOIN LATERAL (SELECT username, bio, image FROM auth.profiles"                     \
-    "                    WHERE id = " account " OFFSET 0) p ON true"
+#define PROFILE_IF_ANY(account) " LEFT JOIN LATERAL " PROFILE_ROW(account) " ON true"
 
 /* The articles of a page of ids: articles_pkey. */
 #define THEIR_ARTICLES \
