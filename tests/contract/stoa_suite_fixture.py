@@ -182,6 +182,48 @@ class HttpLoad:
         wait_until(lambda: len(self.served) >= wanted, "requests are served", 60)
 
 
+class CallLoad(threading.Thread):
+    """Makes calls in a loop until the block of call_loads() ends. results: (time, code, what) of each; make() returns the last two."""
+
+    def __init__(self, make):
+        super().__init__(daemon=True)
+        self._make = make
+        self._stop_asked = threading.Event()
+        self._error = None
+        self.results = []
+
+    def run(self):
+        try:
+            while not self._stop_asked.is_set():
+                self.results.append((time.monotonic(), *self._make()))
+        except BaseException as error:
+            self._error = error
+
+    def more(self, count):
+        """Waits until that many more calls have been answered."""
+        wanted = len(self.results) + count
+        wait_until(lambda: self._error or len(self.results) >= wanted, "calls are answered", 60)
+
+    def end(self):
+        self._stop_asked.set()
+        self.join(60)
+        assert not self.is_alive()
+        if self._error:
+            raise self._error
+
+
+@contextlib.contextmanager
+def call_loads(*makes):
+    """`with call_loads(read, read, write) as loads:` a CallLoad for each, for as long as the block lasts. What one of them raises
+    is raised at its end."""
+    with contextlib.ExitStack() as stack:
+        loads = [CallLoad(make) for make in makes]
+        for load in loads:
+            load.start()
+            stack.callback(load.end)
+        yield loads
+
+
 class RunningSuite:
     """A suite that somebody else has started, as its clients see it: STOA_TEST_SUITE names its addresses,
     "http=127.0.0.1:8080 auth=127.0.0.1:9001 posts=127.0.0.1:9002 chat=127.0.0.1:9003". A test that asks for

@@ -6,8 +6,8 @@ import itertools
 import psycopg2
 import pytest
 from stoa_contract import GrpcClient
-from stoa_suite_fixture import REPOSITORY, load_tool, wait_until
-from test_operation import Load, account
+from stoa_suite_fixture import REPOSITORY, call_loads, load_tool, wait_until
+from test_operation import account
 
 SERVICES = ("auth", "posts", "chat")
 
@@ -193,17 +193,14 @@ def test_a_newer_schema_beside_live_traffic(own_suite, contract):
         todo = one_after_another()
         return lambda: call(*next(todo), timeout=20)
 
-    workers = [Load(make()) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    progress = lambda: min(len(worker.results) for worker in workers)
-    wait_until(lambda: progress() > 40, "all calls have been made", 60)
-    for service in SERVICES:
-        migrate_further(suite, service)
-    done = progress()
-    wait_until(lambda: progress() > done + 40, "all calls have been made again", 60)
-    failed = [result for worker in workers for result in worker.end() if result[1] != "OK"]
-    assert not failed
+    with call_loads(make(), make(), make()) as workers:
+        for worker in workers:
+            worker.more(41)  # all calls have been made
+        for service in SERVICES:
+            migrate_further(suite, service)
+        for worker in workers:
+            worker.more(41)
+    assert not [result for worker in workers for result in worker.results if result[1] != "OK"]
     for service in SERVICES:
         suite.wait_restarted(service, suite.kill(service))
     for service, method, request, who in calls():

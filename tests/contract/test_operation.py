@@ -21,7 +21,7 @@ import pytest
 from gateway_fixture import GOAWAY
 from metrics_fixture import settled
 from stoa_contract import GrpcClient, HttpClient
-from stoa_suite_fixture import SERVICES, clean_environment, output_folder, wait_until
+from stoa_suite_fixture import SERVICES, call_loads, clean_environment, output_folder, wait_until
 
 
 def account(call, name="ada"):
@@ -44,26 +44,6 @@ def health(suite, contract, service, method, name):
     return call(method.request(service=name), timeout=60)
 
 
-class Load(threading.Thread):
-    """Makes calls in a loop until told to stop, and keeps (time, code, what)."""
-
-    def __init__(self, make):
-        super().__init__(daemon=True)
-        self._make = make
-        self._ended = threading.Event()
-        self.results = []
-
-    def run(self):
-        while not self._ended.is_set():
-            self.results.append((time.monotonic(), *self._make()))
-
-    def end(self):
-        self._ended.set()
-        self.join(60)
-        assert not self.is_alive()
-        return self.results
-
-
 def test_postgres_restarts_under_load(own_suite, contract):
     """Writes in flight fail UNAVAILABLE, acknowledged ones are there, reads are retried, and the service
     is back by itself; nobody restarts it."""
@@ -84,22 +64,20 @@ def test_postgres_restarts_under_load(own_suite, contract):
         return call("posts", "ListArticles", {"limit": 5}, timeout=20)
 
     pids = {name: suite.pid(name) for name in ("auth", "posts", "chat")}
-    writers, readers = [Load(write) for _ in range(4)], [Load(read) for _ in range(4)]
-    for load in writers + readers:
-        load.start()
-    for _ in range(3):
-        before = sum(len(load.results) for load in writers)
-        wait_until(lambda: sum(len(load.results) for load in writers) > before + 50, "writes go on")
-        suite.wait_restarted("postgres", suite.kill("postgres", signal.SIGQUIT))
 
     def back():
         return call("posts", "GetArticle", {"slug": "article-0"})[0] == "OK"
 
-    wait_until(back, "posts answers again")
-    last = time.monotonic()
-    wait_until(lambda: all(any(r[0] > last and r[1] == "OK" for r in l.results) for l in writers), "writes succeed")
-    written = [result for load in writers for result in load.end()]
-    reads = [result for load in readers for result in load.end()]
+    with call_loads(*[write] * 4) as writers, call_loads(*[read] * 4) as readers:
+        for _ in range(3):
+            before = sum(len(load.results) for load in writers)
+            wait_until(lambda: sum(len(load.results) for load in writers) > before + 50, "writes go on")
+            suite.wait_restarted("postgres", suite.kill("postgres", signal.SIGQUIT))
+        wait_until(back, "posts answers again")
+        last = time.monotonic()
+        wait_until(lambda: all(any(r[0] > last and r[1] == "OK" for r in l.results) for l in writers), "writes succeed")
+    written = [result for load in writers for result in load.results]
+    reads = [result for load in readers for result in load.results]
     assert {code for _, code, _ in written} <= {"OK", "UNAVAILABLE"}
     assert {code for _, code, _ in reads} == {"OK"}, "reads are retried while their deadline lasts"
     acknowledged = {what for _, code, what in written if code == "OK"}
@@ -193,16 +171,12 @@ def test_stopping_lets_running_calls_end(own_suite, contract):
         codes.append(code)
         return code, answer
 
-    loads = [Load(read) for _ in range(6)]
-    for load in loads:
-        load.start()
-    for _ in range(3):
-        more = len(codes)
-        wait_until(lambda: len(codes) > more + 200 and codes[-1] == "OK", "load runs")
-        pid = suite.kill("posts", signal.SIGTERM)
-        suite.wait_restarted("posts", pid)
-    for load in loads:
-        load.end()
+    with call_loads(*[read] * 6):
+        for _ in range(3):
+            more = len(codes)
+            wait_until(lambda: len(codes) > more + 200 and codes[-1] == "OK", "load runs")
+            pid = suite.kill("posts", signal.SIGTERM)
+            suite.wait_restarted("posts", pid)
     assert {code: codes.count(code) for code in set(codes) - {"OK", "UNAVAILABLE"}} == {}
     assert "stopped" in suite.log("posts")
 
