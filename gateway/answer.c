@@ -143,10 +143,11 @@ static ngx_str_t challenge(const ngx_http_request_t *r, const struct grpc_json_c
     static const ngx_str_t none = ngx_null_string, bearer = ngx_string("Bearer"),
                            invalid = ngx_string("Bearer error=\"invalid_token\"");
     bool judged = ctx->routed && !ctx->route_error && ctx->match.method->auth != SCHEMA_AUTH_NONE;
+    bool given = r->headers_in.authorization && r->headers_in.authorization->value.len > 0;
 
     if (ctx->answer.status != NGX_HTTP_UNAUTHORIZED)
         return none;
-    return judged && r->headers_in.authorization ? invalid : bearer;
+    return judged && given ? invalid : bearer;
 }
 
 /* What the answer is, and what another request would have to be. */

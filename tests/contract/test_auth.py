@@ -198,6 +198,20 @@ def test_missing_token(both):
     assert http.status == 401 and http.json["errors"] == {"token": ["is missing"]}
 
 
+@pytest.mark.parametrize("service, method, path", [
+    ("auth", "GetCurrentUser", "/api/user"), ("posts", "ListFeed", "/api/articles/feed"), ("posts", "ListArticles", "/api/articles")])
+def test_an_empty_header_is_no_token(call_grpc, call_http, service, method, path):
+    """Clients that set the header in one place leave it empty for whoever is not signed in."""
+    code, answer = call_grpc(service, method, {}, metadata=(("authorization", ""),))
+    http = call_http("GET", path, headers={"Authorization": ""})
+    if method == "ListArticles":
+        assert code == "OK" and http.status == 200
+        return
+    assert code == "UNAUTHENTICATED" and answer.reason == "TOKEN_MISSING"
+    assert http.status == 401 and http.json["errors"] == {"token": ["is missing"]}
+    assert http.headers["WWW-Authenticate"] == "Bearer"
+
+
 def encoded(part):
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
