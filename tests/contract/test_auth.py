@@ -212,6 +212,23 @@ def test_an_empty_header_is_no_token(call_grpc, call_http, service, method, path
     assert http.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_no_answer_with_a_token_is_kept(contract, call_http, new_account):
+    """Neither a cache nor a browser's disk keeps tokens (RFC 6749 section 5.1)."""
+    account = new_account()
+    sign_in = {"user": {"email": account["email"], "password": account["password"]}}
+    calls = {"CreateUser": ("POST", "/api/users", {"user": {**sign_in["user"], "username": f"{account['username']}2", "email": f"2{account['email']}"}}),
+             "Login": ("POST", "/api/users/login", sign_in),
+             "RefreshSession": ("POST", "/api/session:refresh", {"refreshToken": account["refreshToken"]}),
+             "GetCurrentUser": ("GET", "/api/user", None),
+             "UpdateCurrentUser": ("PUT", "/api/user", {"user": {"bio": "x"}})}
+    user = contract.message("stoa.auth.v1.User").DESCRIPTOR
+    assert set(calls) == {method.path.rpartition("/")[2] for method in contract.methods() if user in
+                          [field.message_type for field in method.response.DESCRIPTOR.fields]}
+    for verb, path, body in calls.values():
+        answer = call_http(verb, path, body, account["token"])
+        assert answer.status in (200, 201) and answer.headers.get("Cache-Control") == "no-store", f"{verb} {path}"
+
+
 def encoded(part):
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
