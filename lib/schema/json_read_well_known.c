@@ -55,6 +55,10 @@ static int put_mask_path(struct json_context *c, struct str path)
 
     if (!to)
         return buf_error(c->out);
+    if (str_eq(path, STR("*"))) { /* all fields (AIP-134) */
+        *to++ = '*';
+        path.n = 0;
+    }
     for (size_t i = 0; i < path.n; i++) {
         char ch = path.p[i];
 

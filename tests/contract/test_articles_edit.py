@@ -186,6 +186,10 @@ def test_a_mask_over_http(call_http, new_account, publish):
     path = f"/api/articles/{publish(account)['slug']}"
     answer = call_http("PATCH", path, {"article": {"body": "x", "description": "y"}, "updateMask": "body"}, account["token"])
     assert answer.json["article"]["body"] == "x" and answer.json["article"]["description"] == "About it"
+    answer = call_http("PATCH", path, {"article": {"title": "t", "body": "b"}, "updateMask": "*"}, account["token"])
+    assert answer.status == 422 and answer.json["errors"] == {"description": ["can't be blank"]}, answer.text
+    answer = call_http("PATCH", path, {"article": {"title": "t", "body": "b", "description": "d"}, "updateMask": "*"}, account["token"])
+    assert answer.status == 200 and answer.json["article"]["tagList"] == []
 
 
 def test_tags_move_in_lists_and_counts(call_http, new_account, publish, unique):

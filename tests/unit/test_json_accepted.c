@@ -139,6 +139,7 @@ static const struct {
     {"WellKnown", "{\"duration\":\"-315576000000.999999999s\"}",
      "1a160880c4d1b1e8f6ffffff011081ec94a3fcffffffff01"},
     {"WellKnown", "{\"mask\":\"\"}", "2200"},
+    {"WellKnown", "{\"mask\":\"*\"}", "22030a012a"},
     {"WellKnown", "{\"mask\":\"foo,barBaz.quxX\"}", "22140a03666f6f0a0d6261725f62617a2e7175785f78"},
     {"WellKnown", "{\"struct\":{}}", "2a00"},
     {"WellKnown",

@@ -181,6 +181,7 @@ static const struct {
      "{\"duration\":\"-315576000000.999999999s\"}"},
     {"WellKnown", "1a05080510e807", PLAIN, "{\"duration\":\"5.000001s\"}"},
     {"WellKnown", "2200", PLAIN, "{\"mask\":\"\"}"},
+    {"WellKnown", "22030a012a", PLAIN, "{\"mask\":\"*\"}"},
     {"WellKnown", "22100a03666f6f0a096261725f62617a2e71", PLAIN, "{\"mask\":\"foo,barBaz.q\"}"},
     {"WellKnown", "2a00", PLAIN, "{\"struct\":{}}"},
     {"WellKnown", "2a1d0a1b0a0161121632140a0911000000000000f03f0a031a01780a022a00", PLAIN,
