@@ -522,6 +522,18 @@ struct str rpc_call_metadata(const struct rpc_call *call, const char *key)
     return STR_NULL;
 }
 
+size_t rpc_call_metadata_count(const struct rpc_call *call, const char *key)
+{
+    struct str wanted = str_of(key);
+    size_t n = 0;
+
+    for (size_t i = 0; i < call->n_given; i++)
+        n += str_eq(call->given[i].key, wanted);
+    for (size_t i = 0; i < call->metadata.count; i++)
+        n += str_eq(slice_str(&call->metadata.metadata[i].key), wanted);
+    return n;
+}
+
 struct str rpc_call_peer(struct rpc_call *call)
 {
     if (!call->peer.p && call->core) {

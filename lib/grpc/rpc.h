@@ -57,6 +57,8 @@ const atomic_bool *rpc_call_cancelled(const struct rpc_call *call);
 
 /* First value of a request metadata key (lower case); {NULL, 0} when absent. Lives as the call. */
 struct str rpc_call_metadata(const struct rpc_call *call, const char *key);
+/* How many values it has. */
+size_t rpc_call_metadata_count(const struct rpc_call *call, const char *key);
 
 /* Adds to the initial / trailing metadata of the answer; strings are copied. -ENOSPC after 16,
  * -EINVAL when HTTP/2 forbids the key or value, -EALREADY when a stream's headers have been sent

@@ -14,11 +14,18 @@ static bool is_key(struct str key)
 
 bool service_idempotency_key(struct rpc_call *call, struct str *ret)
 {
+    const char *fault = "must be 1 to 255 visible ASCII characters";
+
     *ret = rpc_call_metadata(call, "idempotency-key");
-    if (!ret->p || is_key(*ret))
+    if (!ret->p)
+        return true;
+    /* Whichever was taken, the caller may have meant the other. */
+    if (rpc_call_metadata_count(call, "idempotency-key") > 1)
+        fault = "is given twice";
+    else if (is_key(*ret))
         return true;
     service_fail_field(call, RPC_INVALID_ARGUMENT, "INVALID_IDEMPOTENCY_KEY", "idempotency_key",
-                       "must be 1 to 255 visible ASCII characters");
+                       fault);
     return false;
 }
 

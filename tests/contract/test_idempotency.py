@@ -1,9 +1,13 @@
 """Idempotency-Key on what creates: articles and comments, rooms and messages."""
 import concurrent.futures
 import contextlib
+import http.client
+import json
+import urllib.parse
 
 import psycopg2
 import pytest
+from stoa_contract import PATIENCE_SECONDS
 from stoa_suite_fixture import wait_until
 
 
@@ -107,6 +111,34 @@ def test_keys_that_are_none(kind, key):
     assert answer.status == 422 and list(answer.json["errors"]) == ["idempotencyKey"]
     assert kind.made() == 0
     assert kind.create("~" * 255).status == 201
+
+
+def test_a_key_is_given_once(call_grpc, new_account, publish):
+    """Of two, whichever was taken would be a guess: the first may have been used for something else."""
+    account = new_account()
+    request = {"slug": publish(account)["slug"], "comment": {"body": "!"}}
+    for keys in (("k1", "k2"), ("k1", "k1")):
+        metadata = [("idempotency-key", key) for key in keys]
+        code, problem = call_grpc("posts", "CreateComment", request, account["token"], metadata=metadata)
+        assert code == "INVALID_ARGUMENT" and problem.errors == {"idempotencyKey": ["is given twice"]}, problem
+
+
+@all_kinds
+def test_two_lines_of_a_key(suite, kind):
+    """A proxy may make one line of two."""
+    assert kind.create("k1").status == 201
+    made = kind.made()
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(suite.http).netloc, timeout=PATIENCE_SECONDS)
+    body = json.dumps(kind.body(body="Something else")).encode()
+    connection.putrequest("POST", kind.path)
+    for name, value in (("Authorization", f"Token {kind.token}"), ("Idempotency-Key", "k2"), ("Idempotency-Key", "k1"),
+                        ("Content-Type", "application/json"), ("Content-Length", str(len(body)))):
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    with contextlib.closing(connection):
+        answer = connection.getresponse()
+        assert answer.status == 422 and json.load(answer)["errors"] == {"idempotencyKey": ["is given twice"]}
+    assert kind.made() == made
 
 
 @all_kinds
