@@ -5,6 +5,7 @@
 
 #define ZERO_WIDTH_JOINER 0x200d
 #define VARIATION_SELECTOR_16 0xfe0f
+#define BRAILLE_BLANK 0x2800 /* a symbol without a dot */
 
 /* White space of all scripts (the property White_Space). */
 static bool is_white_space(ucs4_t c)
@@ -27,7 +28,7 @@ static const char *character_fault(ucs4_t c, ucs4_t before)
         return "must not contain control characters";
     if (uc_is_property_bidi_control(c))
         return "must not contain characters that change the direction of text";
-    if ((uc_is_property_default_ignorable_code_point(c) ||
+    if ((c == BRAILLE_BLANK || uc_is_property_default_ignorable_code_point(c) ||
          uc_is_general_category_withtable(c, UC_CATEGORY_MASK_Cf)) &&
         !joins_emoji(c, before))
         return "must not contain invisible characters";
@@ -60,6 +61,9 @@ const char *username_fault(struct str username)
         fault = character_fault(c, before);
         if (fault)
             return fault;
+        /* It would be drawn over what stands before the name. */
+        if (edge && uc_is_general_category_withtable(c, UC_CATEGORY_MASK_M))
+            return "must not begin with a combining mark";
         ends_white = is_white_space(c);
         if (edge && ends_white)
             break;

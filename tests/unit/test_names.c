@@ -103,6 +103,7 @@ static void invisible_characters_are_refused(void **state UNUSED)
         "\xe3\x85\xa4",     /* Hangul filler */
         "\xcd\x8f",         /* combining grapheme joiner */
         "\xf3\xa0\x81\xa1", /* tag a */
+        "\xe2\xa0\x80",     /* braille without a dot */
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(invisible); i++) {
@@ -127,6 +128,20 @@ static void white_space_at_the_ends_is_refused(void **state UNUSED)
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         expect_fault(str_of(names[i]), "begin or end");
+}
+
+/* It would change what stands before the name on a page. */
+static void a_mark_on_nothing_is_refused(void **state UNUSED)
+{
+    static const char *const names[] = {"\xcc\x81", /* acute accent */
+                                        "\xcc\xb8"
+                                        "ada",                      /* long solidus overlay */
+                                        "\xe0\xa4\xbe\xe0\xa4\x95", /* Devanagari vowel sign */
+                                        "\xe2\x83\x9d"
+                                        "1"}; /* enclosing circle */
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        expect_fault(str_of(names[i]), "begin with a combining mark");
 }
 
 static void path_segments_with_a_meaning_are_refused(void **state UNUSED)
@@ -162,6 +177,7 @@ int main(void)
         cmocka_unit_test(every_bidi_control_is_refused),
         cmocka_unit_test(invisible_characters_are_refused),
         cmocka_unit_test(white_space_at_the_ends_is_refused),
+        cmocka_unit_test(a_mark_on_nothing_is_refused),
         cmocka_unit_test(path_segments_with_a_meaning_are_refused),
         cmocka_unit_test(bytes_that_are_no_text_are_refused),
         cmocka_unit_test(email_key_is_lower_case),
