@@ -11,6 +11,19 @@ static bool from_upstream(ngx_http_request_t *r)
     return r->upstream && r->upstream->cleanup && r->upstream->headers_in.status_n;
 }
 
+/* What nginx refuses by itself. It has one reason for a 501, and that is not the method. */
+static ngx_int_t set_problem_of_nginx(ngx_http_request_t *r, struct grpc_json_ctx *ctx)
+{
+    int status = (int)r->headers_out.status;
+    struct problem problem;
+
+    if (status != NGX_HTTP_NOT_IMPLEMENTED)
+        return grpc_json_set_status(r, ctx, status);
+    problem_init(&problem, status);
+    problem_add(&problem, STR("transferEncoding"), STR("must be chunked"));
+    return grpc_json_set_problem(r, ctx, &problem);
+}
+
 /* An error that nginx made: ours by way of the phase handler, or its own. */
 static ngx_int_t send_problem(ngx_http_request_t *r)
 {
@@ -18,8 +31,7 @@ static ngx_int_t send_problem(ngx_http_request_t *r)
 
     if (!ctx)
         return NGX_ERROR;
-    if (ctx->answer.status != r->headers_out.status &&
-        grpc_json_set_status(r, ctx, (int)r->headers_out.status) != NGX_OK)
+    if (ctx->answer.status != r->headers_out.status && set_problem_of_nginx(r, ctx) != NGX_OK)
         return NGX_ERROR;
     if (ctx->answer.status == NGX_HTTP_NOT_ALLOWED && grpc_json_set_allow(r, ctx) != NGX_OK)
         return NGX_ERROR;

@@ -376,6 +376,11 @@ def test_bad_requests_are_problems_too(world, data, status):
     assert answer.errors()
 
 
+def test_codings_of_a_transfer(world):
+    answer = world.raw(b"POST /demo/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")[-1]
+    assert answer.status == 501 and answer.errors() == {"transferEncoding": ["must be chunked"]}
+
+
 def test_internal_locations_are_hidden(world):
     for path in ("/.header-too-large", "/grpc.health.v1.Health/Check"):
         answer = world.get(path)
