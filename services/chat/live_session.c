@@ -6,6 +6,7 @@
 #include "typing.h"
 
 #include "base/log.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -667,13 +668,24 @@ static int64_t room_of(const Stoa__Chat__V1__ConnectRequest *message)
     }
 }
 
+/* One that is too long is cut, between characters: what is told is UTF-8. */
+static void cut_id(const char *id, char ret[LIVE_ID_BYTES])
+{
+    size_t n = 0, left = strlen(id), length;
+
+    while ((length = utf8_length(id + n, left - n)) > 0 && n + length < LIVE_ID_BYTES)
+        n += length;
+    memcpy(ret, id, n);
+    ret[n] = '\0';
+}
+
 void live_refused(struct live_session *session, const Stoa__Chat__V1__ConnectRequest *message,
                   const struct rpc_error *error)
 {
     struct hub *hub = session->carrier->hub;
     char id[LIVE_ID_BYTES];
 
-    snprintf(id, sizeof(id), "%s", message->id); /* one that is too long is cut */
+    cut_id(message->id, id);
     hub_lock(hub);
     session_refuse(session, id, room_of(message), error);
     hub_unlock(hub);

@@ -418,6 +418,18 @@ def test_bad_actions(world):
         assert client.done(unsubscribe={"room": room}) == {"id": "7", "room": room, "seq": "0"}
 
 
+@pytest.mark.parametrize("instance", ("chat", "gateway"))
+def test_an_id_that_is_too_long(world, instance):
+    """It comes back cut, wherever its characters end, and the connection goes on."""
+    client = world.connect(world.account(), instance)
+    for number in ("x" * 1000, "€" * 100, "x" + "é" * 200, "😀" * 65):
+        client.transmit({"id": number, "unsubscribe": {"room": "1"}})
+        error = client.expect("error")
+        assert error["violations"][0]["field"] == "id"
+        assert number.startswith(error["id"]) and 64 <= len(error["id"]) and 253 <= len(error["id"].encode()) <= 256
+    client.done(unsubscribe={"room": "1"})
+
+
 def test_limits(world):
     host = world.account()
     rooms = [world.rpc("CreateRoom", host, room={"name": str(n)})["room"]["id"] for n in range(6)]
