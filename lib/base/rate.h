@@ -43,6 +43,10 @@ size_t rate_table_capacity(const struct rate_table *table);
 struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit *limit,
                               const unsigned char key[RATE_KEY_SIZE], uint64_t now_us);
 
+/* What rate_take() would say; the request is not one of the caller's. */
+struct rate_verdict rate_look(const struct rate_table *table, const struct rate_limit *limit,
+                              const unsigned char key[RATE_KEY_SIZE], uint64_t now_us);
+
 /* Somebody else has let requests through for the caller: its time is at least so far ahead, but not
  * further than the limit allows. */
 void rate_raise(struct rate_table *table, const struct rate_limit *limit,
@@ -52,6 +56,8 @@ void rate_raise(struct rate_table *table, const struct rate_limit *limit,
  * again. */
 bool rate_is_ahead(const struct rate_table *table, const unsigned char key[RATE_KEY_SIZE],
                    uint64_t now_us);
+/* The caller's quota is whole again. */
+void rate_forget(struct rate_table *table, const unsigned char key[RATE_KEY_SIZE]);
 
 /* "600/1m", "10/s", "5/15m": so many requests in so much time. Returns 0 or -EINVAL. */
 int rate_parse(struct str text, struct rate_limit *ret) MUST_CHECK;

@@ -227,6 +227,7 @@ static bool may_use_redis(const struct shared_rate *rate)
 struct met {
     const struct rate_limit *limit;
     unsigned char key[RATE_KEY_SIZE];
+    bool looks;
 };
 
 static uint64_t window_us(const struct rate_limit *limit)
@@ -261,6 +262,7 @@ static int find_limits(const struct shared_rate *rate, const struct shared_rate_
         if (counts[i].limit->quota == 0)
             continue;
         ret[n_met].limit = counts[i].limit;
+        ret[n_met].looks = counts[i].looks;
         if (make_key(rate, counts[i].who, ret[n_met].key) < 0)
             return -ENOMEM;
         n_met++;
@@ -279,7 +281,8 @@ static struct rate_verdict take(struct shared_rate *rate, const struct met *met,
     struct rate_verdict verdict = {.allowed = true};
 
     for (int i = 0; verdict.allowed && i < n_met; i++)
-        verdict = rate_take(rate->table, met[i].limit, met[i].key, now_us());
+        verdict = met[i].looks ? rate_look(rate->table, met[i].limit, met[i].key, now_us())
+                               : rate_take(rate->table, met[i].limit, met[i].key, now_us());
     return verdict;
 }
 
@@ -592,8 +595,10 @@ int shared_rate_take(struct shared_rate *rate, const struct shared_rate_count *c
     n_met = find_limits(rate, counts, n, met);
     verdict = take(rate, met, n_met);
     if (verdict.allowed && may_use_redis(rate)) {
-        for (int i = 0; i < n_met; i++)
-            note(rate->to_tell, &met[i]);
+        for (int i = 0; i < n_met; i++) {
+            if (!met[i].looks)
+                note(rate->to_tell, &met[i]);
+        }
         tells = begin_to_tell(rate);
     }
     pthread_mutex_unlock(&rate->lock);
@@ -633,5 +638,15 @@ void shared_rate_remember(struct shared_rate *rate, struct str what, int64_t sec
     pthread_mutex_lock(&rate->lock);
     if (make_key(rate, what, key) == 0)
         (void)rate_take(rate->table, &once, key, now_us());
+    pthread_mutex_unlock(&rate->lock);
+}
+
+void shared_rate_forget(struct shared_rate *rate, struct str what)
+{
+    unsigned char key[RATE_KEY_SIZE];
+
+    pthread_mutex_lock(&rate->lock);
+    if (make_key(rate, what, key) == 0)
+        rate_forget(rate->table, key);
     pthread_mutex_unlock(&rate->lock);
 }

@@ -44,6 +44,7 @@ void shared_rate_set_secret(struct shared_rate *rate,
 struct shared_rate_count {
     const struct rate_limit *limit; /* quota 0: none; it lives as long as what counts */
     struct str who;                 /* what it is counted by: any bytes, others for each limit */
+    bool looks; /* it refuses, and what it lets through is not counted; shared_rate_take() alone */
 };
 
 /* That a request meets at most. */
@@ -72,5 +73,6 @@ int shared_rate_take(struct shared_rate *rate, const struct shared_rate_count *c
  * nothing. */
 bool shared_rate_remembers(struct shared_rate *rate, struct str what);
 void shared_rate_remember(struct shared_rate *rate, struct str what, int64_t seconds);
+void shared_rate_forget(struct shared_rate *rate, struct str what);
 
 #endif

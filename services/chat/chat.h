@@ -56,6 +56,18 @@ extern const struct rpc_handler connect_handler, subscribe_handler;
 
 /* ---- a call on its way ---- */
 
+/* What is limited in a time. */
+enum chat_limit {
+    LIMIT_SEND,   /* messages */
+    LIMIT_CHANGE, /* whatever else takes a number of a room */
+    LIMIT_OPEN,   /* rooms */
+    LIMIT_TYPING,
+    LIMIT_FOLLOW, /* what else a live connection may ask for: rooms, read marks, its token's renewal
+                   */
+    LIMIT_EXPORT,
+    CHAT_LIMITS
+};
+
 /* In the call's arena; what a handler does not need is zero. */
 struct request {
     struct service *service;
@@ -70,6 +82,12 @@ struct request {
     const Stoa__Chat__V1__CreateRoomRequest__NewRoom *asked;
     const ProtobufCMessageDescriptor *empty_answer; /* submit_change() */
     bool tells;                                     /* the hub itself */
+    enum {
+        ROOM_NOT_ASKED, /* limit_failed() has nothing to count by the room */
+        ROOM_COUNTED,
+        ROOM_LOOKED_AT, /* the caller is not known to be in it: it counts when it turns out so */
+    } room_limit;
+    enum chat_limit limit; /* then: what is limited */
 };
 
 /* A request about a room, as the first member of a struct of `size` bytes, the rest of which is
@@ -87,22 +105,12 @@ struct request *request_begin(struct service *service, struct rpc_call *call,
 bool request_bind_username(struct request *request, struct db_query *query,
                            const char *username) MUST_CHECK;
 
-/* What is limited in a time. */
-enum chat_limit {
-    LIMIT_SEND,   /* messages */
-    LIMIT_CHANGE, /* whatever else takes a number of a room */
-    LIMIT_OPEN,   /* rooms */
-    LIMIT_TYPING,
-    LIMIT_FOLLOW, /* what else a live connection may ask for: rooms, read marks, its token's renewal
-                   */
-    LIMIT_EXPORT,
-    CHAT_LIMITS
-};
-
 /* Ends the call, and returns true, when the caller has done that too often lately, or others in the
  * request's room. client_id: empty when there is none. (limits.c) */
-bool limit_failed(const struct request *request, enum chat_limit limit,
-                  const char *client_id) MUST_CHECK;
+bool limit_failed(struct request *request, enum chat_limit limit, const char *client_id) MUST_CHECK;
+/* What came of it: whether the caller is in the room. What strangers ask for is not counted there.
+ */
+void limit_settle(const struct request *request, bool member);
 
 /* What a create that is sent again is known by, and found by (resend.c). */
 struct resend {

@@ -240,7 +240,7 @@ static void opened(void *service, struct rpc_call *call, const ProtobufCMessage 
 {
     const Stoa__Chat__V1__ExportRoomRequest *message =
         (const Stoa__Chat__V1__ExportRoomRequest *)request;
-    const struct request asked = {.service = service, .call = call, .room = message->room};
+    struct request asked = {.service = service, .call = call, .room = message->room};
     struct room_export *task = arena_calloc(rpc_call_arena(call), 1, sizeof(*task));
     bool failed = limit_failed(&asked, LIMIT_EXPORT, "");
 

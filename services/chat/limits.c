@@ -1,11 +1,12 @@
 #include "limits.h"
 
+#include "base/log.h"
 #include "redis/shared_rate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* For so long a client_id is known to have been let through. */
+/* For so long a client_id is known to have been let through, and an account to be in a room. */
 #define REMEMBERED_S 600
 
 /* What is counted. By account and by room; what is sent again counts apart. */
@@ -139,8 +140,16 @@ static struct str sent(enum chat_limit limit, int64_t account, int64_t room, con
     return (struct str){(const char *)ret, offsetof(struct sent, client_id) + n};
 }
 
-bool limits_allow(struct limits *limits, enum chat_limit limit, int64_t account, int64_t room,
-                  const char *client_id, struct rpc_error *ret_error)
+/* That an account is in a room: what no client_id is sent as. */
+static struct str membership(int64_t account, int64_t room, struct sent *ret)
+{
+    return sent(LIMIT_SEND, account, room, "", ret);
+}
+
+/* stranger: what comes counts for the account alone, and is refused when the room's limit is used
+ * up. */
+static bool allow(struct limits *limits, enum chat_limit limit, int64_t account, int64_t room,
+                  bool stranger, const char *client_id, struct rpc_error *ret_error)
 {
     struct sent buffer;
     struct str what = sent(limit, account, room, client_id, &buffer);
@@ -151,8 +160,9 @@ bool limits_allow(struct limits *limits, enum chat_limit limit, int64_t account,
     struct shared_rate_verdict verdict;
 
     for (size_t i = 0; i < SUBJECTS; i++)
-        counts[i] = (struct shared_rate_count){&limits->limits[limit][i],
-                                               {(const char *)&by[i], sizeof(by[i])}};
+        counts[i] = (struct shared_rate_count){.limit = &limits->limits[limit][i],
+                                               .who = {(const char *)&by[i], sizeof(by[i])},
+                                               .looks = i == ROOM && stranger};
     if (shared_rate_take(limits->rate, counts, SUBJECTS, &verdict) < 0) {
         *ret_error = (struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
                                         .message = STR("out of memory"),
@@ -172,13 +182,51 @@ bool limits_allow(struct limits *limits, enum chat_limit limit, int64_t account,
     return verdict.allowed;
 }
 
-bool limit_failed(const struct request *request, enum chat_limit limit, const char *client_id)
+bool limits_allow(struct limits *limits, enum chat_limit limit, int64_t account, int64_t room,
+                  const char *client_id, struct rpc_error *ret_error)
 {
-    struct rpc_error error;
+    return allow(limits, limit, account, room, false, client_id, ret_error);
+}
 
-    if (limits_allow(chat_limits(request->service), limit, service_caller_id(request->call),
-                     request->room, client_id, &error))
+bool limit_failed(struct request *request, enum chat_limit limit, const char *client_id)
+{
+    struct limits *limits = chat_limits(request->service);
+    int64_t account = service_caller_id(request->call);
+    struct rpc_error error;
+    struct sent buffer;
+
+    request->limit = limit;
+    if (request->room > 0 && limits->limits[limit][ROOM].quota > 0)
+        request->room_limit =
+            shared_rate_remembers(limits->rate, membership(account, request->room, &buffer))
+                ? ROOM_COUNTED
+                : ROOM_LOOKED_AT;
+    if (allow(limits, limit, account, request->room, request->room_limit == ROOM_LOOKED_AT,
+              client_id, &error))
         return false;
     rpc_fail_with(request->call, &error);
     return true;
+}
+
+void limit_settle(const struct request *request, bool member)
+{
+    struct limits *limits = chat_limits(request->service);
+    struct who by = who(request->limit, ROOM, false, request->room);
+    const struct shared_rate_count count = {.limit = &limits->limits[request->limit][ROOM],
+                                            .who = {(const char *)&by, sizeof(by)}};
+    struct shared_rate_verdict verdict;
+    struct sent buffer;
+    struct str what;
+
+    if (request->room_limit == ROOM_NOT_ASKED || member == (request->room_limit == ROOM_COUNTED))
+        return;
+    what = membership(service_caller_id(request->call), request->room, &buffer);
+    if (!member) {
+        shared_rate_forget(limits->rate, what);
+        return;
+    }
+    shared_rate_remember(limits->rate, what, REMEMBERED_S);
+    /* What is too much by now has happened all the same; those who come next are refused. */
+    if (shared_rate_take(limits->rate, &count, 1, &verdict) < 0)
+        log_error("no memory for a limit of a room", LOG_I("room", request->room));
 }

@@ -116,6 +116,13 @@ void fail_not_member(const struct request *request)
     fail_outcome(request, STR("not_member"));
 }
 
+/* Of those who are not in the room, or for whom there is none. */
+static bool is_strangers(struct str outcome)
+{
+    return is(outcome, "no_room") || is(outcome, "not_member") || is(outcome, "removed") ||
+           is(outcome, "no_account");
+}
+
 bool change_failed(const struct request *request, const struct db_result *result)
 {
     return change_failed_at(request, result, 0);
@@ -128,6 +135,7 @@ bool change_failed_at(const struct request *request, const struct db_result *res
     if (service_query_failed(request->call, result))
         return true;
     outcome = row >= 0 ? db_get_text(result, row, OUTCOME) : STR_NULL;
+    limit_settle(request, !is_strangers(outcome));
     if (is(outcome, "ok")) {
         if (request->room > 0 && !request->tells)
             hub_room_changed(chat_hub(request->service), request->room);

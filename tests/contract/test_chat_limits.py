@@ -130,6 +130,26 @@ def test_sends_to_a_room(first, open_room):
     assert send(first, own, people[3])[0] == "OK"
 
 
+def test_strangers_cost_a_room_nothing(call, first, new_account):
+    """A room's id is a number that anybody can guess: who is not in it uses up no share of those who are."""
+    host, guest = new_account(), new_account()
+    room = call("CreateRoom", host, room={"name": "A room", "kind": "ROOM_KIND_PRIVATE"})["room"]["id"]
+    seq = call("SendMessage", host, room=room, message={"text": "text"})["message"]["seq"]
+    call("InviteMember", host, room=room, username=guest["username"])
+    call("AddReaction", guest, room=room, seq=seq, emoji="+1")
+    call("SendMessage", guest, room=room, message={"text": "text"})
+    call("RemoveMember", host, room=room, username=guest["username"])
+    for stranger in (guest, new_account(), new_account(), new_account()):
+        for _ in range(5):
+            assert send(first, room, stranger)[0] == "NOT_FOUND"
+        for _ in range(4):
+            assert first("chat", "AddReaction", {"room": room, "seq": seq, "emoji": "-1"}, stranger["token"])[0] == "NOT_FOUND"
+    for _ in range(5):
+        assert send(first, room, host)[0] == "OK"
+    for emoji in ("+1", "-1", "!"):
+        call("AddReaction", host, room=room, seq=seq, emoji=emoji)
+
+
 @pytest.mark.parametrize("transport", ["grpc", "websocket"])
 def test_a_live_connection_is_no_way_round(limited, contract, first, open_room, transport):
     room, host = open_room()
