@@ -192,7 +192,7 @@ PROGRAM = """
 command={command}
 environment={environment}
 priority={priority}
-autostart=false
+autostart={autostart}
 autorestart=true
 ; A program that keeps failing is tried again ever more slowly, and never given up.
 startsecs=1
@@ -225,7 +225,9 @@ def allow_open_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536), hard))
 
 
-def write_supervisor(layout, table):
+def write_supervisor(layout, table, all_run=False):
+    """all_run: of a suite that has been started, for a supervisord that begins anew (SIGHUP, supervisorctl reload): it starts
+    what it stopped."""
     names = {"log": layout.log, "pid": layout.supervisor_pid, "base": layout.base, "control": layout.control}
     text = [SUPERVISOR.format(**names)]
     for priority, program in enumerate(table):
@@ -235,6 +237,7 @@ def write_supervisor(layout, table):
                 command=command_line(layout, program),
                 environment=",".join(f"{name}={quoted(value)}" for name, value in program.environment.items()),
                 priority=priority,
+                autostart="true" if all_run else "false",
                 stop_signal=program.stop_signal,
                 stop_seconds=program.stop_seconds,
                 log=layout.log,

@@ -53,6 +53,12 @@ class Roll:
         self._control.write_record(record_of(self._layout, self._control.record()["settings"], table))
         self._control.reread()
 
+    def _keep(self):
+        """What runs now is what a supervisord that begins anew starts."""
+        running = {each["name"] for each in self._control.programs()}
+        table = programs(self._layout, self._settings, self._cluster, stand_in=True)
+        write_supervisor(self._layout, [each for each in table if each.name in running], all_run=True)
+
     def _start(self, instances):
         for instance in instances:
             self._control.take_out(instance.name)
@@ -125,6 +131,7 @@ class Roll:
         except SuiteError as error:
             failures.append(str(error))
         self._remove_uncalled(names)
+        self._keep()
         if failures:
             raise SuiteError("; ".join(failures))
 
@@ -146,6 +153,7 @@ class Roll:
             self._layout.builds.clear()
             self._layout.builds.update(known)
             self._write()
+            self._keep()
             raise SuiteError(f"{error}; what there was goes on") from None
 
     def _remove_uncalled(self, names):

@@ -150,6 +150,7 @@ class Start:
         self._wait(lambda: all(map(os.path.exists, sockets)), lambda: f"not all of {' '.join(names)} listen")
         self._control.start("gateway")
         self._wait(self._is_ready, self._why_not_ready)
+        table_of.write_supervisor(self.layout, self._table, all_run=True)
 
     def _check_archive(self):
         """Why the archive cannot run, or nothing. The suite serves without it, and whoever starts it has to know."""

@@ -449,6 +449,12 @@ class Suite:
         control = ["supervisorctl", "-c", self.run_dir / "etc/supervisord.conf", *command]
         subprocess.run(control, check=True, capture_output=True, timeout=60)
 
+    def begin_anew(self):
+        """supervisord stops all programs, reads its configuration, and goes on by that."""
+        before = self.pid("postgres")
+        os.kill(int((self.run_dir / "tmp/supervisord.pid").read_text()), signal.SIGHUP)
+        wait_until(lambda: self.command("status").returncode == 0 and self.pid("postgres") != before, "ready again")
+
     def pid(self, program):
         """Of "auth", "posts", "chat", "gateway" (nginx's master), "postgres", "redis"; 0 while it is down."""
         if program == "gateway":

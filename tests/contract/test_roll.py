@@ -36,6 +36,10 @@ def suite(build):
         yield started
 
 
+def running(suite):
+    return sorted(line.split()[0] for line in suite.command("status").stdout.splitlines()[:-1])
+
+
 def test_a_roll_fails_no_request(suite):
     programs = (*SERVICES, "posts-2", "gateway")
     before = {name: suite.pid(name) for name in programs}
@@ -48,10 +52,11 @@ def test_a_roll_fails_no_request(suite):
     after = {name: suite.pid(name) for name in programs}
     assert all(after[name] not in (0, before[name]) for name in programs)
     # Nobody stands in any more.
-    names = [line.split()[0] for line in suite.command("status").stdout.splitlines()[:-1]]
-    assert sorted(names) == sorted((*programs, "postgres", "redis"))
-    # What runs is restarted as before.
+    assert running(suite) == sorted((*programs, "postgres", "redis"))
+    # What runs is restarted as before, and all of it by a supervisord that begins anew.
     suite.wait_restarted("posts", suite.kill("posts"))
+    suite.begin_anew()
+    assert running(suite) == sorted((*programs, "postgres", "redis"))
 
 
 def test_kills_do_fail_requests(suite):

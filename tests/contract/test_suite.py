@@ -200,6 +200,13 @@ def test_what_dies_is_restarted_and_the_log_says_so(own_suite):
     wait_until(lambda: suite.command("status").returncode == 0, "ready again")
 
 
+def test_a_supervisord_that_begins_anew_starts_everything_again(own_suite):
+    """SIGHUP, which supervisorctl reload is as well, stops all programs first."""
+    suite = own_suite()
+    suite.begin_anew()
+    assert suite.command("down").returncode == 0 and suite.command("status").returncode == 3
+
+
 def test_data_outlive_a_stop_and_nothing_else_does(free_settings):
     def up(**settings):
         status, output, error = run_suite("up", **free_settings, **settings)
