@@ -225,6 +225,11 @@ def allow_open_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536), hard))
 
 
+def supervisor_command(layout, program):
+    """program: where deploy/ is."""
+    return ["/usr/bin/python3", "-B", f"{program}/deploy/stoa_suite/supervise.py", "--nodaemon", "--configuration", layout.supervisor_conf]
+
+
 def write_supervisor(layout, table, all_run=False):
     """all_run: of a suite that has been started, for a supervisord that begins anew (SIGHUP, supervisorctl reload): it starts
     what it stopped."""

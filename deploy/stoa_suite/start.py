@@ -119,7 +119,7 @@ class Start:
                 os.unlink(path)
 
     def _start_supervisor(self):
-        command = ["/usr/bin/supervisord", "--nodaemon", "--configuration", self.layout.supervisor_conf]
+        command = table_of.supervisor_command(self.layout, self.layout.program)
         if self.in_foreground:
             # Should this process be killed, supervisord stops everything in order.
             command = ["/usr/bin/setpriv", "--pdeathsig", "TERM", "--", *command]

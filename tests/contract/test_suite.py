@@ -15,7 +15,7 @@ import pytest
 from stoa_suite_fixture import REPOSITORY, Suite, clean_environment, free_ports, output_folder, wait_until
 from stoa_suite.control import UP, Control
 from stoa_suite.layout import OWN, Layout, short_name
-from stoa_suite.programs import Program, stop_phases, write_supervisor
+from stoa_suite.programs import Program, stop_phases, supervisor_command, write_supervisor
 
 
 def run_suite(command, **environment):
@@ -267,6 +267,37 @@ def test_who_missed_the_signal_to_stop_gets_it_again(tmp_path):
         supervisor.terminate()
         supervisor.wait(90)
     assert "killing 'deaf'" not in pathlib.Path(f"{layout.log}/supervisord.log").read_text()
+
+
+CHATTY = """
+import pathlib, sys
+for n in range(20000):  # more than a pipe takes that nobody reads
+    print("a line", n, flush=True)
+pathlib.Path(sys.argv[1]).write_text("all of it was read")
+sys.stdin.read()
+"""
+
+
+def test_a_full_disk_does_not_end_what_runs(tmp_path):
+    """supervisord loses lines of its programs, and goes on, also when it can say so nowhere."""
+    layout = Layout(short_name(str(tmp_path))[0])
+    for folder in OWN:
+        os.mkdir(f"{tmp_path}/{folder}")
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    for log in ("chatty", "supervisord"):
+        os.symlink("/dev/full", f"{layout.log}/{log}.log")
+    write_supervisor(layout, [Program("chatty", ["/usr/bin/python3", f"{tmp_path}/chatty.py", f"{tmp_path}/read"])])
+    with open("/dev/full", "w", encoding="ascii") as full:
+        supervisor = subprocess.Popen(supervisor_command(layout, REPOSITORY), stdout=full, stderr=full)
+    control = Control(layout)
+    try:
+        wait_until(lambda: control.state() == UP, "supervisord answers")
+        control.start("chatty")
+        wait_until((tmp_path / "read").exists, "its lines are read")
+        assert control.state() == UP
+    finally:
+        supervisor.terminate()
+        supervisor.wait(90)
 
 
 def descendants(pid):
