@@ -159,6 +159,8 @@ logfile ""
 save 60 1
 maxmemory 256mb
 maxmemory-policy noeviction
+# Also when it cannot save, as on a full disk: nothing in it is worth staying for.
+shutdown-on-sigterm force
 """
 
 SUPERVISOR = """\

@@ -15,7 +15,7 @@ import pytest
 from stoa_suite_fixture import REPOSITORY, Suite, clean_environment, free_ports, output_folder, wait_until
 from stoa_suite.control import UP, Control
 from stoa_suite.layout import OWN, Layout, short_name
-from stoa_suite.programs import Program, stop_phases, supervisor_command, write_supervisor
+from stoa_suite.programs import Program, stop_phases, supervisor_command, write_redis, write_supervisor
 
 
 def run_suite(command, **environment):
@@ -298,6 +298,23 @@ def test_a_full_disk_does_not_end_what_runs(tmp_path):
     finally:
         supervisor.terminate()
         supervisor.wait(90)
+
+
+def test_redis_ends_also_when_it_cannot_save(tmp_path):
+    layout = Layout(short_name(str(tmp_path))[0])
+    for folder in OWN:
+        os.mkdir(f"{tmp_path}/{folder}")
+    write_redis(layout)
+    redis = subprocess.Popen(["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: subprocess.run(["redis-cli", "-s", f"{layout.sock}/redis.sock", "ping"], capture_output=True).stdout == b"PONG\n",
+                   "Redis serves")
+        os.mkdir(f"{layout.redis}/dump.rdb")  # which no file can be renamed to
+        redis.terminate()
+        redis.wait(30)
+    finally:
+        redis.kill()
+        redis.wait()
 
 
 def descendants(pid):
