@@ -34,6 +34,7 @@ def parse(arguments):
     parser.add_argument("--with-parent", action="store_true", help="run: stop when the calling process is gone")
     parser.add_argument("--staged", help=argparse.SUPPRESS)
     parser.add_argument("--lock", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.names and asked.command != "roll":
         parser.error(f"{asked.command} takes no names")
@@ -42,7 +43,8 @@ def parse(arguments):
     return asked
 
 
-def main(arguments):
+def main(arguments, parent):
+    """parent: the process that called this one, as it began."""
     asked = parse(arguments)
     try:
         settings = Settings(os.environ)
@@ -53,7 +55,7 @@ def main(arguments):
         if asked.staged:
             return begin(asked, settings, Layout(asked.staged))
         if asked.command in ("run", "up"):
-            return prepare(asked, settings)
+            return prepare(asked, settings, parent)
         layout = existing_layout(settings)
         if asked.command in ("reload", "roll"):
             return reload.prepare(asked.command, settings, layout, os.environ, asked.names)
@@ -71,11 +73,11 @@ def main(arguments):
 # ---- run and up ----
 
 
-def prepare(asked, settings):
+def prepare(asked, settings, parent):
     layout, who, lock = stage.stage(settings)
     if lock is None:
         return already_running(asked, settings, layout)
-    extra = ["--with-parent"] if asked.with_parent else []
+    extra = [f"--parent={parent}"] if asked.with_parent else []
     return stage.continue_unprivileged(asked.command, extra, settings, layout, who, os.environ, lock)
 
 
@@ -102,7 +104,7 @@ def begin(asked, settings, layout):
     os.umask(0o077)
     os.set_inheritable(asked.lock, False)
     interrupt_on_signals()
-    start = Start(layout, settings, asked.command == "run", asked.with_parent)
+    start = Start(layout, settings, asked.command == "run", asked.parent)
     try:
         start.begin()
         start.print_places()

@@ -21,11 +21,12 @@ def say(text):
 
 
 class Start:
-    def __init__(self, layout, settings, in_foreground, with_parent):
+    def __init__(self, layout, settings, in_foreground, parent):
+        """parent: the process without which the suite is not to run, if there is one."""
         self.layout = layout
         self.settings = settings
         self.in_foreground = in_foreground
-        self._parent = os.getppid() if with_parent else None
+        self._parent = parent
         self._services = table_of.services(layout, settings)
         self._cluster = Cluster(layout, settings)
         self._table = table_of.programs(layout, settings, self._cluster)
@@ -39,6 +40,9 @@ class Start:
 
     def pause(self, seconds=0.05):
         time.sleep(seconds)
+        self._check_parent()
+
+    def _check_parent(self):
         if self._parent is not None and os.getppid() != self._parent:
             raise Interrupted
 
@@ -95,6 +99,7 @@ class Start:
     def begin(self):
         """Everything up to a suite that answers. Raises SuiteError or Interrupted."""
         self._end = time.monotonic() + self.settings["STOA_START_TIMEOUT_S"]
+        self._check_parent()
         self.check_ports()
         # Roles and migrations are a service's, however many instances it has.
         names = [service.service for service in self._services if service.number == 1]

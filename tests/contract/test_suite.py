@@ -336,6 +336,36 @@ def test_nothing_outlives_a_killed_front(own_suite):
     wait_until(lambda: not [pid for pid in children if os.path.exists(f"/proc/{pid}")], "all gone", 60)
 
 
+def test_nothing_begins_for_a_parent_that_has_gone(free_settings, certificate, tmp_path):
+    """It goes while the programs are copied, of which its certificate is one: that comes only afterwards."""
+    late, output = tmp_path / "late.pem", tmp_path / "output"
+    os.mkfifo(late)
+    settings = {
+        **free_settings, "STOA_OUT": output_folder(), "STOA_HTTPS_PORT": free_ports(1)[0], "STOA_HTTPS_CERTIFICATE": late,
+        "STOA_HTTPS_KEY": certificate / "key.pem",
+    }
+    command = f"{REPOSITORY}/deploy/suite run --with-parent > {output} 2>&1 & echo $!; wait"
+    environment = {**clean_environment(), **{name: str(value) for name, value in settings.items()}}
+    try:
+        with subprocess.Popen(["/bin/sh", "-c", command], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+            suite = int(parent.stdout.readline())
+
+            def asked_for():
+                try:
+                    return open(os.open(late, os.O_WRONLY | os.O_NONBLOCK), "wb")
+                except OSError:
+                    return None  # nobody reads it
+
+            with wait_until(asked_for, "the certificate is copied") as certificate_copied:
+                parent.kill()
+                parent.wait()
+                certificate_copied.write((certificate / "certificate.pem").read_bytes())
+        wait_until(lambda: not os.path.exists(f"/proc/{suite}"), "it ends")
+        assert output.read_text() == "Stopping ...\nStopped.\n"
+    finally:
+        run_suite("down", **free_settings)
+
+
 def test_path_too_long_for_sockets():
     with Suite(subfolder="long name/" + "x" * 120) as suite:
         assert len(str(suite.run_dir)) > 107
