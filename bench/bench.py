@@ -321,7 +321,7 @@ class Suite:
             STOA_CHAT_PORT=str(self.chat),
             # Counted, never reached: all load comes from one address.
             STOA_ADDRESS_RATE="1000000/1s",
-            STOA_ADDRESS_CONNECTIONS="999999",
+            STOA_ADDRESS_CONNECTIONS="3600",
             STOA_ACCOUNT_RATE="1000000/1s",
             # As the peers have it, which write no log of requests.
             STOA_ACCESS_LOG="errors",

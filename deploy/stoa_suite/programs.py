@@ -271,6 +271,17 @@ def service_metrics(layout, settings):
     )
 
 
+def connections_of_an_address(settings):
+    """The setting, if others find a place beside an address that has as many, and so many more as are told so
+    (gateway/connections.c)."""
+    limit, all_of_them = settings["STOA_ADDRESS_CONNECTIONS"], settings["STOA_HTTP_CONNECTIONS"]
+    most = (all_of_them - 2) * 8 // 9
+    if limit != "off" and int(limit) > most:
+        raise SuiteError(f"STOA_ADDRESS_CONNECTIONS={limit}: one address could take all of STOA_HTTP_CONNECTIONS={all_of_them}; "
+                         f"set {most} at most, raise the other, or set off")
+    return limit
+
+
 def callers(settings):
     """Values of nginx.conf.in about who may do how much. A zone that nobody asks still needs some limit."""
     limits = {
@@ -281,7 +292,7 @@ def callers(settings):
     }
     used = [name for name, limit in limits.items() if limit != "off"]
     proxies = settings["STOA_TRUSTED_PROXIES"].split()
-    connections = settings["STOA_ADDRESS_CONNECTIONS"]
+    connections = connections_of_an_address(settings)
     zone = f"grpc_json_limit_zone $grpc_json_client zone=address_connections:4m connections={connections};"
     return {
         "@ADDRESS_RATE@": limits["address"] if "address" in used else "1/s",

@@ -150,7 +150,7 @@ TABLE = (
     Setting("STOA_AUTH_REFUSE_COMMON_PASSWORDS", "off", switch, "Whether new passwords that many people use are refused."),
     Setting("STOA_ADDRESS_STREAMS", "1000", at_once, "Streams and WebSockets that one address has open at once; off: no limit."),
     Setting("STOA_ACCOUNT_STREAMS", "100", at_once, "Streams and WebSockets open with one access token; off: no limit."),
-    Setting("STOA_ADDRESS_CONNECTIONS", "2000", at_once, "Connections that one address has open at once, WebSockets apart; fewer than STOA_HTTP_CONNECTIONS; off: no limit."),
+    Setting("STOA_ADDRESS_CONNECTIONS", "2000", at_once, "Connections that one address has open at once, WebSockets apart; eight ninths of STOA_HTTP_CONNECTIONS at most; off: no limit."),
     Setting("STOA_METRICS_ALLOW", "127.0.0.0/8 ::1", networks, "Addresses and networks that may read /metrics and /metrics/SERVICE; none: nobody."),
     Setting("STOA_TRUSTED_PROXIES", "none", networks, "Proxies in front whose X-Forwarded-For is believed."),
     Setting("STOA_CORS_ORIGINS", LOCAL_ORIGINS, origins, "Origins whose pages may use the API from a browser; off: none."),

@@ -101,13 +101,13 @@ class Start:
         self._end = time.monotonic() + self.settings["STOA_START_TIMEOUT_S"]
         self._check_parent()
         self.check_ports()
+        table_of.write_nginx(self.layout, self.settings)
         # Roles and migrations are a service's, however many instances it has.
         names = [service.service for service in self._services if service.number == 1]
         if not os.path.exists(self.layout.cluster):
             say("Making a Postgres cluster ...")
         self._cluster.make(names)
         table_of.write_redis(self.layout)
-        table_of.write_nginx(self.layout, self.settings)
         table_of.write_supervisor(self.layout, self._table)
         self._control.write_record(table_of.record_of(self.layout, self.settings.environment(), self._table))
         self._clear_leftovers()

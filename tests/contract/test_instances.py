@@ -195,7 +195,8 @@ def test_health_is_that_somebody_serves(suite, program, tmp_path):
                 wait_healthy(process, *words)
 
 
-@pytest.mark.parametrize("setting", ("STOA_POSTS_ADDRESSES=posts", "STOA_POSTS_ADDRESSES=posts:0", "STOA_HTTP_PORT=x"))
+@pytest.mark.parametrize("setting", (
+    "STOA_POSTS_ADDRESSES=posts", "STOA_POSTS_ADDRESSES=posts:0", "STOA_HTTP_PORT=x", "STOA_ADDRESS_CONNECTIONS=4000"))
 def test_bad_settings(suite, program, tmp_path, setting):
     name, _, value = setting.partition("=")
     with gateway(suite, program, tmp_path, [1], **{name: value}) as process:

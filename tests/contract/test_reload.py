@@ -116,6 +116,8 @@ def test_settings_that_need_a_start(suite):
 def test_connections_of_an_address(suite):
     """A suite has the limit without being told; 2000 at first."""
     assert "zone=address_connections:4m connections=2000;" in (suite.run_dir / "etc/nginx.conf").read_text()
+    done = reload(suite, STOA_ADDRESS_CONNECTIONS="4000")
+    assert done.returncode == 1 and "all of STOA_HTTP_CONNECTIONS=4096" in done.stderr
     assert reload(suite, STOA_ADDRESS_CONNECTIONS="3").returncode == 0
     with contextlib.ExitStack() as stack:
         for _ in range(3):

@@ -55,6 +55,8 @@ def free_settings():
         ("STOA_HTTP_WORKERS", "1e3", "whole number from 0 to 256"),
         ("STOA_HTTP_CONNECTIONS", "63", "whole number from 64 to 1000000"),
         ("STOA_ADDRESS_CONNECTIONS", "0", "set off, or a whole number from 1 to 999999"),
+        ("STOA_ADDRESS_CONNECTIONS", "3640", "all of STOA_HTTP_CONNECTIONS=4096; set 3639 at most"),
+        ("STOA_HTTP_CONNECTIONS", "2250", "STOA_ADDRESS_CONNECTIONS=2000: one address could take all of"),
         ("STOA_ACCESS_LOG", "Errors", "set all, or errors"),
         ("STOA_POSTGRES_BUFFERS", "512", "a number with kB, MB or GB"),
         ("STOA_POSTGRES_BUFFERS", "1.5GB", "a number with kB, MB or GB"),
