@@ -36,9 +36,10 @@ static struct str pack_found(const struct request *request, const struct db_resu
         if (message_from_row(result, i, db_get_int8(result, i, SEARCH_ROOM), arena, &messages[i]) <
             0)
             return STR_NULL;
-        response.messages[i] = &messages[i].message;
+        /* The page goes on behind what is left of an account that has gone. */
+        if (!messages[i].message.deleted_at)
+            response.messages[response.n_messages++] = &messages[i].message;
     }
-    response.n_messages = (size_t)n;
     if (rows > n) {
         const int64_t last[CURSOR_NUMBERS] = {
             [CURSOR_TIME] = db_get_timestamp(result, n - 1, MESSAGE_CREATED_AT),

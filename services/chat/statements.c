@@ -24,6 +24,7 @@
 #define MAX_UNREAD STRINGIFY(CHAT_MAX_UNREAD)
 #define PURGE_BATCH STRINGIFY(CHAT_PURGE_BATCH)
 #define SWEEP_BATCH STRINGIFY(CHAT_SWEEP_BATCH)
+#define ERASE_BATCH STRINGIFY(CHAT_ERASE_BATCH)
 
 /* ---- parts ---- */
 
@@ -62,14 +63,19 @@
     " p.username, p.image, r.first_seq, r.retain_days, r.retain_messages"
 #define PEER PROFILE_OF("r.direct_low + r.direct_high - $1", "p")
 
-/* In the order of enum message_column. m: a message, p: its author's profile.
- * reaction_counts_pkey, reactions_pkey. */
+/* In the order of enum message_column. m: a message, p: its author's profile; without one the
+ * message is deleted, even if it has yet to be (PURGE_ACCOUNT). reaction_counts_pkey,
+ * reactions_pkey. */
 #define MESSAGE_COLUMNS_FOR(viewer, reactions)                                               \
-    " m.seq, m.text, CASE WHEN m.author_id = " viewer " THEN m.client_id END, m.created_at," \
-    " m.reply_to, m.edited_at, m.deleted_at, " reactions ", p.username, p.image"
+    " m.seq, CASE WHEN p.username IS NULL THEN '' ELSE m.text END,"                          \
+    " CASE WHEN m.author_id = " viewer " THEN m.client_id END, m.created_at,"                \
+    " m.reply_to, m.edited_at,"                                                              \
+    " CASE WHEN p.username IS NULL THEN coalesce(m.deleted_at, m.created_at) ELSE m.deleted_at END," \
+    " " reactions ", p.username, p.image"
 #define MESSAGE_COLUMNS_WITH(reactions) MESSAGE_COLUMNS_FOR("$1", reactions)
 #define REACTIONS_FOR(viewer)                                                                \
-    "CASE WHEN m.reaction_kinds > 0 THEN chat.reaction_list(m.room_id, m.seq, " viewer ") END"
+    "CASE WHEN m.reaction_kinds > 0 AND p.username IS NOT NULL"                              \
+    "     THEN chat.reaction_list(m.room_id, m.seq, " viewer ") END"
 #define MESSAGE_COLUMNS MESSAGE_COLUMNS_FOR("$1", REACTIONS_FOR("$1"))
 #define AUTHOR PROFILE_OF("m.author_id", "p")
 
@@ -327,8 +333,10 @@ static const char sweep_room[] = "SELECT chat.sweep_room($1, $2, $3, " SWEEP_BAT
 static const char limit_rooms[] = "SELECT chat.limit_rooms(" PURGE_BATCH ")";
 /* rooms_deleted, and the primary keys of what is in a room. */
 static const char purge_room[] = "SELECT chat.purge_room(" PURGE_BATCH ")";
-/* forgotten_accounts is as small as the accounts deleted in these minutes. */
-static const char purge_account[] = "SELECT chat.purge_account()";
+/* forgotten_accounts is as small as the accounts deleted in these minutes. members_by_account,
+ * members_removed, messages_by_author, reactions_by_account, events_client_id_key,
+ * rooms_client_id_key. */
+static const char purge_account[] = "SELECT chat.purge_account(" ERASE_BATCH ")";
 /* So that no message waits while the index sorts in the ones before. */
 static const char sort_search_index[] = "SELECT gin_clean_pending_list('chat.messages_search')";
 

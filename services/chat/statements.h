@@ -177,4 +177,8 @@ enum mark_column {
  * all of its own. Whoever writes to the room waits for it. */
 #define CHAT_SWEEP_BATCH 500
 
+/* Rows of each kind that PURGE_ACCOUNT removes at once. Whoever writes to their rooms waits for
+ * it. */
+#define CHAT_ERASE_BATCH 500
+
 #endif

@@ -57,6 +57,42 @@ def test_a_large_room_that_is_deleted(purging, sql, contract, unique):
     assert "gin_clean_pending_list(" in removing
 
 
+def test_a_large_account_that_is_deleted_from_rooms(purging, sql, contract, unique):
+    """Nobody sees what it wrote when the answer is there. What is left goes 500 messages at a time, and goes on after a crash."""
+    call_grpc = GrpcClient(contract, purging.grpc)
+    new_account, call = account_maker(call_grpc, unique), chat_caller(call_grpc)
+    leaving, reader = new_account(), new_account()
+    room = call("CreateRoom", reader, room={"name": "Large"})["room"]["id"]
+    call("JoinRoom", leaving, room=room)
+    author = account_id(sql, leaving)
+    sql("INSERT INTO chat.messages (room_id, seq, author_id, text, created_at)"
+        " SELECT %s, 1 + i, %s, 'needle ' || i, clock_timestamp() FROM generate_series(1, 40000) i", room, author)
+    sql("UPDATE chat.rooms SET last_seq = 40001, active_at = clock_timestamp() WHERE id = %s", room)
+    call("SendMessage", reader, room=room, message={"text": "an answer to the needle"})
+    left = lambda: sql("SELECT count(*) FROM chat.messages WHERE author_id = %s", author)
+
+    def looks_right():
+        found = walk(call, "SearchMessages", "messages", reader, query="needle", room=room, pageSize=100)
+        assert [each["text"] for each in found] == ["an answer to the needle"]
+        for before in "40001", "20000", "100":
+            page = call("ListMessages", reader, room=room, beforeSeq=before)["messages"]
+            assert len(page) > 10 and all("author" not in each and not each["text"] and each["deletedAt"] for each in page)
+
+    assert GrpcClient(contract, purging.grpc)("auth", "DeleteCurrentUser", {}, leaving["token"])[0] == "OK"
+    assert left() > 30000, "the deletion does not wait for it"
+    assert [each["account"]["username"] for each in call("ListMembers", reader, room=room)["members"]] == [reader["username"]]
+    killed = purging.kill("chat")
+    found = left()
+    assert 0 < found and found % 500 == 0
+    purging.wait_restarted("chat", killed)
+    looks_right()
+    wait_until(lambda: left() == 0, "it is gone", 120)
+    looks_right()
+    # Each of them was deleted, and its author left and came.
+    assert call("GetRoom", reader, room=room)["room"]["lastSeq"] == str(1 + 40001 + 40000 + 1)
+    assert "not purged" not in purging.log("chat")
+
+
 # ---- posts ----
 
 
@@ -81,11 +117,11 @@ def account_id(sql, account):
     return sql("SELECT id FROM auth.users WHERE username = %s", account["username"])
 
 
-def walk(call, method, field, **request):
+def walk(call, method, field, *account, **request):
     """What a list has, page by page to its end."""
     found, token = [], ""
     while True:
-        answer = call(method, pageSize=20, pageToken=token, **request)
+        answer = call(method, *account, **{"pageSize": 20, **request}, pageToken=token)
         found += answer[field]
         token = answer.get("nextPageToken", "")
         if not token:

@@ -51,10 +51,10 @@ static void a_forgotten_account_leaves_no_word(void **state UNUSED)
     sql_as("auth", "SELECT chat.forget_account(1)");
     /* Two messages, two reactions, the membership, and Bob is the owner now. */
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 16);
-    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id = 1"
-                            " AND (text <> '' OR deleted_at IS NULL OR client_id IS NOT NULL)"),
-                     0);
-    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id = 1"), 3);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id = 1"), 0);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE author_id IS NULL"
+                            " AND text = '' AND deleted_at IS NOT NULL AND client_id IS NULL"),
+                     3);
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.reactions"), 1); /* Bob's */
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.events WHERE client_id IS NOT NULL"), 0);
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.members WHERE account_id = 1"), 0);
@@ -70,25 +70,134 @@ static void a_forgotten_account_leaves_no_word(void **state UNUSED)
     assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 16);
 }
 
+/* How many batches there were of what is left of accounts. */
+static int purge_accounts(void)
+{
+    struct answer a;
+
+    for (int batches = 0;; batches++) {
+        run(&a, PURGE_ACCOUNT);
+        bool done = db_get_int8(&a.result, 0, 0) == 0;
+        answer_free(&a);
+        if (done)
+            return batches;
+    }
+}
+
 /* What a statement on its way leaves behind goes some minutes later. */
 static void what_comes_late_is_erased_too(void **state UNUSED)
 {
     int64_t room = create_with_members(PUBLIC);
-    struct answer a;
 
     sql_as("auth", "SELECT chat.forget_account(3)");
+    assert_int_equal(purge_accounts(), 1);  /* finds nothing */
     change("ok", JOIN_ROOM, I(CLEO), room); /* her account is still seen */
     send(room, CLEO, "late");
-    run(&a, PURGE_ACCOUNT);
-    assert_int_equal(db_get_int8(&a.result, 0, 0), 0); /* not yet due */
-    answer_free(&a);
+    assert_int_equal(purge_accounts(), 0); /* not yet due */
     pg_sql("UPDATE chat.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
-    run(&a, PURGE_ACCOUNT);
-    assert_int_equal(db_get_int8(&a.result, 0, 0), 1);
-    answer_free(&a);
+    assert_int_equal(purge_accounts(), 2); /* erases, and finds nothing */
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE text <> ''"), 0);
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.members WHERE account_id = 3"), 0);
     assert_int_equal(pg_sql("SELECT count(*) FROM chat.forgotten_accounts"), 0);
+}
+
+/* As the version before does it. */
+static void an_account_is_erased_at_once_as_well(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+
+    for (int i = 0; i < 3; i++)
+        send(room, ADA, "mine");
+    pg_sql("SELECT chat.erase_account(1)");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.messages WHERE text <> ''"), 0);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms"), 6 + 3 + 2);
+}
+
+/* More of each kind than goes at once: Ada's messages in room 1, each with a reaction and the
+ * eldest with very many; her reactions in room 2; rooms that she made and was removed from. */
+static void a_large_account_goes_in_pieces(void **state UNUSED)
+{
+    static const char messages[] = "SELECT count(*) FROM chat.messages WHERE author_id = 1",
+                      reactions[] = "SELECT count(*) FROM chat.reactions WHERE account_id = 1",
+                      removed[] = "SELECT count(*) FROM chat.members WHERE account_id = 1",
+                      known[] = "SELECT count(*) FROM chat.events WHERE client_id IS NOT NULL",
+                      made[] = "SELECT count(*) FROM chat.rooms WHERE client_id IS NOT NULL";
+    static const struct {
+        int messages, others;
+    } left[] = {{800, 700}, {300, 200}, {1, 0}, {0, 0}};
+
+    create_with_members(PUBLIC);
+    create_with_members(PUBLIC);
+    pg_sql("INSERT INTO chat.messages (room_id, seq, author_id, text, created_at, reaction_kinds)"
+           " SELECT r.id, i, r.id, 'text', clock_timestamp(), 1"
+           " FROM chat.rooms r, generate_series(4, 1303) i WHERE r.id = 1 OR i <= 1203");
+    pg_sql("INSERT INTO chat.reactions SELECT room_id, seq, CASE room_id WHEN 1 THEN 1 + account"
+           " ELSE 1 END, '+1' FROM chat.messages, generate_series(1, CASE WHEN room_id = 1 AND"
+           " seq = 4 THEN 3000 ELSE 1 END) account");
+    pg_sql("INSERT INTO chat.reaction_counts SELECT room_id, seq, emoji, count(*), seq"
+           " FROM chat.reactions GROUP BY 1, 2, 3");
+    pg_sql("UPDATE chat.rooms SET last_seq = CASE id WHEN 1 THEN 1303 ELSE 1203 END");
+    /* She has left this one, but is known by what she did. */
+    pg_sql(
+        "INSERT INTO chat.events (room_id, seq, number, kind, actor_id, created_at, client_id)"
+        " SELECT 2, 1203 + i, 3 + i, 10, 1, clock_timestamp(), i FROM generate_series(1, 1200) i");
+    pg_sql("UPDATE chat.rooms SET last_seq = 2403, event_count = 1203 WHERE id = 2");
+    pg_sql("WITH made AS (INSERT INTO chat.rooms (name, description, created_by, member_count,"
+           "   client_id) SELECT '', '', 1, 1, i FROM generate_series(1, 1200) i RETURNING id)"
+           " INSERT INTO chat.members (room_id, account_id, role)"
+           " SELECT id, account, CASE account WHEN 1 THEN 0 ELSE 3 END"
+           " FROM made, generate_series(1, 2) account");
+    expect_whole();
+
+    sql_as("auth", "SELECT chat.forget_account(1)");
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.members WHERE account_id = 1 AND role > 0"),
+                     0);
+    for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+        assert_int_equal(pg_sql(messages), left[i].messages);
+        assert_int_equal(pg_sql(reactions), left[i].others);
+        assert_int_equal(pg_sql(removed), left[i].others);
+        assert_int_equal(pg_sql(known), left[i].others);
+        assert_int_equal(pg_sql(made), left[i].others);
+        expect_whole();
+        assert_int_equal(pg_sql("SELECT chat.purge_account(500)"), 1);
+    }
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.reactions"), 0);
+    /* Each message was deleted once; then she left. */
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 1"), 1303 + 1300 + 2);
+    assert_int_equal(pg_sql("SELECT last_seq FROM chat.rooms WHERE id = 2"), 2403 + 1200 + 2);
+    assert_int_equal(purge_accounts(), 0);
+    pg_sql("UPDATE chat.forgotten_accounts SET forgotten_at = now() - interval '6 minutes'");
+    assert_int_equal(purge_accounts(), 1);
+    assert_int_equal(pg_sql("SELECT count(*) FROM chat.forgotten_accounts"), 0);
+}
+
+/* What it wrote, for as long as it may take, is deleted for whoever reads. */
+static void what_is_left_of_an_account_is_not_shown(void **state UNUSED)
+{
+    int64_t room = create_with_members(PUBLIC);
+    struct answer a;
+
+    pg_sql("INSERT INTO chat.messages (room_id, seq, author_id, text, created_at, reaction_kinds)"
+           " VALUES (1, 4, 99, 'needle', clock_timestamp(), 1)");
+    pg_sql("INSERT INTO chat.reactions VALUES (1, 4, 2, '+1')");
+    pg_sql("INSERT INTO chat.reaction_counts VALUES (1, 4, '+1', 1, 4)");
+    pg_sql("UPDATE chat.rooms SET last_seq = 4");
+    for (int i = 0; i < 3; i++) {
+        if (i == 0)
+            run(&a, LIST_MESSAGES_AFTER, I(BOB), room, I(3), I(INT64_MAX), I(10));
+        else if (i == 1)
+            run(&a, LIST_EVENTS, I(BOB), room, I(3), I(10));
+        else
+            run(&a, SEARCH_MESSAGES, I(BOB), room, "needle", I(INT64_MAX), I(INT64_MAX),
+                I(INT64_MAX), I(10));
+        assert_int_equal(db_rows(&a.result), 1);
+        assert_int_equal(db_get_int8(&a.result, 0, MESSAGE_SEQ), 4);
+        assert_int_equal(db_get_text(&a.result, 0, MESSAGE_TEXT).n, 0);
+        assert_false(db_is_null(&a.result, 0, MESSAGE_DELETED_AT));
+        assert_true(db_is_null(&a.result, 0, MESSAGE_REACTIONS));
+        assert_true(db_is_null(&a.result, 0, MESSAGE_AUTHOR_USERNAME));
+        answer_free(&a);
+    }
 }
 
 /* Accounts that are deleted while everybody writes: nobody waits in a circle. */
@@ -138,6 +247,8 @@ static void only_auth_may_forget(void **state UNUSED)
 {
     assert_true(refused("posts", "SELECT chat.forget_account(1)"));
     assert_true(refused("auth", "SELECT chat.erase_account(1)"));
+    assert_true(refused("auth", "SELECT chat.erase_some(1, 1)"));
+    assert_true(refused("auth", "SELECT chat.purge_account(1)"));
     assert_true(refused("auth", "SELECT * FROM chat.messages"));
     assert_true(refused("auth", "SELECT chat.send_message(1, 1, 'x', NULL, NULL)"));
 }
@@ -421,6 +532,9 @@ int main(void)
         TEST(a_deleted_room_is_removed_bit_by_bit),
         TEST(a_forgotten_account_leaves_no_word),
         TEST(what_comes_late_is_erased_too),
+        TEST(an_account_is_erased_at_once_as_well),
+        TEST(a_large_account_goes_in_pieces),
+        TEST(what_is_left_of_an_account_is_not_shown),
         TEST(accounts_go_while_others_write),
         TEST(only_auth_may_forget),
         TEST(what_is_old_goes),

@@ -755,7 +755,7 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
          25000},                    /* removes a batch: what is written costs, not what stays */
         {LIMIT_ROOMS, NULL, 20000}, /* a batch of rooms */
         {PURGE_ROOM, NULL, 40},
-        {PURGE_ACCOUNT, NULL, 40},
+        {PURGE_ACCOUNT, NULL, 40000}, /* a batch of 40,000 messages and 32,000 reactions */
         {SORT_SEARCH_INDEX, NULL, 20000}, /* what has been written since the last time */
     };
     bool seen[CHAT_STATEMENTS] = {[LIMIT_SEARCH] = true}; /* reads no table */
@@ -797,7 +797,7 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
         "UPDATE chat.messages SET created_at = created_at - interval '3 days' WHERE room_id = 2");
     pg_sql("UPDATE chat.events SET created_at = created_at - interval '3 days' WHERE room_id = 2");
     pg_sql("UPDATE chat.rooms SET retention_due = now() - interval '1 hour' WHERE id = 2");
-    pg_sql("INSERT INTO chat.forgotten_accounts VALUES (4999, now() - interval '1 hour')");
+    pg_sql("INSERT INTO chat.forgotten_accounts VALUES (2, now() - interval '1 hour')");
     sql_as_admin("VACUUM ANALYZE");
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         sql_expect_plan(&chat_statements[cases[i].statement], cases[i].arguments,
