@@ -2,6 +2,7 @@
 import contextlib
 import dataclasses
 import itertools
+import re
 
 import psycopg2
 import pytest
@@ -69,7 +70,7 @@ def surface(cursor, schema):
         required={name for name, _, _, required in fields if required},
         functions=dict(rows("SELECT oid::regprocedure::text, pg_get_function_result(oid) FROM pg_proc"
                             " WHERE pronamespace::regnamespace::text = %(schema)s")),
-        constraints={(table, text): text for table, text in rows(
+        constraints={(table, unordered(text)): text for table, text in rows(
             "SELECT i.indrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i"
             " JOIN pg_class c ON c.oid = i.indrelid"
             " WHERE i.indisunique AND c.relnamespace::regnamespace::text = %(schema)s UNION ALL"
@@ -78,6 +79,13 @@ def surface(cursor, schema):
         grants=set(rows("SELECT c.oid::regclass::text, a.grantee::regrole::text, a.privilege_type FROM pg_class c,"
                         " aclexplode(c.relacl) a WHERE c.relnamespace::regnamespace::text = %(schema)s")),
     )
+
+
+def unordered(definition):
+    """What a unique index forbids is the same in any order of its columns."""
+    if not definition.startswith("CREATE UNIQUE INDEX"):
+        return definition
+    return re.sub(r"(?<=\()\w+(, \w+)+(?=\))", lambda columns: ", ".join(sorted(columns[0].split(", "))), definition, count=1)
 
 
 @pytest.fixture(scope="module")
