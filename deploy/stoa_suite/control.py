@@ -77,12 +77,16 @@ class Control:
         if name not in {each["name"] for each in self.programs()}:
             return
         self._stop(name)
-        self._wait_stopped({name}, {name: "TERM"})
+        self._wait_stopped(self._pids({name}), {name: "TERM"})
         self._call("removeProcessGroup", name)
 
     def programs(self):
         """What supervisord knows about each program."""
         return self._call("getAllProcessInfo")
+
+    def pid_of(self, name):
+        """Of a program; 0 while it is down."""
+        return self._call("getProcessInfo", name)["pid"]
 
     def pid(self):
         """supervisord's; for a suite that is up or stopping."""
@@ -97,19 +101,29 @@ class Control:
         shutdown looks at the next program only once a second."""
         record = self.record()
         for phase in record["stop"]:
-            running = {each["name"] for each in self.programs() if each["name"] in phase and each["pid"]}
+            running = self._pids(phase)
             for name in running:
                 self._stop(name)
             self._wait_stopped(running, record["signals"])
 
+    def _pids(self, names):
+        """Of those that run, by name."""
+        return {each["name"]: each["pid"] for each in self.programs() if each["name"] in names and each["pid"]}
+
     def _wait_stopped(self, running, signals):
+        """running: pids by name. supervisord has the last word, but is not asked while processes are there: its answer costs as
+        much as a hundred looks at them."""
         again = time.monotonic() + MISSED_SECONDS
-        while running := running & {each["name"] for each in self.programs() if each["pid"]}:
-            if time.monotonic() > again:
+        while running:
+            time.sleep(0.02)
+            is_late = time.monotonic() > again
+            if not is_late and any(map(is_alive, running.values())):
+                continue
+            running = self._pids(running)
+            if is_late:
                 again += MISSED_SECONDS
                 for name in running:
                     self._signal(name, signals[name])
-            time.sleep(0.02)
 
     def _stop(self, name):
         try:

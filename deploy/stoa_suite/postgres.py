@@ -18,6 +18,7 @@ SUPERUSER = "postgres"
 # The role that backups are made as, beside the services' (deploy/backup).
 BACKUP = "backup"
 PORT = 5432  # only a part of the socket's name: there is no TCP listener
+STATUS_LINE = 7  # of postmaster.pid
 
 CONFIGURATION = """\
 # Written at every start of the suite.
@@ -153,11 +154,15 @@ class Cluster:
     def command(self):
         return [f"{self._bin}/postgres", "-D", self._layout.cluster, f"--config-file={self._layout.etc}/postgresql.conf"]
 
-    def is_ready(self):
-        if not os.path.exists(f"{self._layout.sock}/.s.PGSQL.{PORT}"):
-            return False  # said without starting a program
-        probe = [f"{self._bin}/pg_isready", "-q", "-h", self._layout.sock, "-p", str(PORT), "-d", DATABASE]
-        return subprocess.run(probe, env=self._environment).returncode == 0
+    def is_ready(self, pid):
+        """Whether the Postgres that is this process takes connections, by the file in which it says so itself, as pg_ctl looks."""
+        try:
+            with open(f"{self._layout.cluster}/postmaster.pid", encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            return False
+        # One that was killed has left its own.
+        return len(lines) > STATUS_LINE and lines[0] == str(pid) and lines[STATUS_LINE].strip() == "ready"
 
     def psql(self, database, sql):
         options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--no-password"]

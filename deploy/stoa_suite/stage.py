@@ -19,7 +19,7 @@ ACCOUNT = "stoa"
 STATE = "/var/lib/stoa"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TOOLS = ("nginx", "redis-server", "supervisord", "setpriv")
-POSTGRES_TOOLS = ("initdb", "postgres", "psql", "pg_isready", "pg_receivewal")
+POSTGRES_TOOLS = ("initdb", "postgres", "psql", "pg_receivewal")
 # Programs that may be in the build, by their folder under services/.
 SERVICE_NAMES = ("auth", "posts", "chat")
 # What a running suite reads of the repository itself.

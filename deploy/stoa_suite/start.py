@@ -11,6 +11,9 @@ from .follow import Follower
 from .postgres import Cluster, run
 from .settings import SuiteError
 
+# Between two looks at all programs. One that fails at once is started again after a second.
+CHECK_SECONDS = 0.3
+
 
 class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP came, or the parent that was to be outlived by nothing is gone."""
@@ -48,13 +51,16 @@ class Start:
 
     def _wait(self, is_so, what):
         """Waits until is_so(), with an eye on the programs; what: "postgres", "gateway"."""
-        self._check_programs()
+        check = time.monotonic() + CHECK_SECONDS
         while not is_so():
-            if time.monotonic() > self._end:
+            now = time.monotonic()
+            if now > self._end:
                 limit = self.settings["STOA_START_TIMEOUT_S"]
                 raise SuiteError(f"{what()} after {limit} s; see {self.layout.log} or raise STOA_START_TIMEOUT_S")
+            if now > check:
+                self._check_programs()
+                check = now + CHECK_SECONDS
             self.pause()
-            self._check_programs()
 
     def _check_programs(self):
         if self._supervisor.poll() is not None:
@@ -143,7 +149,8 @@ class Start:
 
     def _start_programs(self, names):
         self._control.start("postgres")
-        self._wait(self._cluster.is_ready, lambda: "postgres is not ready")
+        pid = self._control.pid_of("postgres")
+        self._wait(lambda: self._cluster.is_ready(pid), lambda: "postgres is not ready")
         self._cluster.bootstrap(names)
         self._archive_fails = self._check_archive()
         for service in self._services:
