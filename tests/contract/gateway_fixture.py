@@ -445,8 +445,8 @@ class Gateway:
         return "[alert]" in line or "[emerg]" in line or "exited on signal" in line
 
     def worker_pids(self):
-        out = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True)
-        return [int(pid) for pid in out.stdout.split()]
+        master = self.process.pid
+        return [int(pid) for pid in pathlib.Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def private_kb(self):
         """Memory of all workers that nobody shares."""
