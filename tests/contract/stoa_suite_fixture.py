@@ -1,6 +1,7 @@
 """A private suite for tests: its own folder under /tmp, ports of its own, gone at the end."""
 import atexit
 import contextlib
+import fcntl
 import functools
 import http.client
 import importlib.machinery
@@ -9,6 +10,7 @@ import itertools
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -257,18 +259,56 @@ class RunningSuite:
         return self._channels[service]
 
 
+# What the processes of one run of pytest have in common (pytest-xdist).
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+
+
+@functools.cache
+def place():
+    """Where suites are: in memory, where there is enough of it. A file system on a disk takes longer to make a suite's 1,500 files
+    again and again, and longer still when it has just removed as many."""
+    memory = "/dev/shm"
+    with contextlib.suppress(OSError):
+        found = os.statvfs(memory)
+        if found.f_bavail * found.f_frsize >= 8 << 30 and not found.f_flag & os.ST_NOEXEC:
+            return memory
+    return tempfile.gettempdir()
+
+
 @functools.cache
 def made_cluster():
     """A folder with a Postgres cluster as a first start leaves it, and its passwords, to begin with: making one takes
-    longer than all the rest of a start."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-cluster-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    longer than all the rest of a start. All processes of a run use the one that the first of them makes, and the last one
+    to end removes it."""
+    folder = pathlib.Path(place(), f"stoa-test-cluster-{RUN or secrets.token_hex(16)}")
+    folder.mkdir(0o700, exist_ok=True)
+    users = open(folder / "users", "wb")
+    fcntl.flock(users, fcntl.LOCK_SH)
+    atexit.register(leave_cluster, folder, users)
+    with open(folder / "making", "wb") as making:
+        fcntl.flock(making, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            make_cluster(folder / "new")
+            (folder / "new").rename(folder / "made")
+    return folder / "made"
+
+
+def make_cluster(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     with Suite(own_cluster=True) as suite:
         with contextlib.closing(psycopg2.connect(**suite.database())) as database, database, database.cursor() as cursor:
             cursor.execute("DELETE FROM auth.signing_keys")  # whose private halves are nobody else's
         suite.command("down")
         subprocess.run(["cp", "-a", suite.run_dir / "postgres", suite.run_dir / "secrets", folder], check=True)
-    return folder
+
+
+def leave_cluster(folder, users):
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # others use it
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Suite:
@@ -280,7 +320,7 @@ class Suite:
     def __init__(self, subfolder="run", tree=REPOSITORY, own_cluster=False, **settings):
         self._tree = tree
         self._settings = {name: str(value) for name, value in settings.items()}
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-"))
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="stoa-test-", dir=place()))
         # As root the suite runs under an account of its own, which has to get through.
         self._folder.chmod(0o711)
         self.run_dir = self._folder / subfolder
@@ -290,15 +330,16 @@ class Suite:
         self.process = None
         self.ports = {}
         # One alone is sooner there with a cluster of its own.
-        if Suite.started and not own_cluster and tree == REPOSITORY:
+        if (RUN or Suite.started) and not own_cluster and tree == REPOSITORY:
             self._take_cluster()
         Suite.started += 1
 
     def _take_cluster(self):
+        made = made_cluster()
         self.run_dir.mkdir(parents=True)
         self.run_dir.chmod(0o755)
         (self.run_dir / "lock").touch()  # this is a suite's folder
-        subprocess.run(["cp", "-a", made_cluster() / "postgres", made_cluster() / "secrets", self.run_dir], check=True)
+        subprocess.run(["cp", "-a", made / "postgres", made / "secrets", self.run_dir], check=True)
 
     # ---- life ----
 
