@@ -1,4 +1,4 @@
-"""A private suite for tests: its own folder under /tmp, ports of its own, gone at the end."""
+"""A private suite for tests: its own folder, ports of its own, gone at the end."""
 import atexit
 import contextlib
 import fcntl
