@@ -1,9 +1,11 @@
 """WebSockets of chat, which share a stream to each instance: an instance that dies or stops drops none of them, and
 nobody misses an event, gets one twice or in another order."""
 import base64
+import concurrent.futures
 import itertools
 import json
 import queue
+import threading
 
 import grpc
 import pytest
@@ -135,14 +137,24 @@ def test_both_instances_lost(chat, http, room):
 def test_both_instances_lost_with_many(chat, account):
     """Those that begin take nobody before they can check tokens: all come at once, and those that could not wait for that
     would be refused for their tokens."""
-    tokens = [account()["token"] for _ in range(10)]
-    clients = [WebSocketLive(chat.ports["STOA_HTTP_PORT"], token) for token in tokens for _ in range(60)]
-    for client in clients:
-        client.expect("welcome")
-    old = [chat.kill(instance) for instance in INSTANCES]
-    for client in clients:
-        client.expect("resumed")
-        client.close()
+    tokens = 60 * [account()["token"] for _ in range(10)]
+    welcomed = threading.Semaphore(0)
+
+    def stay(client):
+        with client:
+            client.socket.socket.settimeout(2 * SECONDS)  # the gateway's first ping comes after 30 s of silence
+            client.expect("welcome")
+            welcomed.release()
+            client.expect("resumed")
+
+    # Each is read all the time: opening them can take longer than the gateway waits for the answer to a ping.
+    with concurrent.futures.ThreadPoolExecutor(len(tokens)) as pool:
+        stays = [pool.submit(stay, WebSocketLive(chat.ports["STOA_HTTP_PORT"], token)) for token in tokens]
+        for _ in stays:
+            assert welcomed.acquire(timeout=SECONDS), "not everybody is welcome"
+        old = [chat.kill(instance) for instance in INSTANCES]
+        for each in stays:
+            each.result()
     for instance, pid in zip(INSTANCES, old):
         chat.wait_restarted(instance, pid)
 
