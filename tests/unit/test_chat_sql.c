@@ -755,7 +755,7 @@ static void nothing_grows_with_the_tables(void **state UNUSED)
          25000},                    /* removes a batch: what is written costs, not what stays */
         {LIMIT_ROOMS, NULL, 20000}, /* a batch of rooms */
         {PURGE_ROOM, NULL, 40},
-        {PURGE_ACCOUNT, NULL, 40000}, /* a batch of 40,000 messages and 32,000 reactions */
+        {PURGE_ACCOUNT, NULL, 40000},     /* a batch of 40,000 messages and 32,000 reactions */
         {SORT_SEARCH_INDEX, NULL, 20000}, /* what has been written since the last time */
     };
     bool seen[CHAT_STATEMENTS] = {[LIMIT_SEARCH] = true}; /* reads no table */
