@@ -62,25 +62,10 @@ static struct entry *find(struct set *set, uint64_t tag)
     return earliest;
 }
 
-/* A request at a time, of a caller whose time is the arrival, which is not before that. */
-static struct rate_verdict judge(const struct rate_limit *limit, uint64_t arrival, uint64_t now_us)
-{
-    uint64_t window = limit->interval_us * limit->quota, next = arrival + limit->interval_us;
-
-    if (next > now_us + window) {
-        uint64_t wait = seconds_up(next - now_us - window);
-
-        return (struct rate_verdict){false, 0, wait, wait};
-    }
-    return (struct rate_verdict){true, (window - (next - now_us)) / limit->interval_us,
-                                 seconds_up(next - now_us), 0};
-}
-
 struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit *limit,
                               const unsigned char key[RATE_KEY_SIZE], uint64_t now_us)
 {
-    uint64_t window = limit->interval_us * limit->quota, arrival, part[2];
-    struct rate_verdict verdict;
+    uint64_t window = limit->interval_us * limit->quota, arrival, next, part[2];
     struct entry *entry;
 
     memcpy(part, key, sizeof(part));
@@ -90,10 +75,15 @@ struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit 
      * ours by a moment, and what is cut off here is given away. */
     if (arrival > now_us + window + MAX_SKEW_US)
         entry->arrival = arrival = now_us + window;
-    verdict = judge(limit, arrival, now_us);
-    if (verdict.allowed)
-        entry->arrival = arrival + limit->interval_us;
-    return verdict;
+    next = arrival + limit->interval_us;
+    if (next > now_us + window) {
+        uint64_t wait = seconds_up(next - now_us - window);
+
+        return (struct rate_verdict){false, 0, wait, wait};
+    }
+    entry->arrival = next;
+    return (struct rate_verdict){true, (window - (next - now_us)) / limit->interval_us,
+                                 seconds_up(next - now_us), 0};
 }
 
 /* The caller's time; 0: it has passed, or is not known. */
@@ -109,15 +99,6 @@ static uint64_t arrival_of(const struct rate_table *table, const unsigned char k
             return set->entries[i].arrival;
     }
     return 0;
-}
-
-struct rate_verdict rate_look(const struct rate_table *table, const struct rate_limit *limit,
-                              const unsigned char key[RATE_KEY_SIZE], uint64_t now_us)
-{
-    uint64_t window = limit->interval_us * limit->quota, arrival = arrival_of(table, key);
-
-    arrival = arrival > now_us ? arrival : now_us;
-    return judge(limit, arrival < now_us + window ? arrival : now_us + window, now_us);
 }
 
 void rate_raise(struct rate_table *table, const struct rate_limit *limit,

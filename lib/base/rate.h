@@ -43,10 +43,6 @@ size_t rate_table_capacity(const struct rate_table *table);
 struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit *limit,
                               const unsigned char key[RATE_KEY_SIZE], uint64_t now_us);
 
-/* What rate_take() would say; the request is not one of the caller's. */
-struct rate_verdict rate_look(const struct rate_table *table, const struct rate_limit *limit,
-                              const unsigned char key[RATE_KEY_SIZE], uint64_t now_us);
-
 /* Somebody else has let requests through for the caller: its time is at least so far ahead, but not
  * further than the limit allows. */
 void rate_raise(struct rate_table *table, const struct rate_limit *limit,

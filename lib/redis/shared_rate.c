@@ -227,7 +227,6 @@ static bool may_use_redis(const struct shared_rate *rate)
 struct met {
     const struct rate_limit *limit;
     unsigned char key[RATE_KEY_SIZE];
-    bool looks;
 };
 
 static uint64_t window_us(const struct rate_limit *limit)
@@ -262,7 +261,6 @@ static int find_limits(const struct shared_rate *rate, const struct shared_rate_
         if (counts[i].limit->quota == 0)
             continue;
         ret[n_met].limit = counts[i].limit;
-        ret[n_met].looks = counts[i].looks;
         if (make_key(rate, counts[i].who, ret[n_met].key) < 0)
             return -ENOMEM;
         n_met++;
@@ -281,8 +279,7 @@ static struct rate_verdict take(struct shared_rate *rate, const struct met *met,
     struct rate_verdict verdict = {.allowed = true};
 
     for (int i = 0; verdict.allowed && i < n_met; i++)
-        verdict = met[i].looks ? rate_look(rate->table, met[i].limit, met[i].key, now_us())
-                               : rate_take(rate->table, met[i].limit, met[i].key, now_us());
+        verdict = rate_take(rate->table, met[i].limit, met[i].key, now_us());
     return verdict;
 }
 
@@ -595,10 +592,8 @@ int shared_rate_take(struct shared_rate *rate, const struct shared_rate_count *c
     n_met = find_limits(rate, counts, n, met);
     verdict = take(rate, met, n_met);
     if (verdict.allowed && may_use_redis(rate)) {
-        for (int i = 0; i < n_met; i++) {
-            if (!met[i].looks)
-                note(rate->to_tell, &met[i]);
-        }
+        for (int i = 0; i < n_met; i++)
+            note(rate->to_tell, &met[i]);
         tells = begin_to_tell(rate);
     }
     pthread_mutex_unlock(&rate->lock);

@@ -44,7 +44,6 @@ void shared_rate_set_secret(struct shared_rate *rate,
 struct shared_rate_count {
     const struct rate_limit *limit; /* quota 0: none; it lives as long as what counts */
     struct str who;                 /* what it is counted by: any bytes, others for each limit */
-    bool looks; /* it refuses, and what it lets through is not counted; shared_rate_take() alone */
 };
 
 /* That a request meets at most. */

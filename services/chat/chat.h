@@ -83,9 +83,9 @@ struct request {
     const ProtobufCMessageDescriptor *empty_answer; /* submit_change() */
     bool tells;                                     /* the hub itself */
     enum {
-        ROOM_NOT_ASKED, /* limit_failed() has nothing to count by the room */
+        ROOM_WITHOUT_LIMIT,
         ROOM_COUNTED,
-        ROOM_LOOKED_AT, /* the caller is not known to be in it: it counts when it turns out so */
+        ROOM_NOT_COUNTED, /* the caller is not known to be in it: it counts when it turns out so */
     } room_limit;
     enum chat_limit limit; /* then: what is limited */
 };

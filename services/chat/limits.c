@@ -146,10 +146,9 @@ static struct str membership(int64_t account, int64_t room, struct sent *ret)
     return sent(LIMIT_SEND, account, room, "", ret);
 }
 
-/* stranger: what comes counts for the account alone, and is refused when the room's limit is used
- * up. */
+/* subjects: SUBJECTS, or ROOM: what comes counts for the account alone. */
 static bool allow(struct limits *limits, enum chat_limit limit, int64_t account, int64_t room,
-                  bool stranger, const char *client_id, struct rpc_error *ret_error)
+                  int subjects, const char *client_id, struct rpc_error *ret_error)
 {
     struct sent buffer;
     struct str what = sent(limit, account, room, client_id, &buffer);
@@ -159,11 +158,10 @@ static bool allow(struct limits *limits, enum chat_limit limit, int64_t account,
     struct shared_rate_count counts[SUBJECTS];
     struct shared_rate_verdict verdict;
 
-    for (size_t i = 0; i < SUBJECTS; i++)
-        counts[i] = (struct shared_rate_count){.limit = &limits->limits[limit][i],
-                                               .who = {(const char *)&by[i], sizeof(by[i])},
-                                               .looks = i == ROOM && stranger};
-    if (shared_rate_take(limits->rate, counts, SUBJECTS, &verdict) < 0) {
+    for (int i = 0; i < subjects; i++)
+        counts[i] = (struct shared_rate_count){&limits->limits[limit][i],
+                                               {(const char *)&by[i], sizeof(by[i])}};
+    if (shared_rate_take(limits->rate, counts, subjects, &verdict) < 0) {
         *ret_error = (struct rpc_error){.code = RPC_RESOURCE_EXHAUSTED,
                                         .message = STR("out of memory"),
                                         .reason = "OVERLOADED",
@@ -185,7 +183,7 @@ static bool allow(struct limits *limits, enum chat_limit limit, int64_t account,
 bool limits_allow(struct limits *limits, enum chat_limit limit, int64_t account, int64_t room,
                   const char *client_id, struct rpc_error *ret_error)
 {
-    return allow(limits, limit, account, room, false, client_id, ret_error);
+    return allow(limits, limit, account, room, SUBJECTS, client_id, ret_error);
 }
 
 bool limit_failed(struct request *request, enum chat_limit limit, const char *client_id)
@@ -200,9 +198,9 @@ bool limit_failed(struct request *request, enum chat_limit limit, const char *cl
         request->room_limit =
             shared_rate_remembers(limits->rate, membership(account, request->room, &buffer))
                 ? ROOM_COUNTED
-                : ROOM_LOOKED_AT;
-    if (allow(limits, limit, account, request->room, request->room_limit == ROOM_LOOKED_AT,
-              client_id, &error))
+                : ROOM_NOT_COUNTED;
+    if (allow(limits, limit, account, request->room,
+              request->room_limit == ROOM_NOT_COUNTED ? ROOM : SUBJECTS, client_id, &error))
         return false;
     rpc_fail_with(request->call, &error);
     return true;
@@ -212,13 +210,14 @@ void limit_settle(const struct request *request, bool member)
 {
     struct limits *limits = chat_limits(request->service);
     struct who by = who(request->limit, ROOM, false, request->room);
-    const struct shared_rate_count count = {.limit = &limits->limits[request->limit][ROOM],
-                                            .who = {(const char *)&by, sizeof(by)}};
+    const struct shared_rate_count count = {&limits->limits[request->limit][ROOM],
+                                            {(const char *)&by, sizeof(by)}};
     struct shared_rate_verdict verdict;
     struct sent buffer;
     struct str what;
 
-    if (request->room_limit == ROOM_NOT_ASKED || member == (request->room_limit == ROOM_COUNTED))
+    if (request->room_limit == ROOM_WITHOUT_LIMIT ||
+        member == (request->room_limit == ROOM_COUNTED))
         return;
     what = membership(service_caller_id(request->call), request->room, &buffer);
     if (!member) {
@@ -226,7 +225,7 @@ void limit_settle(const struct request *request, bool member)
         return;
     }
     shared_rate_remember(limits->rate, what, REMEMBERED_S);
-    /* What is too much by now has happened all the same; those who come next are refused. */
+    /* It may be one too many: a member's first in a while is not refused for the others'. */
     if (shared_rate_take(limits->rate, &count, 1, &verdict) < 0)
         log_error("no memory for a limit of a room", LOG_I("room", request->room));
 }

@@ -116,11 +116,12 @@ void fail_not_member(const struct request *request)
     fail_outcome(request, STR("not_member"));
 }
 
-/* Of those who are not in the room, or for whom there is none. */
+/* Of those who are not in the room, or may not be: whoever joins is told as well that it is full.
+ */
 static bool is_strangers(struct str outcome)
 {
     return is(outcome, "no_room") || is(outcome, "not_member") || is(outcome, "removed") ||
-           is(outcome, "no_account");
+           is(outcome, "no_account") || is(outcome, "room_full") || is(outcome, "too_many_rooms");
 }
 
 bool change_failed(const struct request *request, const struct db_result *result)

@@ -1,12 +1,14 @@
 """How much an account, and everybody in a room, may do in a time: over gRPC, over HTTP and over live connections, at two
 instances."""
 import collections
+import contextlib
 import os
 import queue
 import subprocess
 import time
 
 import grpc
+import psycopg2
 import pytest
 from chat_fixture import chat_caller
 from live_fixture import GrpcLive, WebSocketLive
@@ -148,6 +150,19 @@ def test_strangers_cost_a_room_nothing(call, first, new_account):
         assert send(first, room, host)[0] == "OK"
     for emoji in ("+1", "-1", "!"):
         call("AddReaction", host, room=room, seq=seq, emoji=emoji)
+    # Nor are strangers told that it is used up.
+    assert first("chat", "AddReaction", {"room": room, "seq": seq, "emoji": "?"}, host["token"])[1].reason == "TOO_FAST"
+    assert first("chat", "AddReaction", {"room": room, "seq": seq, "emoji": "?"}, new_account()["token"])[0] == "NOT_FOUND"
+
+
+def test_who_may_not_join_costs_a_room_nothing(call, first, limited, open_room, new_account):
+    room, host = open_room()
+    with contextlib.closing(psycopg2.connect(**limited.database())) as database, database, database.cursor() as cursor:
+        cursor.execute("UPDATE chat.rooms SET member_count = 1000000 WHERE id = %s", (room,))
+    for stranger in [new_account() for _ in range(3)]:
+        for _ in range(5):
+            assert first("chat", "JoinRoom", {"room": room}, stranger["token"])[1].reason == "TOO_MANY_MEMBERS"
+    call("UpdateRoom", host, room=room, changes={"name": "As ever"})
 
 
 @pytest.mark.parametrize("transport", ["grpc", "websocket"])

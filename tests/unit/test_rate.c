@@ -103,28 +103,6 @@ static void others_count(void **state)
     assert_int_equal(take(table, &limit, 1, START + 10 * SECOND).remaining, 9);
 }
 
-/* Whoever looks is told what a request would be, and uses nothing up. */
-static void looking_is_free(void **state)
-{
-    struct rate_table *table = new_table(1 << 16);
-    struct rate_limit limit = {SECOND, 2};
-    uint64_t key[2] = {UINT64_C(0x9e3779b97f4a7c15), 2}; /* of caller 1 */
-    const unsigned char *bytes = (const unsigned char *)key;
-
-    (void)state;
-    for (int i = 0; i < 5; i++)
-        assert_int_equal(rate_look(table, &limit, bytes, START).remaining, 1);
-    assert_false(rate_is_ahead(table, bytes, START));
-    assert_true(take(table, &limit, 1, START).allowed);
-    assert_int_equal(rate_look(table, &limit, bytes, START).remaining, 0);
-    assert_true(take(table, &limit, 1, START).allowed);
-    assert_false(rate_look(table, &limit, bytes, START).allowed);
-    assert_int_equal(rate_look(table, &limit, bytes, START).required_s, 1);
-    assert_true(rate_look(table, &limit, bytes, START + SECOND).allowed);
-    rate_forget(table, bytes);
-    assert_int_equal(take(table, &limit, 1, START).remaining, 1);
-}
-
 /* What it says is what it does: required_s later the request is allowed, one second less and it is
  * not. */
 static void promise_is_kept(void **state)
@@ -292,7 +270,6 @@ int main(void)
         cmocka_unit_test(quota_at_once),
         cmocka_unit_test(refills),
         cmocka_unit_test(others_count),
-        cmocka_unit_test(looking_is_free),
         cmocka_unit_test(promise_is_kept),
         cmocka_unit_test(long_run_is_the_rate),
         cmocka_unit_test(narrower_after_a_reload),

@@ -44,7 +44,7 @@ static void stop(struct instance *i)
 static struct shared_rate_verdict take(const struct instance *i, const struct rate_limit *limit,
                                        const char *who)
 {
-    const struct shared_rate_count count = {.limit = limit, .who = str_of(who)};
+    const struct shared_rate_count count = {limit, str_of(who)};
     struct shared_rate_verdict verdict;
 
     assert_int_equal(shared_rate_take(i->rate, &count, 1, &verdict), 0);
@@ -122,8 +122,7 @@ static void one_instance(void **state UNUSED)
 static void limits_in_their_order(void **state UNUSED)
 {
     static const struct rate_limit two = N_PER_HOUR(2), three = N_PER_HOUR(3);
-    const struct shared_rate_count counts[] = {{.limit = &two, .who = STR("account")},
-                                               {.limit = &three, .who = STR("room")}};
+    const struct shared_rate_count counts[] = {{&two, STR("account")}, {&three, STR("room")}};
     struct instance i = start();
     struct shared_rate_verdict v;
 
@@ -257,26 +256,6 @@ static void what_is_remembered(void **state UNUSED)
     stop(&i);
 }
 
-/* A limit that is only looked at refuses like any other, and counts nothing, in Redis neither. */
-static void what_is_looked_at(void **state UNUSED)
-{
-    static const struct rate_limit two = N_PER_HOUR(2), many = N_PER_HOUR(100);
-    struct instance i = start();
-    const struct shared_rate_count counts[] = {{.limit = &many, .who = STR("ada")},
-                                               {.limit = &two, .who = STR("room"), .looks = true}};
-    struct shared_rate_verdict verdict;
-
-    for (int n = 0; n < 10; n++) {
-        assert_int_equal(shared_rate_take(i.rate, counts, ARRAY_SIZE(counts), &verdict), 0);
-        assert_true(verdict.allowed);
-    }
-    await_keys(1);
-    assert_int_equal(take_all(&i, &two, "room"), 2);
-    assert_int_equal(shared_rate_take(i.rate, counts, ARRAY_SIZE(counts), &verdict), 0);
-    assert_false(verdict.allowed);
-    stop(&i);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, each_setup, each_teardown)
 
 int main(void)
@@ -284,7 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(one_instance),       TEST(limits_in_their_order), TEST(instances_hear_of_each_other),
         TEST(many_go_together),   TEST(redis_comes_and_goes),  TEST(a_paused_redis_costs_nothing),
-        TEST(what_is_remembered), TEST(what_is_looked_at),
+        TEST(what_is_remembered),
     };
     return cmocka_run_group_tests(tests, redis_group_setup, redis_group_teardown);
 }
