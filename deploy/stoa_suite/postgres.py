@@ -154,15 +154,15 @@ class Cluster:
     def command(self):
         return [f"{self._bin}/postgres", "-D", self._layout.cluster, f"--config-file={self._layout.etc}/postgresql.conf"]
 
-    def is_ready(self, pid):
-        """Whether the Postgres that is this process takes connections, by the file in which it says so itself, as pg_ctl looks."""
+    def ready_pid(self):
+        """Of the Postgres that takes connections, by the file in which it says so itself, as pg_ctl looks; 0: none does. One that
+        was killed has left its own."""
         try:
             with open(f"{self._layout.cluster}/postmaster.pid", encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
         except OSError:
-            return False
-        # One that was killed has left its own.
-        return len(lines) > STATUS_LINE and lines[0] == str(pid) and lines[STATUS_LINE].strip() == "ready"
+            return 0
+        return int(lines[0]) if len(lines) > STATUS_LINE and lines[STATUS_LINE].strip() == "ready" else 0
 
     def psql(self, database, sql):
         options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--no-password"]

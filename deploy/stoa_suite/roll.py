@@ -46,9 +46,12 @@ class Roll:
 
     # ---- supervision ----
 
+    def _table(self):
+        return programs(self._layout, self._settings, self._cluster, stand_in=True)
+
     def _write(self):
         """What supervision runs, and how, from the next time that a program is put in."""
-        table = programs(self._layout, self._settings, self._cluster, stand_in=True)
+        table = self._table()
         write_supervisor(self._layout, table)
         self._control.write_record(record_of(self._layout, self._control.record()["settings"], table))
         self._control.reread()
@@ -56,8 +59,7 @@ class Roll:
     def _keep(self):
         """What runs now is what a supervisord that begins anew starts."""
         running = {each["name"] for each in self._control.programs()}
-        table = programs(self._layout, self._settings, self._cluster, stand_in=True)
-        write_supervisor(self._layout, [each for each in table if each.name in running], all_run=True)
+        write_supervisor(self._layout, [each for each in self._table() if each.name in running], all_run=True)
 
     def _start(self, instances):
         for instance in instances:

@@ -149,8 +149,7 @@ class Start:
 
     def _start_programs(self, names):
         self._control.start("postgres")
-        pid = self._control.pid_of("postgres")
-        self._wait(lambda: self._cluster.is_ready(pid), lambda: "postgres is not ready")
+        self._wait(self._postgres_is_ready, lambda: "postgres is not ready")
         self._cluster.bootstrap(names)
         self._archive_fails = self._check_archive()
         for service in self._services:
@@ -163,6 +162,10 @@ class Start:
         self._control.start("gateway")
         self._wait(self._is_ready, self._why_not_ready)
         table_of.write_supervisor(self.layout, self._table, all_run=True)
+
+    def _postgres_is_ready(self):
+        pid = self._cluster.ready_pid()
+        return pid != 0 and pid == self._control.pid_of("postgres")
 
     def _check_archive(self):
         """Why the archive cannot run, or nothing. The suite serves without it, and whoever starts it has to know."""
