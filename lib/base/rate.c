@@ -86,7 +86,7 @@ struct rate_verdict rate_take(struct rate_table *table, const struct rate_limit 
                                  seconds_up(next - now_us), 0};
 }
 
-/* The caller's time; 0: it has passed, or is not known. */
+/* The caller's time; 0: it is not known. */
 static uint64_t arrival_of(const struct rate_table *table, const unsigned char key[RATE_KEY_SIZE])
 {
     const struct set *set;

@@ -494,17 +494,17 @@ class Suite:
     def begin_anew(self):
         """supervisord stops all programs, reads its configuration, and goes on by that."""
         before = self.pid("postgres")
-        os.kill(int((self.run_dir / "tmp/supervisord.pid").read_text()), signal.SIGHUP)
+        os.kill(self._control().pid(), signal.SIGHUP)
         wait_until(lambda: self.command("status").returncode == 0 and self.pid("postgres") != before, "ready again")
 
     def pid(self, program):
         """Of "auth", "posts", "chat", "gateway" (nginx's master), "postgres", "redis"; 0 while it is down."""
         if program == "gateway":
             return self._nginx()
-        for each in Control(Layout(self._short_name()[0])).programs():
-            if each["name"] == program:
-                return each["pid"]
-        raise LookupError(program)
+        return self._control().pid_of(program)
+
+    def _control(self):
+        return Control(Layout(self._short_name()[0]))
 
     def _short_name(self):
         """What the run folder is called where paths have to be short, and whether that is a link to it."""

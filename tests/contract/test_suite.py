@@ -1,4 +1,5 @@
 """deploy/suite: what it refuses and how it says so, what it keeps, what it restarts, what it leaves behind."""
+import contextlib
 import fcntl
 import json
 import os
@@ -248,26 +249,38 @@ while len(heard) < 2:
 """
 
 
-def test_who_missed_the_signal_to_stop_gets_it_again(tmp_path):
-    """supervisord's child misses it until it has become its program. It is not waited for until it is killed."""
-    layout = Layout(short_name(str(tmp_path))[0])
+@pytest.fixture
+def layout(tmp_path):
+    """Of a suite's folder, for parts of one."""
     for folder in OWN:
         os.mkdir(f"{tmp_path}/{folder}")
-    (tmp_path / "deaf.py").write_text(DEAF)
-    deaf = Program("deaf", ["/usr/bin/python3", str(tmp_path / "deaf.py")], stop_seconds=60)
-    write_supervisor(layout, [deaf])
-    record = {"stop": stop_phases([deaf]), "signals": {deaf.name: deaf.stop_signal}}
-    pathlib.Path(layout.record).write_text(json.dumps(record))
-    supervisor = subprocess.Popen(["/usr/bin/supervisord", "--configuration", layout.supervisor_conf])
+    return Layout(short_name(str(tmp_path))[0])
+
+
+@contextlib.contextmanager
+def supervised(layout, program, output=None):
+    """supervisord's control, once it has started this program alone."""
+    write_supervisor(layout, [program])
+    supervisor = subprocess.Popen(supervisor_command(layout, REPOSITORY), stdout=output, stderr=output)
     control = Control(layout)
     try:
         wait_until(lambda: control.state() == UP, "supervisord answers")
-        control.start("deaf")
-        wait_until(lambda: "listening" in pathlib.Path(f"{layout.log}/deaf.log").read_text(), "it runs")
-        control.stop_programs()
+        control.start(program.name)
+        yield control
     finally:
         supervisor.terminate()
         supervisor.wait(90)
+
+
+def test_who_missed_the_signal_to_stop_gets_it_again(layout, tmp_path):
+    """supervisord's child misses it until it has become its program. It is not waited for until it is killed."""
+    (tmp_path / "deaf.py").write_text(DEAF)
+    deaf = Program("deaf", ["/usr/bin/python3", str(tmp_path / "deaf.py")], stop_seconds=60)
+    record = {"stop": stop_phases([deaf]), "signals": {deaf.name: deaf.stop_signal}}
+    pathlib.Path(layout.record).write_text(json.dumps(record))
+    with supervised(layout, deaf) as control:
+        wait_until(lambda: "listening" in pathlib.Path(f"{layout.log}/deaf.log").read_text(), "it runs")
+        control.stop_programs()
     assert "killing 'deaf'" not in pathlib.Path(f"{layout.log}/supervisord.log").read_text()
 
 
@@ -280,32 +293,18 @@ sys.stdin.read()
 """
 
 
-def test_a_full_disk_does_not_end_what_runs(tmp_path):
+def test_a_full_disk_does_not_end_what_runs(layout, tmp_path):
     """supervisord loses lines of its programs, and goes on, also when it can say so nowhere."""
-    layout = Layout(short_name(str(tmp_path))[0])
-    for folder in OWN:
-        os.mkdir(f"{tmp_path}/{folder}")
     (tmp_path / "chatty.py").write_text(CHATTY)
     for log in ("chatty", "supervisord"):
         os.symlink("/dev/full", f"{layout.log}/{log}.log")
-    write_supervisor(layout, [Program("chatty", ["/usr/bin/python3", f"{tmp_path}/chatty.py", f"{tmp_path}/read"])])
-    with open("/dev/full", "w", encoding="ascii") as full:
-        supervisor = subprocess.Popen(supervisor_command(layout, REPOSITORY), stdout=full, stderr=full)
-    control = Control(layout)
-    try:
-        wait_until(lambda: control.state() == UP, "supervisord answers")
-        control.start("chatty")
+    chatty = Program("chatty", ["/usr/bin/python3", f"{tmp_path}/chatty.py", f"{tmp_path}/read"])
+    with open("/dev/full", "w", encoding="ascii") as full, supervised(layout, chatty, full) as control:
         wait_until((tmp_path / "read").exists, "its lines are read")
         assert control.state() == UP
-    finally:
-        supervisor.terminate()
-        supervisor.wait(90)
 
 
-def test_redis_ends_also_when_it_cannot_save(tmp_path):
-    layout = Layout(short_name(str(tmp_path))[0])
-    for folder in OWN:
-        os.mkdir(f"{tmp_path}/{folder}")
+def test_redis_ends_also_when_it_cannot_save(layout):
     write_redis(layout)
     redis = subprocess.Popen(["/usr/bin/redis-server", f"{layout.etc}/redis.conf"], stdout=subprocess.DEVNULL)
     try:
